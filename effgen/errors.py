@@ -1,0 +1,56 @@
+"""The exceptions that a user can cause.
+
+A message is one line that says where, what was found, what was expected and what to do. The command line
+prints it and exits 1 (3 for `VerifyError`); any other exception is a bug and shows its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EffgenError(Exception):
+    """Base of every error that a user can cause."""
+
+    exit_code = 1
+
+
+class SpecError(EffgenError):
+    """A network specification, a scaling request or an override does not make sense."""
+
+
+class GraphError(EffgenError):
+    """A graph breaks a rule of its operators, or holds an operator that is not supported."""
+
+
+class WeightsError(EffgenError):
+    """A checkpoint cannot be read or does not fit the network."""
+
+
+class TargetError(EffgenError):
+    """A target is unknown, badly described, or not usable on this machine."""
+
+
+class TuneError(EffgenError):
+    """Tuning cannot start or go on."""
+
+
+class BuildError(EffgenError):
+    """A bundle cannot be compiled or written."""
+
+
+class BundleError(EffgenError):
+    """A bundle cannot be loaded: missing, changed, for another machine or another version."""
+
+
+class VerifyError(EffgenError):
+    """Outputs miss their stated tolerance."""
+
+    exit_code = 3
+
+
+def candidates(found: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, then all of them."""
+    names = sorted(known)
+    near = get_close_matches(found, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}known: {', '.join(names)}"

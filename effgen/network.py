@@ -1,0 +1,68 @@
+"""What the user asks for -> a scaled spec and its graph: the common first steps of every command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from effgen.errors import SpecError
+from effgen.graph import Graph
+from effgen.lower import lower
+from effgen.scaling import Coefficients, Law, Overrides, apply_overrides, coefficients_for, scale
+from effgen.spec import NetworkSpec, load_spec
+
+#: Batch-norm epsilon is not in a checkpoint. PyTorch: torchvision B0..B4, timm `efficientnet_*`; TensorFlow: the
+#: original release, timm `tf_efficientnet_*`, torchvision B5..B7.
+NORM_EPS_PRESETS = {"pytorch": 1e-5, "tensorflow": 1e-3}
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """A family (shipped name or path), phi (number or row name), a law, a batch size, and what is set by hand."""
+
+    spec: str = "efficientnet"
+    phi: str = "0"
+    law: Law = "published"
+    batch: int = 1
+    overrides: Overrides = field(default_factory=Overrides)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A scaled network: the request, the coefficients that were applied, the scaled spec and its unfolded graph."""
+
+    request: NetworkRequest
+    coefficients: Coefficients
+    spec: NetworkSpec
+    graph: Graph
+
+    @property
+    def title(self) -> str:
+        """Family and phi as printed everywhere, e.g. `efficientnet phi=3`."""
+        return f"{self.spec.name} phi={self.request.phi}"
+
+
+def build_network(request: NetworkRequest) -> Network:
+    """Load, scale and lower. Raises SpecError (one line) for anything that makes no network."""
+    if not 1 <= request.batch <= 4096:
+        raise SpecError(f"--batch {request.batch}: expected from 1 to 4096 images")
+    baseline = load_spec(request.spec)
+    coefficients = coefficients_for(baseline, request.phi, request.law)
+    scaled = scale(baseline, coefficients, request.overrides)
+    return Network(
+        request, apply_overrides(coefficients, request.overrides), scaled, lower(scaled, request.batch)
+    )
+
+
+def norm_eps_from_text(text: str) -> float:
+    """`--norm-eps`: a preset's name or a number in (0, 0.1]."""
+    if text in NORM_EPS_PRESETS:
+        return NORM_EPS_PRESETS[text]
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value <= 0.1:
+        raise SpecError(
+            f"--norm-eps {text}: expected {', '.join(NORM_EPS_PRESETS)} or a number above 0, up to 0.1"
+        )
+    return value

@@ -1,0 +1,87 @@
+"""The same Graph executed by PyTorch: the judge of every result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from effgen.graph import Graph, Node, Weights, check_weights
+
+
+class GraphModule(torch.nn.Module):
+    """A torch module that runs `graph` operator by operator, NCHW, with `weights` as frozen parameters."""
+
+    def __init__(self, graph: Graph, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        check_weights(graph, weights)
+        self._nodes = graph.nodes
+        self._input = graph.input.name
+        self._output = graph.output
+        self._attribute_of = {name: name.replace(".", "_") for name in graph.parameters}
+        for name, attribute in self._attribute_of.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(weights[name])).to(dtype)
+            self.register_parameter(attribute, torch.nn.Parameter(tensor, requires_grad=False))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`image` (batch, channels, height, width) -> (batch, classes)."""
+        values = {self._input: image}
+        for node in self._nodes:
+            operands = [self._operand(name, values) for name in node.inputs]
+            values[node.output] = _RUN[node.op_type](node, *operands)
+        return values[self._output]
+
+    def _operand(self, name: str, values: dict[str, Tensor]) -> Tensor:
+        attribute = self._attribute_of.get(name)
+        return values[name] if attribute is None else getattr(self, attribute)
+
+
+def run_reference(graph: Graph, weights: Weights, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The output of `graph` for `image` (batch, channels, height, width), computed by PyTorch in float32."""
+    module = GraphModule(graph, weights).eval()
+    with torch.inference_mode():
+        return module(torch.from_numpy(image)).numpy()
+
+
+def _conv(node: Node, data: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    attributes: Any = node.attributes
+    top, left, bottom, right = attributes["pads"]
+    padding = (top, left)
+    if (top, left) != (bottom, right):
+        data = functional.pad(data, (left, right, top, bottom))
+        padding = (0, 0)
+    return functional.conv2d(data, weight, bias, attributes["strides"], padding, groups=attributes["group"])
+
+
+def _batchnorm(node: Node, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    return functional.batch_norm(x, mean, var, scale, shift, training=False, eps=node.attributes["epsilon"])  # type: ignore[arg-type]
+
+
+def _clip(node: Node, x: Tensor) -> Tensor:
+    return torch.clamp(x, node.attributes["min"], node.attributes["max"])  # type: ignore[arg-type]
+
+
+def _hard_sigmoid(node: Node, x: Tensor) -> Tensor:
+    return torch.clamp(x * node.attributes["alpha"] + node.attributes["beta"], 0.0, 1.0)  # type: ignore[operator]
+
+
+_RUN: dict[str, Callable[..., Tensor]] = {
+    "Conv": _conv,
+    "BatchNormalization": _batchnorm,
+    "Gemm": lambda node, data, weight, bias=None: functional.linear(data, weight, bias),
+    "GlobalAveragePool": lambda node, x: x.mean((2, 3), keepdim=True),
+    "Flatten": lambda node, x: x.flatten(node.attributes["axis"]),
+    "Add": lambda node, a, b: a + b,
+    "Mul": lambda node, a, b: a * b,
+    "Sigmoid": lambda node, x: torch.sigmoid(x),
+    "Swish": lambda node, x: functional.silu(x),
+    "Relu": lambda node, x: functional.relu(x),
+    "Clip": _clip,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda node, x: functional.hardswish(x),
+}

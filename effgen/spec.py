@@ -1,0 +1,271 @@
+"""The declarative description of a baseline ConvNet: frozen data, read from TOML and validated strictly.
+
+The vocabulary is wider than what `effgen.lower` builds today; a stage that cannot be lowered yet is refused
+there, by name, not here.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from effgen.errors import SpecError, candidates
+
+Activation = Literal["silu", "relu", "relu6", "hard_swish"]
+Gate = Literal["sigmoid", "hard_sigmoid"]
+Padding = Literal["symmetric", "same"]
+BlockKind = Literal["mbconv", "fused_mbconv", "depthwise_separable", "conv", "bottleneck"]
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        near = " or ".join(str(n) for n in (value - 1, value + 1) if 1 <= n <= 11)
+        raise ValueError(f"expected an odd number from 1 to 11; did you mean {near}?")
+    return value
+
+
+KernelSize = Annotated[int, Field(ge=1, le=11), AfterValidator(_odd)]
+Stride = Annotated[int, Field(ge=1, le=4)]
+Channels = Annotated[int, Field(ge=1, le=65536)]
+Multiplier = Annotated[float, Field(gt=0, le=64, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Frozen(BaseModel):
+    # strict: "3" is not 3 and 1.5 is not a number of channels; a whole number is accepted where a float is asked.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class InputSpec(_Frozen):
+    """The image: channels, square resolution in pixels, and the normalisation its users apply beforehand."""
+
+    channels: Annotated[int, Field(ge=1, le=1024)] = 3
+    resolution: Annotated[int, Field(ge=1, le=8192)] = 224
+    mean: list[float] = [0.485, 0.456, 0.406]
+    std: list[Annotated[float, Field(gt=0)]] = [0.229, 0.224, 0.225]
+
+
+class NormSpec(_Frozen):
+    """Batch normalisation. `momentum` is the share of the new batch (PyTorch's meaning)."""
+
+    eps: Annotated[float, Field(gt=0, le=0.1)] = 1e-5
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class RoundingSpec(_Frozen):
+    """How scaled channels and repeats become whole numbers."""
+
+    channel_divisor: Annotated[int, Field(ge=1, le=64)] = 8
+    min_fraction: Annotated[float, Field(ge=0, le=1)] = 0.9
+    repeats: Literal["ceil", "round"] = "ceil"
+
+
+class PublishedRow(_Frozen):
+    """Coefficients of a released model; without `phi` it is reached by its name only."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    phi: Annotated[float, Field(ge=0)] | None = None
+    width: Multiplier
+    depth: Multiplier
+    resolution: Annotated[int, Field(ge=1, le=8192)]
+    dropout: Probability | None = None
+
+
+class ScalingSpec(_Frozen):
+    """alpha (depth), beta (width), gamma (resolution) of the paper's equation 3, and the published rows."""
+
+    alpha: Annotated[float, Field(ge=1, le=4)] = 1.2
+    beta: Annotated[float, Field(ge=1, le=4)] = 1.1
+    gamma: Annotated[float, Field(ge=1, le=4)] = 1.15
+    published: list[PublishedRow] = []
+
+
+class SqueezeExciteSpec(_Frozen):
+    """Squeeze-excite: hidden channels are `ratio` of the block's input or of its expanded channels."""
+
+    ratio: Annotated[float, Field(gt=0, le=1)]
+    of: Literal["input", "expanded"] = "input"
+    divisor: Annotated[int, Field(ge=1, le=64)] = 1
+    activation: Activation | None = None
+    gate: Gate = "sigmoid"
+
+
+class StemSpec(_Frozen):
+    """The first convolution; `scale_width = false` keeps its channels at every phi."""
+
+    kernel: KernelSize = 3
+    stride: Stride = 2
+    channels: Channels
+    activation: Activation | None = None
+    scale_width: bool = True
+
+
+class StageSpec(_Frozen):
+    """A row of the paper's Table 1: the first block has `stride`, all share the rest."""
+
+    block: BlockKind
+    kernel: KernelSize
+    stride: Stride
+    channels: Channels
+    repeats: Annotated[int, Field(ge=1, le=512)]
+    expand_ratio: Annotated[float, Field(gt=0, le=16)] = 1.0
+    squeeze_excite: SqueezeExciteSpec | None = None
+    activation: Activation | None = None
+    skip: bool = True
+    scale_width: bool = True
+    scale_depth: bool = True
+
+
+class HeadSpec(_Frozen):
+    """The 1x1 convolution before pooling."""
+
+    channels: Channels
+    activation: Activation | None = None
+    scale_width: bool = True
+
+
+class ClassifierSpec(_Frozen):
+    """The linear layer; dropout acts in training only and is kept for the record."""
+
+    classes: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    dropout: Probability = 0.0
+
+
+class NetworkSpec(_Frozen):
+    """A baseline, or what scaling made of one: the same fields, with whole channels and repeats."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+    activation: Activation
+    padding: Padding = "symmetric"
+    input: InputSpec = InputSpec()
+    norm: NormSpec = NormSpec()
+    rounding: RoundingSpec = RoundingSpec()
+    scaling: ScalingSpec = ScalingSpec()
+    stem: StemSpec
+    stages: Annotated[list[StageSpec], Field(min_length=1)]
+    head: HeadSpec
+    classifier: ClassifierSpec = ClassifierSpec()
+
+    @property
+    def total_stride(self) -> int:
+        """How many input pixels one cell of the last feature map stands for, along one side."""
+        stride = self.stem.stride
+        for stage in self.stages:
+            stride *= stage.stride
+        return stride
+
+
+def shipped_spec_names() -> list[str]:
+    """Names that `load_spec` takes beside paths."""
+    folder = resources.files("effgen.specs")
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_spec(name_or_path: str) -> NetworkSpec:
+    """Read a shipped family by name, or a user's baseline by path (anything with a `/` or ending in `.toml`).
+
+    Raises SpecError with one line: file, key, value found, what was expected.
+    """
+    if name_or_path.endswith(".toml") or "/" in name_or_path:
+        path = Path(name_or_path)
+        try:
+            return parse_spec(path.read_text(encoding="utf-8"), where=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"{path}: cannot read the spec: {_reason(error)}") from None
+    if name_or_path not in shipped_spec_names():
+        known = candidates(name_or_path, shipped_spec_names())
+        raise SpecError(f"--spec {name_or_path}: unknown family; {known}; or give the path of a .toml file")
+    text = (resources.files("effgen.specs") / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    return parse_spec(text, where=f"specs/{name_or_path}.toml")
+
+
+def parse_spec(text: str, where: str) -> NetworkSpec:
+    """Validate the TOML `text`; `where` names its origin in error messages."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{where}: not valid TOML: {error}") from None
+    try:
+        spec = NetworkSpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(f"{where}: {_first_problem(error)}") from None
+    _check_whole(spec, where)
+    return spec
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8 text"
+
+
+def _check_whole(spec: NetworkSpec, where: str) -> None:
+    """Rules that span several keys."""
+    for key in ("mean", "std"):
+        values = getattr(spec.input, key)
+        if len(values) != spec.input.channels:
+            raise SpecError(
+                f"{where}: input.{key} = {values}: expected one number for each of the {spec.input.channels} channels"
+            )
+    for key in ("name", "phi"):
+        seen = [value for row in spec.scaling.published if (value := getattr(row, key)) is not None]
+        twice = [value for value in seen if seen.count(value) > 1]
+        if twice:
+            raise SpecError(
+                f"{where}: scaling.published: {key} = {twice[0]} stands twice; expected one row for each"
+            )
+    if spec.input.resolution < spec.total_stride:
+        raise SpecError(
+            f"{where}: input.resolution = {spec.input.resolution}: expected at least the network's total stride, "
+            f"{spec.total_stride}"
+        )
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first of pydantic's findings as `key.path[2].leaf = found: expected ...`, and how many more there are."""
+    problems = error.errors()
+    first = problems[0]
+    where = dotted_path(first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {candidates(str(first['loc'][-1]), _sibling_keys(first['loc']))}{more}"
+    if first["type"] == "missing":
+        return f"{where}: missing; expected a value{more}"
+    return f"{where} = {first['input']!r}: {_expectation(first)}{more}"
+
+
+def _expectation(problem: Any) -> str:
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"].removeprefix("Input should be ")
+    return f"expected {message}"
+
+
+def dotted_path(location: tuple[int | str, ...]) -> str:
+    """`("stages", 3, "kernel")` as `stages[3].kernel`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _sibling_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed where the unknown key at `location` stands."""
+    model: type[BaseModel] = NetworkSpec
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        model = _model_inside(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _model_inside(annotation: Any) -> type[BaseModel]:
+    """The model class within `list[Model]`, `Model | None` or `Annotated[...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if argument is not type(None):
+            return _model_inside(argument)
+    raise AssertionError(f"no model inside {annotation}")
