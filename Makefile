@@ -1,0 +1,45 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= build/b0
+
+.PHONY: demo test install lint types unit slow wheel clean
+
+demo: install  ## compile EfficientNet-B0 for this CPU, verify it against PyTorch, time it beside its peers
+	$(BIN)/effgen compile --phi 0 --target cpu -o $(DEMO) --force
+	$(BIN)/effgen verify $(DEMO)
+	$(BIN)/effgen bench $(DEMO) --peers onnxruntime
+
+test: lint types unit slow wheel  ## everything that must be green
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not follow the mapping of schedules/ and targets/ into the package in an editable install:
+# check the package as it is installed.
+types: install
+	rm -rf build/types
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
+	cd build/types && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p effgen
+
+unit: install
+	$(BIN)/python -m pytest -q
+
+slow: install  ## B0..B4 compiled and verified, and the other long ones
+	$(BIN)/python -m pytest -q -m 'slow and not wheel'
+
+wheel: install  ## build the wheel, install it in a clean environment outside the checkout, compile with it
+	$(BIN)/python -m pytest -q -m wheel
+
+clean:
+	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,46 @@
+"""Scheduled module -> shared library, by TVM's code generator and the system's C++ linker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import tvm
+
+from effgen.errors import BuildError
+from effgen.pipeline import ScheduledModule
+
+
+def write_library(scheduled: ScheduledModule, target: tvm.target.Target, path: Path) -> None:
+    """Generate machine code for `target` and link it, weights included, into the shared library `path`.
+
+    Raises BuildError where there is no linker or it fails.
+    """
+    compiler = linker()
+    # The pipelines ran already (effgen.pipeline): none of Relax's here, TIR's default one lowers the kernels.
+    executable = tvm.relax.build(scheduled.mod, target=target, relax_pipeline=None)
+    try:
+        executable.export_library(str(path), fcompile=tvm.support.cc.create_shared, cc=compiler)
+    except RuntimeError as error:
+        raise BuildError(f"{path}: linking with {compiler} failed: {last_line(error)}") from None
+
+
+def linker() -> str:
+    """The C++ compiler that links: $CXX, else the first of c++, g++, clang++ on the path."""
+    wanted = os.environ.get("CXX")
+    names = [wanted] if wanted else ["c++", "g++", "clang++"]
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise BuildError(
+        f"no C++ compiler found (looked for {', '.join(names)}): it links the library; "
+        f"install one, e.g. apt-get install g++, or set CXX"
+    )
+
+
+def last_line(error: Exception) -> str:
+    """The last line of an error's text that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

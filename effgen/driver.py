@@ -1,0 +1,227 @@
+"""The way through, from a request to a bundle on disk: one function for each command that writes something."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effgen.bundle import staged_directory, staged_file
+from effgen.checkpoints import load_checkpoint
+from effgen.errors import BuildError, VerifyError
+from effgen.graph import Weights
+from effgen.network import Network, NetworkRequest, build_network
+from effgen.passes.fold_batchnorm import fold_batchnorm
+from effgen.runtime.library import available_threads, prepare_tvm
+from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.target import Machine, load_target, missing_features
+from effgen.verify import compare, golden_pair
+from effgen.weights import initial_weights
+
+#: Relative L2 error that a float32 library may have against PyTorch.
+FLOAT32_TOLERANCE = 1e-5
+
+OnPhase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """What `effgen compile` was asked for. `threads` None: all cores of this process."""
+
+    network: NetworkRequest
+    output: Path
+    target: str = "cpu"
+    weights: Path | None = None
+    seed: int = 0
+    threads: int | None = None
+    force: bool = False
+    debug_dump: Path | None = None
+
+
+def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: None) -> Manifest:
+    """Compile a network and write its bundle directory; returns its manifest.
+
+    `on_phase` is told the name of each phase as it begins. Raises an EffgenError (one line) for anything that the
+    user can mend; then, as on Ctrl-C, nothing is left at `request.output`.
+    """
+    on_phase("scale and lower")
+    network = build_network(request.network)
+    machine = load_target(request.target)
+    threads = _thread_count(request.threads)
+    with staged_directory(request.output, request.force) as staging:
+        weights, origin = _weights(network, request.weights, request.seed, on_phase)
+        _write_golden(network, weights, staging, request.seed, on_phase)
+        _write_onnx(network, weights, staging / MODEL, True, on_phase)
+        facts = _write_library(staging, machine, request.debug_dump, network, on_phase)
+        manifest = _manifest(request, network, machine, threads, origin, facts, staging)
+        (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        _check_golden(staging, machine, on_phase)
+    return manifest
+
+
+def export_network(
+    request: NetworkRequest, output: Path, weights: Path | None, seed: int, fold: bool, force: bool
+) -> list[Path]:
+    """Write the network as ONNX, batch norms folded or not; returns the files written."""
+    network = build_network(request)
+    with staged_file(output, force) as staged:
+        arrays, _ = _weights(network, weights, seed, lambda text: None)
+        files = _write_onnx(network, arrays, staged, fold, lambda text: None)
+        names = [file.name for file in files]
+    return [output.parent / name for name in names]
+
+
+def _thread_count(asked: int | None) -> int:
+    cores = available_threads()
+    if asked is not None and not 1 <= asked <= 1024:
+        raise BuildError(f"--threads {asked}: expected from 1 to 1024")
+    return asked or cores
+
+
+def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:
+    """The unfolded network's weights and where they come from, for the manifest."""
+    if checkpoint is None:
+        on_phase(f"initialise weights (seed {seed})")
+        return initial_weights(network.graph, seed), {"origin": "seed", "seed": seed}
+    on_phase(f"load {checkpoint.name}")
+    loaded = load_checkpoint(checkpoint, network.graph)
+    origin = {"origin": "checkpoint", "file": checkpoint.name, "naming": loaded.naming, "sha256": loaded.sha256}
+    return loaded.weights, origin
+
+
+def _write_golden(network: Network, weights: Weights, staging: Path, seed: int, on_phase: OnPhase) -> None:
+    """The input/output pair that a bundle carries: the unfolded graph run by PyTorch."""
+    on_phase("golden pair by PyTorch")
+    try:
+        from effgen.reference import run_reference
+    except ImportError:
+        raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
+    image = np.random.default_rng(seed).standard_normal(network.graph.input.shape, dtype=np.float32)
+    output = run_reference(network.graph, weights, image)
+    if not np.isfinite(output).all():
+        raise BuildError(f"{network.title}: PyTorch's output is not finite with these weights; nothing to verify")
+    np.savez(staging / GOLDEN, input=image, output=output)
+
+
+def _write_onnx(network: Network, weights: Weights, path: Path, fold: bool, on_phase: OnPhase) -> list[Path]:
+    on_phase("export ONNX")
+    from effgen.export import onnx_from_graph, save_onnx
+
+    graph = network.graph
+    if fold:
+        graph, weights = fold_batchnorm(graph, weights)
+    metadata = {"effgen.network": network.title, "effgen.coefficients": network.coefficients.source}
+    return save_onnx(onnx_from_graph(graph, weights, metadata), path)
+
+
+@dataclass(frozen=True)
+class _LibraryFacts:
+    kernels: list[dict[str, Any]]
+    workspace_bytes: int
+
+
+def _write_library(
+    staging: Path, machine: Machine, debug_dump: Path | None, network: Network, on_phase: OnPhase
+) -> _LibraryFacts:
+    """Compile what was exported: the ONNX file is read back."""
+    on_phase("load TVM")
+    prepare_tvm()
+    from effgen.build import write_library
+    from effgen.importer import relax_from_graph
+    from effgen.kernels.compute import tvm_target
+    from effgen.onnx_reader import graph_from_onnx
+    from effgen.pipeline import Dump, schedule_module
+
+    dump = Dump(debug_dump)
+    dump.write("graph", network.graph.dump())
+    on_phase("import ONNX")
+    graph, weights = graph_from_onnx(staging / MODEL)
+    dump.write("graph_folded", graph.dump())
+    target = tvm_target(machine)
+    with target:
+        imported = relax_from_graph(graph, weights, machine)
+        on_phase("schedule kernels")
+        scheduled = schedule_module(imported, machine, dump)
+        on_phase("generate code and link")
+        write_library(scheduled, target, staging / LIBRARY)
+    return _LibraryFacts([dataclasses.asdict(kernel) for kernel in scheduled.kernels], scheduled.workspace_bytes)
+
+
+def _manifest(
+    request: CompileRequest,
+    network: Network,
+    machine: Machine,
+    threads: int,
+    weights: dict[str, Any],
+    facts: _LibraryFacts,
+    staging: Path,
+) -> Manifest:
+    graph, spec = network.graph, network.spec
+    output = graph.values[graph.output]
+    return Manifest(
+        name=network.title,
+        network={
+            "spec": spec.model_dump(mode="json"),
+            "phi": request.network.phi,
+            "law": network.coefficients.law,
+            "coefficients": dataclasses.asdict(network.coefficients),
+            "norm_eps": spec.norm.eps,
+            "padding": spec.padding,
+            "weights": weights,
+        },
+        target={"name": machine.name, "llvm": machine.llvm, "features": list(machine.features)},
+        versions=_versions(),
+        threads=threads,
+        files={file.name: sha256_of(file) for file in sorted(staging.iterdir())},
+        input={
+            "name": graph.input.name,
+            "shape": list(graph.input.shape),
+            "dtype": "float32",
+            "layout": "NCHW",
+            "mean": spec.input.mean,
+            "std": spec.input.std,
+        },
+        output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
+        kernels=facts.kernels,
+        workspace_bytes=facts.workspace_bytes,
+        parameters=graph.parameter_count,
+        macs=graph.macs,
+        tolerance={"rel_l2": FLOAT32_TOLERANCE},
+    )
+
+
+def _versions() -> dict[str, str]:
+    """Of everything that shaped the bundle."""
+    names = {"effgen": "effgen", "tvm": "apache-tvm", "tvm_ffi": "apache-tvm-ffi"}
+    names |= {name: name for name in ("onnx", "numpy", "torch")}
+    found = {"python": platform.python_version()}
+    for key, package in names.items():
+        try:
+            found[key] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
+    """Run the new library once where this processor can: a bundle that misses its tolerance is not written."""
+    if missing_features(machine):
+        on_phase("golden pair not checked: this processor cannot run the target")
+        return
+    on_phase("check the golden pair")
+    from effgen.runtime import load
+
+    model = load(staging)
+    image, expected = golden_pair(staging)
+    case = compare("golden pair", model(image), expected, FLOAT32_TOLERANCE)
+    if not case.passed:
+        raise VerifyError(
+            f"{model.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
+            f"expected at most {FLOAT32_TOLERANCE:g}; no bundle was written"
+        )

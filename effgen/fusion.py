@@ -1,0 +1,157 @@
+"""Graph -> kernel calls: which nodes become one kernel, decided on plain data before any compiler is involved.
+
+    Conv or Gemm -> activation -> Add of an earlier tensor     one Conv2d kernel (bias, activation, residual inside)
+    GlobalAveragePool                                          one kernel
+    Mul of an image with one number a channel                  one ChannelScale kernel
+    anything else                                              kept as a node, for TVM's operators
+
+A node is drawn into the kernel before it only where nothing else reads the tensor between them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from effgen.graph import Graph, Node
+from effgen.kernels.workload import Activation, ChannelScale, Conv2d, GlobalAveragePool, Workload
+from effgen.ops import Shape, integer, ints
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One kernel on named tensors of the graph; images travel NHWC between kernels.
+
+    `weight` and `bias` name parameters (Conv2d only; no bias means zeros); `extra` is the residual of a Conv2d or
+    the gate of a ChannelScale.
+    """
+
+    workload: Workload
+    data: str
+    output: str
+    weight: str | None = None
+    bias: str | None = None
+    extra: str | None = None
+
+
+@dataclass(frozen=True)
+class OpCall:
+    """A node that no kernel of ours computes."""
+
+    node: Node
+
+
+Call: TypeAlias = KernelCall | OpCall
+
+
+def calls_from_graph(graph: Graph) -> tuple[Call, ...]:
+    """The calls in an order in which they can run; their outputs are tensors of `graph`."""
+    return _Fusion(graph).run()
+
+
+class _Fusion:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.position = {node.output: index for index, node in enumerate(graph.nodes)}
+        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
+        self.uses[graph.output] += 1
+        self.reader = {name: node for node in graph.nodes for name in node.inputs}
+        self.absorbed: set[str] = set()
+
+    def run(self) -> tuple[Call, ...]:
+        return tuple(self.call(node) for node in self.graph.nodes if node.output not in self.absorbed)
+
+    def call(self, node: Node) -> Call:
+        if node.op_type in ("Conv", "Gemm"):
+            return self.conv2d(node)
+        if node.op_type == "GlobalAveragePool":
+            n, c, h, w = self.shape(node.inputs[0])
+            return KernelCall(GlobalAveragePool(n, h, w, c), node.inputs[0], node.output)
+        if node.op_type == "Mul":
+            return self.channel_scale(node)
+        return OpCall(node)
+
+    def conv2d(self, node: Node) -> KernelCall:
+        """The kernel takes the activation and the residual that follow."""
+        last, activation = self.with_activation(node)
+        last, residual = self.with_residual(last, first=node)
+        data, weight = node.inputs[:2]
+        workload = self.workload(node, activation, residual is not None)
+        bias = node.inputs[2] if len(node.inputs) == 3 else None
+        return KernelCall(workload, data, last.output, weight, bias, residual)
+
+    def with_activation(self, node: Node) -> tuple[Node, Activation]:
+        follower = self.only_reader(node)
+        activation = activation_of(follower) if follower else None
+        if follower is None or activation is None:
+            return node, "none"
+        self.absorbed.add(follower.output)
+        return follower, activation
+
+    def with_residual(self, node: Node, first: Node) -> tuple[Node, str | None]:
+        add = self.only_reader(node)
+        if add is None or add.op_type != "Add" or add.inputs[0] == add.inputs[1]:
+            return node, None
+        other = add.inputs[0] if add.inputs[1] == node.output else add.inputs[1]
+        # The kernel runs where its convolution stands: the residual must exist by then.
+        ready = other in self.position and self.position[other] < self.position[first.output]
+        if not ready or self.shape(other) != self.shape(node.output) or len(self.shape(other)) != 4:
+            return node, None
+        self.absorbed.add(add.output)
+        return add, other
+
+    def only_reader(self, node: Node) -> Node | None:
+        return self.reader[node.output] if self.uses[node.output] == 1 and node.output in self.reader else None
+
+    def workload(self, node: Node, activation: Activation, residual: bool) -> Conv2d:
+        data, weight = self.shape(node.inputs[0]), self.shape(node.inputs[1])
+        if node.op_type == "Gemm":
+            return Conv2d(data[0], 1, 1, data[1], weight[0], activation=activation, residual=residual)
+        layout_is_image = node.inputs[0] == self.graph.input.name
+        top, left, bottom, right = ints(node.attributes, "pads", (0, 0, 0, 0))
+        stride = ints(node.attributes, "strides", (1, 1))
+        return Conv2d(
+            batch=data[0],
+            height=data[2],
+            width=data[3],
+            in_channels=data[1],
+            out_channels=weight[0],
+            kernel=(weight[2], weight[3]),
+            stride=(stride[0], stride[1]),
+            padding=(top, left, bottom, right),
+            groups=integer(node.attributes, "group", 1),
+            data_layout="NCHW" if layout_is_image else "NHWC",
+            activation=activation,
+            residual=residual,
+        )
+
+    def channel_scale(self, node: Node) -> Call:
+        for data, gate in (node.inputs, node.inputs[::-1]):
+            shape = self.shape(data)
+            if len(shape) == 4 and self.shape(gate) == (*shape[:2], 1, 1) and shape[2:] != (1, 1):
+                n, c, h, w = shape
+                return KernelCall(ChannelScale(n, h, w, c), data, node.output, extra=gate)
+        return OpCall(node)
+
+    def shape(self, name: str) -> Shape:
+        return self.graph.values[name].shape
+
+
+def activation_of(node: Node) -> Activation | None:
+    """The epilogue that computes `node`, or None where no epilogue does."""
+    if node.op_type == "Clip":
+        return "relu6" if (node.attributes["min"], node.attributes["max"]) == (0.0, 6.0) else None
+    if node.op_type == "HardSigmoid":
+        slope, offset = node.attributes["alpha"], node.attributes["beta"]
+        assert isinstance(slope, float) and isinstance(offset, float)
+        return "hard_sigmoid" if abs(slope - 1 / 6) < 1e-6 and offset == 0.5 else None
+    return _ACTIVATIONS.get(node.op_type)
+
+
+_ACTIVATIONS: dict[str, Activation] = {
+    "Swish": "silu",
+    "Sigmoid": "sigmoid",
+    "Relu": "relu",
+    "HardSwish": "hard_swish",
+}

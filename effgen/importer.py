@@ -1,0 +1,185 @@
+"""Graph (as read from the ONNX file) -> Relax: kernel calls over NHWC tensors, packed weights as constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+from effgen.errors import GraphError
+from effgen.fusion import Call, KernelCall, calls_from_graph
+from effgen.graph import Graph, Node, Weights
+from effgen.kernels.compute import pack_bias, pack_weight, primfunc_from_workload
+from effgen.kernels.workload import Conv2d, Workload
+from effgen.ops import Shape
+from effgen.target import Machine
+
+ENTRY = "main"
+
+
+@dataclass(frozen=True)
+class ImportedModule:
+    """An IRModule whose `main` takes the image NCHW, and what each of its kernels computes, by function name."""
+
+    mod: tvm.IRModule
+    workloads: Mapping[str, Workload]
+    calls: tuple[Call, ...]
+
+
+def relax_from_graph(graph: Graph, weights: Weights, machine: Machine) -> ImportedModule:
+    """One Relax function `main(image) -> output`; kernels are unscheduled PrimFuncs, equal workloads share one.
+
+    Weights are packed for `machine`'s vectors. Images are NHWC between kernels; the entry image stays NCHW.
+    Raises GraphError for an operator that has no Relax form here.
+    """
+    return _Importer(graph, weights, machine).run()
+
+
+class _Importer:
+    """`tensors` maps a graph tensor to its Relax value: NHWC where 4-D (but the entry image), else as it is."""
+
+    def __init__(self, graph: Graph, weights: Weights, machine: Machine) -> None:
+        self.graph = graph
+        self.weights = weights
+        self.machine = machine
+        self.builder = relax.BlockBuilder()
+        self.tensors: dict[str, relax.Expr] = {}
+        self.kernels: dict[Workload, relax.GlobalVar] = {}
+
+    def run(self) -> ImportedModule:
+        calls = calls_from_graph(self.graph)
+        image = relax.Var(self.graph.input.name, relax.TensorType(self.graph.input.shape, "float32"))
+        with self.builder.function(ENTRY, [image]):
+            with self.builder.dataflow():
+                self.tensors[self.graph.input.name] = image
+                for call in calls:
+                    self.emit(call)
+                output = self.builder.emit_output(self.as_declared(self.graph.output))
+            self.builder.emit_func_output(output)
+        workloads = {var.name_hint: workload for workload, var in self.kernels.items()}
+        return ImportedModule(self.builder.finalize(), workloads, calls)
+
+    def emit(self, call: Call) -> None:
+        if isinstance(call, KernelCall):
+            self.tensors[call.output] = self.kernel_call(call)
+            return
+        convert = _OPS.get(call.node.op_type)
+        if convert is None:
+            raise GraphError(f"{call.node.output}: operator {call.node.op_type} cannot be compiled yet")
+        self.tensors[call.node.output] = self.builder.emit(convert(self, call.node))
+
+    def kernel_call(self, call: KernelCall) -> relax.Expr:
+        workload = call.workload
+        arguments = [self.shaped(self.data_of(call), workload.data_shape)]
+        if isinstance(workload, Conv2d):
+            arguments += self.packed(call, workload)
+        if call.extra is not None:
+            arguments.append(self.nhwc(call.extra))
+        out_type = relax.TensorType(workload.out_shape, workload.dtype)
+        result = self.builder.emit(relax.call_tir(self.kernel(workload), arguments, out_type))
+        declared = self.graph.values[call.output].shape
+        return result if len(declared) == 4 else self.shaped(result, declared)
+
+    def data_of(self, call: KernelCall) -> relax.Expr:
+        if isinstance(call.workload, Conv2d) and call.workload.data_layout == "NCHW":
+            return self.tensors[call.data]
+        return self.nhwc(call.data)
+
+    def packed(self, call: KernelCall, workload: Conv2d) -> list[relax.Expr]:
+        assert call.weight is not None
+        weight = self.weights[call.weight]
+        if weight.ndim == 2:  # Gemm, transB=1: [out, in] is a 1x1 kernel
+            weight = weight[:, :, None, None]
+        bias = self.weights[call.bias] if call.bias else np.zeros(workload.out_channels, np.float32)
+        return [
+            relax.const(pack_weight(workload, weight, self.machine)),
+            relax.const(pack_bias(workload, bias, self.machine)),
+        ]
+
+    def kernel(self, workload: Workload) -> relax.GlobalVar:
+        if workload not in self.kernels:
+            func = primfunc_from_workload(workload, self.machine)
+            self.kernels[workload] = self.builder.add_func(func, workload.name)
+        return self.kernels[workload]
+
+    def operand(self, name: str) -> relax.Expr:
+        """A tensor or a parameter, NHWC where it is 4-D."""
+        if name in self.graph.parameters:
+            array: NDArray[np.float32] = self.weights[name]
+            return relax.const(np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array)
+        return self.nhwc(name)
+
+    def nhwc(self, name: str) -> relax.Expr:
+        if name != self.graph.input.name or len(self.graph.input.shape) != 4:
+            return self.tensors[name]
+        return self.permuted(self.tensors[name], self.graph.input.shape, (0, 2, 3, 1))
+
+    def as_declared(self, name: str) -> relax.Expr:
+        """The tensor in the graph's own layout (NCHW)."""
+        shape = self.graph.values[name].shape
+        if len(shape) != 4 or name == self.graph.input.name:
+            return self.tensors[name]
+        n, c, h, w = shape
+        return self.permuted(self.tensors[name], (n, h, w, c), (0, 3, 1, 2))
+
+    def permuted(self, value: relax.Expr, shape: Shape, axes: Shape) -> relax.Expr:
+        """A transposed tensor; where only ones move it is a reshape, which costs nothing."""
+        target = tuple(shape[axis] for axis in axes)
+        if [n for n in shape if n != 1] == [n for n in target if n != 1]:
+            return self.shaped(value, target)
+        return self.builder.emit(relax.op.permute_dims(value, axes))
+
+    def shaped(self, value: relax.Expr, shape: Shape) -> relax.Expr:
+        if tuple(int(extent) for extent in value.ty.shape) == tuple(shape):
+            return value
+        return self.builder.emit(relax.op.reshape(value, shape))
+
+    def flatten(self, node: Node) -> relax.Expr:
+        return self.shaped(self.as_declared(node.inputs[0]), self.graph.values[node.output].shape)
+
+    def batchnorm(self, node: Node) -> relax.Expr:
+        """As a multiply-add along the last (channel) axis."""
+        scale, shift, mean, var = (self.weights[name].astype(np.float64) for name in node.inputs[1:])
+        factor = scale / np.sqrt(var + node.attributes["epsilon"])
+        scaled = self.builder.emit(
+            relax.op.multiply(self.operand(node.inputs[0]), relax.const(factor.astype(np.float32)))
+        )
+        return relax.op.add(scaled, relax.const((shift - mean * factor).astype(np.float32)))
+
+    def hard_sigmoid(self, x: relax.Expr, alpha: float, beta: float) -> relax.Expr:
+        line = relax.op.add(relax.op.multiply(x, relax.const(alpha, "float32")), relax.const(beta, "float32"))
+        return relax.op.clip(self.builder.emit(line), 0, 1)
+
+    def hard_swish(self, node: Node) -> relax.Expr:
+        x = self.operand(node.inputs[0])
+        return relax.op.multiply(x, self.builder.emit(self.hard_sigmoid(x, 1 / 6, 0.5)))
+
+
+def _unary(op: Callable[[relax.Expr], relax.Expr]) -> Callable[[_Importer, Node], relax.Expr]:
+    return lambda importer, node: op(importer.operand(node.inputs[0]))
+
+
+def _binary(op: Callable[[relax.Expr, relax.Expr], relax.Expr]) -> Callable[[_Importer, Node], relax.Expr]:
+    return lambda importer, node: op(*(importer.operand(name) for name in node.inputs))
+
+
+_OPS: Mapping[str, Callable[[_Importer, Node], relax.Expr]] = {
+    "Add": _binary(relax.op.add),
+    "Mul": _binary(relax.op.multiply),
+    "Relu": _unary(relax.op.nn.relu),
+    "Sigmoid": _unary(relax.op.sigmoid),
+    "Swish": _unary(relax.op.nn.silu),
+    "Clip": lambda importer, node: relax.op.clip(
+        importer.operand(node.inputs[0]), node.attributes["min"], node.attributes["max"]
+    ),
+    "HardSigmoid": lambda importer, node: importer.hard_sigmoid(
+        importer.operand(node.inputs[0]), node.attributes["alpha"], node.attributes["beta"]
+    ),
+    "HardSwish": _Importer.hard_swish,
+    "BatchNormalization": _Importer.batchnorm,
+    "Flatten": _Importer.flatten,
+}

@@ -1,0 +1,162 @@
+"""The numbered phases between an imported module and code generation, each with a text dump on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tvm
+from tvm import relax
+
+from effgen.importer import ImportedModule
+from effgen.kernels.workload import Conv2d, Workload
+from effgen.schedules import schedule_primfunc
+from effgen.target import Machine
+
+
+@dataclass(frozen=True)
+class ScheduledKernel:
+    """A kernel of the finished module: its printed name, family, and where its schedule came from."""
+
+    name: str
+    family: str
+    source: str
+    calls: int
+
+
+@dataclass(frozen=True)
+class ScheduledModule:
+    """What code generation takes: every PrimFunc scheduled, memory planned, `main` ready for the VM."""
+
+    mod: tvm.IRModule
+    kernels: tuple[ScheduledKernel, ...]
+    workspace_bytes: int
+
+
+class Dump:
+    """Writes `NN_stage.ext` files in order into a folder, or nothing where there is none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def write(self, stage: str, text: str, extension: str = "txt") -> None:
+        """Write one stage's text."""
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / f"{self._count:02d}_{stage}.{extension}").write_text(text, encoding="utf-8")
+        self._count += 1
+
+    def write_module(self, stage: str, mod: tvm.IRModule) -> None:
+        """Write an IRModule as TVMScript, without its constants."""
+        if self._folder is not None:
+            self.write(stage, mod.script(show_meta=False), "py")
+
+
+def schedule_module(imported: ImportedModule, machine: Machine, dump: Dump) -> ScheduledModule:
+    """Run every phase; the caller has entered the TVM target."""
+    mod = imported.mod
+    dump.write_module("relax_imported", mod)
+    mod = _legalize_rest(mod, imported.workloads)
+    dump.write_module("relax_legalized", mod)
+    mod, sources = _schedule(mod, imported.workloads, machine)
+    dump.write_module("tir_scheduled", mod)
+    calls = _count_calls(mod)
+    mod = _plan_memory(mod)
+    dump.write_module("relax_planned", mod)
+    workspace = _workspace_bytes(mod)
+    kernels = tuple(
+        ScheduledKernel(name, _family(imported.workloads.get(name)), source, calls.get(name, 0))
+        for name, source in sources.items()
+    )
+    return ScheduledModule(_finalize(mod), kernels, workspace)
+
+
+def _legalize_rest(mod: tvm.IRModule, ours: Mapping[str, Workload]) -> tvm.IRModule:
+    """Lower the operators that no kernel of ours computes, and fuse them with each other."""
+    for var, func in mod.functions_items():
+        if var.name_hint in ours:
+            # Opaque to FuseOps: a fused copy of our kernel would not be found by its rule.
+            mod[var] = func.with_attr("op_pattern", 8)
+    return tvm.transform.Sequential(
+        [
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(),
+        ]
+    )(mod)
+
+
+def _schedule(
+    mod: tvm.IRModule, workloads: Mapping[str, Workload], machine: Machine
+) -> tuple[tvm.IRModule, dict[str, str]]:
+    """Every PrimFunc scheduled; returns where each schedule came from, by kernel name."""
+    sources: dict[str, str] = {}
+    for var, func in mod.functions_items():
+        if isinstance(func, tvm.tirx.PrimFunc):
+            name = var.name_hint
+            scheduled, sources[name] = schedule_primfunc(func, workloads.get(name), machine)
+            mod[var] = scheduled
+    return mod, dict(sorted(sources.items()))
+
+
+def _plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
+    return tvm.transform.Sequential(
+        [
+            relax.transform.RewriteDataflowReshape(),
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+            relax.transform.CallTIRRewrite(),
+            relax.transform.StaticPlanBlockMemory(),
+        ]
+    )(mod)
+
+
+def _finalize(mod: tvm.IRModule) -> tvm.IRModule:
+    return tvm.transform.Sequential(
+        [
+            relax.transform.LowerAllocTensor(),
+            relax.transform.KillAfterLastUse(),
+            relax.transform.LowerRuntimeBuiltin(),
+            relax.transform.ComputePrimValue(),
+            relax.transform.VMShapeLower(),
+            relax.transform.AttachGlobalSymbol(),
+        ]
+    )(mod)
+
+
+def _calls(mod: tvm.IRModule) -> list[relax.Call]:
+    calls: list[relax.Call] = []
+    relax.analysis.post_order_visit(
+        mod["main"], lambda expr: calls.append(expr) if isinstance(expr, relax.Call) else None
+    )
+    return calls
+
+
+def _count_calls(mod: tvm.IRModule) -> dict[str, int]:
+    """How often `main` calls each PrimFunc."""
+    counts: dict[str, int] = {}
+    for call in _calls(mod):
+        if getattr(call.op, "name", "") == "relax.call_tir":
+            name = call.args[0].name_hint
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _workspace_bytes(mod: tvm.IRModule) -> int:
+    """Bytes of the storages that memory planning gave `main` for its activations."""
+    return sum(
+        int(call.args[0].values[0])
+        for call in _calls(mod)
+        if getattr(call.op, "name", "") == "relax.memory.alloc_storage"
+    )
+
+
+def _family(workload: Workload | None) -> str:
+    if workload is None:
+        return "operator"
+    return workload.family if isinstance(workload, Conv2d) else type(workload).__name__

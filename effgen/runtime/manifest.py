@@ -1,0 +1,105 @@
+"""What a bundle says of itself, and the check that its files are those that were written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from effgen.errors import BundleError
+
+#: Raised when a reader of the old format could misread a new bundle.
+FORMAT_VERSION = 1
+
+MANIFEST = "manifest.json"
+LIBRARY = "lib.so"
+MODEL = "model.onnx"
+GOLDEN = "golden.npz"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A bundle's `manifest.json`. Plain JSON values throughout, so that any language can read it."""
+
+    #: Family and phi as printed, e.g. `efficientnet phi=0`.
+    name: str
+    #: The scaled spec, phi, law, coefficients, norm_eps, padding, and where the weights came from.
+    network: dict[str, Any]
+    #: Target name, LLVM target, and the instruction sets that the library needs (/proc/cpuinfo spelling).
+    target: dict[str, Any]
+    versions: dict[str, str]
+    #: Threads a call uses unless `load(threads=)` says otherwise.
+    threads: int
+    #: File name -> SHA-256 of every other file of the bundle.
+    files: dict[str, str]
+    #: name, shape (batch, channels, height, width), dtype, layout, normalisation mean and std.
+    input: dict[str, Any]
+    #: name, shape (batch, classes), dtype.
+    output: dict[str, Any]
+    #: name, family, source of the schedule, calls in one run.
+    kernels: list[dict[str, Any]]
+    #: Peak bytes of activations, planned at compile time.
+    workspace_bytes: int
+    parameters: int
+    #: Multiply-adds for one image.
+    macs: int
+    #: What `verify` holds the outputs to: rel_l2.
+    tolerance: dict[str, float]
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """The manifest of the bundle directory `path`, after every file's hash was checked.
+
+    Raises BundleError: no bundle there, another format, a missing or changed file.
+    """
+    bundle = Path(path)
+    manifest = _parse(bundle)
+    for name, expected in manifest.files.items():
+        if Path(name).name != name:
+            raise BundleError(f"{bundle / MANIFEST}: files[{name!r}]: expected a plain file name inside the bundle")
+        file = bundle / name
+        if not file.is_file():
+            raise BundleError(f"{file}: missing from the bundle; compile it again")
+        found = sha256_of(file)
+        if found != expected:
+            raise BundleError(
+                f"{file}: SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...: the file was changed "
+                f"or damaged; compile the bundle again"
+            )
+    return manifest
+
+
+def _parse(bundle: Path) -> Manifest:
+    path = bundle / MANIFEST
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{bundle}: no bundle here (no {MANIFEST}); make one with `effgen compile`") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read as JSON: {error}") from None
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(f"{path}: format_version = {version}: this effgen reads {FORMAT_VERSION}; compile it again")
+    expected = {field.name: field.type for field in dataclasses.fields(Manifest)}
+    if data.keys() != expected.keys():
+        odd = ", ".join(sorted(data.keys() ^ expected.keys()))
+        raise BundleError(f"{path}: keys missing or surplus: {odd}; compile the bundle again")
+    for key, kind in expected.items():
+        # Annotations are strings here ("dict[str, Any]"): the outermost type is what indexing relies on.
+        if type(data[key]).__name__ != str(kind).split("[")[0]:
+            raise BundleError(f"{path}: {key} = {data[key]!r}: expected {kind}; compile the bundle again")
+    return Manifest(**data)

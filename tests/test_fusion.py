@@ -1,0 +1,105 @@
+"""Which nodes become one kernel."""
+
+from dataclasses import replace
+
+from effgen.fusion import KernelCall, OpCall, calls_from_graph
+from effgen.graph import GraphBuilder, Value
+from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool
+from effgen.network import NetworkRequest, build_network
+from effgen.passes.fold_batchnorm import fold_batchnorm
+from effgen.weights import initial_weights
+
+
+def builder(channels: int = 8) -> GraphBuilder:
+    return GraphBuilder("test", Value("x", (1, channels, 6, 6)))
+
+
+def conv(b: GraphBuilder, x: str, out: int, name: str) -> str:
+    weight = b.parameter(f"{name}.weight", (out, b.shape(x)[1], 1, 1), "kernel")
+    return b.add("Conv", [x, weight], name, group=1, pads=(0, 0, 0, 0), strides=(1, 1))
+
+
+def summary(calls):
+    """(kind, output) of every call."""
+    return [
+        (type(call.workload).__name__, call.output)
+        if isinstance(call, KernelCall)
+        else (call.node.op_type, call.node.output)
+        for call in calls
+    ]
+
+
+def test_efficientnet_is_kernels_only():
+    network = build_network(NetworkRequest())
+    graph, _ = fold_batchnorm(network.graph, initial_weights(network.graph, 0))
+    calls = calls_from_graph(graph)
+    assert [call.node.op_type for call in calls if isinstance(call, OpCall)] == ["Flatten"]
+    kernels = [call for call in calls if isinstance(call, KernelCall)]
+    assert sum(call.workload.macs for call in kernels if isinstance(call.workload, Conv2d)) == graph.macs
+    assert sum(call.workload.residual for call in kernels if isinstance(call.workload, Conv2d)) == 9
+    assert sum(isinstance(call.workload, ChannelScale) for call in kernels) == 16
+    assert sum(isinstance(call.workload, GlobalAveragePool) for call in kernels) == 17
+    assert kernels[0].workload.data_layout == "NCHW"
+    assert kernels[-1].workload.family == "dense"
+
+
+def test_activation_and_residual_join_the_convolution():
+    b = builder()
+    first = b.add("Relu", [conv(b, "x", 8, "a")], "a.relu")
+    second = b.add("Swish", [conv(b, first, 8, "b")], "b.silu")
+    calls = calls_from_graph(b.finish(b.add("Add", [second, first], "sum")))
+    assert summary(calls) == [("Conv2d", "a.relu"), ("Conv2d", "sum")]
+    assert calls[1].extra == "a.relu"
+    assert (calls[1].workload.activation, calls[1].workload.residual) == ("silu", True)
+
+
+def test_tensor_read_twice_is_kept():
+    b = builder()
+    a = conv(b, "x", 8, "a")
+    calls = calls_from_graph(b.finish(b.add("Mul", [b.add("Relu", [a], "r"), a], "out")))
+    assert summary(calls) == [("Conv2d", "a"), ("Relu", "r"), ("Mul", "out")]
+
+
+def test_output_of_the_graph_is_kept():
+    b = builder()
+    a = conv(b, "x", 8, "a")
+    r = b.add("Relu", [a], "r")
+    whole = b.finish(b.add("Relu", [r], "end"))
+    calls = calls_from_graph(replace(whole, nodes=whole.nodes[:2], output=a))
+    assert summary(calls) == [("Conv2d", "a"), ("Relu", "r")]
+
+
+def test_residual_that_is_computed_later_is_not_taken():
+    b = builder()
+    left = conv(b, "x", 8, "left")
+    right = conv(b, "x", 8, "right")
+    calls = calls_from_graph(b.finish(b.add("Add", [left, right], "sum")))
+    assert summary(calls) == [("Conv2d", "left"), ("Conv2d", "sum")]
+    assert calls[1].extra == "left"
+
+
+def test_adding_a_tensor_to_itself_or_broadcasting_is_an_operator():
+    b = builder()
+    a = conv(b, "x", 8, "a")
+    calls = calls_from_graph(b.finish(b.add("Add", [a, a], "twice")))
+    assert summary(calls) == [("Conv2d", "a"), ("Add", "twice")]
+    b = builder()
+    pooled = b.add("GlobalAveragePool", ["x"], "pool")
+    calls = calls_from_graph(b.finish(b.add("Add", [conv(b, "x", 8, "a"), pooled], "sum")))
+    assert summary(calls) == [("GlobalAveragePool", "pool"), ("Conv2d", "a"), ("Add", "sum")]
+
+
+def test_clip_joins_only_as_relu6():
+    for high, fused in ((6.0, True), (4.0, False)):
+        b = builder()
+        calls = calls_from_graph(b.finish(b.add("Clip", [conv(b, "x", 8, "a")], "c", min=0.0, max=high)))
+        assert (len(calls) == 1) == fused
+
+
+def test_gate_may_stand_on_either_side():
+    for order in ((0, 1), (1, 0)):
+        b = builder()
+        operands = ["x", b.add("Sigmoid", [b.add("GlobalAveragePool", ["x"], "pool")], "gate")]
+        calls = calls_from_graph(b.finish(b.add("Mul", [operands[i] for i in order], "out")))
+        assert summary(calls)[-1] == ("ChannelScale", "out")
+        assert (calls[-1].data, calls[-1].extra) == ("x", "gate")
