@@ -1,9 +1,24 @@
 """effgen: a baseline ConvNet plus one number, phi, compiled to a verified native library.
 
-The package imports nothing heavy: `effgen.load` needs only numpy and the TVM runtime.
+Importing the package loads nothing else; `load` needs numpy and the TVM runtime, neither TVM's compiler, onnx nor torch.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from effgen.errors import EffgenError
 from effgen.version import __version__
 
-__all__ = ["EffgenError", "__version__"]
+if TYPE_CHECKING:
+    from effgen.runtime import LoadedModel
+
+__all__ = ["EffgenError", "__version__", "load"]
+
+
+def load(path: str | Path, threads: int | None = None) -> LoadedModel:
+    """Load a bundle; see `effgen.runtime.load`."""
+    from effgen.runtime import load as load_bundle
+
+    return load_bundle(path, threads)

@@ -18,9 +18,10 @@ from effgen.errors import BuildError, VerifyError
 from effgen.graph import Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
+from effgen.runtime.cpu import missing_features
 from effgen.runtime.library import available_threads, prepare_tvm
 from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, MODEL, Manifest, sha256_of
-from effgen.target import Machine, load_target, missing_features
+from effgen.target import Machine, load_target
 from effgen.verify import compare, golden_pair
 from effgen.weights import initial_weights
 
@@ -52,6 +53,8 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
     """
     on_phase("scale and lower")
     network = build_network(request.network)
+    on_phase(f"target {request.target}")
+    prepare_tvm()
     machine = load_target(request.target)
     threads = _thread_count(request.threads)
     with staged_directory(request.output, request.force) as staging:
@@ -131,12 +134,11 @@ def _write_library(
 ) -> _LibraryFacts:
     """Compile what was exported: the ONNX file is read back."""
     on_phase("load TVM")
-    prepare_tvm()
     from effgen.build import write_library
     from effgen.importer import relax_from_graph
-    from effgen.kernels.compute import tvm_target
     from effgen.onnx_reader import graph_from_onnx
     from effgen.pipeline import Dump, schedule_module
+    from effgen.schedules import tvm_target
 
     dump = Dump(debug_dump)
     dump.write("graph", network.graph.dump())
@@ -211,7 +213,7 @@ def _versions() -> dict[str, str]:
 
 def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
     """Run the new library once where this processor can: a bundle that misses its tolerance is not written."""
-    if missing_features(machine):
+    if missing_features(machine.features):
         on_phase("golden pair not checked: this processor cannot run the target")
         return
     on_phase("check the golden pair")

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from effgen.graph import Graph, Node, Value, Weights, check_weights
+from effgen.ops import number
 from effgen.version import __version__
 
 #: Swish has an operator of its own from opset 24 on only; 17 is read by every current runtime.
@@ -21,9 +22,7 @@ IR_VERSION = 8
 EXTERNAL_ABOVE_BYTES = 2**31 - 2**24
 
 
-def onnx_from_graph(
-    graph: Graph, weights: Weights, metadata: Mapping[str, str] | None = None
-) -> onnx.ModelProto:
+def onnx_from_graph(graph: Graph, weights: Weights, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
     """The model with its weights inside: input and output names, shapes and node names are the graph's."""
     check_weights(graph, weights)
     body = helper.make_graph(
@@ -31,11 +30,8 @@ def onnx_from_graph(
         name=graph.name,
         inputs=[_value_info(graph.input)],
         outputs=[_value_info(graph.values[graph.output])],
-        initializer=[numpy_helper.from_array(weights[name], name) for name in graph.parameters]
-        + _clip_bounds(graph),
-        value_info=[
-            _value_info(graph.values[node.output]) for node in graph.nodes if node.output != graph.output
-        ],
+        initializer=[numpy_helper.from_array(weights[name], name) for name in graph.parameters] + _clip_bounds(graph),
+        value_info=[_value_info(graph.values[node.output]) for node in graph.nodes if node.output != graph.output],
     )
     model = helper.make_model(
         body,
@@ -50,14 +46,18 @@ def onnx_from_graph(
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> list[Path]:
-    """Write and fully check the model; returns the files written (two where weights exceed protobuf's 2 GiB)."""
+    """Write and fully check the model; returns the files written (two where weights exceed protobuf's 2 GiB).
+
+    Of a model over that limit the weights are moved, not copied, to the file: the message keeps references to it.
+    """
     weight_bytes = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if weight_bytes <= EXTERNAL_ABOVE_BYTES:
-        onnx.save_model(model, path)
+        onnx.save_model(model, path, format="protobuf")
         onnx.checker.check_model(str(path), full_check=True)
         return [path]
     data = path.with_name(path.name + ".data")
-    onnx.save_model(model, path, save_as_external_data=True, location=data.name, size_threshold=1024)
+    data.unlink(missing_ok=True)  # onnx appends to a file that is there
+    onnx.save_model(model, path, "protobuf", save_as_external_data=True, location=data.name, size_threshold=1024)
     onnx.checker.check_model(str(path), full_check=True)
     return [path, data]
 
@@ -71,7 +71,7 @@ def _protos_from_node(node: Node) -> list[onnx.NodeProto]:
         gate = f"{node.output}.sigmoid"
         return [_proto("Sigmoid", node.inputs, gate), _proto("Mul", [*node.inputs, gate], node.output)]
     if node.op_type == "Clip":
-        bounds = [_bound_name(node.attributes[key]) for key in ("min", "max")]
+        bounds = [_bound_name(number(node.attributes, key)) for key in ("min", "max")]
         return [_proto("Clip", [*node.inputs, *bounds], node.output)]
     attributes: dict[str, Any] = dict(node.attributes)
     return [_proto(node.op_type, node.inputs, node.output, **attributes)]
@@ -81,15 +81,12 @@ def _proto(op_type: str, inputs: Any, output: str, **attributes: Any) -> onnx.No
     return helper.make_node(op_type, list(inputs), [output], name=output, **attributes)
 
 
-def _bound_name(bound: Any) -> str:
-    return f"clip.{bound:g}"
+def _bound_name(bound: float) -> str:
+    return f"clip.{bound}"
 
 
 def _clip_bounds(graph: Graph) -> list[onnx.TensorProto]:
     """Clip takes its bounds as inputs: one scalar initialiser for each distinct bound."""
-    bounds = {
-        node.attributes[key] for node in graph.nodes if node.op_type == "Clip" for key in ("min", "max")
-    }
-    return [
-        numpy_helper.from_array(np.float32(bound), _bound_name(bound)) for bound in sorted(map(float, bounds))
-    ]  # type: ignore[arg-type]
+    clips = [node.attributes for node in graph.nodes if node.op_type == "Clip"]
+    bounds = {number(attributes, key) for attributes in clips for key in ("min", "max")}
+    return [numpy_helper.from_array(np.array(bound, np.float32), _bound_name(bound)) for bound in sorted(bounds)]

@@ -134,38 +134,33 @@ class Graph:
         return self
 
     def dump(self) -> str:
-        """The graph as text, one node a line: `output: shape = Op(inputs) {attributes}  # MACs  scope`."""
+        """The graph as text, one node a line: `output: shape = Op(inputs) {attributes}  # MACs`."""
         lines = [f"graph {self.name}({_signature(self.input)}) -> {self.output}"]
         for node in self.nodes:
             attributes = " ".join(f"{key}={_plain(value)}" for key, value in sorted(node.attributes.items()))
             operands = ", ".join(node.inputs)
             macs = f"  # {self.macs_of(node):,} MACs" if self.macs_of(node) else ""
             left = _signature(self.values[node.output])
-            lines.append(
-                f"  {left} = {node.op_type}({operands}){' {' + attributes + '}' if attributes else ''}{macs}"
-            )
+            lines.append(f"  {left} = {node.op_type}({operands}){' {' + attributes + '}' if attributes else ''}{macs}")
         return "\n".join(lines) + "\n"
 
 
 def _infer(node: Node, known: Mapping[str, Value]) -> Shape:
     info = OPS.get(node.op_type)
     if info is None:
-        raise GraphError(
-            f"{node.output}: operator {node.op_type} is not supported; {candidates(node.op_type, OPS)}"
-        )
+        raise GraphError(f"{node.output}: operator {node.op_type} is not supported; {candidates(node.op_type, OPS)}")
     missing = [name for name in node.inputs if name not in known]
     if missing:
-        raise GraphError(
-            f"{node.output}: {node.op_type} reads {missing[0]}, which nothing before it computes"
-        )
+        raise GraphError(f"{node.output}: {node.op_type} reads {missing[0]}, which nothing before it computes")
     low, high = info.arity
     if not low <= len(node.inputs) <= high:
-        raise GraphError(
-            f"{node.output}: {node.op_type} takes {low} to {high} inputs, found {len(node.inputs)}"
-        )
+        raise GraphError(f"{node.output}: {node.op_type} takes {low} to {high} inputs, found {len(node.inputs)}")
     surplus = set(node.attributes) - info.attributes
     if surplus:
-        raise GraphError(f"{node.output}: {node.op_type} has no attribute {sorted(surplus)[0]}")
+        raise GraphError(f"{node.output}: {node.op_type} has no attribute {min(surplus)}")
+    lacking = info.attributes - set(node.attributes)
+    if lacking:
+        raise GraphError(f"{node.output}: {node.op_type} lacks its attribute {min(lacking)}")
     try:
         return info.infer([known[name].shape for name in node.inputs], node.attributes)
     except GraphError as error:
@@ -177,7 +172,9 @@ def _signature(value: Value) -> str:
 
 
 def _plain(value: AttributeValue) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class GraphBuilder:

@@ -15,7 +15,7 @@ from effgen.fusion import Call, KernelCall, calls_from_graph
 from effgen.graph import Graph, Node, Weights
 from effgen.kernels.compute import pack_bias, pack_weight, primfunc_from_workload
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.ops import Shape
+from effgen.ops import Shape, number
 from effgen.target import Machine
 
 ENTRY = "main"
@@ -144,7 +144,7 @@ class _Importer:
     def batchnorm(self, node: Node) -> relax.Expr:
         """As a multiply-add along the last (channel) axis."""
         scale, shift, mean, var = (self.weights[name].astype(np.float64) for name in node.inputs[1:])
-        factor = scale / np.sqrt(var + node.attributes["epsilon"])
+        factor = scale / np.sqrt(var + number(node.attributes, "epsilon"))
         scaled = self.builder.emit(
             relax.op.multiply(self.operand(node.inputs[0]), relax.const(factor.astype(np.float32)))
         )
@@ -174,10 +174,10 @@ _OPS: Mapping[str, Callable[[_Importer, Node], relax.Expr]] = {
     "Sigmoid": _unary(relax.op.sigmoid),
     "Swish": _unary(relax.op.nn.silu),
     "Clip": lambda importer, node: relax.op.clip(
-        importer.operand(node.inputs[0]), node.attributes["min"], node.attributes["max"]
+        importer.operand(node.inputs[0]), number(node.attributes, "min"), number(node.attributes, "max")
     ),
     "HardSigmoid": lambda importer, node: importer.hard_sigmoid(
-        importer.operand(node.inputs[0]), node.attributes["alpha"], node.attributes["beta"]
+        importer.operand(node.inputs[0]), number(node.attributes, "alpha"), number(node.attributes, "beta")
     ),
     "HardSwish": _Importer.hard_swish,
     "BatchNormalization": _Importer.batchnorm,

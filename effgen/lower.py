@@ -80,9 +80,7 @@ class _Lowering:
             x = self.b.add("Add", [x, block_input], f"{name}.skip")
         return x
 
-    def squeeze_excite(
-        self, x: str, name: str, se: SqueezeExciteSpec, block_in: int, activation: Activation
-    ) -> str:
+    def squeeze_excite(self, x: str, name: str, se: SqueezeExciteSpec, block_in: int, activation: Activation) -> str:
         channels = self.b.shape(x)[1]
         hidden = squeezed_channels(se, block_in, channels)
         gate = self.b.add("GlobalAveragePool", [x], f"{name}.pool")

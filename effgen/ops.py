@@ -45,6 +45,13 @@ def integer(attributes: Attributes, key: str, default: int) -> int:
     return value
 
 
+def number(attributes: Attributes, key: str) -> float:
+    """An attribute that is one number."""
+    value = attributes[key]
+    assert not isinstance(value, tuple), f"{key} = {value}"
+    return float(value)
+
+
 def _no_macs(shapes: Sequence[Shape], output: Shape) -> int:
     return 0
 
@@ -64,6 +71,8 @@ def _infer_conv(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
         raise GraphError(f"Conv: bias {shapes[2]}: expected ({weight[0]},)")
     top, left, bottom, right = ints(attributes, "pads", (0, 0, 0, 0))
     strides = ints(attributes, "strides", (1, 1))
+    if min(strides) < 1:
+        raise GraphError(f"Conv: strides {strides}: expected 1 or more")
     padded = (data[2] + top + bottom, data[3] + left + right)
     spatial = tuple((padded[i] - weight[2 + i]) // strides[i] + 1 for i in range(2))
     if min(spatial) < 1:
@@ -76,6 +85,8 @@ def _conv_macs(shapes: Sequence[Shape], output: Shape) -> int:
 
 
 def _infer_batchnorm(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    if len(shapes[0]) < 2:
+        raise GraphError(f"BatchNormalization: expected data with channels, found {shapes[0]}")
     channels = (shapes[0][1],)
     for shape in shapes[1:]:
         if shape != channels:

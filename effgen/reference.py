@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from effgen.graph import Graph, Node, Weights, check_weights
+from effgen.ops import number
 
 
-class GraphModule(torch.nn.Module):
+class GraphModule(torch.nn.Module):  # type: ignore[misc]
     """A torch module that runs `graph` operator by operator, NCHW, with `weights` as frozen parameters."""
 
     def __init__(self, graph: Graph, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
@@ -25,7 +26,7 @@ class GraphModule(torch.nn.Module):
         self._output = graph.output
         self._attribute_of = {name: name.replace(".", "_") for name in graph.parameters}
         for name, attribute in self._attribute_of.items():
-            tensor = torch.from_numpy(np.ascontiguousarray(weights[name])).to(dtype)
+            tensor = torch.tensor(weights[name], dtype=dtype)
             self.register_parameter(attribute, torch.nn.Parameter(tensor, requires_grad=False))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -45,7 +46,9 @@ def run_reference(graph: Graph, weights: Weights, image: NDArray[np.float32]) ->
     """The output of `graph` for `image` (batch, channels, height, width), computed by PyTorch in float32."""
     module = GraphModule(graph, weights).eval()
     with torch.inference_mode():
-        return module(torch.from_numpy(image)).numpy()
+        # A copy: PyTorch refuses to share the memory of a read-only array.
+        output: NDArray[np.float32] = module(torch.tensor(image)).numpy()
+    return output
 
 
 def _conv(node: Node, data: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -59,15 +62,16 @@ def _conv(node: Node, data: Tensor, weight: Tensor, bias: Tensor | None = None) 
 
 
 def _batchnorm(node: Node, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    return functional.batch_norm(x, mean, var, scale, shift, training=False, eps=node.attributes["epsilon"])  # type: ignore[arg-type]
+    eps = number(node.attributes, "epsilon")
+    return functional.batch_norm(x, mean, var, scale, shift, training=False, eps=eps)
 
 
 def _clip(node: Node, x: Tensor) -> Tensor:
-    return torch.clamp(x, node.attributes["min"], node.attributes["max"])  # type: ignore[arg-type]
+    return torch.clamp(x, number(node.attributes, "min"), number(node.attributes, "max"))
 
 
 def _hard_sigmoid(node: Node, x: Tensor) -> Tensor:
-    return torch.clamp(x * node.attributes["alpha"] + node.attributes["beta"], 0.0, 1.0)  # type: ignore[operator]
+    return torch.clamp(x * number(node.attributes, "alpha") + number(node.attributes, "beta"), 0.0, 1.0)
 
 
 _RUN: dict[str, Callable[..., Tensor]] = {

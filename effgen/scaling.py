@@ -57,7 +57,8 @@ def coefficients_for(spec: NetworkSpec, phi: str | float, law: Law = "published"
             raise SpecError(f"--phi {phi}: --law formula needs a number, and {phi} names a published row")
         return _from_row(spec, _row_named(spec, str(phi)))
     if not math.isfinite(number) or abs(number) > MAX_PHI:
-        raise SpecError(f"--phi {phi}: expected a number from 0 to {MAX_PHI:g}")
+        low = 0 if law == "published" else -MAX_PHI
+        raise SpecError(f"--phi {phi}: expected a number from {low:g} to {MAX_PHI:g}")
     if law == "published":
         if number < 0:
             raise SpecError(f"--phi {phi}: expected 0 or more; to shrink the baseline use --law formula")
@@ -110,11 +111,7 @@ def _from_formula(spec: NetworkSpec, phi: float, fallback: bool) -> Coefficients
 
 def apply_overrides(coefficients: Coefficients, overrides: Overrides) -> Coefficients:
     """The coefficients with width, depth and resolution set by hand where asked."""
-    chosen = {
-        key: value
-        for key in ("width", "depth", "resolution")
-        if (value := getattr(overrides, key)) is not None
-    }
+    chosen = {key: value for key in ("width", "depth", "resolution") if (value := getattr(overrides, key)) is not None}
     if not chosen:
         return coefficients
     by_hand = ", ".join(f"{key}={value:g}" for key, value in chosen.items())
@@ -124,13 +121,16 @@ def apply_overrides(coefficients: Coefficients, overrides: Overrides) -> Coeffic
 def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | None = None) -> NetworkSpec:
     """The spec with channels, repeats and resolution scaled: what is lowered to a graph.
 
-    Raises SpecError where a coefficient makes no network (not positive, or a resolution under the total stride).
+    Raises SpecError where what was asked makes no network: a multiplier or epsilon that is not positive, no classes,
+    or a resolution under the total stride.
     """
     asked = overrides or Overrides()
     final = apply_overrides(coefficients, asked)
     _check(spec, final)
+    _check_by_hand(asked)
     stages = [_scaled_stage(stage, final, spec.rounding) for stage in spec.stages]
-    classifier = {"dropout": final.dropout, "classes": asked.classes or spec.classifier.classes}
+    classes = spec.classifier.classes if asked.classes is None else asked.classes
+    classifier = {"dropout": final.dropout, "classes": classes}
     norm = {} if asked.norm_eps is None else {"eps": asked.norm_eps}
     return spec.model_copy(
         update={
@@ -155,6 +155,14 @@ def _check(spec: NetworkSpec, final: Coefficients) -> None:
             f"--resolution {final.resolution}: expected from {spec.total_stride} "
             f"(the network's total stride) to 8192 pixels"
         )
+
+
+def _check_by_hand(asked: Overrides) -> None:
+    """The bounds of the spec's own keys, for values that never passed its validation."""
+    if asked.classes is not None and not 1 <= asked.classes <= 1_000_000:
+        raise SpecError(f"--classes {asked.classes}: expected from 1 to 1000000")
+    if asked.norm_eps is not None and not 0 < asked.norm_eps <= 0.1:
+        raise SpecError(f"--norm-eps {asked.norm_eps:g}: expected a number above 0, up to 0.1")
 
 
 def _scaled_stage(stage: StageSpec, by: Coefficients, rounding: RoundingSpec) -> StageSpec:

@@ -6,6 +6,7 @@ there, by name, not here.
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -31,13 +32,13 @@ def _odd(value: int) -> int:
 KernelSize = Annotated[int, Field(ge=1, le=11), AfterValidator(_odd)]
 Stride = Annotated[int, Field(ge=1, le=4)]
 Channels = Annotated[int, Field(ge=1, le=65536)]
-Multiplier = Annotated[float, Field(gt=0, le=64, allow_inf_nan=False)]
+Multiplier = Annotated[float, Field(gt=0, le=64)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Frozen(BaseModel):
     # strict: "3" is not 3 and 1.5 is not a number of channels; a whole number is accepted where a float is asked.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class InputSpec(_Frozen):
@@ -213,9 +214,7 @@ def _check_whole(spec: NetworkSpec, where: str) -> None:
         seen = [value for row in spec.scaling.published if (value := getattr(row, key)) is not None]
         twice = [value for value in seen if seen.count(value) > 1]
         if twice:
-            raise SpecError(
-                f"{where}: scaling.published: {key} = {twice[0]} stands twice; expected one row for each"
-            )
+            raise SpecError(f"{where}: scaling.published: {key} = {twice[0]} stands twice; expected one row for each")
     if spec.input.resolution < spec.total_stride:
         raise SpecError(
             f"{where}: input.resolution = {spec.input.resolution}: expected at least the network's total stride, "
@@ -233,14 +232,17 @@ def _first_problem(error: ValidationError) -> str:
         return f"{where}: unknown key; {candidates(str(first['loc'][-1]), _sibling_keys(first['loc']))}{more}"
     if first["type"] == "missing":
         return f"{where}: missing; expected a value{more}"
-    return f"{where} = {first['input']!r}: {_expectation(first)}{more}"
+    return f"{where} = {reprlib.repr(first['input'])}: {_expectation(first)}{more}"
 
 
 def _expectation(problem: Any) -> str:
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
-    message = problem["msg"].removeprefix("Input should be ")
-    return f"expected {message}"
+    if problem["type"] == "model_type":
+        return "expected a table"
+    # "Input should be a valid integer", "List should have at least 1 item", "String should match pattern ...".
+    wanted = problem["msg"].partition(" should ")[2].partition(" after validation")[0]
+    return f"expected {wanted.removeprefix('be ')}" if wanted.startswith("be ") else f"expected to {wanted}"
 
 
 def dotted_path(location: tuple[int | str, ...]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effgen.graph import Graph, Parameter
+from effgen.ops import integer
 
 
 def initial_weights(graph: Graph, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -19,24 +19,20 @@ def initial_weights(graph: Graph, seed: int) -> dict[str, NDArray[np.float32]]:
     "goog" scheme). Biases are zero.
     """
     generator = np.random.default_rng(seed)
-    groups = {node.inputs[1]: int(node.attributes["group"]) for node in graph.nodes if node.op_type == "Conv"}  # type: ignore[arg-type]
+    groups = {node.inputs[1]: integer(node.attributes, "group", 1) for node in graph.nodes if node.op_type == "Conv"}
     return {
-        name: _kernel(parameter, groups.get(name), generator)
-        if parameter.role == "kernel"
-        else _constant(parameter)
+        name: _kernel(parameter, groups.get(name), generator) if parameter.role == "kernel" else _constant(parameter)
         for name, parameter in graph.parameters.items()
     }
 
 
 def _kernel(parameter: Parameter, groups: int | None, generator: np.random.Generator) -> NDArray[np.float32]:
     shape = parameter.shape
-    draw: Callable[..., NDArray[np.float32]]
     if groups is None:
         bound = 1 / math.sqrt(shape[0])
         return (generator.random(shape, dtype=np.float32) * 2 - 1) * np.float32(bound)
-    draw = generator.standard_normal
     fan_out = shape[0] * shape[2] * shape[3] // groups
-    return draw(shape, dtype=np.float32) * np.float32(math.sqrt(2 / fan_out))
+    return generator.standard_normal(shape, dtype=np.float32) * np.float32(math.sqrt(2 / fan_out))
 
 
 def _constant(parameter: Parameter) -> NDArray[np.float32]:

@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A shared or emulated machine is slow now and then; that is no failure of a property.
+settings.register_profile("effgen", deadline=None)
+settings.load_profile("effgen")
 
 TINY_SPEC = """
 name = "tiny"
@@ -38,6 +43,10 @@ channels = 40
 [classifier]
 classes = 10
 """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="rewrite tests/goldens with what is found")
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def test_existing_needs_force(tmp_path):
     out = tmp_path / "out"
     with staged_directory(out, force=False) as staging:
         fill(staging, "old")
-    with pytest.raises(BuildError, match="exists already.*--force"), staged_directory(out, force=False):
+    with pytest.raises(BuildError, match=r"exists already.*--force"), staged_directory(out, force=False):
         raise AssertionError("no work may be done")
     with staged_directory(out, force=True) as staging:
         fill(staging, "new")

@@ -27,8 +27,8 @@ def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path
     prepare_tvm()
     from effgen.build import write_library
     from effgen.importer import relax_from_graph
-    from effgen.kernels.compute import tvm_target
     from effgen.pipeline import Dump, schedule_module
+    from effgen.schedules import tvm_target
 
     machine = load_target("cpu")
     target = tvm_target(machine)

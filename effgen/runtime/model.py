@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.runtime.cpu import missing_features
 from effgen.runtime.library import available_threads, load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, Manifest, read_manifest
-from effgen.target import missing_features
 
 _CPU = 1  # kDLCPU
 _POOLED = 2  # the allocator that keeps a call's workspace for the next call

@@ -1,0 +1,241 @@
+"""Latency of a bundle beside other runtimes, so measured that the ratio means something.
+
+All backends live in one process and are timed in turn, round after round: whatever else the machine does hits all of
+them. Absolute times of a busy machine are worth little; ratios within one run hold.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effgen.errors import BundleError
+from effgen.machine import Host, describe_host, usable_cpus
+from effgen.peers import DEFAULT_PEERS, PEERS, Job, Run, check_peer_names, peer_version
+from effgen.runtime import load
+from effgen.verify import golden_pair, relative_l2
+from effgen.version import __version__
+
+#: The bundle's own row; the others are named as in `effgen.peers.PEERS`.
+OURS = "effgen"
+
+#: A peer whose logits are further away than this (relative L2) computes something else; its time is not reported.
+WRONG_ANSWER = 1e-3
+
+#: Worker threads of the backend before spin for a moment after its last call: let them go to sleep.
+REST_S = 0.03
+
+#: Calls that start within this time of a burst are not counted: caches and threads of the backend wake up.
+WAKE_S = 0.03
+
+#: Where one call takes longer than this, waking up is lost in it and no call of a burst is thrown away.
+SLOW_CALL_S = 0.5
+
+#: Warm-up ends when the medians of two windows in a row agree to this share, or after the time limit.
+_STABLE_SHARE = 0.03
+_WINDOW_S = 0.15
+_LONGEST_WARM_UP_S = 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure: `min_time_s` seconds of timed calls for each backend, in `rounds` bursts."""
+
+    rounds: int = 10
+    min_time_s: float = 2.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """Times of one backend over its timed calls: milliseconds a call of `batch` images.
+
+    `ratio` is its median over effgen's: above 1 is slower than effgen. `rel_l2` is the distance of its logits from
+    effgen's.
+    """
+
+    backend: str
+    version: str
+    threads: int
+    batch: int
+    calls: int
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    min_ms: float
+    images_per_second: float
+    ratio: float
+    rel_l2: float
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A backend without a time, and why."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Results in the order asked for, effgen's first; what could not be measured; and where it was measured."""
+
+    model: str
+    target: str
+    threads: int
+    batch: int
+    plan: Plan
+    results: tuple[Result, ...]
+    left_out: tuple[LeftOut, ...]
+    machine: Host
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Something to time: one call of `run` computes a whole batch. `rel_l2` is how far it is from effgen's logits."""
+
+    name: str
+    version: str
+    run: Run
+    rel_l2: float = 0.0
+
+
+def bench_bundle(
+    path: Path,
+    peers: Sequence[str] = DEFAULT_PEERS,
+    threads: int | None = None,
+    plan: Plan = Plan(),
+    on_phase: Callable[[str], None] = lambda phase: None,
+) -> BenchReport:
+    """Time the bundle at `path` and `peers` with `threads` threads each (default: the CPUs of the affinity mask).
+
+    A peer that is not installed, cannot run the model or gives another answer is left out with its reason. Raises
+    EffgenError for an unknown peer and BundleError where the bundle itself cannot be loaded.
+    """
+    check_peer_names(peers)
+    on_phase("look at the machine")
+    host = describe_host()
+    on_phase("load the bundle")
+    model = load(path, threads=threads or len(usable_cpus()))
+    job = Job(path / "model.onnx", golden_pair(path)[0], model.threads)
+    answer = model(job.image)
+    if not np.isfinite(answer).all():
+        raise BundleError(f"{path}: the library's output is not finite; see effgen verify")
+    outcomes: list[Backend | LeftOut] = [Backend(OURS, __version__, lambda: model(job.image))]
+    for name in dict.fromkeys(peers):
+        on_phase(f"prepare {name}")
+        outcomes.append(prepare_peer(name, job, answer))
+    backends = [outcome for outcome in outcomes if isinstance(outcome, Backend)]
+    samples = measure(backends, plan, on_phase)
+    ours_ms = float(np.median(samples[OURS])) * 1e3
+    return BenchReport(
+        model=model.manifest.name,
+        target=str(model.manifest.target["name"]),
+        threads=job.threads,
+        batch=len(job.image),
+        plan=plan,
+        results=tuple(_result(backend, samples[backend.name], job, ours_ms) for backend in backends),
+        left_out=tuple(outcome for outcome in outcomes if isinstance(outcome, LeftOut)),
+        machine=host,
+    )
+
+
+def prepare_peer(name: str, job: Job, answer: NDArray[np.float32]) -> Backend | LeftOut:
+    """The peer set up and called once, or why it gets no time; `answer` is what effgen's library computed.
+
+    Peers are other people's code: any exception is a reason.
+    """
+    installed = peer_version(name)
+    if installed is None:
+        return LeftOut(name, f"not installed: pip install 'effgen[{PEERS[name].extra}]'")
+    try:
+        run = PEERS[name].prepare(job)
+        distance = relative_l2(run(), answer)
+    except Exception as error:
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        return LeftOut(name, f"cannot run the model: {type(error).__name__}: {first_line}")
+    if distance > WRONG_ANSWER:
+        return LeftOut(name, f"wrong answer: relative L2 {distance:.1e} from effgen's output")
+    return Backend(name, installed, run, distance)
+
+
+def measure(
+    backends: Sequence[Backend], plan: Plan, on_phase: Callable[[str], None] = lambda phase: None
+) -> dict[str, list[float]]:
+    """Seconds of every timed call by backend: warm-up of each, then `plan.rounds` rounds of one burst each.
+
+    The order turns from round to round, so that no backend always follows the same one.
+    """
+    on_phase("warm up")
+    call_s = {backend.name: warm_up(backend.run) for backend in backends}
+    on_phase(f"measure {plan.rounds} rounds of {len(backends)} backends")
+    samples: dict[str, list[float]] = {backend.name: [] for backend in backends}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for turn in range(plan.rounds):
+            for backend in _rotated(backends, turn):
+                time.sleep(REST_S)
+                wake_s = 0.0 if call_s[backend.name] > SLOW_CALL_S else WAKE_S
+                samples[backend.name] += burst(backend.run, plan.min_time_s / plan.rounds, wake_s)
+    finally:
+        if collecting:
+            gc.enable()
+    return samples
+
+
+def _rotated(backends: Sequence[Backend], turn: int) -> Iterable[Backend]:
+    first = turn % len(backends)
+    return [*backends[first:], *backends[:first]]
+
+
+def burst(run: Run, time_s: float, wake_s: float) -> list[float]:
+    """Seconds of each call until they add up to `time_s` (at least one call), after `wake_s` of uncounted calls."""
+    start = time.perf_counter()
+    while time.perf_counter() - start < wake_s:
+        run()
+    samples: list[float] = []
+    total = 0.0
+    while not samples or total < time_s:
+        samples.append(_timed(run))
+        total += samples[-1]
+    return samples
+
+
+def warm_up(run: Run) -> float:
+    """Call until two windows in a row agree, or for a few seconds; returns the median of the last window, seconds."""
+    start, before = time.perf_counter(), float("inf")
+    while True:
+        now = float(np.median(burst(run, _WINDOW_S, wake_s=0.0)))
+        if abs(now - before) <= _STABLE_SHARE * now or time.perf_counter() - start > _LONGEST_WARM_UP_S:
+            return now
+        before = now
+
+
+def _timed(run: Run) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _result(backend: Backend, samples: list[float], job: Job, ours_ms: float) -> Result:
+    low, median, high = (float(value) * 1e3 for value in np.percentile(samples, (10, 50, 90)))
+    return Result(
+        backend=backend.name,
+        version=backend.version,
+        threads=job.threads,
+        batch=len(job.image),
+        calls=len(samples),
+        median_ms=median,
+        p10_ms=low,
+        p90_ms=high,
+        min_ms=min(samples) * 1e3,
+        images_per_second=len(job.image) / median * 1e3,
+        ratio=median / ours_ms,
+        rel_l2=backend.rel_l2,
+    )

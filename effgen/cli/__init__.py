@@ -1,0 +1,60 @@
+"""The command line: parse, call one function, print. What a command does is in the module that it calls.
+
+Nothing heavy is imported before a command runs: `effgen --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from effgen.cli import bench, compile, doctor, export, inspect, verify
+from effgen.errors import EffgenError
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="effgen",
+    help="Scaled ConvNets compiled to fast, verified native libraries: spec + phi -> ONNX -> TVM -> bundle.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(inspect.inspect)
+app.command()(export.export)
+app.command("compile")(compile.compile_)
+app.command()(verify.verify)
+app.command()(bench.bench)
+app.command()(doctor.doctor)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from effgen.version import __version__
+
+        typer.echo(f"effgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _effgen(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: a user's error is one line and exit status 1 (3 for a miss), Ctrl-C one line and 130."""
+    try:
+        app(prog_name="effgen")
+    except EffgenError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except SystemExit as stop:  # typer turns Ctrl-C into this status, without a word
+        if stop.code == _INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        raise

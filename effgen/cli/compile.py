@@ -1,0 +1,52 @@
+"""`effgen compile`: a network as a bundle."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from effgen.cli import options as o
+from effgen.cli.console import Output
+
+
+def compile_(
+    destination: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle directory to write.")],
+    spec: o.Spec = "efficientnet",
+    phi: o.Phi = "0",
+    law: o.LawOption = "published",
+    width: o.Width = None,
+    depth: o.Depth = None,
+    resolution: o.Resolution = None,
+    classes: o.Classes = None,
+    batch: o.Batch = 1,
+    norm_eps: o.NormEps = None,
+    padding: o.PaddingOption = None,
+    weights: o.Weights = None,
+    seed: o.Seed = 0,
+    target: o.Target = "cpu",
+    threads: o.Threads = None,
+    force: o.Force = False,
+    debug_dump: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the text of every stage into this directory.")
+    ] = None,
+    json: o.Json = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Compile a network for a machine: library, ONNX, manifest and golden pair in one directory."""
+    output = Output(quiet, verbose, json)
+    start = time.perf_counter()
+    from effgen.driver import CompileRequest, compile_bundle
+    from effgen.network import build_network
+    from effgen.report import json_from_manifest, table_from_manifest
+
+    network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
+    output.resolved(build_network(network), target=target, threads=threads)
+    request = CompileRequest(network, destination, target, weights, seed, threads, force, debug_dump)
+    with output.phases() as on_phase:
+        manifest = compile_bundle(request, on_phase)
+    seconds = time.perf_counter() - start
+    output.result([table_from_manifest(manifest, destination)], json_from_manifest(manifest, destination, seconds))

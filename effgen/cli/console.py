@@ -1,0 +1,121 @@
+"""What a command says, and where: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from effgen.report import STANDARD_OUTPUT, check_json_path, lines_from_network, warning_from_network, write_json
+
+if TYPE_CHECKING:
+    from effgen.network import Network
+
+#: Columns for what is not to be folded: also for files and pipes, which rich takes for terminals of 80 columns.
+_WIDEST = 200
+
+log = logging.getLogger("effgen")
+
+
+class Output:
+    """Words, progress and results of one command.
+
+    Quiet leaves the results and the errors; verbose adds what the library logs for debugging. With JSON on standard
+    output nothing else is written there.
+    """
+
+    def __init__(self, quiet: bool, verbose: bool, json_path: str | None = None) -> None:
+        check_json_path(json_path)
+        self._json_path = json_path
+        self._quiet = quiet
+        self._out, self._wide_out = _console(), _console(width=_WIDEST)
+        self._err = _console(stderr=True)
+        log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO)
+        log.handlers[:] = [_Handler(self._err)]
+
+    def resolved(self, network: Network, target: str | None = None, threads: int | None = None) -> None:
+        """Log what the options came to, before the work starts."""
+        for line in lines_from_network(network, target, threads):
+            log.info("%s", line)
+        warning = warning_from_network(network)
+        if warning:
+            log.warning("%s", warning)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Print plain results."""
+        for line in lines:
+            self._out.print(Text(line), soft_wrap=True)
+
+    def result(self, tables: Iterable[RenderableType], data: dict[str, Any]) -> None:
+        """Print `tables`, and write `data` where `--json` says."""
+        if self._json_path != STANDARD_OUTPUT:
+            for table in tables:
+                self._print(table)
+        if self._json_path is not None:
+            write_json(data, self._json_path)
+
+    def _print(self, what: RenderableType) -> None:
+        """A table of numbers is printed as wide as it is, one with a column that may be folded as the terminal is."""
+        foldable = isinstance(what, Table) and not all(column.no_wrap for column in what.columns)
+        (self._out if foldable else self._wide_out).print(what, soft_wrap=isinstance(what, Text))
+
+    @contextmanager
+    def phases(self) -> Iterator[Callable[[str], None]]:
+        """A function to call at the start of each phase; each is logged with its time when the next one starts."""
+        progress = _Progress(self._err if self._err.is_terminal and not self._quiet else None)
+        try:
+            yield progress.start
+            progress.finish()
+        finally:
+            progress.close()
+
+
+class _Progress:
+    """The running phase as a spinner on a terminal; a line for each finished one everywhere."""
+
+    def __init__(self, terminal: Console | None) -> None:
+        self._status = terminal.status("") if terminal else None
+        self._phase: str | None = None
+        self._started = 0.0
+
+    def start(self, phase: str) -> None:
+        self.finish()
+        self._phase, self._started = phase, time.perf_counter()
+        if self._status:
+            self._status.update(Text(phase))
+            self._status.start()
+
+    def finish(self) -> None:
+        if self._phase is not None:
+            log.info("%7.2f s  %s", time.perf_counter() - self._started, self._phase)
+        self._phase = None
+
+    def close(self) -> None:
+        if self._status:
+            self._status.stop()
+
+
+class _Handler(logging.Handler):
+    """Log records as plain lines, above the spinner where there is one."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        style = "yellow" if prefix else "dim" if record.levelno < logging.INFO else ""
+        self._console.print(Text(prefix + record.getMessage(), style=style), soft_wrap=True)
+
+
+def _console(stderr: bool = False, width: int | None = None) -> Console:
+    if not (sys.stderr if stderr else sys.stdout).isatty():
+        width = _WIDEST
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)

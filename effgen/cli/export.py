@@ -1,0 +1,42 @@
+"""`effgen export`: a network as ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from effgen.cli import options as o
+from effgen.cli.console import Output
+
+
+def export(
+    destination: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .onnx file to write.")],
+    spec: o.Spec = "efficientnet",
+    phi: o.Phi = "0",
+    law: o.LawOption = "published",
+    width: o.Width = None,
+    depth: o.Depth = None,
+    resolution: o.Resolution = None,
+    classes: o.Classes = None,
+    batch: o.Batch = 1,
+    norm_eps: o.NormEps = None,
+    padding: o.PaddingOption = None,
+    weights: o.Weights = None,
+    seed: o.Seed = 0,
+    fold: Annotated[
+        bool, typer.Option("--fold/--no-fold", help="Fold batch norms into the convolutions before them.")
+    ] = True,
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Write a network as ONNX, with its weights inside (beside it above 2 GB)."""
+    output = Output(quiet, verbose)
+    from effgen.driver import export_network
+    from effgen.network import build_network
+
+    request = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
+    output.resolved(build_network(request))
+    output.lines([str(path) for path in export_network(request, destination, weights, seed, fold, force)])

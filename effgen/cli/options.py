@@ -1,0 +1,104 @@
+"""Options that several commands share, and how they become requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from effgen.network import NetworkRequest
+
+Law = Literal["published", "formula"]
+Padding = Literal["symmetric", "same"]
+
+_NETWORK = "Network"
+
+Spec = Annotated[
+    str,
+    typer.Option(metavar="NAME|FILE", help="A shipped family, or a .toml file of your own.", rich_help_panel=_NETWORK),
+]
+Phi = Annotated[
+    str,
+    typer.Option(
+        metavar="NUMBER|ROW",
+        help="The compound coefficient: 3 is B3; or a published row by name (b8, l2).",
+        rich_help_panel=_NETWORK,
+    ),
+]
+LawOption = Annotated[
+    Law,
+    typer.Option(
+        "--law",
+        help="Coefficients as published, or by the formula (depth alpha^phi, width beta^phi, resolution gamma^phi), "
+        "which a phi without a published row uses in any case.",
+        rich_help_panel=_NETWORK,
+    ),
+]
+Width = Annotated[float | None, typer.Option(help="Width multiplier, by hand.", rich_help_panel=_NETWORK)]
+Depth = Annotated[float | None, typer.Option(help="Depth multiplier, by hand.", rich_help_panel=_NETWORK)]
+Resolution = Annotated[
+    int | None, typer.Option(metavar="PIXELS", help="Input resolution, by hand.", rich_help_panel=_NETWORK)
+]
+Classes = Annotated[
+    int | None, typer.Option(min=1, max=1_000_000, help="Classes of the classifier.", rich_help_panel=_NETWORK)
+]
+Batch = Annotated[int, typer.Option(help="Images a call.", rich_help_panel=_NETWORK)]
+NormEps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="pytorch|tensorflow|NUMBER",
+        help="Batch-norm epsilon; it is not in a checkpoint (torchvision B0-B4 1e-5, B5-B7 and TensorFlow 1e-3).",
+        rich_help_panel=_NETWORK,
+    ),
+]
+PaddingOption = Annotated[
+    Padding | None,
+    typer.Option(
+        "--padding", help="symmetric as PyTorch, same as TensorFlow; not in a checkpoint.", rich_help_panel=_NETWORK
+    ),
+]
+
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Checkpoint (.pth, .pt, .safetensors) in torchvision's or timm's naming; default: random."
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of random weights.")]
+Target = Annotated[
+    str, typer.Option(metavar="NAME|FILE", help="The machine: cpu is this one; or a .toml file of your own.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what exists at the output path.")]
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A directory that effgen compile wrote.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of a call; default: the CPUs that this process may use.")
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the report as JSON; - is standard output, and nothing else."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More of what happens.")]
+
+
+def network_request(
+    spec: str,
+    phi: str,
+    law: Law,
+    width: float | None,
+    depth: float | None,
+    resolution: int | None,
+    classes: int | None,
+    batch: int,
+    norm_eps: str | None,
+    padding: Padding | None,
+) -> NetworkRequest:
+    """The options of one network as a request. Raises SpecError for an epsilon that is none."""
+    from effgen.network import NetworkRequest, norm_eps_from_text
+    from effgen.scaling import Overrides
+
+    eps = None if norm_eps is None else norm_eps_from_text(norm_eps)
+    overrides = Overrides(width, depth, resolution, classes, eps, padding)
+    return NetworkRequest(spec, phi, law, batch, overrides)

@@ -1,0 +1,33 @@
+"""`effgen verify`: is the bundle right?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from effgen.cli import options as o
+from effgen.cli.console import Output
+from effgen.errors import VerifyError
+
+
+def verify(
+    bundle: o.Bundle,
+    threads: o.Threads = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the inputs.")] = 0,
+    json: o.Json = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Compare a bundle's outputs with PyTorch's on several inputs; exit status 3 where they miss the tolerance."""
+    output = Output(quiet, verbose, json)
+    from effgen.report import json_from_verify, summary_from_verify, table_from_verify
+    from effgen.verify import verify_bundle
+
+    with output.phases() as on_phase:
+        report = verify_bundle(bundle, threads, seed, on_phase)
+    summary = summary_from_verify(report)
+    output.result([table_from_verify(report), Text(summary)], json_from_verify(report))
+    if not report.passed:
+        raise VerifyError(f"{bundle}: {summary}")

@@ -1,0 +1,135 @@
+"""Activations as TIR expressions that stay vectorised.
+
+On CPU TVM lowers `exp` to a scalar libm call a lane: an epilogue with it costs more than the convolution.
+Here exp(-x) is range reduction, a polynomial and exponent bits, all of it plain arithmetic of one lane:
+
+    n = round(-x / ln 2)      through the sum with a magic number, whose low bits then hold n + 127
+    f = -x / ln 2 - n         in [-1/2, 1/2]
+    exp(-x) = 2^f * 2^n       2^f by a polynomial, 2^n by shifting n + 127 into the exponent field
+
+`sigmoid` and `silu` never form exp(-x): the product is one multiply-add of the denominator 1 + 2^f * 2^n,
+and the numerator of the single division is 1 or x. That is 13 operations, five of them the polynomial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import tirx
+from tvm.ir import Expr
+
+from effgen.kernels.workload import Activation
+
+# 2^f - 1 over f, least maximum relative error of 2^f on [-1/2, 1/2] (1.1e-7), coefficients of f^1 .. f^5.
+_EXP2 = (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.001326472731307149)
+_MINUS_LOG2E = -1.4426950408889634
+# 1.5 * 2^23: adding it leaves no fraction bits, so the sum is rounded to an integer; 127 is the exponent bias.
+_MAGIC = 1.5 * 2.0**23 + 127.0
+_MANTISSA_BITS = 23
+# |x| beyond this would leave the exponent field of 2^n; sigmoid is 0 or 1 to float32's last bit by then.
+_LIMIT = 87.0
+
+
+class _Bindings:
+    """Values bound once and used many times: in a plain expression tree each use would repeat the whole value."""
+
+    def __init__(self) -> None:
+        self._bound: list[tuple[tirx.Var, Expr]] = []
+
+    def bind(self, name: str, value: Expr, dtype: str = "float32") -> Expr:
+        variable = tirx.Var(name, dtype)
+        self._bound.append((variable, value))
+        return variable
+
+    def around(self, body: Expr) -> Expr:
+        """`body` inside all that was bound."""
+        for variable, value in reversed(self._bound):
+            body = tirx.Let(variable, value, body)
+        return body
+
+
+def _float(value: float) -> Expr:
+    return tirx.const(value, "float32")
+
+
+def _at_least(x: Expr, low: float) -> Expr:
+    """max(x, low) that keeps NaN: a comparison with NaN is false, so NaN must be what "else" gives."""
+    return tirx.Select(x < _float(low), _float(low), x)
+
+
+def _at_most(x: Expr, high: float) -> Expr:
+    return tirx.Select(x > _float(high), _float(high), x)
+
+
+def _one_plus_exp_minus(x: Expr, bindings: _Bindings) -> Expr:
+    """1 + exp(-x) for |x| <= _LIMIT."""
+    bits = bindings.bind("bits", tirx.reinterpret("int32", x * _float(_MINUS_LOG2E) + _float(_MAGIC)), "int32")
+    # Back through the bits: TVM simplifies (a + b) - b to a for floats as well, losing the rounding.
+    rounded = tirx.reinterpret("float32", bits) - _float(_MAGIC)
+    fraction = bindings.bind("fraction", x * _float(_MINUS_LOG2E) - rounded)
+    scale = tirx.reinterpret("float32", bits << tirx.const(_MANTISSA_BITS, "int32"))
+    return _exp2(fraction) * scale + _float(1.0)
+
+
+def _exp2(fraction: Expr) -> Expr:
+    """2^fraction for |fraction| <= 1/2, by Horner's rule."""
+    power = _float(_EXP2[-1])
+    for coefficient in (*reversed(_EXP2[:-1]), 1.0):
+        power = power * fraction + _float(coefficient)
+    return power
+
+
+def sigmoid(x: Expr) -> Expr:
+    """1 / (1 + exp(-x)), float32; absolute error below 2e-7, NaN in, NaN out."""
+    bindings = _Bindings()
+    _, bounded = _bounds(x, bindings)
+    return bindings.around(_float(1.0) / _one_plus_exp_minus(bounded, bindings))
+
+
+def silu(x: Expr) -> Expr:
+    """x * sigmoid(x), float32; -inf gives about -0, +inf gives +inf, NaN gives NaN."""
+    bindings = _Bindings()
+    low, bounded = _bounds(x, bindings)
+    return bindings.around(low / _one_plus_exp_minus(bounded, bindings))
+
+
+def _bounds(x: Expr, bindings: _Bindings) -> tuple[Expr, Expr]:
+    """x bounded from below, and from both sides."""
+    low = bindings.bind("x_low", _at_least(bindings.bind("x", x), -_LIMIT))
+    return low, bindings.bind("x_bounded", _at_most(low, _LIMIT))
+
+
+def relu(x: Expr) -> Expr:
+    """max(x, 0)."""
+    return _at_least(x, 0.0)
+
+
+def relu6(x: Expr) -> Expr:
+    """min(max(x, 0), 6)."""
+    return _at_most(_at_least(x, 0.0), 6.0)
+
+
+def hard_sigmoid(x: Expr) -> Expr:
+    """relu6(x + 3) / 6."""
+    return relu6(x + tirx.const(3.0, "float32")) * tirx.const(1.0 / 6.0, "float32")
+
+
+def hard_swish(x: Expr) -> Expr:
+    """x * relu6(x + 3) / 6."""
+    return x * hard_sigmoid(x)
+
+
+_EXPRESSION: dict[Activation, Callable[[Expr], Expr]] = {
+    "none": lambda x: x,
+    "silu": silu,
+    "sigmoid": sigmoid,
+    "relu": relu,
+    "relu6": relu6,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_swish": hard_swish,
+}
+
+
+def activate(x: Expr, activation: Activation) -> Expr:
+    """`activation` of one float32 expression."""
+    return _EXPRESSION[activation](x)

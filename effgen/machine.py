@@ -1,0 +1,164 @@
+"""What this machine is and how busy it is: stored with every timing, because a time means nothing without it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+#: CPU flags that decide which kernels are worth running, as Linux names them.
+NOTEWORTHY_FLAGS = (
+    "avx2",
+    "fma",
+    "f16c",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "asimdhp",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+    "sve2",
+)
+
+#: Above this many CPUs' worth of other work, timings are inflated enough to say so.
+BUSY_CPUS_WORTH_A_WARNING = 0.3
+
+_CPUINFO = Path("/proc/cpuinfo")
+_CPU = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine under the process. Sizes are bytes; `cpus` are those the process may run on.
+
+    `cpu_quota` is the container's limit in CPUs, None where there is none. `busy_cpus` is how many CPUs' worth
+    of work the whole machine did while it was sampled, None where the kernel does not tell.
+    """
+
+    cpu: str
+    architecture: str
+    cpus: tuple[int, ...]
+    logical_cpus: int
+    cpu_quota: float | None
+    virtual: bool
+    flags: tuple[str, ...]
+    caches: dict[str, int]
+    memory_bytes: int
+    system: str
+    python: str
+    load_average: tuple[float, float, float]
+    busy_cpus: float | None
+
+    @property
+    def busy(self) -> bool:
+        """Whether other work is likely to disturb a timing."""
+        return self.busy_cpus is not None and self.busy_cpus > BUSY_CPUS_WORTH_A_WARNING
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """CPUs in this process's affinity mask, ascending: the default thread count everywhere is their number."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def describe_host(sample_s: float = 0.25) -> Host:
+    """Look at the machine; takes `sample_s` seconds, in which the caller should do nothing else."""
+    info = _cpuinfo()
+    cpus = usable_cpus()
+    flags = info.get("flags", info.get("Features", "")).split()
+    return Host(
+        cpu=_cpu_name(info),
+        architecture=platform.machine(),
+        cpus=cpus,
+        logical_cpus=os.cpu_count() or len(cpus),
+        cpu_quota=cpu_quota(),
+        virtual="hypervisor" in flags,
+        flags=tuple(flag for flag in NOTEWORTHY_FLAGS if flag in flags),
+        caches=_caches(cpus[0]),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=_system(),
+        python=platform.python_version(),
+        load_average=os.getloadavg(),
+        busy_cpus=_busy_cpus(sample_s),
+    )
+
+
+def cpu_quota() -> float | None:
+    """CPUs that the process's control group may use at a time (cgroup v2), None without a limit."""
+    words = _text(Path("/sys/fs/cgroup/cpu.max")).split()
+    if len(words) != 2 or words[0] == "max":
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def _text(path: Path) -> str:
+    """A file of /proc or /sys, empty where this kernel does not have it."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's paragraph of /proc/cpuinfo."""
+    first = _text(_CPUINFO).split("\n\n")[0]
+    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _cpu_name(info: dict[str, str]) -> str:
+    """The marketing name; arm64 kernels give numbers instead."""
+    if "model name" in info:
+        return info["model name"]
+    part = info.get("CPU part")
+    return f"implementer {info.get('CPU implementer', '?')} part {part}" if part else platform.machine()
+
+
+def _caches(cpu: int) -> dict[str, int]:
+    """Size by level of the data caches that `cpu` sees, e.g. {"L1d": 32768, "L2": 1048576, "L3": ...}."""
+    sizes = {}
+    for folder in sorted((_CPU / f"cpu{cpu}" / "cache").glob("index*")):
+        level, kind = _text(folder / "level").strip(), _text(folder / "type").strip()
+        size = re.fullmatch(r"(\d+)([KM])", _text(folder / "size").strip())
+        if kind != "Instruction" and size is not None:
+            name = f"L{level}d" if kind == "Data" else f"L{level}"
+            sizes[name] = int(size[1]) * {"K": 1 << 10, "M": 1 << 20}[size[2]]
+    return sizes
+
+
+def _system() -> str:
+    """Distribution and kernel."""
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', _text(Path("/etc/os-release")), re.MULTILINE)
+    return f"{found[1] if found else platform.system()}, {platform.system()} {platform.release()}"
+
+
+def _busy_cpus(sample_s: float) -> float | None:
+    """CPUs' worth of work done on the whole machine during `sample_s` seconds, waiting for disks not counted."""
+    before, start = _busy_ticks(), time.perf_counter()
+    if before is None:
+        return None
+    time.sleep(sample_s)
+    after = _busy_ticks()
+    assert after is not None
+    return (after - before) / os.sysconf("SC_CLK_TCK") / (time.perf_counter() - start)
+
+
+def _busy_ticks() -> int | None:
+    """Clock ticks spent in user, nice, system, irq, softirq and steal since boot."""
+    words = _text(Path("/proc/stat")).split("\n", 1)[0].split()
+    if len(words) < 9:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(word) for word in words[1:9])
+    return user + nice + system + irq + softirq + steal

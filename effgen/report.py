@@ -1,0 +1,265 @@
+"""Reports as tables for people and as JSON for programs. Nothing is measured or decided here."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from effgen.errors import EffgenError
+from effgen.machine import usable_cpus
+from effgen.version import __version__
+
+if TYPE_CHECKING:  # a command loads only what it reports on
+    from effgen.bench import BenchReport, Result
+    from effgen.doctor import DoctorReport
+    from effgen.inspection import Inspection, StageRow
+    from effgen.machine import Host
+    from effgen.network import Network
+    from effgen.runtime import Manifest
+    from effgen.verify import Case, VerifyReport
+
+STANDARD_OUTPUT = "-"
+
+_STATUS_STYLE = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+_INSPECTION_COLUMNS = (
+    "name", "operator", "kernel", "stride", "expand", "SE", "channels", "repeats", "resolution",
+    "parameters", "multiply-adds", "activations",
+)  # fmt: skip
+_CASE_COLUMNS = ("input", "max abs", "relative L2", "top-1", "top-5", "")
+_RESULT_COLUMNS = (
+    "backend", "median ms", "p10 ms", "p90 ms", "min ms", "images/s", "calls", "time / effgen's", "version",
+)  # fmt: skip
+
+
+def check_json_path(destination: str | None) -> None:
+    """Raise EffgenError where `write_json` could not write: before the work, not after it."""
+    if destination is None or destination == STANDARD_OUTPUT:
+        return
+    path = Path(destination)
+    if path.is_dir() or not path.parent.is_dir():
+        found = "is a directory" if path.is_dir() else f"{path.parent} is no directory"
+        raise EffgenError(f"--json {destination}: {found}; give a file's path, or - for standard output")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise EffgenError(f"--json {destination}: not writable; give another path, or - for standard output")
+
+
+def write_json(data: dict[str, Any], destination: str) -> None:
+    """Write `data` to the path `destination`, or to standard output for "-". Raises EffgenError where it cannot."""
+    text = json.dumps(_plain({"effgen": __version__, **data}), indent=2, allow_nan=False) + "\n"
+    if destination == STANDARD_OUTPUT:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    try:
+        Path(destination).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EffgenError(f"--json {destination}: cannot write: {error.strerror}; give another path") from None
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity and no NaN: null stands for both."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def lines_from_network(network: Network, target: str | None, threads: int | None) -> list[str]:
+    """The resolved request: coefficients and their source, what the spec gives, and what is compiled for."""
+    by, spec = network.coefficients, network.spec
+    lines = [
+        f"{network.title}: width {by.width:.4g}, depth {by.depth:.4g}, resolution {by.resolution} ({by.source})",
+        f"batch {network.graph.batch}, {spec.classifier.classes} classes, "
+        f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding",
+    ]
+    if target is not None:
+        count = threads_text(threads) if threads else f"{threads_text(len(usable_cpus()))} (the usable CPUs)"
+        lines.append(f"target {target}, {count}")
+    return lines
+
+
+def warning_from_network(network: Network) -> str:
+    """What a user who asked for published coefficients should know: that there were none; empty otherwise."""
+    if network.coefficients.law == network.request.law or not network.spec.scaling.published:
+        return ""
+    return f"phi {network.request.phi} has no published row: scaled by the formula"
+
+
+def json_from_inspection(inspection: Inspection) -> dict[str, Any]:
+    """Keys as the fields of `Inspection` and `StageRow`."""
+    return asdict(inspection)
+
+
+def json_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> dict[str, Any]:
+    """The manifest, the bundle's path and how long it took to compile."""
+    return {"bundle": str(bundle), "seconds": seconds, **asdict(manifest)}
+
+
+def json_from_verify(report: VerifyReport) -> dict[str, Any]:
+    """`passed`, `max_abs` and `rel_l2` (null: not finite) over all cases, then the fields of `VerifyReport`."""
+    worst = {"passed": report.passed, "max_abs": report.max_abs, "rel_l2": report.rel_l2}
+    return {**worst, "worst_case": report.worst.name, **asdict(report)}
+
+
+def json_from_bench(report: BenchReport) -> dict[str, Any]:
+    """Keys as the fields of `BenchReport`, `Result` and `Host`."""
+    return asdict(report)
+
+
+def json_from_doctor(report: DoctorReport) -> dict[str, Any]:
+    """`healthy`, then the fields of `DoctorReport`."""
+    return {"healthy": report.healthy, **asdict(report)}
+
+
+def table_from_inspection(inspection: Inspection) -> Table:
+    """The stage table with its totals."""
+    image = f"{inspection.resolution}x{inspection.resolution}"
+    table = _table(f"{inspection.model}, {image}, batch {inspection.batch}", _INSPECTION_COLUMNS, left=2)
+    for row in inspection.stages:
+        table.add_row(*_stage_cells(row))
+    table.add_section()
+    counts = (inspection.parameters, inspection.macs, inspection.activation_bytes)
+    parameters, macs, activations = f"{counts[0]:,}", f"{counts[1]:,}", bytes_text(counts[2])
+    table.add_row("total", *[""] * 8, parameters, macs, activations, style="bold")
+    return table
+
+
+def notes_from_inspection(inspection: Inspection) -> list[str]:
+    """What the table's columns mean."""
+    return [
+        "multiply-adds (MACs): of convolutions and classifier, for one image; papers call them FLOPS",
+        f"activations: float32 tensors written in a call of {inspection.batch}; "
+        f"at most {bytes_text(inspection.peak_activation_bytes)} of them alive at once, "
+        f"beside {bytes_text(inspection.weight_bytes)} of weights",
+    ]
+
+
+def _stage_cells(row: StageRow) -> Iterable[str]:
+    kernel = f"{row.kernel}x{row.kernel}" if row.kernel else ""
+    expand = f"{row.expand_ratio:g}" if row.expand_ratio is not None else ""
+    squeeze = f"{row.se_ratio:g}" if row.se_ratio is not None else ""
+    side = str(row.resolution_in) + (f"->{row.resolution_out}" if row.resolution_out != row.resolution_in else "")
+    counts = (f"{row.parameters:,}", f"{row.macs:,}", bytes_text(row.activation_bytes))
+    shape = (kernel, str(row.stride or ""), expand, squeeze, str(row.channels), str(row.repeats), side)
+    return (row.name, row.operator, *shape, *counts)
+
+
+def table_from_manifest(manifest: Manifest, bundle: Path) -> Table:
+    """What was compiled: a few lines."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    kernels = manifest.kernels
+    sources = sorted({str(kernel["source"]) for kernel in kernels})
+    counts = ", ".join(f"{sum(kernel['source'] == source for kernel in kernels)} {source}" for source in sources)
+    lines = {
+        "bundle": str(bundle),
+        "model": f"{manifest.name}, {manifest.parameters:,} parameters, {manifest.macs:,} MACs an image",
+        "target": f"{manifest.target['name']} ({manifest.target['llvm']['mcpu']}), {threads_text(manifest.threads)}",
+        "kernels": f"{len(kernels)} ({counts})",
+        "workspace": bytes_text(manifest.workspace_bytes),
+    }
+    for key, value in lines.items():
+        table.add_row(key, Text(value))
+    return table
+
+
+def table_from_verify(report: VerifyReport) -> Table:
+    """One row a case, the worst numbers below."""
+    table = _table(f"{report.model} against {report.judge}", _CASE_COLUMNS, left=1)
+    for case in report.cases:
+        table.add_row(*_case_cells(case))
+    table.add_section()
+    verdict = _status("ok" if report.passed else "problem", "pass" if report.passed else "FAIL")
+    table.add_row("worst", f"{report.max_abs:.2e}", f"{report.rel_l2:.2e}", "", "", verdict, style="bold")
+    return table
+
+
+def summary_from_verify(report: VerifyReport) -> str:
+    """The verdict in a line: the tolerance, and the one it would have needed."""
+    verdict = "passed" if report.passed else "FAILED"
+    needed = f"needed {report.rel_l2:.1e} ({report.worst.name})"
+    return f"{verdict}: tolerance relative L2 <= {report.tolerance:.0e}, {needed}; {threads_text(report.threads)}"
+
+
+def _case_cells(case: Case) -> Iterable[str | Text]:
+    verdict = _status("ok", "pass") if case.passed else _status("problem", "FAIL" if case.finite else "not finite")
+    return (case.name, f"{case.max_abs:.2e}", f"{case.rel_l2:.2e}", f"{case.top1:.0%}", f"{case.top5:.0%}", verdict)
+
+
+def table_from_bench(report: BenchReport) -> Table:
+    """One row a backend: effgen first, then the peers as asked for; those without a time say why."""
+    title = f"{report.model}, batch {report.batch}, {threads_text(report.threads)}, float32"
+    table = _table(title, _RESULT_COLUMNS, left=1)
+    for result in report.results:
+        table.add_row(*_result_cells(result), style="bold" if result is report.results[0] else None)
+    return table
+
+
+def notes_from_bench(report: BenchReport) -> list[str]:
+    """Backends without a time, the machine, and how it was measured."""
+    left_out = [f"{item.backend}: {item.reason}" for item in report.left_out]
+    plan = f"{report.plan.rounds} interleaved rounds, {report.plan.min_time_s:g} s of timed calls a backend"
+    return [*left_out, host_line(report.machine), plan]
+
+
+def _result_cells(result: Result) -> Iterable[str]:
+    times = (result.median_ms, result.p10_ms, result.p90_ms, result.min_ms)
+    milliseconds = (f"{time:.3f}" if time < 100 else f"{time:.1f}" for time in times)
+    rest = (f"{result.images_per_second:.1f}", str(result.calls), f"{result.ratio:.2f}x", result.version)
+    return (result.backend, *milliseconds, *rest)
+
+
+def host_line(host: Host) -> str:
+    """The machine in a line."""
+    caches = " ".join(f"{level} {bytes_text(size)}" for level, size in host.caches.items())
+    load = f"load average {host.load_average[0]:.2f}"
+    busy = "" if host.busy_cpus is None else f" ({host.busy_cpus:.1f} CPUs busy before the start)"
+    cpus = f"{len(host.cpus)} of {host.logical_cpus} CPUs"
+    return f"{host.cpu}{' (virtual)' if host.virtual else ''}, {cpus}, {caches}, {host.system}, {load}{busy}"
+
+
+def table_from_doctor(report: DoctorReport) -> Table:
+    """One row a check."""
+    table = _table(None, ("check", "", "found", "what to do"), left=4, wrap=("found", "what to do"))
+    for check in report.checks:
+        table.add_row(check.name, _status(check.status, check.status), Text(check.found), Text(check.fix))
+    return table
+
+
+def threads_text(count: int) -> str:
+    """ "1 thread", "2 threads"."""
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def bytes_text(count: int) -> str:
+    """Bytes with a binary unit and three digits: 1605632 -> "1.53 MiB"."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
+
+
+def _status(status: str, text: str) -> Text:
+    return Text(text, style=_STATUS_STYLE[status])
+
+
+def _table(title: str | None, columns: Iterable[str], left: int, wrap: Collection[str] = ()) -> Table:
+    """A table whose first `left` columns are text and whose others are numbers; those named in `wrap` may be folded."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.title_justify, table.title_style = "left", "bold"
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", no_wrap=column not in wrap)
+    return table

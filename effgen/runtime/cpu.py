@@ -1,0 +1,22 @@
+"""The instruction sets of the processor at hand, from `/proc/cpuinfo` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """Names of the instruction sets that this processor has, as Linux spells them."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def missing_features(required: Iterable[str]) -> list[str]:
+    """The instruction sets out of `required` that this processor lacks."""
+    return [feature for feature in required if feature not in cpu_features()]

@@ -1,0 +1,80 @@
+"""What the rules share: the shape of a rule, and the steps that every one of them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import tvm
+from tvm import s_tir
+from tvm.s_tir import Schedule
+from tvm.tirx import IterVar, PrimFunc
+
+from effgen.kernels.workload import Workload
+from effgen.target import Machine
+
+# A rule schedules a kernel for a machine, or returns None where it does not fit.
+Rule: TypeAlias = Callable[[PrimFunc, Workload, Machine], Schedule | None]
+# Loops and blocks of a schedule are opaque handles.
+Handle: TypeAlias = Any
+
+DATA_PARALLEL = IterVar.DataPar
+# What starting a parallel region costs, in cycles: about 4 us.
+LAUNCH_CYCLES = 12_000
+# What a core reads or writes in a cycle when the data comes from beyond its own caches.
+_STREAM_BYTES_PER_CYCLE = 8
+
+
+def tvm_target(machine: Machine) -> tvm.target.Target:
+    """The machine as TVM describes it."""
+    return tvm.target.Target(machine.llvm)
+
+
+def schedule_of(func: PrimFunc) -> Schedule:
+    """A fresh schedule of one function, which becomes `main`."""
+    return s_tir.Schedule(tvm.IRModule({"main": func}))
+
+
+def split(schedule: Schedule, loop: Handle, *inner: int) -> list[Handle]:
+    """`loop` as an outer loop and `inner` extents; loops of one iteration stay, so that their number is known."""
+    return list(schedule.split(loop, [None, *inner], preserve_unit_iters=True))
+
+
+def in_registers(schedule: Schedule, acc: Handle, at: Handle) -> list[Handle]:
+    """Compute the reduction block `acc` under loop `at` in a local array, reduction loops outside.
+
+    The spatial loops left under `at` are a register tile, the last of them the lanes of a vector:
+
+        for at: for k: for rows: for vectors: for lane      (rows and vectors unrolled, lane vectorised)
+
+    so that LLVM keeps the whole local array in registers over the reduction. Gives the reduction loops.
+    """
+    schedule.compute_at(acc, at, preserve_unit_loops=True)
+    schedule.set_scope(acc, 0, "local")
+    below = loops_below(schedule, acc, at)
+    kinds = [variable.iter_type for variable in schedule.get(acc).iter_vars]
+    tile = [loop for loop, kind in zip(below, kinds, strict=True) if kind == DATA_PARALLEL]
+    reduction = below[len(tile) :]
+    schedule.reorder(*reduction, *tile)
+    unroll_tile(schedule, tile)
+    schedule.decompose_reduction(acc, reduction[0])
+    return reduction
+
+
+def unroll_tile(schedule: Schedule, tile: list[Handle]) -> None:
+    """Unroll all loops of a register tile but the last, which is vectorised."""
+    for loop in tile[:-1]:
+        schedule.unroll(loop)
+    schedule.vectorize(tile[-1])
+
+
+def loops_below(schedule: Schedule, block: Handle, at: Handle) -> list[Handle]:
+    """The loops of `block` inside loop `at`, outermost first."""
+    loops = list(schedule.get_loops(block))
+    depth = next(i for i, loop in enumerate(loops) if schedule.get(loop).same_as(schedule.get(at)))
+    return loops[depth + 1 :]
+
+
+def worth_a_launch(machine: Machine, macs: int, size: int) -> bool:
+    """Whether so many multiply-adds, or bytes to move, take long enough on one core to share them."""
+    return max(macs / machine.lanes, size / _STREAM_BYTES_PER_CYCLE) > 2 * LAUNCH_CYCLES

@@ -1,0 +1,94 @@
+"""Any other function: whatever is element by element is inlined, then each block is shared out and vectorised.
+
+Nothing here may fail: a step that TVM refuses for a block is left out for that block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from tvm.s_tir import Schedule, ScheduleError
+from tvm.tirx import IntImm, PrimFunc
+
+from effgen.kernels import tiles
+from effgen.schedules.common import DATA_PARALLEL, Handle, schedule_of, split, worth_a_launch
+from effgen.target import Machine
+
+
+def schedule_any(func: PrimFunc, machine: Machine) -> PrimFunc:
+    """`func` with its element-wise blocks inlined and every other block parallel and vectorised where it can be."""
+    schedule = schedule_of(func)
+    for inline in (_inline, _inline_into_producer):
+        for name in _block_names(schedule):
+            _attempt(schedule, inline, name)
+    for name in _block_names(schedule):
+        if not _attempt(schedule, partial(_spread, machine=machine, vectors=True), name):
+            _attempt(schedule, partial(_spread, machine=machine, vectors=False), name)
+    return schedule.mod["main"]
+
+
+def _attempt(schedule: Schedule, step: Callable[[Schedule, str], None], name: str) -> bool:
+    """Take `step` with the block of this name, or leave the schedule as it was."""
+    try:
+        step(schedule.copy(), name)
+    except ScheduleError:
+        return False
+    step(schedule, name)
+    return True
+
+
+def _inline(schedule: Schedule, name: str) -> None:
+    schedule.compute_inline(schedule.get_sblock(name))
+
+
+def _inline_into_producer(schedule: Schedule, name: str) -> None:
+    schedule.reverse_compute_inline(schedule.get_sblock(name))
+
+
+def _block_names(schedule: Schedule) -> list[str]:
+    root = schedule.get_sblock("root")
+    return [schedule.get(block).name_hint for block in schedule.get_child_blocks(root)]
+
+
+def _spread(schedule: Schedule, name: str, machine: Machine, vectors: bool) -> None:
+    """Spatial loops outside and parallel, reductions inside, the last spatial loop innermost as a vector."""
+    block = schedule.get_sblock(name)
+    loops = list(schedule.get_loops(block))
+    kinds = [variable.iter_type for variable in schedule.get(block).iter_vars]
+    if len(kinds) != len(loops):
+        # Loops that are not the block's own axes one by one: all that is known to be safe is the outermost.
+        schedule.parallel(loops[0])
+        return
+    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == DATA_PARALLEL]
+    reduction = [loop for loop, kind in zip(loops, kinds, strict=True) if kind != DATA_PARALLEL]
+    if not spatial:
+        return
+    work = _iterations(schedule, loops)
+    lane = _vector_loop(schedule, spatial, machine) if vectors else []
+    schedule.reorder(*spatial, *reduction, *lane)
+    outer = schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0]
+    if worth_a_launch(machine, work, 4 * work):
+        schedule.parallel(outer)
+    if lane:
+        schedule.vectorize(lane[0])
+    if reduction:
+        schedule.decompose_reduction(block, reduction[0])
+
+
+def _vector_loop(schedule: Schedule, spatial: list[Handle], machine: Machine) -> list[Handle]:
+    """Cut one vector off the last spatial loop, which is replaced in `spatial`; nothing where it leaves a rest."""
+    extent = schedule.get(spatial[-1]).extent
+    if not isinstance(extent, IntImm) or int(extent) % (width := tiles.lanes(int(extent), machine)):
+        return []
+    spatial[-1], lane = split(schedule, spatial[-1], width)
+    return [lane]
+
+
+def _iterations(schedule: Schedule, loops: list[Handle]) -> int:
+    """Iterations of a loop nest; an unknown extent counts as many."""
+    count = 1
+    for loop in loops:
+        extent = schedule.get(loop).extent
+        count *= int(extent) if isinstance(extent, IntImm) else 1024
+    return count

@@ -1,0 +1,1 @@
+"""Machines that effgen compiles for, one TOML file each (read by `effgen.target`)."""

@@ -1,0 +1,79 @@
+"""Accuracy of the vectorised activations over a dense range, and their behaviour at the ends."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tvm
+from numpy.typing import NDArray
+from tvm import te
+
+from effgen.kernels.math import activate
+from effgen.kernels.workload import Activation
+from effgen.schedules import schedule_primfunc, tvm_target
+from effgen.target import load_target
+
+Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def run() -> Callable[[Activation], Function]:
+    machine = load_target("cpu")
+
+    def compiled(activation: Activation) -> Function:
+        def apply(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            x = te.placeholder(values.shape, name="x")
+            func = te.create_prim_func([x, te.compute(values.shape, lambda i: activate(x[i], activation))])
+            scheduled, _ = schedule_primfunc(func.with_attr("global_symbol", "f"), None, machine)
+            out = tvm.runtime.tensor(np.full(values.shape, np.nan, np.float32))
+            tvm.compile(tvm.IRModule({"f": scheduled}), tvm_target(machine))["f"](tvm.runtime.tensor(values), out)
+            return np.asarray(out.numpy())
+
+        return apply
+
+    return compiled
+
+
+def dense_range() -> NDArray[np.float32]:
+    near = np.linspace(-20, 20, 400_000, dtype=np.float32)
+    far = np.linspace(-200, 200, 112_000, dtype=np.float32)
+    return np.concatenate([near, far])
+
+
+def exact_sigmoid(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = x.astype(np.float64)
+    return np.where(wide >= 0, 1 / (1 + np.exp(-np.abs(wide))), 1 - 1 / (1 + np.exp(-np.abs(wide))))
+
+
+def test_sigmoid_is_accurate(run: Callable[[Activation], Function]) -> None:
+    x = dense_range()
+    error = np.abs(run("sigmoid")(x) - exact_sigmoid(x))
+    assert error.max() <= 1.5e-7
+
+
+def test_silu_is_accurate(run: Callable[[Activation], Function]) -> None:
+    x = dense_range()
+    exact = x * exact_sigmoid(x)
+    error = np.abs(run("silu")(x) - exact)
+    assert (error <= 3e-7 * np.maximum(1, np.abs(exact))).all()
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "silu", "relu", "relu6", "hard_sigmoid", "hard_swish"])
+def test_nan_goes_through(run: Callable[[Activation], Function], activation: Activation) -> None:
+    payloads = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFC00001, 0x7FC001FF], np.uint32).view(np.float32)
+    assert np.isnan(run(activation)(np.tile(payloads, 8))).all()
+
+
+def test_ends_saturate(run: Callable[[Activation], Function]) -> None:
+    tail = [1e30, -1e30, 88, -88, 1e4, -1e4, 0, -0.0, 1e-40, -1e-40, 127, -127, 500, -500]
+    x = np.array([np.inf, -np.inf, *tail], np.float32)
+    sigmoid = exact_sigmoid(x)
+    np.testing.assert_allclose(run("sigmoid")(x), sigmoid, atol=1e-7, rtol=0)
+    silu = run("silu")(x)
+    assert silu[0] == np.inf
+    np.testing.assert_allclose(silu[2:], x[2:] * sigmoid[2:], atol=1e-30, rtol=1e-6)
+    assert silu[1] == pytest.approx(0, abs=1e-30)
+
+
+def test_half_at_zero(run: Callable[[Activation], Function]) -> None:
+    assert (run("sigmoid")(np.zeros(16, np.float32)) == 0.5).all()

@@ -1,0 +1,78 @@
+"""Derived shapes, families, and names that tell all workloads apart."""
+
+from dataclasses import replace
+
+import pytest
+
+from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool, Workload
+
+PLAIN = Conv2d(1, 56, 56, 24, 144)
+DEPTHWISE = Conv2d(1, 56, 56, 144, 144, (5, 5), (2, 2), (2, 2, 2, 2), groups=144, activation="silu")
+STEM = Conv2d(1, 224, 224, 3, 32, (3, 3), (2, 2), (1, 1, 1, 1), data_layout="NCHW", activation="silu")
+
+
+@pytest.mark.parametrize(
+    ("workload", "name", "family"),
+    [
+        (replace(PLAIN, activation="silu"), "f32_pointwise_m3136_k24_n144_silu", "pointwise"),
+        (replace(PLAIN, batch=2, residual=True), "f32_pointwise_m6272_k24_n144_b2_res", "pointwise"),
+        (replace(PLAIN, width=28), "f32_pointwise_m1568_k24_n144_h56w28", "pointwise"),
+        (DEPTHWISE, "f32_dwconv2d_k5s2_c144_h56_silu", "depthwise"),
+        (replace(DEPTHWISE, padding=(1, 1, 2, 2)), "f32_dwconv2d_k5s2_c144_h56_p1x1x2x2_silu", "depthwise"),
+        (STEM, "f32_conv2d_k3s2_i3o32_h224_nchw_silu", "conv2d"),
+        (replace(PLAIN, stride=(2, 2)), "f32_conv2d_k1s2_i24o144_h56", "conv2d"),
+        (Conv2d(1, 1, 1, 1280, 1000), "f32_dense_k1280_n1000", "dense"),
+        (Conv2d(1, 7, 7, 8, 8, (3, 3), padding=(1, 1, 1, 1), groups=2), "f32_gconv2d_k3s1_i8o8_h7_g2", "grouped"),
+        (GlobalAveragePool(1, 7, 7, 1280), "f32_avgpool_c1280_h7", "pool"),
+        (ChannelScale(2, 7, 9, 1152), "f32_scale_c1152_h7w9_b2", "scale"),
+    ],
+)
+def test_name_and_family(workload: Workload, name: str, family: str) -> None:
+    assert workload.name == name
+    assert workload.family == family
+
+
+def variants(base: Conv2d) -> list[Conv2d]:
+    changes: list[dict[str, object]] = [
+        {},
+        {"batch": 2},
+        {"batch": 4, "height": base.height // 2, "width": base.width // 2},  # as many rows as the base
+        {"height": base.height * 2, "width": base.width // 2},
+        {"width": base.width * 2},
+        {"stride": (1, 2)},
+        {"stride": (2, 1)},
+        {"padding": (0, 0, 1, 1)},
+        {"padding": (1, 1, 0, 0)},
+        {"activation": "sigmoid"},
+        {"residual": True},
+        {"data_layout": "NCHW"},
+    ]
+    return [replace(base, **change) for change in changes]  # type: ignore[arg-type]
+
+
+def test_names_are_unique() -> None:
+    bases = [PLAIN, DEPTHWISE, STEM, Conv2d(1, 1, 1, 24, 144), Conv2d(1, 56, 56, 144, 144, (3, 3), groups=2)]
+    workloads: set[Workload] = set()
+    for base in bases:
+        small = base if base.height > 1 else replace(base, height=2, width=2)
+        workloads |= {base, *variants(small), *variants(replace(small, batch=3))}
+    for kind in (GlobalAveragePool, ChannelScale):
+        workloads |= {kind(b, h, w, 96) for b in (1, 2, 4) for h in (2, 4, 8) for w in (2, 4, 8)}
+    names = {workload.name for workload in workloads}
+    assert len(names) == len(workloads)
+
+
+def test_shapes_and_counts() -> None:
+    assert DEPTHWISE.out_shape == (1, 28, 28, 144)
+    assert DEPTHWISE.macs == 28 * 28 * 144 * 25
+    assert STEM.data_shape == (1, 3, 224, 224)
+    assert STEM.out_shape == (1, 112, 112, 32)
+    assert STEM.macs == 112 * 112 * 32 * 27
+    assert replace(PLAIN, batch=2).rows == 2 * 56 * 56
+
+
+def test_impossible_shapes_are_refused() -> None:
+    with pytest.raises(AssertionError):
+        Conv2d(1, 2, 2, 8, 8, (3, 3))
+    with pytest.raises(AssertionError):
+        Conv2d(1, 8, 8, 8, 9, (3, 3), groups=8)

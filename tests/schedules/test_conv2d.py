@@ -1,0 +1,56 @@
+"""Dense windows: the stem on both layouts, square and odd kernels, strided 1x1."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from effgen.kernels.workload import Conv2d
+from effgen.schedules.conv2d import default_conv2d
+from effgen.target import Machine, load_target
+
+Check = Callable[[Conv2d, Machine, str], None]
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Conv2d(1, 32, 32, 3, 32, (3, 3), (2, 2), (1, 1, 1, 1), data_layout="NCHW", activation="silu"),
+        Conv2d(2, 29, 31, 3, 40, (3, 3), (2, 2), (0, 0, 1, 1), data_layout="NCHW", activation="silu"),
+        Conv2d(1, 29, 31, 3, 40, (3, 3), (2, 2), (0, 0, 1, 1), activation="silu"),
+        Conv2d(1, 30, 30, 3, 16, (7, 7), (2, 2), (3, 3, 3, 3), data_layout="NCHW", activation="relu"),
+        Conv2d(1, 14, 14, 32, 64, (3, 3), padding=(1, 1, 1, 1), activation="silu", residual=True),
+        Conv2d(1, 8, 9, 32, 48, (1, 1), (2, 2)),
+        Conv2d(1, 6, 6, 3, 8, data_layout="NCHW"),
+        Conv2d(1, 13, 11, 7, 13, (5, 3), (1, 2), (2, 0, 1, 1), activation="hard_sigmoid"),
+    ],
+    ids=lambda workload: workload.name,
+)
+def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Check) -> None:
+    check_kernel(workload, machine, "rule:conv2d")
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    height=st.integers(5, 20),
+    width=st.integers(5, 20),
+    depth=st.integers(1, 9),
+    channels=st.integers(1, 40),
+    kernel=st.tuples(st.integers(1, 5), st.integers(2, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(*[st.integers(0, 2)] * 4),
+    layout=st.sampled_from(["NHWC", "NCHW"]),
+)
+def test_any_shape(check_kernel: Check, **shape: object) -> None:
+    renamed = {"in_channels": shape.pop("depth"), "out_channels": shape.pop("channels")}
+    workload = Conv2d(batch=1, data_layout=shape.pop("layout"), **shape, **renamed)  # type: ignore[arg-type]
+    check_kernel(workload, load_target("cpu"), "rule:conv2d")
+
+
+def test_channels_are_shared_out_where_rows_are_few() -> None:
+    machine = load_target("x86-64-v4")
+    decisions = default_conv2d(Conv2d(1, 7, 7, 512, 512, (3, 3), padding=(1, 1, 1, 1)), machine)
+    bands = -(-7 // decisions.rows)
+    chunks = 512 // machine.lanes // (decisions.chunk * decisions.vectors)
+    assert bands * chunks >= machine.cores

@@ -1,0 +1,78 @@
+"""The fallback: right for whatever Relax legalises, and faster than no schedule where it can be."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tvm
+from numpy.typing import NDArray
+from tvm import te, topi
+
+from effgen.kernels.workload import Conv2d, Workload
+from effgen.schedules import schedule_primfunc, tvm_target
+from effgen.target import Machine, load_target
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Conv2d(2, 7, 9, 32, 48, (3, 3), padding=(1, 1, 1, 1), groups=2, activation="silu", residual=True),
+        Conv2d(1, 8, 8, 6, 12, (3, 3), (2, 2), (0, 0, 1, 1), groups=6, data_layout="NCHW"),
+    ],
+    ids=lambda workload: workload.name,
+)
+def test_grouped_convolution(
+    workload: Conv2d, machine: Machine, check_kernel: Callable[[Workload, Machine, str], None]
+) -> None:
+    check_kernel(workload, machine, "fallback")
+
+
+def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+CASES: dict[str, tuple[tuple[int, ...], Callable[[te.Tensor], te.Tensor], Callable[[NDArray[np.float32]], object]]] = {
+    "chain": ((3, 50, 48), lambda x: topi.nn.relu(topi.add(topi.negative(x), x)), lambda x: np.maximum(-x + x, 0)),
+    "softmax": ((64, 1000), lambda x: topi.nn.softmax(x, -1), softmax),
+    "row sums": ((2, 16, 40, 40), lambda x: topi.sum(x, axis=(2, 3)), lambda x: x.sum((2, 3))),
+    "sum of all": ((40, 1000), lambda x: topi.sum(x), lambda x: x.sum()),
+    "transpose": ((1, 64, 30, 31), lambda x: topi.transpose(x, (0, 2, 3, 1)), lambda x: x.transpose(0, 2, 3, 1)),
+    "pad": (
+        (1, 9, 9, 32),
+        lambda x: topi.nn.pad(x, (0, 1, 1, 0)),
+        lambda x: np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))),
+    ),
+    "pool": (
+        (1, 8, 12, 12),
+        lambda x: topi.nn.pool2d(x, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), "max"),
+        lambda x: x.reshape(1, 8, 6, 2, 6, 2).max((3, 5)),
+    ),
+    "scalar": ((1,), lambda x: topi.add(x, x), lambda x: x + x),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_functions_without_a_workload(name: str) -> None:
+    shape, define, reference = CASES[name]
+    machine = load_target("cpu")
+    x = te.placeholder(shape, name="x")
+    func = te.create_prim_func([x, define(x)]).with_attr("global_symbol", "kernel")
+    scheduled, source = schedule_primfunc(func, None, machine)
+    assert source == "fallback"
+    library = tvm.compile(tvm.IRModule({"kernel": scheduled}), tvm_target(machine))
+    data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    expected = np.asarray(reference(data), np.float32)
+    out = tvm.runtime.tensor(np.full(expected.shape, np.nan, np.float32))
+    library["kernel"](tvm.runtime.tensor(data), out)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_large_functions_are_shared_between_cores() -> None:
+    x = te.placeholder((64, 112, 112, 16), name="x")
+    func = te.create_prim_func([x, topi.nn.relu(topi.negative(x))])
+    scheduled, _ = schedule_primfunc(func, None, load_target("cpu"))
+    script = scheduled.script()
+    assert "T.parallel" in script
+    assert "T.vectorized" in script
+    assert script.count("T.sblock(") == 1 + 1  # the commented root and one fused block

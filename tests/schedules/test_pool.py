@@ -1,0 +1,42 @@
+"""Global average pooling: shared out by channels, by rows, or not at all."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from effgen.kernels.workload import GlobalAveragePool
+from effgen.schedules.pool import default_pool
+from effgen.target import Machine, load_target
+
+Check = Callable[[GlobalAveragePool, Machine, str], None]
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        GlobalAveragePool(1, 7, 7, 1280),
+        GlobalAveragePool(2, 56, 56, 96),
+        GlobalAveragePool(1, 9, 7, 28),
+        GlobalAveragePool(3, 1, 5, 6),
+    ],
+    ids=lambda workload: workload.name,
+)
+def test_matches_reference(workload: GlobalAveragePool, machine: Machine, check_kernel: Check) -> None:
+    check_kernel(workload, machine, "rule:pool")
+
+
+def test_rows_are_shared_where_channels_are_few(check_kernel: Check) -> None:
+    machine = replace(load_target("cpu"), cores=16)
+    workload = GlobalAveragePool(1, 112, 112, 32)
+    assert default_pool(workload, machine).by_rows
+    check_kernel(workload, machine, "rule:pool")
+
+
+def test_default_tile_divides_the_vectors() -> None:
+    machine = load_target("x86-64-v4")
+    for channels in np.arange(8, 2560, 8):
+        decisions = default_pool(GlobalAveragePool(1, 7, 7, int(channels)), machine)
+        width = 16 if channels % 16 == 0 else 8
+        assert (channels // width) % decisions.vectors == 0

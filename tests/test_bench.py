@@ -1,0 +1,141 @@
+"""Measuring: warm-up, interleaving, what is counted, and peers that are missing, broken or wrong."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from effgen import bench as bench_module
+from effgen import peers
+from effgen.bench import Backend, LeftOut, Plan, bench_bundle, burst, measure, prepare_peer, warm_up
+from effgen.errors import BundleError, EffgenError
+from effgen.peers import DEFAULT_PEERS, PEERS, Job, Peer, peers_from_text
+from effgen.report import json_from_bench
+
+Logits = np.ndarray
+
+ANSWER = np.zeros((1, 10), np.float32)
+QUICK = Plan(rounds=2, min_time_s=0.02)
+
+
+def sleeper(seconds: float, called: list[str], name: str) -> Backend:
+    def run() -> Logits:
+        called.append(name)
+        time.sleep(seconds)
+        return np.zeros((1, 10), np.float32)
+
+    return Backend(name, "1", run)
+
+
+def test_every_backend_runs_in_every_round_and_the_order_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_module, "WAKE_S", 0.0)
+    monkeypatch.setattr(bench_module, "warm_up", lambda run: 0.001)
+    called: list[str] = []
+    backends = [sleeper(0.001, called, name) for name in "abc"]
+    samples = measure(backends, Plan(rounds=3, min_time_s=0.0))
+    assert "".join(called) == "abc" + "bca" + "cab"
+    assert {name: len(times) for name, times in samples.items()} == {"a": 3, "b": 3, "c": 3}
+    assert all(seconds >= 0.001 for times in samples.values() for seconds in times)
+
+
+def test_burst_fills_its_time_and_does_not_count_waking_up() -> None:
+    called: list[str] = []
+    run = sleeper(0.002, called, "a").run
+    samples = burst(run, time_s=0.01, wake_s=0.006)
+    assert sum(samples) >= 0.01
+    assert len(called) > len(samples) >= 2
+
+
+def test_burst_times_a_slow_call_once() -> None:
+    called: list[str] = []
+    assert len(burst(sleeper(0.01, called, "a").run, time_s=0.0, wake_s=0.0)) == len(called) == 1
+
+
+def test_warm_up_waits_until_times_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_module, "_WINDOW_S", 0.0)
+    waits = iter([0.03, 0.02, 0.01, 0.01, 0.01, 0.01])
+    settled = warm_up(lambda: time.sleep(next(waits)))  # type: ignore[arg-type, return-value]
+    assert settled == pytest.approx(0.01, rel=0.2)
+
+
+def test_peer_names() -> None:
+    assert peers_from_text("", "") == list(DEFAULT_PEERS)
+    assert peers_from_text("openvino, onnxruntime", "torch.compile,pytorch") == [
+        "pytorch-channels-last",
+        "openvino",
+        "onnxruntime",
+    ]
+    with pytest.raises(EffgenError, match=r"--peers onnxruntim: unknown peer; did you mean onnxruntime\? known: "):
+        peers_from_text("onnxruntim", "")
+    with pytest.raises(EffgenError, match="--skip x: unknown peer"):
+        peers_from_text("", "x")
+
+
+def job(folder: Path) -> Job:
+    return Job(folder / "model.onnx", np.zeros((1, 3, 8, 8), np.float32), 1)
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Job], peers.Run], distribution: str = "numpy") -> None:
+    monkeypatch.setattr(peers, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
+    monkeypatch.setattr(bench_module, "PEERS", peers.PEERS)
+
+
+def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake(monkeypatch, lambda job: lambda: np.zeros((1, 10), np.float32), distribution="no-such-distribution")
+    assert prepare_peer("fake", job(tmp_path), ANSWER) == LeftOut("fake", "not installed: pip install 'effgen[peers]'")
+
+
+def test_peer_that_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(job: Job) -> peers.Run:
+        raise RuntimeError("no compiler\nand a long trace")
+
+    fake(monkeypatch, broken)
+    assert prepare_peer("fake", job(tmp_path), ANSWER) == LeftOut(
+        "fake", "cannot run the model: RuntimeError: no compiler"
+    )
+
+
+def test_bench_of_a_bundle(tiny_bundle: Path) -> None:
+    phases: list[str] = []
+    report = bench_bundle(tiny_bundle, ["pytorch", "pytorch-channels-last"], 1, QUICK, phases.append)
+    assert [result.backend for result in report.results] == ["effgen", "pytorch", "pytorch-channels-last"]
+    ours = report.results[0]
+    assert (ours.ratio, ours.threads, ours.batch) == (1.0, 1, 1)
+    for result in report.results:
+        assert 0 < result.min_ms <= result.p10_ms <= result.median_ms <= result.p90_ms
+        assert result.images_per_second == pytest.approx(1e3 / result.median_ms)
+        assert result.rel_l2 < 1e-5
+    assert phases[-2:] == ["warm up", "measure 2 rounds of 3 backends"]
+    data = json_from_bench(report)
+    wanted = {"backend", "median_ms", "p10_ms", "p90_ms", "min_ms", "threads", "batch", "images_per_second", "version"}
+    assert wanted <= data["results"][0].keys()
+    assert {"cpu", "cpus", "flags", "caches", "load_average"} <= data["machine"].keys()
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_optional_peer(name: str, tiny_bundle: Path) -> None:
+    pytest.importorskip(name)
+    report = bench_bundle(tiny_bundle, [name], 1, QUICK)
+    assert [result.backend for result in report.results] == ["effgen", name], report.left_out
+
+
+@pytest.mark.slow
+def test_inductor(tiny_bundle: Path) -> None:
+    report = bench_bundle(tiny_bundle, ["torch.compile"], 1, QUICK)
+    assert [result.backend for result in report.results] == ["effgen", "torch.compile"], report.left_out
+
+
+def test_wrong_answer_gets_no_time(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, lambda job: lambda: np.ones((1, 10), np.float32))
+    report = bench_bundle(tiny_bundle, ["fake"], 1, QUICK)
+    assert [result.backend for result in report.results] == ["effgen"]
+    assert report.left_out[0].reason.startswith("wrong answer: relative L2 ")
+
+
+def test_unknown_peer_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(EffgenError, match="unknown peer"):
+        bench_bundle(tmp_path / "absent", ["x"])
+    with pytest.raises(BundleError):
+        bench_bundle(tmp_path / "absent", [])

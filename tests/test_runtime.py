@@ -1,0 +1,164 @@
+"""Loading and running bundles: what a bundle promises, and every way in which one can be broken."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import effgen
+from effgen.errors import BundleError
+from effgen.runtime import read_manifest
+from effgen.runtime.library import available_threads
+from effgen.verify import golden_pair, relative_l2
+
+
+@pytest.fixture
+def broken(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle, to be damaged."""
+    return shutil.copytree(tiny_bundle, tmp_path / "broken")
+
+
+def edit_manifest(bundle: Path, **changes: object) -> None:
+    path = bundle / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_golden_pair(tiny_bundle):
+    model = effgen.load(tiny_bundle)
+    image, expected = golden_pair(tiny_bundle)
+    assert relative_l2(model(image), expected) <= 1e-5
+
+
+def test_same_answer_on_any_thread_count_and_twice(tiny_bundle):
+    image, _ = golden_pair(tiny_bundle)
+    one, many = effgen.load(tiny_bundle, threads=1), effgen.load(tiny_bundle, threads=available_threads())
+    assert (one.threads, many.threads) == (1, available_threads())
+    first = one(image)
+    np.testing.assert_array_equal(many(image), first)
+    np.testing.assert_array_equal(one(image), first)
+
+
+def test_output_belongs_to_the_caller(tiny_bundle):
+    model = effgen.load(tiny_bundle)
+    image, _ = golden_pair(tiny_bundle)
+    first = model(image)
+    kept = first.copy()
+    model(image * 2)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_nan_comes_through(tiny_bundle):
+    model = effgen.load(tiny_bundle)
+    image, _ = golden_pair(tiny_bundle)
+    image[0, 1, 5, 5] = np.nan
+    assert np.isnan(model(image)).any()
+    assert np.isfinite(model(golden_pair(tiny_bundle)[0])).all()
+
+
+def test_non_contiguous_image(tiny_bundle):
+    model = effgen.load(tiny_bundle)
+    image, _ = golden_pair(tiny_bundle)
+    turned = np.ascontiguousarray(image.transpose(0, 3, 2, 1)).transpose(0, 3, 2, 1)
+    np.testing.assert_array_equal(model(turned), model(image))
+
+
+def test_calls_from_several_threads(tiny_bundle):
+    model = effgen.load(tiny_bundle)
+    image, _ = golden_pair(tiny_bundle)
+    expected = {scale: model(image * np.float32(scale)) for scale in (1, 2, 3)}
+    wrong: list[float] = []
+
+    def work(scale: float) -> None:
+        for _ in range(20):
+            if not np.array_equal(model(image * np.float32(scale)), expected[scale]):
+                wrong.append(scale)
+
+    workers = [threading.Thread(target=work, args=(scale,)) for scale in expected]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((1, 3, 32, 31), np.float32), np.zeros((2, 3, 32, 32), np.float32), np.zeros((1, 3, 32, 32))]
+)
+def test_wrong_image(tiny_bundle, image):
+    with pytest.raises(BundleError, match=r"this bundle takes float32\[1, 3, 32, 32\]"):
+        effgen.load(tiny_bundle)(image)
+
+
+def test_manifest_facts(tiny_bundle):
+    manifest = read_manifest(tiny_bundle)
+    assert manifest.network["weights"] == {"origin": "seed", "seed": 0}
+    assert manifest.network["norm_eps"] == 1e-5
+    assert manifest.input["shape"] == [1, 3, 32, 32]
+    assert manifest.output["shape"] == [1, 10]
+    assert set(manifest.files) == {"lib.so", "model.onnx", "golden.npz"}
+    assert manifest.workspace_bytes > 0
+    assert all(kernel["source"].startswith("rule:") for kernel in manifest.kernels if "conv" in kernel["name"])
+    assert all(kernel["calls"] > 0 for kernel in manifest.kernels)
+
+
+def test_loads_without_torch_onnx_or_compiler(tiny_bundle):
+    code = (
+        "import sys, effgen; model = effgen.load(sys.argv[1]); import numpy as np;"
+        "model(np.zeros((1, 3, 32, 32), np.float32));"
+        "print(sorted({'torch', 'onnx', 'tvm', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tiny_bundle], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["lib.so", "model.onnx", "golden.npz"])
+def test_flipped_byte(broken, name):
+    data = bytearray((broken / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (broken / name).write_bytes(data)
+    with pytest.raises(BundleError, match=rf"{name}: SHA-256 is .* was changed"):
+        effgen.load(broken)
+
+
+def test_missing_file(broken):
+    (broken / "lib.so").unlink()
+    with pytest.raises(BundleError, match=r"lib\.so: missing"):
+        effgen.load(broken)
+
+
+def test_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="no bundle here"):
+        effgen.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"format_version": 99}'])
+def test_manifest_that_is_none(broken, text):
+    (broken / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"manifest\.json: "):
+        effgen.load(broken)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threads": "two"}, "threads = 'two': expected int"),
+        ({"surprise": 1}, "surplus: surprise"),
+        ({"files": {"../lib.so": "0"}}, "expected a plain file name"),
+        ({"target": {"name": "other", "llvm": {}, "features": ["avx1024"]}}, "lacks avx1024"),
+    ],
+)
+def test_manifest_that_lies(broken, changes, message):
+    edit_manifest(broken, **changes)
+    with pytest.raises(BundleError, match=message):
+        effgen.load(broken)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10_000])
+def test_thread_count_that_cannot_be(tiny_bundle, threads):
+    with pytest.raises(BundleError, match="expected from 1 to"):
+        effgen.load(tiny_bundle, threads=threads)

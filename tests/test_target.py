@@ -1,0 +1,106 @@
+"""Targets: what ships, what is detected, and what a wrong file is told."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from effgen.errors import TargetError
+from effgen.runtime.cpu import missing_features
+from effgen.target import load_target, target_names
+
+COMPLETE = """
+description = "a test"
+cores = 3
+features = ["avx2"]
+[llvm]
+mtriple = "x86_64-linux-gnu"
+mcpu = "x86-64-v3"
+[vector]
+bytes = 32
+registers = 16
+[cache]
+l1 = 1024
+l2 = 2048
+"""
+
+
+def test_every_shipped_target_loads() -> None:
+    assert {"cpu", "x86-64-v3", "x86-64-v4"} <= set(target_names())
+    for name in target_names():
+        assert load_target(name).name == name
+
+
+def test_detected_machine_can_run_its_own_code() -> None:
+    machine = load_target("cpu")
+    assert missing_features(machine.features) == []
+    assert machine.cores == len(os.sched_getaffinity(0))
+    assert machine.l1_bytes < machine.l2_bytes
+    assert machine.llvm["kind"] == "llvm"
+    assert machine.llvm["mcpu"] == machine.mcpu != ""
+
+
+def test_generic_targets_know_their_vectors() -> None:
+    v3, v4 = load_target("x86-64-v3"), load_target("x86-64-v4")
+    assert (v3.lanes, v3.vector_registers) == (8, 16)
+    assert (v4.lanes, v4.vector_registers) == (16, 32)
+
+
+def test_missing_features_are_named() -> None:
+    assert missing_features(["no_such_feature", *load_target("cpu").features]) == ["no_such_feature"]
+
+
+def test_checking_features_needs_no_compiler() -> None:
+    code = (
+        "import sys\nfrom effgen.runtime.cpu import missing_features\nfrom effgen.target import load_target\n"
+        "missing_features(load_target('x86-64-v3').features)\nassert 'tvm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_is_a_machine(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(COMPLETE)
+    machine = load_target(path)
+    assert (machine.name, machine.cores, machine.l2_bytes) == ("mine", 3, 2048)
+    assert machine.llvm == {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
+
+
+def test_a_stated_table_overrides_detection(tmp_path: Path) -> None:
+    path = tmp_path / "half.toml"
+    path.write_text('description = "half"\ndetect = true\ncores = 1\n[vector]\nbytes = 32\nregisters = 16\n')
+    machine = load_target(str(path))
+    assert (machine.cores, machine.vector_bytes, machine.mcpu) == (1, 32, load_target("cpu").mcpu)
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(TargetError, match=r"x86-64-v5.*did you mean x86-64-v4\?.*cpu, x86-64-v3, x86-64-v4"):
+        load_target("x86-64-v5")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("registers = 16", "registers = 2", r"bad\.toml: vector\.registers = 2: expected"),
+        ("bytes = 32", "bytes = 33", r"bad\.toml: vector\.bytes = 33: expected a multiple of 16"),
+        ("cores = 3", 'cores = "3"', r"bad\.toml: cores = '3': expected an integer"),
+        ("cores = 3", "", r"bad\.toml: expected cores; state them, or detect = true"),
+        ("cores = 3", "coers = 3", r"bad\.toml: coers: unknown key; did you mean cores\?"),
+        ("mcpu = ", "mcup = ", r"bad\.toml: llvm\.mcup: unknown key; did you mean mcpu\?"),
+        ('description = "a test"', "", r"bad\.toml: description: missing; add it"),
+        ("cores = 3", "cores =", r"bad\.toml: not TOML"),
+    ],
+)
+def test_a_wrong_file_is_told_what_to_change(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(COMPLETE.replace(old, new))
+    with pytest.raises(TargetError, match=message) as caught:
+        load_target(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"no\.toml: No such file"):
+        load_target(tmp_path / "no.toml")

@@ -1,0 +1,134 @@
+"""What counts as agreement, which inputs are tried, and that a wrong library is caught."""
+
+import builtins
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from effgen import verify as verify_module
+from effgen.errors import BundleError
+from effgen.report import json_from_verify
+from effgen.runtime import LoadedModel
+from effgen.verify import GOLDEN_JUDGE, compare, golden_pair, relative_l2, seeded_inputs, top_agreement, verify_bundle
+
+INPUT = {"shape": [2, 3, 40, 24], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def logits(*rows: list[float]) -> np.ndarray:
+    return np.array(rows, np.float32)
+
+
+def test_relative_l2_is_that_of_the_worst_row() -> None:
+    expected = logits([1, 0, 0], [100, 0, 0])
+    assert relative_l2(logits([1.5, 0, 0], [100, 0, 0]), expected) == 0.5
+    assert relative_l2(expected, expected) == 0
+
+
+def test_relative_l2_does_not_round_to_float32() -> None:
+    expected = np.full((1, 4), 1e-30, np.float32)  # its square is no float32
+    assert relative_l2(expected * np.float32(1.5), expected) == pytest.approx(0.5)
+
+
+def test_zeros_are_matched_by_zeros_only() -> None:
+    zeros = logits([0, 0])
+    assert relative_l2(zeros, zeros) == 0
+    assert relative_l2(logits([1e-9, 0]), zeros) == np.inf
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_not_finite_fails_whatever_the_tolerance(bad: float) -> None:
+    case = compare("case", logits([1, bad]), logits([1, 2]), tolerance=1e9)
+    assert (case.finite, case.passed, case.rel_l2, case.max_abs) == (False, False, np.inf, np.inf)
+
+
+def test_reference_that_is_not_finite_fails() -> None:
+    assert not compare("case", logits([1, 2]), logits([1, np.nan]), tolerance=1e9).passed
+
+
+def test_other_shape_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"shape \(1, 2\), its reference \(1, 3\)"):
+        compare("case", logits([1, 2]), logits([1, 2, 3]), tolerance=1)
+
+
+def test_top_agreement() -> None:
+    expected = logits([9, 8, 7, 6, 5, 1, 0], [0, 1, 2, 3, 4, 5, 6])
+    found = logits([9, 8, 7, 6, 1, 5, 0], [6, 1, 2, 3, 4, 5, 0])
+    assert top_agreement(found, expected, 1) == 0.5
+    assert top_agreement(found, expected, 5) == pytest.approx((4 + 4) / 10)
+    assert top_agreement(logits([1, 2]), logits([1, 2]), 5) == 1
+
+
+def test_inputs_are_seeded_and_their_images_differ() -> None:
+    first, again, other = (dict(seeded_inputs(INPUT, seed)) for seed in (0, 0, 1))
+    assert list(first) == [
+        *("normal x 0.1", "normal x 1", "normal x 10", "constant", "zeros"),
+        *("image-like", "image-like, batch rolled by one"),
+    ]
+    for name, image in first.items():
+        assert image.shape == (2, 3, 40, 24) and image.dtype == np.float32 and image.flags.c_contiguous
+        np.testing.assert_array_equal(image, again[name])
+        assert name == "zeros" or not np.array_equal(image[0], image[1])
+    assert not np.array_equal(first["image-like"], other["image-like"])
+
+
+def test_image_like_input_is_normalised_pixels() -> None:
+    image = dict(seeded_inputs(INPUT, 0))["image-like"]
+    mean, std = (np.array(INPUT[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    pixels = (image * std + mean) * 255
+    np.testing.assert_allclose(pixels, pixels.round(), atol=1e-3)
+    assert pixels.min() >= -1e-3 and pixels.max() <= 255.001
+
+
+def test_a_single_image_is_not_rolled() -> None:
+    assert len(list(seeded_inputs({**INPUT, "shape": [1, 3, 8, 8]}, 0))) == 6
+
+
+def test_bundle_passes(tiny_bundle: Path) -> None:
+    phases: list[str] = []
+    report = verify_bundle(tiny_bundle, threads=1, on_phase=phases.append)
+    assert report.passed and report.rel_l2 <= report.tolerance == 1e-5
+    assert report.judge.startswith("pytorch 2.")
+    assert [case.name for case in report.cases][:2] == ["golden pair", "normal x 0.1"]
+    assert len(report.cases) == 7 and report.threads == 1
+    assert all(case.top1 == 1 for case in report.cases if case.name != "zeros")
+    data = json_from_verify(report)
+    assert data["passed"] is True and data["rel_l2"] == report.rel_l2 and data["max_abs"] == report.max_abs
+    assert phases[0] == "load the bundle"
+
+
+def test_without_torch_the_golden_pair_judges(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_module, "find_spec", lambda name: None)
+    real_import = builtins.__import__
+
+    def no_torch(name: str, *rest: object, **more: object) -> object:
+        assert name.split(".")[0] not in ("torch", "onnx"), name
+        return real_import(name, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", no_torch)
+    report = verify_bundle(tiny_bundle)
+    assert report.judge == GOLDEN_JUDGE
+    assert [case.name for case in report.cases] == ["golden pair"] and report.passed
+
+
+@pytest.mark.parametrize(
+    ("damage", "finite"),
+    [(lambda out: out + np.float32(1e-3) * np.abs(out).max(), True), (lambda out: out * np.float32(np.nan), False)],
+)
+def test_wrong_library_is_caught(
+    damage: object, finite: bool, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = LoadedModel.__call__
+    monkeypatch.setattr(LoadedModel, "__call__", lambda self, image: damage(right(self, image)))  # type: ignore[operator]
+    report = verify_bundle(tiny_bundle)
+    assert not report.passed and report.rel_l2 > report.tolerance
+    assert report.cases[1].finite is finite
+    assert json_from_verify(report)["passed"] is False
+
+
+def test_golden_pair_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot read the golden pair"):
+        golden_pair(tmp_path)
+    (tmp_path / "golden.npz").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(BundleError, match="cannot read the golden pair"):
+        golden_pair(tmp_path)

@@ -1,0 +1,93 @@
+"""The EfficientNets of torchvision and timm, with random but healthy weights: what effgen is compared with."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+#: Operators whose compiled half is missing where torchvision was built for another PyTorch; none runs in a ConvNet.
+_DECLARED = {name: f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")}
+_libraries: list[torch.library.Library] = []  # a declaration lives as long as its Library
+
+
+@cache
+def _imported(package: str) -> ModuleType:
+    """torchvision or timm (which imports torchvision); skips the test where it is absent."""
+    pytest.importorskip("torchvision", reason="compares with torchvision's models", exc_type=ImportError)
+    return importlib.import_module(package)
+
+
+def external_model(package: str, name: str, seed: int = 0, **options: Any) -> torch.nn.Module:
+    """A model of "torchvision" or "timm" in inference mode, with weights from `randomise`."""
+    with warnings.catch_warnings():  # other projects' warnings are not ours to heed
+        warnings.simplefilter("ignore")
+        _declare_torchvision_operators()
+        torch.manual_seed(seed)
+        if package == "torchvision":
+            model = _imported("torchvision.models").get_model(name, weights=None, **options)
+        else:
+            model = _imported("timm").create_model(name, pretrained=False, **options)
+    return randomise(model, seed)
+
+
+def randomise(model: torch.nn.Module, seed: int, resolution: int = 96) -> torch.nn.Module:
+    """Make every parameter matter, without outputs that vanish, explode or ignore the image after dozens of layers.
+
+    Kernels, biases and batch-norm scales are drawn; the statistics are those that a batch of noise has on its way
+    through (so that each layer sees values of order 1), shaken so that the norms do not undo what was before them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(like: torch.Tensor, low: float, high: float) -> torch.Tensor:
+        return torch.empty_like(like).uniform_(low, high, generator=generator)
+
+    def set_statistics(norm: torch.nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        mean, var = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3))
+        norm.running_mean.copy_(mean + var.sqrt() * uniform(mean, -0.2, 0.2))
+        norm.running_var.copy_((var + 0.01 * var.mean()) * uniform(var, 0.7, 1.4))
+
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.copy_(uniform(parameter, -0.3, 0.3))
+            elif parameter.ndim > 1:
+                fan_in = parameter[0].numel()
+                parameter.copy_(torch.empty_like(parameter).normal_(0, fan_in**-0.5, generator=generator))
+        for norm in norms:
+            norm.weight.copy_(uniform(norm.weight, 0.5, 1.5))
+            # Where activations bend less, rounding errors do not grow from layer to layer, as in trained networks.
+            norm.bias.copy_(uniform(norm.bias, 0.5, 1.5))
+        hooks = [norm.register_forward_pre_hook(set_statistics) for norm in norms]
+        model.eval()(torch.randn(4, 3, resolution, resolution, generator=generator))
+    for hook in hooks:
+        hook.remove()
+    return model
+
+
+def output_of(model: torch.nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the model computes for `image` (batch, 3, height, width)."""
+    with torch.inference_mode():
+        output: NDArray[np.float32] = model(torch.from_numpy(image)).numpy()
+    return output
+
+
+def _declare_torchvision_operators() -> None:
+    try:
+        _imported("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        library = torch.library.Library("torchvision", "DEF")
+        for schema in _DECLARED.values():
+            library.define(schema)
+        _libraries.append(library)
+        _imported("torchvision")
