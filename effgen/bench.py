@@ -1,7 +1,7 @@
 """Latency of a bundle beside other runtimes, so measured that the ratio means something.
 
-All backends live in one process and are timed in turn, round after round: whatever else the machine does hits all of
-them. Absolute times of a busy machine are worth little; ratios within one run hold.
+All backends live in one process and are timed in turn, round after round, so that whatever else the machine does hits
+all of them. It does not hit them alike, though: how much other work there was is part of the report.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.machine import Host, describe_host, usable_cpus
+from effgen.machine import Host, describe_host, usable_cpus, watch_other_work
 from effgen.peers import DEFAULT_PEERS, PEERS, Job, Run, check_peer_names, peer_version
 from effgen.runtime import load
+from effgen.runtime.manifest import MODEL
 from effgen.verify import golden_pair, relative_l2
 from effgen.version import __version__
 
@@ -27,6 +28,10 @@ OURS = "effgen"
 
 #: A peer whose logits are further away than this (relative L2) computes something else; its time is not reported.
 WRONG_ANSWER = 1e-3
+
+#: CPUs' worth of other work from which on times are worth a warning: a spinning thread that has to share its CPU
+#: costs its pool whole time slices.
+DISTURBING_CPUS = 0.2
 
 #: Worker threads of the backend before spin for a moment after its last call: let them go to sleep.
 REST_S = 0.03
@@ -83,7 +88,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """Results in the order asked for, effgen's first; what could not be measured; and where it was measured."""
+    """Results in the order asked for, effgen's first; what could not be measured; and where it was measured.
+
+    `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where the kernel does not tell.
+    """
 
     model: str
     target: str
@@ -93,6 +101,12 @@ class BenchReport:
     results: tuple[Result, ...]
     left_out: tuple[LeftOut, ...]
     machine: Host
+    other_cpus: float | None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work was enough to doubt the times."""
+        return self.other_cpus is not None and self.other_cpus > DISTURBING_CPUS
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ def bench_bundle(
     host = describe_host()
     on_phase("load the bundle")
     model = load(path, threads=threads or len(usable_cpus()))
-    job = Job(path / "model.onnx", golden_pair(path)[0], model.threads)
+    job = Job(path / MODEL, golden_pair(path)[0], model.threads)
     answer = model(job.image)
     if not np.isfinite(answer).all():
         raise BundleError(f"{path}: the library's output is not finite; see effgen verify")
@@ -131,7 +145,8 @@ def bench_bundle(
         on_phase(f"prepare {name}")
         outcomes.append(prepare_peer(name, job, answer))
     backends = [outcome for outcome in outcomes if isinstance(outcome, Backend)]
-    samples = measure(backends, plan, on_phase)
+    with watch_other_work() as other_work:
+        samples = measure(backends, plan, on_phase)
     ours_ms = float(np.median(samples[OURS])) * 1e3
     return BenchReport(
         model=model.manifest.name,
@@ -142,6 +157,7 @@ def bench_bundle(
         results=tuple(_result(backend, samples[backend.name], job, ours_ms) for backend in backends),
         left_out=tuple(outcome for outcome in outcomes if isinstance(outcome, LeftOut)),
         machine=host,
+        other_cpus=other_work.cpus,
     )
 
 

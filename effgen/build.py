@@ -9,6 +9,7 @@ from pathlib import Path
 import tvm
 
 from effgen.errors import BuildError
+from effgen.kernels import lowering
 from effgen.pipeline import ScheduledModule
 
 
@@ -18,8 +19,8 @@ def write_library(scheduled: ScheduledModule, target: tvm.target.Target, path: P
     Raises BuildError where there is no linker or it fails.
     """
     compiler = linker()
-    # The pipelines ran already (effgen.pipeline): none of Relax's here, TIR's default one lowers the kernels.
-    executable = tvm.relax.build(scheduled.mod, target=target, relax_pipeline=None)
+    # Relax's own pipeline has no work left: effgen.pipeline ran every phase.
+    executable = tvm.relax.build(scheduled.mod, target=target, relax_pipeline=None, tir_pipeline=lowering.PIPELINE)
     try:
         executable.export_library(str(path), fcompile=tvm.support.cc.create_shared, cc=compiler)
     except RuntimeError as error:

@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +35,6 @@ NOTEWORTHY_FLAGS = (
     "sve2",
 )
 
-#: Above this many CPUs' worth of other work, timings are inflated enough to say so.
-BUSY_CPUS_WORTH_A_WARNING = 0.3
-
 _CPUINFO = Path("/proc/cpuinfo")
 _CPU = Path("/sys/devices/system/cpu")
 
@@ -45,7 +44,7 @@ class Host:
     """The machine under the process. Sizes are bytes; `cpus` are those the process may run on.
 
     `cpu_quota` is the container's limit in CPUs, None where there is none. `busy_cpus` is how many CPUs' worth
-    of work the whole machine did while it was sampled, None where the kernel does not tell.
+    of work other processes did while it was looked at, None where the kernel does not tell.
     """
 
     cpu: str
@@ -62,11 +61,6 @@ class Host:
     load_average: tuple[float, float, float]
     busy_cpus: float | None
 
-    @property
-    def busy(self) -> bool:
-        """Whether other work is likely to disturb a timing."""
-        return self.busy_cpus is not None and self.busy_cpus > BUSY_CPUS_WORTH_A_WARNING
-
 
 def usable_cpus() -> tuple[int, ...]:
     """CPUs in this process's affinity mask, ascending: the default thread count everywhere is their number."""
@@ -75,8 +69,9 @@ def usable_cpus() -> tuple[int, ...]:
 
 def describe_host(sample_s: float = 0.25) -> Host:
     """Look at the machine; takes `sample_s` seconds, in which the caller should do nothing else."""
-    info = _cpuinfo()
-    cpus = usable_cpus()
+    with watch_other_work() as busy:
+        time.sleep(sample_s)
+    info, cpus = _cpuinfo(), usable_cpus()
     flags = info.get("flags", info.get("Features", "")).split()
     return Host(
         cpu=_cpu_name(info),
@@ -91,7 +86,7 @@ def describe_host(sample_s: float = 0.25) -> Host:
         system=_system(),
         python=platform.python_version(),
         load_average=os.getloadavg(),
-        busy_cpus=_busy_cpus(sample_s),
+        busy_cpus=busy.cpus,
     )
 
 
@@ -144,15 +139,28 @@ def _system() -> str:
     return f"{found[1] if found else platform.system()}, {platform.system()} {platform.release()}"
 
 
-def _busy_cpus(sample_s: float) -> float | None:
-    """CPUs' worth of work done on the whole machine during `sample_s` seconds, waiting for disks not counted."""
-    before, start = _busy_ticks(), time.perf_counter()
-    if before is None:
-        return None
-    time.sleep(sample_s)
+@dataclass
+class OtherWork:
+    """CPUs' worth of work that other processes did while they were watched; None where the kernel does not tell."""
+
+    cpus: float | None = None
+
+
+@contextmanager
+def watch_other_work() -> Iterator[OtherWork]:
+    """Fills in its `cpus` when the block ends: all work on the machine less this process's own and its children's."""
+    work, ticks, own, start = OtherWork(), _busy_ticks(), _own_seconds(), time.perf_counter()
+    yield work
     after = _busy_ticks()
-    assert after is not None
-    return (after - before) / os.sysconf("SC_CLK_TCK") / (time.perf_counter() - start)
+    if ticks is not None and after is not None:
+        seconds = (after - ticks) / os.sysconf("SC_CLK_TCK") - (_own_seconds() - own)
+        work.cpus = max(0.0, seconds / (time.perf_counter() - start))
+
+
+def _own_seconds() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _busy_ticks() -> int | None:

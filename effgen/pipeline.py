@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,15 +64,13 @@ def schedule_module(imported: ImportedModule, machine: Machine, dump: Dump) -> S
     dump.write_module("relax_legalized", mod)
     mod, sources = _schedule(mod, imported.workloads, machine)
     dump.write_module("tir_scheduled", mod)
-    calls = _count_calls(mod)
     mod = _plan_memory(mod)
     dump.write_module("relax_planned", mod)
-    workspace = _workspace_bytes(mod)
     kernels = tuple(
-        ScheduledKernel(name, _family(imported.workloads.get(name)), source, calls.get(name, 0))
-        for name, source in sources.items()
+        ScheduledKernel(name, _family(imported.workloads.get(name)), sources[name], calls)
+        for name, calls in sorted(_count_calls(mod).items())
     )
-    return ScheduledModule(_finalize(mod), kernels, workspace)
+    return ScheduledModule(_finalize(mod), kernels, _workspace_bytes(mod))
 
 
 def _legalize_rest(mod: tvm.IRModule, ours: Mapping[str, Workload]) -> tvm.IRModule:
@@ -101,7 +100,7 @@ def _schedule(
             name = var.name_hint
             scheduled, sources[name] = schedule_primfunc(func, workloads.get(name), machine)
             mod[var] = scheduled
-    return mod, dict(sorted(sources.items()))
+    return mod, sources
 
 
 def _plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
@@ -138,13 +137,8 @@ def _calls(mod: tvm.IRModule) -> list[relax.Call]:
 
 
 def _count_calls(mod: tvm.IRModule) -> dict[str, int]:
-    """How often `main` calls each PrimFunc."""
-    counts: dict[str, int] = {}
-    for call in _calls(mod):
-        if getattr(call.op, "name", "") == "relax.call_tir":
-            name = call.args[0].name_hint
-            counts[name] = counts.get(name, 0) + 1
-    return counts
+    """How often `main` of a planned module calls each PrimFunc; reshapes are views by now and no calls."""
+    return Counter(call.op.name_hint for call in _calls(mod) if isinstance(call.op, tvm.ir.GlobalVar))
 
 
 def _workspace_bytes(mod: tvm.IRModule) -> int:

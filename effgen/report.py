@@ -36,9 +36,9 @@ _INSPECTION_COLUMNS = (
     "name", "operator", "kernel", "stride", "expand", "SE", "channels", "repeats", "resolution",
     "parameters", "multiply-adds", "activations",
 )  # fmt: skip
-_CASE_COLUMNS = ("input", "max abs", "relative L2", "top-1", "top-5", "")
+_CASE_COLUMNS = ("input", "max abs", "relative L2", "top-1", "top-5", "noise", "")
 _RESULT_COLUMNS = (
-    "backend", "median ms", "p10 ms", "p90 ms", "min ms", "images/s", "calls", "time / effgen's", "version",
+    "backend", "median ms", "p10 ms", "p90 ms", "min ms", "images/s", "calls", "vs effgen", "version",
 )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def json_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> dict
 
 
 def json_from_verify(report: VerifyReport) -> dict[str, Any]:
-    """`passed`, `max_abs` and `rel_l2` (null: not finite) over all cases, then the fields of `VerifyReport`."""
+    """`passed`, `max_abs` and `rel_l2` (null: not finite) over the judged cases, then the fields of `VerifyReport`."""
     worst = {"passed": report.passed, "max_abs": report.max_abs, "rel_l2": report.rel_l2}
     return {**worst, "worst_case": report.worst.name, **asdict(report)}
 
@@ -156,7 +156,13 @@ def _stage_cells(row: StageRow) -> Iterable[str]:
     return (row.name, row.operator, *shape, *counts)
 
 
-def table_from_manifest(manifest: Manifest, bundle: Path) -> Table:
+def lines_from_kernels(manifest: Manifest) -> list[str]:
+    """Where each kernel's schedule came from."""
+    kernels = sorted(manifest.kernels, key=lambda kernel: (kernel["source"], kernel["name"]))
+    return [f"kernel {kernel['name']}: {kernel['source']}, {kernel['calls']} in a run" for kernel in kernels]
+
+
+def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Table:
     """What was compiled: a few lines."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     kernels = manifest.kernels
@@ -168,6 +174,7 @@ def table_from_manifest(manifest: Manifest, bundle: Path) -> Table:
         "target": f"{manifest.target['name']} ({manifest.target['llvm']['mcpu']}), {threads_text(manifest.threads)}",
         "kernels": f"{len(kernels)} ({counts})",
         "workspace": bytes_text(manifest.workspace_bytes),
+        "compiled in": f"{seconds:.1f} s",
     }
     for key, value in lines.items():
         table.add_row(key, Text(value))
@@ -181,7 +188,7 @@ def table_from_verify(report: VerifyReport) -> Table:
         table.add_row(*_case_cells(case))
     table.add_section()
     verdict = _status("ok" if report.passed else "problem", "pass" if report.passed else "FAIL")
-    table.add_row("worst", f"{report.max_abs:.2e}", f"{report.rel_l2:.2e}", "", "", verdict, style="bold")
+    table.add_row("worst", f"{report.max_abs:.2e}", f"{report.rel_l2:.2e}", "", "", "", verdict, style="bold")
     return table
 
 
@@ -193,8 +200,27 @@ def summary_from_verify(report: VerifyReport) -> str:
 
 
 def _case_cells(case: Case) -> Iterable[str | Text]:
-    verdict = _status("ok", "pass") if case.passed else _status("problem", "FAIL" if case.finite else "not finite")
-    return (case.name, f"{case.max_abs:.2e}", f"{case.rel_l2:.2e}", f"{case.top1:.0%}", f"{case.top5:.0%}", verdict)
+    numbers = (
+        f"{case.max_abs:.2e}",
+        f"{case.rel_l2:.2e}",
+        f"{case.top1:.0%}",
+        f"{case.top5:.0%}",
+        f"{case.noise:.0e}" if case.noise else "",
+    )
+    return (case.name, *numbers, _verdict(case))
+
+
+def _verdict(case: Case) -> Text:
+    if not case.passed:
+        return _status("problem", "FAIL" if case.finite else "not finite")
+    return _status("ok", "pass") if case.judged else _status("warning", "unstable")
+
+
+def notes_from_verify(report: VerifyReport) -> list[str]:
+    """What "unstable" means, where a case is, and the verdict."""
+    unstable = any(not case.judged for case in report.cases)
+    meaning = "unstable: PyTorch's own answer moves by `noise` when pixels change by a millionth; not judged"
+    return [*([meaning] if unstable else []), summary_from_verify(report)]
 
 
 def table_from_bench(report: BenchReport) -> Table:
@@ -210,7 +236,15 @@ def notes_from_bench(report: BenchReport) -> list[str]:
     """Backends without a time, the machine, and how it was measured."""
     left_out = [f"{item.backend}: {item.reason}" for item in report.left_out]
     plan = f"{report.plan.rounds} interleaved rounds, {report.plan.min_time_s:g} s of timed calls a backend"
-    return [*left_out, host_line(report.machine), plan]
+    other = "" if report.other_cpus is None else f", {report.other_cpus:.2f} CPUs of other work meanwhile"
+    return [*left_out, host_line(report.machine), plan + other]
+
+
+def warning_from_bench(report: BenchReport) -> str:
+    """What makes the times doubtful; empty where nothing does."""
+    if not report.disturbed:
+        return ""
+    return f"other processes kept {report.other_cpus:.1f} CPUs busy: times are inflated, those of peers perhaps more"
 
 
 def _result_cells(result: Result) -> Iterable[str]:
@@ -224,7 +258,7 @@ def host_line(host: Host) -> str:
     """The machine in a line."""
     caches = " ".join(f"{level} {bytes_text(size)}" for level, size in host.caches.items())
     load = f"load average {host.load_average[0]:.2f}"
-    busy = "" if host.busy_cpus is None else f" ({host.busy_cpus:.1f} CPUs busy before the start)"
+    busy = "" if host.busy_cpus is None else f" ({host.busy_cpus:.1f} CPUs of other work before the start)"
     cpus = f"{len(host.cpus)} of {host.logical_cpus} CPUs"
     return f"{host.cpu}{' (virtual)' if host.virtual else ''}, {cpus}, {caches}, {host.system}, {load}{busy}"
 

@@ -1,6 +1,11 @@
 """Is the compiled library right? Its outputs beside PyTorch's for the bundle's own graph, case by case.
 
 Without PyTorch the golden pair in the bundle, which PyTorch computed when it was compiled, is all there is to judge by.
+
+Deep networks with untrained weights amplify rounding where their activations are large: B7's logits for noise of
+standard deviation 5 change by 60% when its pixels change by a millionth, in PyTorch as in every other runtime. No
+float32 tolerance can be held to there, so PyTorch is asked twice, and where its own two answers differ the case is
+reported as unstable and only has to be finite.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.runtime import load
+from effgen.runtime.manifest import GOLDEN, MODEL
 
 Images = NDArray[np.float32]
 Logits = NDArray[np.float32]
@@ -25,8 +31,14 @@ Logits = NDArray[np.float32]
 #: Images (batch, channels, height, width) -> logits (batch, classes).
 Judge = Callable[[Images], Logits]
 
-SCALES = (0.1, 1.0, 10.0)
+SCALES = (0.1, 1.0, 10.0, 100.0)
 GOLDEN_JUDGE = "golden pair (torch is not installed)"
+
+#: Relative change of each pixel (standard deviation) for PyTorch's second answer: a few units in the last place.
+_JITTER = 1e-6
+
+#: A case is judged where PyTorch's two answers are this many times closer to each other than the tolerance.
+_STABLE_FACTOR = 3
 
 #: Blobs of an image-like input: this many random colours along a side, magnified.
 _BLOBS = 7
@@ -37,8 +49,10 @@ class Case:
     """How far one call was from its reference.
 
     `max_abs` is the largest difference of a logit; `rel_l2` is norm(difference) / norm(reference) of the worst image
-    of the batch, in float64; infinite where the library's output holds NaN or infinity. `top1` is the share of
-    images whose best class agrees, `top5` the share of the reference's five best classes that are the library's too.
+    of the batch, in float64; infinite where an output holds NaN or infinity. `top1` is the share of images whose
+    best class agrees, `top5` the share of the reference's five best classes that are the library's too. `noise` is
+    `rel_l2` between the reference's own answers to pixels that differ in their last digits; where it is too large, or
+    the reference is not finite, the case is not `judged`. `finite` speaks of the library's output.
     """
 
     name: str
@@ -47,13 +61,15 @@ class Case:
     rel_l2: float
     top1: float
     top5: float
+    noise: float
     finite: bool
+    judged: bool
     passed: bool
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Every case, and the worst of them. `rel_l2` is at the same time the tolerance that it would have needed."""
+    """Every case, and the worst of the judged ones: their `rel_l2` is the tolerance that would have been needed."""
 
     model: str
     judge: str
@@ -63,22 +79,22 @@ class VerifyReport:
 
     @property
     def max_abs(self) -> float:
-        """The largest difference of a logit over all cases."""
-        return max(case.max_abs for case in self.cases)
+        """The largest difference of a logit over the judged cases."""
+        return max(case.max_abs for case in self.cases if case.judged)
 
     @property
     def rel_l2(self) -> float:
-        """The largest relative L2 over all cases."""
+        """The largest relative L2 over the judged cases."""
         return self.worst.rel_l2
 
     @property
     def worst(self) -> Case:
-        """The case with the largest relative L2."""
-        return max(self.cases, key=lambda case: case.rel_l2)
+        """The judged case with the largest relative L2. There is always one: the golden pair is judged."""
+        return max((case for case in self.cases if case.judged), key=lambda case: case.rel_l2)
 
     @property
     def passed(self) -> bool:
-        """Whether every case is finite and within the tolerance."""
+        """Whether every output is finite, and within the tolerance where it is judged."""
         return all(case.passed for case in self.cases)
 
 
@@ -102,17 +118,22 @@ def verify_bundle(
         judge = f"pytorch {version('torch')}"
         for name, image in seeded_inputs(model.manifest.input, seed):
             on_phase(name)
-            cases.append(compare(name, model(image), reference(image), tolerance))
+            expected = reference(image)
+            noise = relative_l2(reference(jittered(image, seed)), expected)
+            cases.append(compare(name, model(image), expected, tolerance, noise))
     return VerifyReport(model.manifest.name, judge, model.threads, tolerance, tuple(cases))
 
 
 def golden_pair(path: Path) -> tuple[Images, Logits]:
     """Input and output that PyTorch computed at compile time."""
     try:
-        with np.load(path / "golden.npz") as arrays:
-            return arrays["input"], arrays["output"]
+        with (path / GOLDEN).open("rb") as file, np.load(file) as arrays:
+            image, output = arrays["input"], arrays["output"]
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise BundleError(f"{path / 'golden.npz'}: cannot read the golden pair: {error}; compile again") from None
+        raise BundleError(f"{path / GOLDEN}: cannot read the golden pair: {error}; compile again") from None
+    if not np.isfinite(output).all():
+        raise BundleError(f"{path / GOLDEN}: its output is not finite: nothing can be judged by it; compile again")
+    return image, output
 
 
 def pytorch_judge(path: Path) -> Judge:
@@ -120,7 +141,7 @@ def pytorch_judge(path: Path) -> Judge:
     from effgen.onnx_reader import graph_from_onnx
     from effgen.reference import run_reference
 
-    graph, weights = graph_from_onnx(path / "model.onnx")
+    graph, weights = graph_from_onnx(path / MODEL)
     return lambda image: run_reference(graph, weights, image)
 
 
@@ -155,17 +176,33 @@ def _image_like(shape: tuple[int, ...], mean: list[float], std: list[float], gen
     return normalised
 
 
-def compare(name: str, found: Logits, expected: Logits, tolerance: float) -> Case:
-    """Numbers of one case; `found` and `expected` are (batch, classes)."""
+def jittered(image: Images, seed: int) -> Images:
+    """`image` with every value changed in its last digits; zeros stay zeros."""
+    factors = 1 + _JITTER * np.random.default_rng(seed).standard_normal(image.shape)
+    return (image * factors).astype(np.float32)
+
+
+def compare(name: str, found: Logits, expected: Logits, tolerance: float, noise: float = 0.0) -> Case:
+    """Numbers of one case; `found` and `expected` are (batch, classes), `noise` as in `Case`."""
     if found.shape != expected.shape:
         raise BundleError(f"{name}: the library returned shape {found.shape}, its reference {expected.shape}")
-    finite = bool(np.isfinite(found).all())
+    finite, comparable = (bool(np.isfinite(logits).all()) for logits in (found, expected))
+    judged = comparable and noise * _STABLE_FACTOR <= tolerance
     rel_l2, max_abs = relative_l2(found, expected), float("inf")
-    if finite:
+    if finite and comparable:
         max_abs = float(np.abs(found.astype(np.float64) - expected).max())
-    top1, top5 = top_agreement(found, expected, 1), top_agreement(found, expected, 5)
-    passed = finite and rel_l2 <= tolerance
-    return Case(name, len(found), max_abs, rel_l2, top1, top5, finite, passed)
+    return Case(
+        name=name,
+        images=len(found),
+        max_abs=max_abs,
+        rel_l2=rel_l2,
+        top1=top_agreement(found, expected, 1),
+        top5=top_agreement(found, expected, 5),
+        noise=noise,
+        finite=finite,
+        judged=judged,
+        passed=(finite or not comparable) and (rel_l2 <= tolerance or not judged),
+    )
 
 
 def relative_l2(found: Logits, expected: Logits) -> float:

@@ -23,16 +23,23 @@ from effgen.target import Machine
 
 @dataclass(frozen=True)
 class DepthwiseDecisions:
-    """Output rows in a band and output columns in a register tile."""
+    """Output rows in a band, output columns in a register tile, and whether the padded band lives on the stack.
+
+    (Besides saving a workspace, an aligned array there makes LLVM align what it spills: an unaligned spilled vector
+    straddles two cache lines and costs twice.)
+    """
 
     rows: int
     columns: int
+    on_stack: bool
 
 
 def default_depthwise(workload: Conv2d, machine: Machine) -> DepthwiseDecisions:
     """Columns from the registers, rows from caches, copying and the number of cores."""
     tile = tiles.window_tile(workload, machine)
-    return DepthwiseDecisions(tile.rows, tile.columns)
+    width = tiles.lanes(workload.out_channels, machine)
+    band_bytes = tiles.padded_rows(workload, tile.rows) * tiles.padded_row_bytes(workload, width)
+    return DepthwiseDecisions(tile.rows, tile.columns, tiles.fits_stack(band_bytes, machine))
 
 
 def apply_depthwise(schedule: Schedule, decisions: DepthwiseDecisions) -> None:
@@ -48,6 +55,8 @@ def apply_depthwise(schedule: Schedule, decisions: DepthwiseDecisions) -> None:
     for tap in in_registers(schedule, acc, x_outer):
         schedule.unroll(tap)
     schedule.compute_at(pad, task, preserve_unit_loops=True)
+    if decisions.on_stack:
+        schedule.set_scope(pad, 0, "local")
     schedule.vectorize(loops_below(schedule, pad, task)[-1])
 
 

@@ -1,7 +1,9 @@
 """Measuring: warm-up, interleaving, what is counted, and peers that are missing, broken or wrong."""
 
+import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 
 from effgen import bench as bench_module
 from effgen import peers
-from effgen.bench import Backend, LeftOut, Plan, bench_bundle, burst, measure, prepare_peer, warm_up
+from effgen.bench import Backend, BenchReport, LeftOut, Plan, bench_bundle, burst, measure, prepare_peer, warm_up
 from effgen.errors import BundleError, EffgenError
+from effgen.machine import describe_host, watch_other_work
 from effgen.peers import DEFAULT_PEERS, PEERS, Job, Peer, peers_from_text
-from effgen.report import json_from_bench
+from effgen.report import json_from_bench, notes_from_bench, warning_from_bench
 
 Logits = np.ndarray
 
@@ -139,3 +142,20 @@ def test_unknown_peer_is_refused_before_anything_is_loaded(tmp_path: Path) -> No
         bench_bundle(tmp_path / "absent", ["x"])
     with pytest.raises(BundleError):
         bench_bundle(tmp_path / "absent", [])
+
+
+def test_other_work_is_reported() -> None:
+    host = describe_host(sample_s=0.05)
+    report = BenchReport("m", "cpu", 1, 1, QUICK, (), (), host, other_cpus=0.9)
+    assert report.disturbed and "0.9 CPUs busy" in warning_from_bench(report)
+    assert "0.90 CPUs of other work" in notes_from_bench(report)[-1]
+    calm = replace(report, other_cpus=0.05)
+    assert not calm.disturbed and warning_from_bench(calm) == ""
+
+
+def test_own_work_is_not_other_work() -> None:
+    with watch_other_work() as work:
+        end = time.perf_counter() + 0.3
+        while time.perf_counter() < end:
+            pass
+    assert work.cpus is None or 0 <= work.cpus <= os.cpu_count()  # type: ignore[operator]

@@ -200,7 +200,8 @@ def test_output_that_exists_needs_force(run: Any, tiny_spec: Path, tiny_bundle: 
     words = ("compile", "--spec", tiny_spec, "-o", tmp_path / "out")
     assert "--force" in one_line(run(*words))
     assert (tmp_path / "out" / "manifest.json").read_bytes() == before
-    assert run(*words, "--force", "-q")[0] == 0
+    code, out, err = run(*words, "--force", "-v")
+    assert code == 0 and "compiled in" in out and "rule:pointwise, 1 in a run" in err
 
 
 @pytest.mark.parametrize("words", [["compile"], ["export"]])
@@ -217,6 +218,7 @@ def test_compile_reports(run: Any, tiny_spec: Path, tmp_path: Path) -> None:
     assert data["threads"] == 1 and data["kernels"] and data["target"]["name"] == "cpu"
     assert "target cpu, 1 thread\n" in err
     assert any(line.endswith(" s  export ONNX") for line in err.splitlines())
+    assert "kernel " not in err
 
 
 def test_export_writes_folded_and_unfolded(run: Any, tiny_spec: Path, tmp_path: Path) -> None:
@@ -276,19 +278,42 @@ def test_doctor(run: Any) -> None:
     assert {"name", "status", "found", "fix"} == data["checks"][0].keys()
 
 
-def test_ctrl_c_leaves_nothing(tiny_spec: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "after", "status", "word"),
+    [
+        (signal.SIGINT, "initialise weights", 130, "interrupted"),
+        (signal.SIGTERM, "import ONNX", 143, "terminated"),
+    ],
+)
+def test_stopped_midway_leaves_nothing(
+    number: signal.Signals, after: str, status: int, word: str, tiny_spec: Path, tmp_path: Path
+) -> None:
     words = [sys.executable, "-c", MAIN, "compile", "--spec", str(tiny_spec), "-o", str(tmp_path / "out")]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr and process.stdout
         for line in process.stderr:
-            if "initialise weights" in line:  # done, so the staging directory is there
+            if after in line:  # that phase is over
                 break
         assert list(tmp_path.iterdir()) != []
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest, out = process.stderr.read(), process.stdout.read()
-    assert (process.returncode, out) == (130, ""), rest
-    assert rest.splitlines()[-1] == "interrupted" and "Traceback" not in rest
+    assert (process.returncode, out) == (status, ""), rest
+    assert rest.splitlines()[-1] == word and "Traceback" not in rest
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stop_that_compiled_code_hides_is_still_a_stop(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from effgen import inspection
+
+    def hides(network: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError from None
+
+    monkeypatch.setattr(inspection, "inspect_network", hides)
+    code, out, err = run("inspect", "-q")
+    assert (code, out, err) == (130, "", "interrupted\n")
 
 
 def test_reader_that_goes_away_is_no_error() -> None:

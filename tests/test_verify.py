@@ -8,9 +8,19 @@ import pytest
 
 from effgen import verify as verify_module
 from effgen.errors import BundleError
-from effgen.report import json_from_verify
+from effgen.report import json_from_verify, notes_from_verify
 from effgen.runtime import LoadedModel
-from effgen.verify import GOLDEN_JUDGE, compare, golden_pair, relative_l2, seeded_inputs, top_agreement, verify_bundle
+from effgen.verify import (
+    GOLDEN_JUDGE,
+    VerifyReport,
+    compare,
+    golden_pair,
+    jittered,
+    relative_l2,
+    seeded_inputs,
+    top_agreement,
+    verify_bundle,
+)
 
 INPUT = {"shape": [2, 3, 40, 24], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
@@ -42,8 +52,37 @@ def test_not_finite_fails_whatever_the_tolerance(bad: float) -> None:
     assert (case.finite, case.passed, case.rel_l2, case.max_abs) == (False, False, np.inf, np.inf)
 
 
-def test_reference_that_is_not_finite_fails() -> None:
-    assert not compare("case", logits([1, 2]), logits([1, np.nan]), tolerance=1e9).passed
+def test_reference_that_is_not_finite_judges_nothing() -> None:
+    for found in (logits([1, 2]), logits([1, np.nan])):
+        case = compare("case", found, logits([1, np.nan]), tolerance=1e-5)
+        assert not case.judged and case.passed and case.rel_l2 == np.inf
+
+
+def test_unstable_case_has_to_be_finite_only() -> None:
+    found, expected = logits([1.5, 2]), logits([1, 2])
+    stable = compare("case", found, expected, tolerance=1e-5, noise=3e-6)
+    unstable = compare("case", found, expected, tolerance=1e-5, noise=4e-6)
+    assert (stable.judged, stable.passed) == (True, False)
+    assert (unstable.judged, unstable.passed) == (False, True)
+    assert not compare("case", logits([1, np.nan]), expected, tolerance=1e-5, noise=1.0).passed
+
+
+def test_worst_is_the_worst_judged() -> None:
+    expected = logits([1, 2])
+    cases = (
+        compare("golden pair", logits([1, 2.001]), expected, 1e-2),
+        compare("wild", logits([7, 2]), expected, 1e-2, noise=0.5),
+    )
+    report = VerifyReport("m", "judge", 1, 1e-2, cases)
+    assert report.passed and report.worst.name == "golden pair" and report.max_abs < 0.002
+    assert "unstable: " in notes_from_verify(report)[0]
+
+
+def test_jitter_is_small_and_keeps_zeros() -> None:
+    image = logits([0, 1, -100])
+    moved = jittered(image, seed=0)
+    assert moved[0, 0] == 0 and (moved != image).sum() == 2
+    np.testing.assert_allclose(moved, image, rtol=1e-5)
 
 
 def test_other_shape_is_refused() -> None:
@@ -62,7 +101,7 @@ def test_top_agreement() -> None:
 def test_inputs_are_seeded_and_their_images_differ() -> None:
     first, again, other = (dict(seeded_inputs(INPUT, seed)) for seed in (0, 0, 1))
     assert list(first) == [
-        *("normal x 0.1", "normal x 1", "normal x 10", "constant", "zeros"),
+        *("normal x 0.1", "normal x 1", "normal x 10", "normal x 100", "constant", "zeros"),
         *("image-like", "image-like, batch rolled by one"),
     ]
     for name, image in first.items():
@@ -81,7 +120,7 @@ def test_image_like_input_is_normalised_pixels() -> None:
 
 
 def test_a_single_image_is_not_rolled() -> None:
-    assert len(list(seeded_inputs({**INPUT, "shape": [1, 3, 8, 8]}, 0))) == 6
+    assert len(list(seeded_inputs({**INPUT, "shape": [1, 3, 8, 8]}, 0))) == 7
 
 
 def test_bundle_passes(tiny_bundle: Path) -> None:
@@ -90,7 +129,7 @@ def test_bundle_passes(tiny_bundle: Path) -> None:
     assert report.passed and report.rel_l2 <= report.tolerance == 1e-5
     assert report.judge.startswith("pytorch 2.")
     assert [case.name for case in report.cases][:2] == ["golden pair", "normal x 0.1"]
-    assert len(report.cases) == 7 and report.threads == 1
+    assert len(report.cases) == 8 and report.threads == 1
     assert all(case.top1 == 1 for case in report.cases if case.name != "zeros")
     data = json_from_verify(report)
     assert data["passed"] is True and data["rel_l2"] == report.rel_l2 and data["max_abs"] == report.max_abs
@@ -124,6 +163,12 @@ def test_wrong_library_is_caught(
     assert not report.passed and report.rel_l2 > report.tolerance
     assert report.cases[1].finite is finite
     assert json_from_verify(report)["passed"] is False
+
+
+def test_golden_pair_that_is_not_finite(tmp_path: Path) -> None:
+    np.savez(tmp_path / "golden.npz", input=np.zeros((1, 3, 2, 2), np.float32), output=logits([np.nan]))
+    with pytest.raises(BundleError, match="its output is not finite"):
+        golden_pair(tmp_path)
 
 
 def test_golden_pair_that_cannot_be_read(tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ Nothing heavy is imported before a command runs: `effgen --help` answers at once
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from effgen.cli import bench, compile, doctor, export, inspect, verify
+from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
-
-_INTERRUPTED = 130
 
 app = typer.Typer(
     name="effgen",
@@ -49,12 +48,17 @@ def _effgen(
 
 def main() -> None:
     """Entry point: a user's error is one line and exit status 1 (3 for a miss), Ctrl-C one line and 130."""
-    try:
-        app(prog_name="effgen")
-    except EffgenError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except SystemExit as stop:  # typer turns Ctrl-C into this status, without a word
-        if stop.code == _INTERRUPTED:
-            print("interrupted", file=sys.stderr)
-        raise
+    with received_signals() as received:
+        try:
+            app(prog_name="effgen")
+        except BaseException as error:
+            if received:
+                _fail(word_for(received[0]), status_for(received[0]))
+            if isinstance(error, EffgenError):
+                _fail(f"error: {' '.join(str(error).split())}", error.exit_code)
+            raise
+
+
+def _fail(line: str, status: int) -> NoReturn:
+    print(line, file=sys.stderr)
+    raise SystemExit(status) from None

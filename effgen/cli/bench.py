@@ -32,10 +32,11 @@ def bench(
     output = Output(quiet, verbose, json)
     from effgen.bench import Plan, bench_bundle
     from effgen.peers import peers_from_text
-    from effgen.report import json_from_bench, notes_from_bench, table_from_bench
+    from effgen.report import json_from_bench, notes_from_bench, table_from_bench, warning_from_bench
 
     chosen = peers_from_text(peers, skip)
     with output.phases() as on_phase:
         report = bench_bundle(bundle, chosen, threads, Plan(rounds, min_time), on_phase)
+    output.warn(warning_from_bench(report))
     notes = [Text(note) for note in notes_from_bench(report)]
     output.result([table_from_bench(report), *notes], json_from_bench(report))

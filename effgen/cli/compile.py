@@ -41,7 +41,7 @@ def compile_(
     start = time.perf_counter()
     from effgen.driver import CompileRequest, compile_bundle
     from effgen.network import build_network
-    from effgen.report import json_from_manifest, table_from_manifest
+    from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest
 
     network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
     output.resolved(build_network(network), target=target, threads=threads)
@@ -49,4 +49,6 @@ def compile_(
     with output.phases() as on_phase:
         manifest = compile_bundle(request, on_phase)
     seconds = time.perf_counter() - start
-    output.result([table_from_manifest(manifest, destination)], json_from_manifest(manifest, destination, seconds))
+    output.details(lines_from_kernels(manifest))
+    table = table_from_manifest(manifest, destination, seconds)
+    output.result([table], json_from_manifest(manifest, destination, seconds))

@@ -44,9 +44,17 @@ class Output:
         """Log what the options came to, before the work starts."""
         for line in lines_from_network(network, target, threads):
             log.info("%s", line)
-        warning = warning_from_network(network)
-        if warning:
-            log.warning("%s", warning)
+        self.warn(warning_from_network(network))
+
+    def details(self, lines: Iterable[str]) -> None:
+        """Log what only `--verbose` shows."""
+        for line in lines:
+            log.debug("%s", line)
+
+    def warn(self, text: str) -> None:
+        """Log a warning, unless there is none."""
+        if text:
+            log.warning("%s", text)
 
     def lines(self, lines: Iterable[str]) -> None:
         """Print plain results."""

@@ -22,12 +22,12 @@ def verify(
 ) -> None:
     """Compare a bundle's outputs with PyTorch's on several inputs; exit status 3 where they miss the tolerance."""
     output = Output(quiet, verbose, json)
-    from effgen.report import json_from_verify, summary_from_verify, table_from_verify
+    from effgen.report import json_from_verify, notes_from_verify, summary_from_verify, table_from_verify
     from effgen.verify import verify_bundle
 
     with output.phases() as on_phase:
         report = verify_bundle(bundle, threads, seed, on_phase)
-    summary = summary_from_verify(report)
-    output.result([table_from_verify(report), Text(summary)], json_from_verify(report))
+    notes = [Text(note) for note in notes_from_verify(report)]
+    output.result([table_from_verify(report), *notes], json_from_verify(report))
     if not report.passed:
-        raise VerifyError(f"{bundle}: {summary}")
+        raise VerifyError(f"{bundle}: {summary_from_verify(report)}")

@@ -55,7 +55,7 @@ def _function(name: str, **shapes: Sequence[int]) -> Iterator[tuple[IRBuilder, l
     """A float32 function with these arguments in this order; the builder holds it after the block."""
     with IRBuilder() as builder, tir.prim_func(s_tir=True):
         tir.func_name(name)
-        tir.func_attr({"global_symbol": name, "tirx.noalias": __import__("os").environ.get("NOALIAS", "1") == "1"})
+        tir.func_attr({"global_symbol": name, "tirx.noalias": True})
         yield builder, [tir.arg(arg, tir.buffer(shape, "float32", layout=None)) for arg, shape in shapes.items()]
 
 
@@ -87,7 +87,7 @@ def _shifted(position: Expr, extent: int, tile: int) -> Expr:
     return tirx.min(position // tile * tile, extent - tile) + position % tile
 
 
-# Convolutions. `taps` below is (ky, kx).
+# Convolutions.
 
 
 def _arguments(workload: Conv2d, machine: Machine) -> dict[str, Sequence[int]]:

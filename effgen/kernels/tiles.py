@@ -14,6 +14,8 @@ from effgen.target import Machine
 
 # A fused multiply-add depends on the one before it for about 4 cycles; two of half the width start per cycle.
 _CHAIN = 8
+# Threads get 8 MiB of stack on Linux, but a caller of the library may have made its own with less.
+_STACK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,18 @@ def padded_rows(workload: Conv2d, rows: int) -> int:
     return (rows - 1) * workload.stride[0] + workload.kernel[0]
 
 
+def fits_stack(size: int, machine: Machine) -> bool:
+    """Whether an array of so many bytes may live on a thread's stack: a share of the cache, and never a lot."""
+    return size <= min(machine.l2_bytes // 4, _STACK_BYTES)
+
+
 def _register_tiles(rows: int, vectors: int, machine: Machine) -> Iterator[RegisterTile]:
     for width in divisors(vectors):
         for height in range(1, rows + 1):
-            # Accumulators, one vector of weights each, and one register for the broadcast input.
-            if height * width + width + 1 > machine.vector_registers:
+            # Accumulators, one vector of weights each, and one register for the broadcast input; LLVM begins to
+            # spill when fewer than four registers are left beside the accumulators.
+            accumulators = height * width
+            if accumulators + max(width + 1, 4) > machine.vector_registers:
                 break
             yield RegisterTile(height, width)
 
@@ -126,8 +135,8 @@ def _depthwise_tile(workload: Conv2d, machine: Machine) -> WindowTile:
         one = kh * kw * max(columns, _CHAIN // 2) + 0.5 * loads + 10
         return blocks(workload.out_width, columns) * one
 
-    # Accumulators and the taps of one row; the inputs come from the first-level cache.
-    widest = min(workload.out_width, machine.vector_registers - kw - 2)
+    # Accumulators beside the taps of one row; what is left holds inputs that several outputs share.
+    widest = min(workload.out_width, (machine.vector_registers - kw) * 3 // 4)
     columns = min(range(1, widest + 1), key=columns_cost)
 
     def band_cost(rows: int) -> float:
@@ -140,5 +149,5 @@ def _depthwise_tile(workload: Conv2d, machine: Machine) -> WindowTile:
 
 def _copy_cycles(size: int, machine: Machine) -> float:
     """Estimated cycles of copying `size` bytes and reading them back, dearer where they leave a cache level."""
-    price = 1.5 if size <= machine.l1_bytes else 2.5 if size <= machine.l2_bytes // 2 else 8.0
+    price = 1.5 if size <= machine.l1_bytes else 2.5 if size <= machine.l2_bytes // 4 else 8.0
     return 100 + price * size / machine.vector_bytes
