@@ -1,6 +1,6 @@
 """effgen: a baseline ConvNet plus one number, phi, compiled to a verified native library.
 
-Importing the package loads nothing else; `load` needs numpy and the TVM runtime, neither TVM's compiler, onnx nor torch.
+Importing the package loads nothing else; `load` needs numpy and the TVM runtime, no torch, onnx or TVM compiler.
 """
 
 from __future__ import annotations

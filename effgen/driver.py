@@ -14,6 +14,7 @@ import numpy as np
 
 from effgen.bundle import staged_directory, staged_file
 from effgen.checkpoints import load_checkpoint
+from effgen.dump import Dump
 from effgen.errors import BuildError, VerifyError
 from effgen.graph import Weights
 from effgen.network import Network, NetworkRequest, build_network
@@ -57,11 +58,12 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
     prepare_tvm()
     machine = load_target(request.target)
     threads = _thread_count(request.threads)
+    dump = _debug_dump(request.debug_dump)
     with staged_directory(request.output, request.force) as staging:
         weights, origin = _weights(network, request.weights, request.seed, on_phase)
         _write_golden(network, weights, staging, request.seed, on_phase)
         _write_onnx(network, weights, staging / MODEL, True, on_phase)
-        facts = _write_library(staging, machine, request.debug_dump, network, on_phase)
+        facts = _write_library(staging, machine, dump, network, on_phase)
         manifest = _manifest(request, network, machine, threads, origin, facts, staging)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _check_golden(staging, machine, on_phase)
@@ -69,15 +71,31 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
 
 
 def export_network(
-    request: NetworkRequest, output: Path, weights: Path | None, seed: int, fold: bool, force: bool
+    request: NetworkRequest,
+    output: Path,
+    weights: Path | None,
+    seed: int,
+    fold: bool,
+    force: bool,
+    on_phase: OnPhase = lambda text: None,
 ) -> list[Path]:
     """Write the network as ONNX, batch norms folded or not; returns the files written."""
     network = build_network(request)
     with staged_file(output, force) as staged:
-        arrays, _ = _weights(network, weights, seed, lambda text: None)
-        files = _write_onnx(network, arrays, staged, fold, lambda text: None)
+        arrays, _ = _weights(network, weights, seed, on_phase)
+        files = _write_onnx(network, arrays, staged, fold, on_phase)
         names = [file.name for file in files]
     return [output.parent / name for name in names]
+
+
+def _debug_dump(folder: Path | None) -> Dump:
+    """Raises BuildError before the work where the folder cannot be written."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"--debug-dump {folder}: cannot be written: {error.strerror}; expected a directory") from None
+    return Dump(folder)
 
 
 def _thread_count(asked: int | None) -> int:
@@ -129,18 +147,15 @@ class _LibraryFacts:
     workspace_bytes: int
 
 
-def _write_library(
-    staging: Path, machine: Machine, debug_dump: Path | None, network: Network, on_phase: OnPhase
-) -> _LibraryFacts:
+def _write_library(staging: Path, machine: Machine, dump: Dump, network: Network, on_phase: OnPhase) -> _LibraryFacts:
     """Compile what was exported: the ONNX file is read back."""
     on_phase("load TVM")
     from effgen.build import write_library
     from effgen.importer import relax_from_graph
     from effgen.onnx_reader import graph_from_onnx
-    from effgen.pipeline import Dump, schedule_module
+    from effgen.pipeline import schedule_module
     from effgen.schedules import tvm_target
 
-    dump = Dump(debug_dump)
     dump.write("graph", network.graph.dump())
     on_phase("import ONNX")
     graph, weights = graph_from_onnx(staging / MODEL)

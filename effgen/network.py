@@ -48,9 +48,7 @@ def build_network(request: NetworkRequest) -> Network:
     baseline = load_spec(request.spec)
     coefficients = coefficients_for(baseline, request.phi, request.law)
     scaled = scale(baseline, coefficients, request.overrides)
-    return Network(
-        request, apply_overrides(coefficients, request.overrides), scaled, lower(scaled, request.batch)
-    )
+    return Network(request, apply_overrides(coefficients, request.overrides), scaled, lower(scaled, request.batch))
 
 
 def norm_eps_from_text(text: str) -> float:
@@ -62,7 +60,5 @@ def norm_eps_from_text(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 < value <= 0.1:
-        raise SpecError(
-            f"--norm-eps {text}: expected {', '.join(NORM_EPS_PRESETS)} or a number above 0, up to 0.1"
-        )
+        raise SpecError(f"--norm-eps {text}: expected {', '.join(NORM_EPS_PRESETS)} or a number above 0, up to 0.1")
     return value

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import tvm
 from tvm import relax
 
+from effgen.dump import Dump
 from effgen.importer import ImportedModule
 from effgen.kernels.workload import Conv2d, Workload
 from effgen.schedules import schedule_primfunc
@@ -33,27 +33,6 @@ class ScheduledModule:
     mod: tvm.IRModule
     kernels: tuple[ScheduledKernel, ...]
     workspace_bytes: int
-
-
-class Dump:
-    """Writes `NN_stage.ext` files in order into a folder, or nothing where there is none."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._count = 0
-
-    def write(self, stage: str, text: str, extension: str = "txt") -> None:
-        """Write one stage's text."""
-        if self._folder is None:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / f"{self._count:02d}_{stage}.{extension}").write_text(text, encoding="utf-8")
-        self._count += 1
-
-    def write_module(self, stage: str, mod: tvm.IRModule) -> None:
-        """Write an IRModule as TVMScript, without its constants."""
-        if self._folder is not None:
-            self.write(stage, mod.script(show_meta=False), "py")
 
 
 def schedule_module(imported: ImportedModule, machine: Machine, dump: Dump) -> ScheduledModule:

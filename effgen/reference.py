@@ -24,6 +24,7 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
         self._nodes = graph.nodes
         self._input = graph.input.name
         self._output = graph.output
+        self._dead_after = _last_uses(graph)
         self._attribute_of = {name: name.replace(".", "_") for name in graph.parameters}
         for name, attribute in self._attribute_of.items():
             tensor = torch.tensor(weights[name], dtype=dtype)
@@ -32,14 +33,27 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
     def forward(self, image: Tensor) -> Tensor:
         """`image` (batch, channels, height, width) -> (batch, classes)."""
         values = {self._input: image}
-        for node in self._nodes:
+        for index, node in enumerate(self._nodes):
             operands = [self._operand(name, values) for name in node.inputs]
             values[node.output] = _RUN[node.op_type](node, *operands)
+            del operands
+            for name in self._dead_after[index]:
+                del values[name]
         return values[self._output]
 
     def _operand(self, name: str, values: dict[str, Tensor]) -> Tensor:
         attribute = self._attribute_of.get(name)
         return values[name] if attribute is None else getattr(self, attribute)
+
+
+def _last_uses(graph: Graph) -> list[list[str]]:
+    """For each node the activations that nothing after it reads: B7's would fill gigabytes if they were all kept."""
+    last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
+    dead: list[list[str]] = [[] for _ in graph.nodes]
+    for name, index in last.items():
+        if name not in graph.parameters and name != graph.output:
+            dead[index].append(name)
+    return dead
 
 
 def run_reference(graph: Graph, weights: Weights, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,15 +6,15 @@ there, by name, not here.
 
 from __future__ import annotations
 
-import reprlib
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from effgen.errors import SpecError, candidates
+from effgen.validation import StrictModel, first_problem
 
 Activation = Literal["silu", "relu", "relu6", "hard_swish"]
 Gate = Literal["sigmoid", "hard_sigmoid"]
@@ -36,12 +36,7 @@ Multiplier = Annotated[float, Field(gt=0, le=64)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Frozen(BaseModel):
-    # strict: "3" is not 3 and 1.5 is not a number of channels; a whole number is accepted where a float is asked.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class InputSpec(_Frozen):
+class InputSpec(StrictModel):
     """The image: channels, square resolution in pixels, and the normalisation its users apply beforehand."""
 
     channels: Annotated[int, Field(ge=1, le=1024)] = 3
@@ -50,14 +45,14 @@ class InputSpec(_Frozen):
     std: list[Annotated[float, Field(gt=0)]] = [0.229, 0.224, 0.225]
 
 
-class NormSpec(_Frozen):
+class NormSpec(StrictModel):
     """Batch normalisation. `momentum` is the share of the new batch (PyTorch's meaning)."""
 
     eps: Annotated[float, Field(gt=0, le=0.1)] = 1e-5
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
-class RoundingSpec(_Frozen):
+class RoundingSpec(StrictModel):
     """How scaled channels and repeats become whole numbers."""
 
     channel_divisor: Annotated[int, Field(ge=1, le=64)] = 8
@@ -65,7 +60,7 @@ class RoundingSpec(_Frozen):
     repeats: Literal["ceil", "round"] = "ceil"
 
 
-class PublishedRow(_Frozen):
+class PublishedRow(StrictModel):
     """Coefficients of a released model; without `phi` it is reached by its name only."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -76,7 +71,7 @@ class PublishedRow(_Frozen):
     dropout: Probability | None = None
 
 
-class ScalingSpec(_Frozen):
+class ScalingSpec(StrictModel):
     """alpha (depth), beta (width), gamma (resolution) of the paper's equation 3, and the published rows."""
 
     alpha: Annotated[float, Field(ge=1, le=4)] = 1.2
@@ -85,7 +80,7 @@ class ScalingSpec(_Frozen):
     published: list[PublishedRow] = []
 
 
-class SqueezeExciteSpec(_Frozen):
+class SqueezeExciteSpec(StrictModel):
     """Squeeze-excite: hidden channels are `ratio` of the block's input or of its expanded channels."""
 
     ratio: Annotated[float, Field(gt=0, le=1)]
@@ -95,7 +90,7 @@ class SqueezeExciteSpec(_Frozen):
     gate: Gate = "sigmoid"
 
 
-class StemSpec(_Frozen):
+class StemSpec(StrictModel):
     """The first convolution; `scale_width = false` keeps its channels at every phi."""
 
     kernel: KernelSize = 3
@@ -105,7 +100,7 @@ class StemSpec(_Frozen):
     scale_width: bool = True
 
 
-class StageSpec(_Frozen):
+class StageSpec(StrictModel):
     """A row of the paper's Table 1: the first block has `stride`, all share the rest."""
 
     block: BlockKind
@@ -121,7 +116,7 @@ class StageSpec(_Frozen):
     scale_depth: bool = True
 
 
-class HeadSpec(_Frozen):
+class HeadSpec(StrictModel):
     """The 1x1 convolution before pooling."""
 
     channels: Channels
@@ -129,14 +124,14 @@ class HeadSpec(_Frozen):
     scale_width: bool = True
 
 
-class ClassifierSpec(_Frozen):
+class ClassifierSpec(StrictModel):
     """The linear layer; dropout acts in training only and is kept for the record."""
 
     classes: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     dropout: Probability = 0.0
 
 
-class NetworkSpec(_Frozen):
+class NetworkSpec(StrictModel):
     """A baseline, or what scaling made of one: the same fields, with whole channels and repeats."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
@@ -193,7 +188,7 @@ def parse_spec(text: str, where: str) -> NetworkSpec:
     try:
         spec = NetworkSpec.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{where}: {_first_problem(error)}") from None
+        raise SpecError(f"{where}: {first_problem(error, NetworkSpec)}") from None
     _check_whole(spec, where)
     return spec
 
@@ -220,54 +215,3 @@ def _check_whole(spec: NetworkSpec, where: str) -> None:
             f"{where}: input.resolution = {spec.input.resolution}: expected at least the network's total stride, "
             f"{spec.total_stride}"
         )
-
-
-def _first_problem(error: ValidationError) -> str:
-    """The first of pydantic's findings as `key.path[2].leaf = found: expected ...`, and how many more there are."""
-    problems = error.errors()
-    first = problems[0]
-    where = dotted_path(first["loc"])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {candidates(str(first['loc'][-1]), _sibling_keys(first['loc']))}{more}"
-    if first["type"] == "missing":
-        return f"{where}: missing; expected a value{more}"
-    return f"{where} = {reprlib.repr(first['input'])}: {_expectation(first)}{more}"
-
-
-def _expectation(problem: Any) -> str:
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    if problem["type"] == "model_type":
-        return "expected a table"
-    # "Input should be a valid integer", "List should have at least 1 item", "String should match pattern ...".
-    wanted = problem["msg"].partition(" should ")[2].partition(" after validation")[0]
-    return f"expected {wanted.removeprefix('be ')}" if wanted.startswith("be ") else f"expected to {wanted}"
-
-
-def dotted_path(location: tuple[int | str, ...]) -> str:
-    """`("stages", 3, "kernel")` as `stages[3].kernel`."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _sibling_keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys allowed where the unknown key at `location` stands."""
-    model: type[BaseModel] = NetworkSpec
-    for part in location[:-1]:
-        if isinstance(part, int):
-            continue
-        model = _model_inside(model.model_fields[part].annotation)
-    return list(model.model_fields)
-
-
-def _model_inside(annotation: Any) -> type[BaseModel]:
-    """The model class within `list[Model]`, `Model | None` or `Annotated[...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if argument is not type(None):
-            return _model_inside(argument)
-    raise AssertionError(f"no model inside {annotation}")

@@ -15,10 +15,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from effgen.errors import TargetError, candidates
 from effgen.runtime.cpu import cpu_features
+from effgen.validation import StrictModel, first_problem
 
 # Instruction sets that LLVM may use in our kernels: its name -> the name in /proc/cpuinfo.
 _X86_FEATURES = {
@@ -62,30 +63,26 @@ class Machine:
         return target | {"mattr": list(self.mattr)} if self.mattr else target
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 _Positive = Annotated[int, Field(ge=1)]
 
 
-class _Llvm(_Strict):
+class _Llvm(StrictModel):
     mtriple: str
     mcpu: str
     mattr: list[str] = []
 
 
-class _Vector(_Strict):
+class _Vector(StrictModel):
     bytes: Annotated[int, Field(ge=16, le=256, multiple_of=16)]
     registers: Annotated[int, Field(ge=8, le=64)]
 
 
-class _Cache(_Strict):
+class _Cache(StrictModel):
     l1: _Positive
     l2: _Positive
 
 
-class _TargetFile(_Strict):
+class _TargetFile(StrictModel):
     """A machine as TOML: every table, or `detect = true` and only what detection should not decide."""
 
     description: str
@@ -136,7 +133,7 @@ def _machine(name: str, where: str, text: str) -> Machine:
     except tomllib.TOMLDecodeError as error:
         raise TargetError(f"{where}: not TOML: {error}") from error
     except ValidationError as error:
-        raise TargetError(f"{where}: {_first_problem(error)}") from error
+        raise TargetError(f"{where}: {first_problem(error, _TargetFile)}") from error
     llvm = stated.llvm or _detected_llvm()
     vector = stated.vector or _detected_vector()
     cache_bytes = stated.cache or _Cache(l1=_detected_cache(1), l2=_detected_cache(2))
@@ -154,31 +151,6 @@ def _machine(name: str, where: str, text: str) -> Machine:
         cores=stated.cores or len(os.sched_getaffinity(0)),
         features=tuple(features),
     )
-
-
-def _first_problem(error: ValidationError) -> str:
-    # A misspelt key is reported before the key that it leaves missing.
-    problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    key = ".".join(map(str, problem["loc"]))
-    if not key:
-        return str(problem["ctx"]["error"])
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {candidates(key.rpartition('.')[2], _known_keys(problem['loc']))}"
-    if problem["type"] == "missing":
-        return f"{key}: missing; add it"
-    return f"{key} = {problem['input']!r}: {_expectation(problem['msg'])}; correct the value"
-
-
-def _expectation(message: str) -> str:
-    return message.replace("Input should be a valid", "expected an" if "integer" in message else "expected a").replace(
-        "Input should be", "expected"
-    )
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    tables: dict[int | str, type[BaseModel]] = {"llvm": _Llvm, "vector": _Vector, "cache": _Cache}
-    table = tables[location[0]] if len(location) > 1 else _TargetFile
-    return list(table.model_fields)
 
 
 # Detection: what LLVM, /proc and /sys say about this computer.

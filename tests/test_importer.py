@@ -26,8 +26,9 @@ def random_weights(graph: Graph) -> dict[str, np.ndarray]:
 def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path) -> np.ndarray:
     prepare_tvm()
     from effgen.build import write_library
+    from effgen.dump import Dump
     from effgen.importer import relax_from_graph
-    from effgen.pipeline import Dump, schedule_module
+    from effgen.pipeline import schedule_module
     from effgen.schedules import tvm_target
 
     machine = load_target("cpu")

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import effgen
+from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError
+from effgen.network import NetworkRequest
 from effgen.runtime import read_manifest
 from effgen.runtime.library import available_threads
 from effgen.verify import golden_pair, relative_l2
@@ -41,6 +43,17 @@ def test_same_answer_on_any_thread_count_and_twice(tiny_bundle):
     first = one(image)
     np.testing.assert_array_equal(many(image), first)
     np.testing.assert_array_equal(one(image), first)
+
+
+def test_bundle_compiled_again_in_its_place(tiny_spec, tmp_path):
+    """The dynamic loader must not hand out the library that it has loaded from this path before."""
+    loaded = []  # the first stays loaded while the second is
+    for seed in (1, 2):
+        request = CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "b", seed=seed, force=True)
+        compile_bundle(request)
+        loaded.append(effgen.load(tmp_path / "b"))
+        image, expected = golden_pair(tmp_path / "b")
+        assert relative_l2(loaded[-1](image), expected) <= 1e-5
 
 
 def test_output_belongs_to_the_caller(tiny_bundle):

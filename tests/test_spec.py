@@ -67,7 +67,7 @@ def test_a_path_is_read_from_disk(tmp_path: Path) -> None:
         (stage(0, "kernel = 3", 'kernel = "3"'), "stages[0].kernel = '3': expected a valid integer"),
         (stage(0, "kernel = 3", "kernel = 3.0"), "stages[0].kernel = 3.0: expected a valid integer"),
         (stage(2, "repeats = 1", "repeats = 0"), "stages[2].repeats = 0: expected greater than or equal to 1"),
-        (stage(2, "repeats = 1", ""), "stages[2].repeats: missing; expected a value"),
+        (stage(2, "repeats = 1", ""), "stages[2].repeats: missing; add it"),
         (stage(0, "ratio = 0.25", "ratio = nan"), "stages[0].squeeze_excite.ratio = nan: expected a finite number"),
         (
             stage(0, "squeeze_excite = { ratio = 0.25 }", "squeeze_excite = 4"),

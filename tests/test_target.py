@@ -85,7 +85,7 @@ def test_unknown_name_lists_the_known_ones() -> None:
     [
         ("registers = 16", "registers = 2", r"bad\.toml: vector\.registers = 2: expected"),
         ("bytes = 32", "bytes = 33", r"bad\.toml: vector\.bytes = 33: expected a multiple of 16"),
-        ("cores = 3", 'cores = "3"', r"bad\.toml: cores = '3': expected an integer"),
+        ("cores = 3", 'cores = "3"', r"bad\.toml: cores = '3': expected a valid integer"),
         ("cores = 3", "", r"bad\.toml: expected cores; state them, or detect = true"),
         ("cores = 3", "coers = 3", r"bad\.toml: coers: unknown key; did you mean cores\?"),
         ("mcpu = ", "mcup = ", r"bad\.toml: llvm\.mcup: unknown key; did you mean mcpu\?"),

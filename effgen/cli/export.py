@@ -39,4 +39,6 @@ def export(
 
     request = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
     output.resolved(build_network(request))
-    output.lines([str(path) for path in export_network(request, destination, weights, seed, fold, force)])
+    with output.phases() as on_phase:
+        files = export_network(request, destination, weights, seed, fold, force, on_phase)
+    output.lines(map(str, files))

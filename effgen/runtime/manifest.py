@@ -87,7 +87,7 @@ def _parse(bundle: Path) -> Manifest:
     path = bundle / MANIFEST
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(f"{bundle}: no bundle here (no {MANIFEST}); make one with `effgen compile`") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read as JSON: {error}") from None

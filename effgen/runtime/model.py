@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ class LoadedModel:
         self._one_call = Lock()
         ffi = load_tvm_runtime()
         self._set_threads = ffi.get_global_func("runtime.config_threadpool")
-        self._vm = ffi.load_module(str((path / LIBRARY).resolve()))["vm_load_executable"]()
+        self._vm = _load_library(ffi, path / LIBRARY)["vm_load_executable"]()
         self._vm["vm_initialization"](_CPU, 0, _POOLED)
         self._main = self._vm["main"]
         self._image = _aligned(self._shape)
@@ -70,6 +72,18 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel:
     if threads is not None and not 1 <= threads <= cores:
         raise BundleError(f"threads = {threads}: expected from 1 to {cores}, the cores of this process")
     return LoadedModel(Path(path), manifest, threads or min(manifest.threads, cores))
+
+
+def _load_library(ffi: ModuleType, path: Path) -> Any:
+    """The library as a TVM module, by a name of its own.
+
+    The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
+    would silently be the old one for as long as that is loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
+        link = Path(folder) / path.name
+        link.symlink_to(path.resolve())
+        return ffi.load_module(str(link))
 
 
 def _aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
