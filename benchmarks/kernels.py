@@ -1,6 +1,6 @@
-"""Time of every kernel of EfficientNet-B0, B3 and B7, beside the multiply-add peak measured in the same run.
+"""Time of every kernel of EfficientNets, beside the multiply-add peak measured in the same run.
 
-    python benchmarks/kernels.py b0 b3 --threads 2 --target cpu
+    python benchmarks/kernels.py 0 3 b8 --threads 2 --target cpu
 
 Each row: calls in the network, fastest and median time of one call, GFLOP/s, share of the peak. The rounds go
 over all kernels in turn, so that a busy moment of the machine does not fall on one of them.
@@ -13,60 +13,24 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool, Workload
+from effgen.fusion import KernelCall, calls_from_graph
+from effgen.kernels.workload import ChannelScale, Conv2d, Workload
+from effgen.network import NetworkRequest, build_network
+from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.target import Machine, load_target
-
-# name -> resolution, stem channels, head channels, stages (expansion, kernel, stride, channels, repeats).
-NETWORKS: dict[str, tuple[int, int, int, tuple[tuple[int, int, int, int, int], ...]]] = {
-    "b0": (224, 32, 1280, (
-        (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3),
-        (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))),
-    "b3": (300, 40, 1536, (
-        (1, 3, 1, 24, 2), (6, 3, 2, 32, 3), (6, 5, 2, 48, 3), (6, 3, 2, 96, 5), (6, 5, 1, 136, 5),
-        (6, 5, 2, 232, 6), (6, 3, 1, 384, 2))),
-    "b7": (600, 64, 2560, (
-        (1, 3, 1, 32, 4), (6, 3, 2, 48, 7), (6, 5, 2, 80, 7), (6, 3, 2, 160, 10), (6, 5, 1, 224, 10),
-        (6, 5, 2, 384, 13), (6, 3, 1, 640, 4))),
-}  # fmt: skip
+from effgen.weights import initial_weights
 
 
-def network_kernels(name: str, batch: int) -> Iterator[Workload]:
-    """Every kernel call of one inference, in order."""
-    size, channels, head, stages = NETWORKS[name]
-    stem = Conv2d(batch, size, size, 3, channels, (3, 3), (2, 2), (1, 1, 1, 1), data_layout="NCHW", activation="silu")
-    yield stem
-    size = stem.out_height
-    for expansion, kernel, stride, out, repeats in stages:
-        for index in range(repeats):
-            yield from _block(batch, size, channels, expansion, kernel, stride if index == 0 else 1, out)
-            size, channels = -(-size // (stride if index == 0 else 1)), out
-    yield Conv2d(batch, size, size, channels, head, activation="silu")
-    yield GlobalAveragePool(batch, size, size, head)
-    yield Conv2d(batch, 1, 1, head, 1000)
-
-
-def _block(
-    batch: int, size: int, channels: int, expansion: int, kernel: int, stride: int, out: int
-) -> Iterator[Workload]:
-    wide, squeezed, pad = channels * expansion, max(1, channels // 4), (kernel - 1) // 2
-    if expansion != 1:
-        yield Conv2d(batch, size, size, channels, wide, activation="silu")
-    depthwise = Conv2d(
-        batch, size, size, wide, wide, (kernel, kernel), (stride, stride), (pad,) * 4, wide, activation="silu"
-    )
-    yield depthwise
-    size = depthwise.out_height
-    yield GlobalAveragePool(batch, size, size, wide)
-    yield Conv2d(batch, 1, 1, wide, squeezed, activation="silu")
-    yield Conv2d(batch, 1, 1, squeezed, wide, activation="sigmoid")
-    yield ChannelScale(batch, size, size, wide)
-    yield Conv2d(batch, size, size, wide, out, residual=stride == 1 and channels == out)
+def network_kernels(phi: str, batch: int) -> list[Workload]:
+    """Every kernel call of one inference of EfficientNet `phi`, in order."""
+    graph = build_network(NetworkRequest(phi=phi, batch=batch)).graph
+    folded, _ = fold_batchnorm(graph, initial_weights(graph, seed=0))
+    return [call.workload for call in calls_from_graph(folded) if isinstance(call, KernelCall)]
 
 
 def compiled(workloads: list[Workload], machine: Machine) -> Any:
@@ -156,14 +120,16 @@ def _pin_main_thread(machine: Machine) -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def report(name: str, batch: int, machine: Machine, rounds: int) -> None:
+def report(phi: str, batch: int, machine: Machine, rounds: int) -> None:
     """Measure and print one network's table."""
-    calls = Counter(network_kernels(name, batch))
+    calls = Counter(network_kernels(phi, batch))
     before = peak_gflops(machine)
     _pin_main_thread(machine)
     times = measure(list(calls), machine, rounds)
     peak = max(before, peak_gflops(machine))
-    print(f"\n{name} batch {batch}, {machine.cores} threads, target {machine.name}, peak {peak:.0f} GFLOP/s")
+    print(
+        f"\nefficientnet phi={phi} batch {batch}, {machine.cores} threads, target {machine.name}, peak {peak:.0f} GFLOP/s"
+    )
     print(f"{'kernel':46} {'calls':>5} {'min us':>8} {'median':>8} {'GFLOP/s':>8} {'peak %':>6}")
     totals: Counter[str] = Counter()
     for workload, count in calls.items():
@@ -182,7 +148,7 @@ def report(name: str, batch: int, machine: Machine, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=["b0"], help=f"out of {', '.join(NETWORKS)}")
+    parser.add_argument("phi", nargs="*", default=["0"], help="numbers, or names of published rows")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--batch", type=int, default=1)
@@ -191,8 +157,8 @@ def main() -> None:
     # TVM takes half of the cores unless told; it reads this when its thread pool starts.
     os.environ["TVM_NUM_THREADS"] = str(options.threads)
     machine = replace(load_target(options.target), cores=options.threads)
-    for name in options.networks:
-        report(name, options.batch, machine, options.rounds)
+    for phi in options.phi:
+        report(phi, options.batch, machine, options.rounds)
 
 
 if __name__ == "__main__":
