@@ -127,9 +127,8 @@ def report(phi: str, batch: int, machine: Machine, rounds: int) -> None:
     _pin_main_thread(machine)
     times = measure(list(calls), machine, rounds)
     peak = max(before, peak_gflops(machine))
-    print(
-        f"\nefficientnet phi={phi} batch {batch}, {machine.cores} threads, target {machine.name}, peak {peak:.0f} GFLOP/s"
-    )
+    header = f"efficientnet phi={phi} batch {batch}, {machine.cores} threads, target {machine.name}"
+    print(f"\n{header}, peak {peak:.0f} GFLOP/s")
     print(f"{'kernel':46} {'calls':>5} {'min us':>8} {'median':>8} {'GFLOP/s':>8} {'peak %':>6}")
     totals: Counter[str] = Counter()
     for workload, count in calls.items():
