@@ -22,6 +22,7 @@ from effgen.fusion import KernelCall, calls_from_graph
 from effgen.kernels.workload import ChannelScale, Conv2d, Workload
 from effgen.network import NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
+from effgen.runtime.cpu import usable_cpus
 from effgen.target import Machine, load_target
 from effgen.weights import initial_weights
 
@@ -117,7 +118,7 @@ def _pin_main_thread(machine: Machine) -> None:
     TVM leaves it free; beside other processes the scheduler may then put it on a worker's core and run both in turn.
     """
     if machine.cores > 1:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, {usable_cpus()[0]})
 
 
 def report(phi: str, batch: int, machine: Machine, rounds: int) -> None:
@@ -148,7 +149,7 @@ def report(phi: str, batch: int, machine: Machine, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("phi", nargs="*", default=["0"], help="numbers, or names of published rows")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=len(usable_cpus()))
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)

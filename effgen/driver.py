@@ -19,8 +19,8 @@ from effgen.errors import BuildError, VerifyError
 from effgen.graph import Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
-from effgen.runtime.cpu import missing_features
-from effgen.runtime.library import available_threads, prepare_tvm
+from effgen.runtime.cpu import missing_features, usable_cpus
+from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.target import Machine, load_target
 from effgen.verify import compare, golden_pair
@@ -99,10 +99,9 @@ def _debug_dump(folder: Path | None) -> Dump:
 
 
 def _thread_count(asked: int | None) -> int:
-    cores = available_threads()
     if asked is not None and not 1 <= asked <= 1024:
         raise BuildError(f"--threads {asked}: expected from 1 to 1024")
-    return asked or cores
+    return asked or len(usable_cpus())
 
 
 def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:

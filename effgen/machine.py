@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from effgen.runtime.cpu import usable_cpus
+
 #: CPU flags that decide which kernels are worth running, as Linux names them.
 NOTEWORTHY_FLAGS = (
     "avx2",
@@ -60,11 +62,6 @@ class Host:
     python: str
     load_average: tuple[float, float, float]
     busy_cpus: float | None
-
-
-def usable_cpus() -> tuple[int, ...]:
-    """CPUs in this process's affinity mask, ascending: the default thread count everywhere is their number."""
-    return tuple(sorted(os.sched_getaffinity(0)))
 
 
 def describe_host(sample_s: float = 0.25) -> Host:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from effgen.errors import EffgenError
-from effgen.machine import usable_cpus
+from effgen.runtime.cpu import usable_cpus
 from effgen.version import __version__
 
 if TYPE_CHECKING:  # a command loads only what it reports on

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from effgen.errors import TargetError, candidates
-from effgen.runtime.cpu import cpu_features
+from effgen.runtime.cpu import cpu_features, usable_cpus
 from effgen.validation import StrictModel, first_problem
 
 # Instruction sets that LLVM may use in our kernels: its name -> the name in /proc/cpuinfo.
@@ -148,7 +148,7 @@ def _machine(name: str, where: str, text: str) -> Machine:
         vector_registers=vector.registers,
         l1_bytes=cache_bytes.l1,
         l2_bytes=cache_bytes.l2,
-        cores=stated.cores or len(os.sched_getaffinity(0)),
+        cores=stated.cores or len(usable_cpus()),
         features=tuple(features),
     )
 

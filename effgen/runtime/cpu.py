@@ -1,10 +1,16 @@
-"""The instruction sets of the processor at hand, from `/proc/cpuinfo` alone."""
+"""The processor at hand, as Linux tells: which CPUs this process may use, which instruction sets they have."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """CPUs in this process's affinity mask, ascending: the default thread count everywhere is their number."""
+    return tuple(sorted(os.sched_getaffinity(0)))
 
 
 @cache

@@ -11,11 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from effgen.errors import BundleError
-
-
-def available_threads() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
+from effgen.runtime.cpu import usable_cpus
 
 
 def prepare_tvm() -> None:
@@ -24,7 +20,7 @@ def prepare_tvm() -> None:
     Unset, TVM takes half the cores (it expects hyper-threads) and pins its workers to cores that it picks from
     the whole machine, outside the affinity mask too.
     """
-    os.environ.setdefault("TVM_NUM_THREADS", str(available_threads()))
+    os.environ.setdefault("TVM_NUM_THREADS", str(len(usable_cpus())))
     os.environ.setdefault("TVM_BIND_THREADS", "0")
     tvm_ffi()
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.runtime.cpu import missing_features
-from effgen.runtime.library import available_threads, load_tvm_runtime
+from effgen.runtime.cpu import missing_features, usable_cpus
+from effgen.runtime.library import load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, Manifest, read_manifest
 
 _CPU = 1  # kDLCPU
@@ -68,7 +68,7 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel:
             f"{path}: compiled for {manifest.target['name']}, this processor lacks {', '.join(missing)}; "
             f"compile with `--target cpu` here"
         )
-    cores = available_threads()
+    cores = len(usable_cpus())
     if threads is not None and not 1 <= threads <= cores:
         raise BundleError(f"threads = {threads}: expected from 1 to {cores}, the cores of this process")
     return LoadedModel(Path(path), manifest, threads or min(manifest.threads, cores))
