@@ -11,7 +11,7 @@ from tvm import relax
 
 from effgen.dump import Dump
 from effgen.importer import ImportedModule
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.workload import Workload
 from effgen.schedules import schedule_primfunc
 from effgen.target import Machine
 
@@ -46,7 +46,7 @@ def schedule_module(imported: ImportedModule, machine: Machine, dump: Dump) -> S
     mod = _plan_memory(mod)
     dump.write_module("relax_planned", mod)
     kernels = tuple(
-        ScheduledKernel(name, _family(imported.workloads.get(name)), sources[name], calls)
+        ScheduledKernel(name, _family(name, imported.workloads), sources[name], calls)
         for name, calls in sorted(_count_calls(mod).items())
     )
     return ScheduledModule(_finalize(mod), kernels, _workspace_bytes(mod))
@@ -129,7 +129,5 @@ def _workspace_bytes(mod: tvm.IRModule) -> int:
     )
 
 
-def _family(workload: Workload | None) -> str:
-    if workload is None:
-        return "operator"
-    return workload.family if isinstance(workload, Conv2d) else type(workload).__name__
+def _family(name: str, workloads: Mapping[str, Workload]) -> str:
+    return workloads[name].family if name in workloads else "operator"
