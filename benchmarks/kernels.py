@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from effgen.cpu import usable_cpus
 from effgen.fusion import KernelCall, calls_from_graph
 from effgen.kernels.workload import ChannelScale, Conv2d, Workload
 from effgen.network import NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
-from effgen.runtime.cpu import usable_cpus
 from effgen.target import Machine, load_target
 from effgen.weights import initial_weights
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from effgen.cpu import usable_cpus
 from effgen.errors import BundleError
 from effgen.machine import Host, describe_host, watch_other_work
 from effgen.peers import DEFAULT_PEERS, PEERS, Job, Run, check_peer_names, peer_version
 from effgen.runtime import load
-from effgen.runtime.cpu import usable_cpus
 from effgen.runtime.manifest import MODEL
 from effgen.verify import golden_pair, relative_l2
 from effgen.version import __version__

@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
+from effgen.cpu import usable_cpus
 from effgen.errors import EffgenError
 from effgen.machine import Host, cpu_quota, describe_host
-from effgen.runtime.cpu import usable_cpus
 from effgen.runtime.library import prepare_tvm
 from effgen.target import load_target
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from effgen.bundle import staged_directory, staged_file
 from effgen.checkpoints import load_checkpoint
+from effgen.cpu import missing_features, usable_cpus
 from effgen.dump import Dump
 from effgen.errors import BuildError, VerifyError
 from effgen.graph import Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
-from effgen.runtime.cpu import missing_features, usable_cpus
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.target import Machine, load_target

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from effgen.runtime.cpu import usable_cpus
+from effgen.cpu import usable_cpus
 
 #: CPU flags that decide which kernels are worth running, as Linux names them.
 NOTEWORTHY_FLAGS = (

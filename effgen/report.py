@@ -15,8 +15,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from effgen.cpu import usable_cpus
 from effgen.errors import EffgenError
-from effgen.runtime.cpu import usable_cpus
 from effgen.version import __version__
 
 if TYPE_CHECKING:  # a command loads only what it reports on

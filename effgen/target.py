@@ -17,8 +17,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from effgen.cpu import cpu_features, usable_cpus
 from effgen.errors import TargetError, candidates
-from effgen.runtime.cpu import cpu_features, usable_cpus
 from effgen.validation import StrictModel, first_problem
 
 # Instruction sets that LLVM may use in our kernels: its name -> the name in /proc/cpuinfo.

@@ -8,9 +8,9 @@ import torch
 from zoo import external_model, output_of
 
 import effgen
+from effgen.cpu import missing_features
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.network import NetworkRequest
-from effgen.runtime.cpu import missing_features
 from effgen.scaling import Overrides
 from effgen.target import load_target
 from effgen.verify import relative_l2, verify_bundle

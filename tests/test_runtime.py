@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import effgen
+from effgen.cpu import usable_cpus
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError
 from effgen.network import NetworkRequest
 from effgen.runtime import read_manifest
-from effgen.runtime.cpu import usable_cpus
 from effgen.verify import golden_pair, relative_l2
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from effgen.cpu import missing_features
 from effgen.errors import TargetError
-from effgen.runtime.cpu import missing_features
 from effgen.target import load_target, target_names
 
 COMPLETE = """
@@ -54,7 +54,7 @@ def test_missing_features_are_named() -> None:
 
 def test_checking_features_needs_no_compiler() -> None:
     code = (
-        "import sys\nfrom effgen.runtime.cpu import missing_features\nfrom effgen.target import load_target\n"
+        "import sys\nfrom effgen.cpu import missing_features\nfrom effgen.target import load_target\n"
         "missing_features(load_target('x86-64-v3').features)\nassert 'tvm' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from effgen.cpu import usable_cpus
 from effgen.errors import BundleError
-from effgen.runtime.cpu import usable_cpus
 
 
 def prepare_tvm() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import BundleError
-from effgen.runtime.cpu import missing_features, usable_cpus
 from effgen.runtime.library import load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, Manifest, read_manifest
 

@@ -11,11 +11,11 @@ import torch
 import tvm
 from numpy.typing import NDArray
 
+from effgen.cpu import missing_features
 from effgen.kernels.compute import primfunc_from_workload
 from effgen.kernels.lowering import PIPELINE
 from effgen.kernels.packing import pack_bias, pack_weight
 from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool, Workload
-from effgen.runtime.cpu import missing_features
 from effgen.schedules import schedule_primfunc, tvm_target
 from effgen.target import Machine, load_target
 
