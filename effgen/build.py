@@ -8,19 +8,23 @@ from pathlib import Path
 
 import tvm
 
+from effgen.dump import Dump
 from effgen.errors import BuildError
 from effgen.kernels import lowering
 from effgen.pipeline import ScheduledModule
 
 
-def write_library(scheduled: ScheduledModule, target: tvm.target.Target, path: Path) -> None:
-    """Generate machine code for `target` and link it, weights included, into the shared library `path`.
+def write_library(scheduled: ScheduledModule, target: tvm.target.Target, path: Path, dump: Dump) -> None:
+    """Generate machine code for `target` and link it, weights included, into the shared library `path`; the
+    kernels' assembly goes to `dump`.
 
     Raises BuildError where there is no linker or it fails.
     """
     compiler = linker()
     # Relax's own pipeline has no work left: effgen.pipeline ran every phase.
     executable = tvm.relax.build(scheduled.mod, target=target, relax_pipeline=None, tir_pipeline=lowering.PIPELINE)
+    if dump.wanted:
+        dump.write("assembly", executable.mod.imports[0].inspect_source("s"), "s")
     try:
         executable.export_library(str(path), fcompile=tvm.support.cc.create_shared, cc=compiler)
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,65 +18,103 @@ def staged_directory(output: Path, force: bool) -> Iterator[Path]:
     """A new folder beside `output` that takes its place when the block ends well, and is removed when it does not.
 
     Raises BuildError before any work is done: `output` exists without `force`, is not a bundle that may be
-    replaced, or cannot be written.
+    replaced, or cannot be written; and afterwards where writing failed, a full disk say.
     """
-    check_output(output, force)
-    staging = _make_beside(output)
-    try:
+    check_directory(output, force)
+    with _beside(output) as staging:
         yield staging
+        staging.chmod(0o755)  # mkdtemp makes it private
         _replace(staging, output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def check_output(output: Path, force: bool) -> None:
-    """Raise BuildError where `output` may not be written. With `force` only a bundle or an empty folder goes."""
-    if not output.exists() and not output.is_symlink():
-        return
-    if not force:
-        raise BuildError(f"{output}: exists already; choose another -o/--output, or --force to replace it")
-    replaceable = output.is_dir() and not output.is_symlink()
-    if not replaceable or (any(output.iterdir()) and not (output / MANIFEST).is_file()):
-        raise BuildError(f"{output}: exists and is not a bundle: --force replaces bundles only; remove it by hand")
-
-
-def _make_beside(output: Path) -> Path:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent))
-    except OSError as error:
-        raise BuildError(f"{output}: cannot be written: {error.strerror}") from None
-
-
-def _replace(staging: Path, output: Path) -> None:
-    """Rename `staging` to `output`; what stood there goes only once the new bundle is in place."""
-    staging.chmod(0o755)  # mkdtemp makes it private
-    old = None
-    if output.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".old", dir=output.parent))
-        output.rename(old / output.name)
-    try:
-        staging.rename(output)
-    except OSError as error:
-        if old is not None:
-            (old / output.name).rename(output)
-        raise BuildError(f"{output}: cannot be written: {error.strerror}") from None
-    finally:
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
 def staged_file(output: Path, force: bool) -> Iterator[Path]:
     """As `staged_directory`, for one file and what is written beside it: yields the path to write in a new folder."""
-    if output.exists() and not force:
-        raise BuildError(f"{output}: exists already; choose another -o/--output, or --force to replace it")
-    if output.is_dir():
-        raise BuildError(f"{output}: is a directory; expected the name of a file")
-    staging = _make_beside(output)
-    try:
+    check_file(output, force)
+    with _beside(output) as staging:
         yield staging / output.name
         for file in sorted(staging.iterdir()):
             file.replace(output.parent / file.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_directory(output: Path, force: bool) -> None:
+    """Raise BuildError where `output` may not be written. With `force` only a bundle or an empty folder goes."""
+    _check_name(output, force)
+    if not _exists(output):
+        return
+    if output.is_symlink():
+        raise BuildError(f"{output}: is a symbolic link: --force replaces folders only; give the path it points to")
+    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST).is_file()):
+        raise BuildError(f"{output}: exists and is not a bundle: --force replaces bundles only; remove it by hand")
+
+
+def check_file(output: Path, force: bool) -> None:
+    """Raise BuildError where the file `output` may not be written."""
+    _check_name(output, force)
+    if output.is_dir():
+        raise BuildError(f"{output}: is a directory; expected the name of a file")
+
+
+def _check_name(output: Path, force: bool) -> None:
+    if not output.name:
+        raise BuildError(f"--output '{output}': expected a name to write")
+    if _exists(output) and not force:
+        raise BuildError(f"{output}: exists already; choose another -o/--output, or --force to replace it")
+    nearest = next(parent for parent in output.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise BuildError(f"{output}: cannot be written: {nearest} is not a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise BuildError(f"{output}: cannot be written: no permission in {nearest}")
+
+
+def _exists(path: Path) -> bool:
+    """Also for a symbolic link to nothing, and for what stands below a file."""
+    return os.path.lexists(path)
+
+
+@contextmanager
+def _beside(output: Path) -> Iterator[Path]:
+    """A new folder in `output`'s parent, removed in the end, with the parents made for it where the block fails."""
+    made = [parent for parent in output.absolute().parents if not parent.exists()]
+    staging = None
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent))
+        yield staging
+    except BaseException as error:
+        _remove(staging)
+        _remove_empty(made)
+        if isinstance(error, OSError):
+            raise BuildError(f"{output}: cannot be written: {error.strerror or error}") from None
+        raise
+    _remove(staging)
+
+
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders that were made for nothing, innermost first."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def _replace(staging: Path, output: Path) -> None:
+    """Rename `staging` to `output`; what stood there goes only once the new bundle is in place."""
+    if not output.exists():
+        staging.rename(output)
+        return
+    aside = staging.with_suffix(".old")
+    try:
+        output.rename(aside)
+        staging.rename(output)
+    except BaseException:  # Ctrl-C too: between the two there is no bundle at `output`
+        if aside.exists() and not output.exists():
+            aside.rename(output)
+        raise
+    _remove(aside)

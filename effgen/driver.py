@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from effgen.bundle import staged_directory, staged_file
+from effgen.bundle import check_directory, staged_directory, staged_file
 from effgen.checkpoints import load_checkpoint
-from effgen.cpu import missing_features, usable_cpus
+from effgen.cpu import missing_features
 from effgen.dump import Dump
 from effgen.errors import BuildError, VerifyError
 from effgen.graph import Weights
@@ -22,12 +22,14 @@ from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, MODEL, Manifest, sha256_of
-from effgen.target import Machine, load_target
+from effgen.target import Machine, check_target, load_target
 from effgen.verify import compare, golden_pair
 from effgen.weights import initial_weights
 
 #: Relative L2 error that a float32 library may have against PyTorch.
 FLOAT32_TOLERANCE = 1e-5
+
+_TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less"
 
 OnPhase = Callable[[str], None]
 
@@ -52,22 +54,28 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
     `on_phase` is told the name of each phase as it begins. Raises an EffgenError (one line) for anything that the
     user can mend; then, as on Ctrl-C, nothing is left at `request.output`.
     """
-    on_phase("scale and lower")
-    network = build_network(request.network)
-    on_phase(f"target {request.target}")
-    prepare_tvm()
-    machine = load_target(request.target)
-    threads = _thread_count(request.threads)
+    network = check_request(request)
     dump = _debug_dump(request.debug_dump)
     with staged_directory(request.output, request.force) as staging:
         weights, origin = _weights(network, request.weights, request.seed, on_phase)
+        machine = _machine(request, on_phase)
         _write_golden(network, weights, staging, request.seed, on_phase)
         _write_onnx(network, weights, staging / MODEL, True, on_phase)
         facts = _write_library(staging, machine, dump, network, on_phase)
-        manifest = _manifest(request, network, machine, threads, origin, facts, staging)
+        manifest = _manifest(network, machine, origin, facts, staging)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _check_golden(staging, machine, on_phase)
     return manifest
+
+
+def check_request(request: CompileRequest) -> Network:
+    """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
+    network = build_network(request.network)
+    check_target(request.target)
+    check_directory(request.output, request.force)
+    if request.threads is not None and not 1 <= request.threads <= 1024:
+        raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
+    return network
 
 
 def export_network(
@@ -98,10 +106,14 @@ def _debug_dump(folder: Path | None) -> Dump:
     return Dump(folder)
 
 
-def _thread_count(asked: int | None) -> int:
-    if asked is not None and not 1 <= asked <= 1024:
-        raise BuildError(f"--threads {asked}: expected from 1 to 1024")
-    return asked or len(usable_cpus())
+def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
+    """The target, its kernels shared out over the threads asked for."""
+    on_phase(f"load TVM, describe the target {request.target}")
+    prepare_tvm()
+    import effgen.pipeline  # noqa: F401  # loads TVM, so that its seconds count here
+
+    machine = load_target(request.target)
+    return machine if request.threads is None else dataclasses.replace(machine, cores=request.threads)
 
 
 def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:
@@ -122,8 +134,13 @@ def _write_golden(network: Network, weights: Weights, staging: Path, seed: int, 
         from effgen.reference import run_reference
     except ImportError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
-    image = np.random.default_rng(seed).standard_normal(network.graph.input.shape, dtype=np.float32)
-    output = run_reference(network.graph, weights, image)
+    try:
+        image = np.random.default_rng(seed).standard_normal(network.graph.input.shape, dtype=np.float32)
+        output = run_reference(network.graph, weights, image)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise BuildError(f"{network.title}: {_TOO_LARGE}") from None
     if not np.isfinite(output).all():
         raise BuildError(f"{network.title}: PyTorch's output is not finite with these weights; nothing to verify")
     np.savez(staging / GOLDEN, input=image, output=output)
@@ -148,7 +165,6 @@ class _LibraryFacts:
 
 def _write_library(staging: Path, machine: Machine, dump: Dump, network: Network, on_phase: OnPhase) -> _LibraryFacts:
     """Compile what was exported: the ONNX file is read back."""
-    on_phase("load TVM")
     from effgen.build import write_library
     from effgen.importer import relax_from_graph
     from effgen.onnx_reader import graph_from_onnx
@@ -158,25 +174,19 @@ def _write_library(staging: Path, machine: Machine, dump: Dump, network: Network
     dump.write("graph", network.graph.dump())
     on_phase("import ONNX")
     graph, weights = graph_from_onnx(staging / MODEL)
-    dump.write("graph_folded", graph.dump())
+    dump.write("onnx_as_read", graph.dump())
     target = tvm_target(machine)
     with target:
         imported = relax_from_graph(graph, weights, machine)
         on_phase("schedule kernels")
         scheduled = schedule_module(imported, machine, dump)
         on_phase("generate code and link")
-        write_library(scheduled, target, staging / LIBRARY)
+        write_library(scheduled, target, staging / LIBRARY, dump)
     return _LibraryFacts([dataclasses.asdict(kernel) for kernel in scheduled.kernels], scheduled.workspace_bytes)
 
 
 def _manifest(
-    request: CompileRequest,
-    network: Network,
-    machine: Machine,
-    threads: int,
-    weights: dict[str, Any],
-    facts: _LibraryFacts,
-    staging: Path,
+    network: Network, machine: Machine, weights: dict[str, Any], facts: _LibraryFacts, staging: Path
 ) -> Manifest:
     graph, spec = network.graph, network.spec
     output = graph.values[graph.output]
@@ -184,16 +194,21 @@ def _manifest(
         name=network.title,
         network={
             "spec": spec.model_dump(mode="json"),
-            "phi": request.network.phi,
+            "phi": network.coefficients.phi,
             "law": network.coefficients.law,
             "coefficients": dataclasses.asdict(network.coefficients),
             "norm_eps": spec.norm.eps,
             "padding": spec.padding,
             "weights": weights,
         },
-        target={"name": machine.name, "llvm": machine.llvm, "features": list(machine.features)},
+        target={
+            "name": machine.name,
+            "description": machine.description,
+            "llvm": machine.llvm,
+            "features": list(machine.features),
+        },
         versions=_versions(),
-        threads=threads,
+        threads=machine.cores,
         files={file.name: sha256_of(file) for file in sorted(staging.iterdir())},
         input={
             "name": graph.input.name,

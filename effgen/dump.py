@@ -13,6 +13,11 @@ class Dump:
         self._folder = folder
         self._count = 0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody looks: ask before making a text that takes time."""
+        return self._folder is not None
+
     def write(self, stage: str, text: str, extension: str = "txt") -> None:
         """Write one stage's text."""
         if self._folder is None:
@@ -22,5 +27,5 @@ class Dump:
 
     def write_module(self, stage: str, mod: Any) -> None:
         """Write a `tvm.IRModule` as TVMScript, without its constants."""
-        if self._folder is not None:
+        if self.wanted:
             self.write(stage, mod.script(show_meta=False), "py")

@@ -139,9 +139,12 @@ class Graph:
         for node in self.nodes:
             attributes = " ".join(f"{key}={_plain(value)}" for key, value in sorted(node.attributes.items()))
             operands = ", ".join(node.inputs)
-            macs = f"  # {self.macs_of(node):,} MACs" if self.macs_of(node) else ""
+            macs = f"{self.macs_of(node):,} MACs, " if self.macs_of(node) else ""
             left = _signature(self.values[node.output])
-            lines.append(f"  {left} = {node.op_type}({operands}){' {' + attributes + '}' if attributes else ''}{macs}")
+            lines.append(
+                f"  {left} = {node.op_type}({operands}){' {' + attributes + '}' if attributes else ''}"
+                f"  # {macs}{self.bytes_of(node):,} bytes"
+            )
         return "\n".join(lines) + "\n"
 
 

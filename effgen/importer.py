@@ -27,7 +27,6 @@ class ImportedModule:
 
     mod: tvm.IRModule
     workloads: Mapping[str, Workload]
-    calls: tuple[Call, ...]
 
 
 def relax_from_graph(graph: Graph, weights: Weights, machine: Machine) -> ImportedModule:
@@ -61,7 +60,7 @@ class _Importer:
                 output = self.builder.emit_output(self.as_declared(self.graph.output))
             self.builder.emit_func_output(output)
         workloads = {var.name_hint: workload for workload, var in self.kernels.items()}
-        return ImportedModule(self.builder.finalize(), workloads, calls)
+        return ImportedModule(self.builder.finalize(), workloads)
 
     def emit(self, call: Call) -> None:
         if isinstance(call, KernelCall):

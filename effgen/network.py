@@ -38,7 +38,8 @@ class Network:
     @property
     def title(self) -> str:
         """Family and phi as printed everywhere, e.g. `efficientnet phi=3`."""
-        return f"{self.spec.name} phi={self.request.phi}"
+        number = self.coefficients.phi
+        return f"{self.spec.name} phi={self.request.phi if number is None else f'{number:g}'}"
 
 
 def build_network(request: NetworkRequest) -> Network:

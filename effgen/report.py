@@ -15,7 +15,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from effgen.cpu import usable_cpus
 from effgen.errors import EffgenError
 from effgen.version import __version__
 
@@ -85,7 +84,7 @@ def lines_from_network(network: Network, target: str | None, threads: int | None
         f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding",
     ]
     if target is not None:
-        count = threads_text(threads) if threads else f"{threads_text(len(usable_cpus()))} (the usable CPUs)"
+        count = threads_text(threads) if threads else "a thread for each of its cores"
         lines.append(f"target {target}, {count}")
     return lines
 
@@ -109,7 +108,7 @@ def json_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> dict
 
 def json_from_verify(report: VerifyReport) -> dict[str, Any]:
     """`passed`, `max_abs` and `rel_l2` (null: not finite) over the judged cases, then the fields of `VerifyReport`."""
-    worst = {"passed": report.passed, "max_abs": report.max_abs, "rel_l2": report.rel_l2}
+    worst = {"passed": report.passed, "max_abs": report.max_abs, "rel_l2": report.rel_l2, "judged": report.judged}
     return {**worst, "worst_case": report.worst.name, **asdict(report)}
 
 
@@ -196,7 +195,9 @@ def summary_from_verify(report: VerifyReport) -> str:
     """The verdict in a line: the tolerance, and the one it would have needed."""
     verdict = "passed" if report.passed else "FAILED"
     needed = f"needed {report.rel_l2:.1e} ({report.worst.name})"
-    return f"{verdict}: tolerance relative L2 <= {report.tolerance:.0e}, {needed}; {threads_text(report.threads)}"
+    judged = f"{report.judged} of {len(report.cases)} cases judged"
+    tolerance = f"tolerance relative L2 <= {report.tolerance:.0e}"
+    return f"{verdict}: {tolerance}, {needed}; {judged}; {threads_text(report.threads)}"
 
 
 def _case_cells(case: Case) -> Iterable[str | Text]:

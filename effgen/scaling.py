@@ -126,7 +126,7 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
     """
     asked = overrides or Overrides()
     final = apply_overrides(coefficients, asked)
-    _check(spec, final)
+    _check(spec, final, asked)
     _check_by_hand(asked)
     stages = [_scaled_stage(stage, final, spec.rounding) for stage in spec.stages]
     classes = spec.classifier.classes if asked.classes is None else asked.classes
@@ -145,16 +145,22 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
     )
 
 
-def _check(spec: NetworkSpec, final: Coefficients) -> None:
+def _check(spec: NetworkSpec, final: Coefficients, asked: Overrides) -> None:
     for key in ("width", "depth"):
         value = getattr(final, key)
         if not (math.isfinite(value) and 0 < value <= 64):
-            raise SpecError(f"--{key} {value:g}: expected a multiplier above 0, up to 64")
+            raise SpecError(f"{_blamed(key, final, asked)}: expected a multiplier above 0, up to 64")
     if not spec.total_stride <= final.resolution <= 8192:
         raise SpecError(
-            f"--resolution {final.resolution}: expected from {spec.total_stride} "
+            f"{_blamed('resolution', final, asked)}: expected from {spec.total_stride} "
             f"(the network's total stride) to 8192 pixels"
         )
+
+
+def _blamed(key: str, final: Coefficients, asked: Overrides) -> str:
+    """What the user wrote that led to this value: the override, or phi."""
+    value = f"{getattr(final, key):g}"
+    return f"--{key} {value}" if getattr(asked, key) is not None else f"{key} {value} (from the {final.source})"
 
 
 def _check_by_hand(asked: Overrides) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.runtime import load
+from effgen.runtime import LoadedModel, load
 from effgen.runtime.manifest import GOLDEN, MODEL
 
 Images = NDArray[np.float32]
@@ -93,6 +93,11 @@ class VerifyReport:
         return max((case for case in self.cases if case.judged), key=lambda case: case.rel_l2)
 
     @property
+    def judged(self) -> int:
+        """How many cases were held to the tolerance."""
+        return sum(case.judged for case in self.cases)
+
+    @property
     def passed(self) -> bool:
         """Whether every output is finite, and within the tolerance where it is judged."""
         return all(case.passed for case in self.cases)
@@ -120,8 +125,14 @@ def verify_bundle(
             on_phase(name)
             expected = reference(image)
             noise = relative_l2(reference(jittered(image, seed)), expected)
-            cases.append(compare(name, model(image), expected, tolerance, noise))
+            cases.append(compare(name, in_turn(model, image), expected, tolerance, noise))
     return VerifyReport(model.manifest.name, judge, model.threads, tolerance, tuple(cases))
+
+
+def in_turn(model: LoadedModel, images: Images) -> Logits:
+    """The library's logits for any multiple of its batch, one call after the other."""
+    batch = model.manifest.input["shape"][0]
+    return np.concatenate([model(images[start : start + batch]) for start in range(0, len(images), batch)])
 
 
 def golden_pair(path: Path) -> tuple[Images, Logits]:
@@ -148,7 +159,8 @@ def pytorch_judge(path: Path) -> Judge:
 def seeded_inputs(described: Mapping[str, Any], seed: int) -> Iterator[tuple[str, Images]]:
     """Names and images for a bundle whose manifest describes its input as `described`; the same for the same seed.
 
-    Every image of a batch differs from the others, so that a library which mixes them up is caught.
+    Images come as one batch of the bundle or several. Every image of a batch differs from the others, so that a
+    library which mixes them up is caught.
     """
     generator = np.random.default_rng(seed)
     shape = tuple(described["shape"])
@@ -160,8 +172,8 @@ def seeded_inputs(described: Mapping[str, Any], seed: int) -> Iterator[tuple[str
     yield "zeros", np.zeros(shape, np.float32)
     photos = _image_like(shape, described["mean"], described["std"], generator)
     yield "image-like", photos
-    if shape[0] > 1:
-        yield "image-like, batch rolled by one", np.roll(photos, 1, axis=0)
+    # Call after call: what one leaves in the workspace must not reach the next.
+    yield "three batches in turn", np.concatenate([photos[::-1], -photos, photos[:, :, :, ::-1]])
 
 
 def _image_like(shape: tuple[int, ...], mean: list[float], std: list[float], generator: np.random.Generator) -> Images:

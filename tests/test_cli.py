@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from effgen.cli import main
+from effgen.runtime import read_manifest
 
 MAIN = "from effgen.cli import main; main()"
 
@@ -209,6 +211,14 @@ def test_path_that_cannot_be_written(words: list[str], run: Any, tiny_spec: Path
     (tmp_path / "file").write_text("in the way")
     one_line(run(*words, "--spec", tiny_spec, "-o", tmp_path / "file" / "out"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "file").unlink()
+    (tmp_path / "broken.pth").write_bytes(b"")
+    one_line(run(*words, "--spec", tiny_spec, "-o", tmp_path / "new" / "out", "--weights", tmp_path / "broken.pth"))
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.pth"]
+
+
+def test_quiet_and_verbose_exclude_each_other(run: Any) -> None:
+    assert run("inspect", "-q", "-v")[0] == 2
 
 
 def test_compile_reports(run: Any, tiny_spec: Path, tmp_path: Path) -> None:
@@ -241,11 +251,10 @@ def test_verify_passes(run: Any, tiny_bundle: Path) -> None:
 
 
 def test_verify_miss_is_status_three(run: Any, tiny_bundle: Path, tmp_path: Path) -> None:
-    """A tolerance that no float32 library can meet; the manifest is the one file without a hash."""
+    """A tolerance that no float32 library can meet."""
     bundle = shutil.copytree(tiny_bundle, tmp_path / "b")
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["tolerance"]["rel_l2"] = 0.0
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    strict = replace(read_manifest(bundle), tolerance={"rel_l2": 0.0})
+    (bundle / "manifest.json").write_text(strict.to_json())
     code, out, err = run("verify", bundle, "--json", "-", "-q")
     assert code == 3 and json.loads(out)["passed"] is False
     assert err.count("\n") == 1 and err.startswith(f"error: {bundle}: FAILED: ") and "needed" in err

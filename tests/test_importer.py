@@ -35,7 +35,7 @@ def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path
     target = tvm_target(machine)
     with target:
         scheduled = schedule_module(relax_from_graph(graph, weights, machine), machine, Dump(None))
-        write_library(scheduled, target, folder / "lib.so")
+        write_library(scheduled, target, folder / "lib.so", Dump(None))
     ffi = load_tvm_runtime()
     vm = ffi.load_module(str(folder / "lib.so"))["vm_load_executable"]()
     vm["vm_initialization"](1, 0, 2)

@@ -1,11 +1,12 @@
 """Loading and running bundles: what a bundle promises, and every way in which one can be broken."""
 
-import json
 import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,9 @@ def broken(tiny_bundle: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_bundle, tmp_path / "broken")
 
 
-def edit_manifest(bundle: Path, **changes: object) -> None:
-    path = bundle / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+def edit_manifest(bundle: Path, **changes: Any) -> None:
+    """A manifest that says something else and knows it: its digest is right."""
+    (bundle / "manifest.json").write_text(replace(read_manifest(bundle), **changes).to_json())
 
 
 def test_golden_pair(tiny_bundle):
@@ -156,12 +157,23 @@ def test_manifest_that_is_none(broken, text):
         effgen.load(broken)
 
 
+def test_any_flipped_byte_of_the_manifest(broken):
+    path = broken / "manifest.json"
+    data = path.read_bytes()
+    for position in range(0, len(data), 97):
+        flipped = bytearray(data)
+        flipped[position] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(BundleError, match=r"manifest\.json"):
+            read_manifest(broken)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"threads": "two"}, "threads = 'two': expected int"),
-        ({"surprise": 1}, "surplus: surprise"),
-        ({"files": {"../lib.so": "0"}}, "expected a plain file name"),
+        ({"files": {"../lib.so": "0"}}, "no hash of"),
+        ({"files": {"lib.so": "0", "model.onnx": "0", "golden.npz": "0", "../x": "0"}}, "SHA-256|plain file name"),
         ({"target": {"name": "other", "llvm": {}, "features": ["avx1024"]}}, "lacks avx1024"),
     ],
 )
@@ -171,7 +183,12 @@ def test_manifest_that_lies(broken, changes, message):
         effgen.load(broken)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 10_000])
+def test_image_that_is_no_array(tiny_bundle):
+    with pytest.raises(BundleError, match="a list: this bundle takes a numpy array"):
+        effgen.load(tiny_bundle)([1, 2])
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10_000, 1.5])
 def test_thread_count_that_cannot_be(tiny_bundle, threads):
-    with pytest.raises(BundleError, match="expected from 1 to"):
+    with pytest.raises(BundleError, match="expected a whole number from 1 to"):
         effgen.load(tiny_bundle, threads=threads)

@@ -39,13 +39,12 @@ def compile_(
     """Compile a network for a machine: library, ONNX, manifest and golden pair in one directory."""
     output = Output(quiet, verbose, json)
     start = time.perf_counter()
-    from effgen.driver import CompileRequest, compile_bundle
-    from effgen.network import build_network
+    from effgen.driver import CompileRequest, check_request, compile_bundle
     from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest
 
     network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
-    output.resolved(build_network(network), target=target, threads=threads)
     request = CompileRequest(network, destination, target, weights, seed, threads, force, debug_dump)
+    output.resolved(check_request(request), target=target, threads=threads)
     with output.phases() as on_phase:
         manifest = compile_bundle(request, on_phase)
     seconds = time.perf_counter() - start

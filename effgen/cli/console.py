@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +33,8 @@ class Output:
     """
 
     def __init__(self, quiet: bool, verbose: bool, json_path: str | None = None) -> None:
+        if quiet and verbose:
+            raise typer.BadParameter("--quiet and --verbose exclude each other")
         check_json_path(json_path)
         self._json_path = json_path
         self._quiet = quiet

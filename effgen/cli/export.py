@@ -34,11 +34,14 @@ def export(
 ) -> None:
     """Write a network as ONNX, with its weights inside (beside it above 2 GB)."""
     output = Output(quiet, verbose)
+    from effgen.bundle import check_file
     from effgen.driver import export_network
     from effgen.network import build_network
 
     request = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
-    output.resolved(build_network(request))
+    resolved = build_network(request)
+    check_file(destination, force)
+    output.resolved(resolved)
     with output.phases() as on_phase:
         files = export_network(request, destination, weights, seed, fold, force, on_phase)
     output.lines(map(str, files))

@@ -75,6 +75,9 @@ Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A directory that
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of a call; default: the CPUs that this process may use.")
 ]
+BundleThreads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of a call; default: what the bundle was compiled for.")
+]
 Json = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the report as JSON; - is standard output, and nothing else."),

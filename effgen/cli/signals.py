@@ -12,16 +12,18 @@ _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 @contextmanager
 def received_signals() -> Iterator[list[signal.Signals]]:
-    """The signals that have come since the block began; each also raises KeyboardInterrupt where the code stands.
+    """The signals that have come since the block began; the first raises KeyboardInterrupt where the code stands.
 
-    The list is needed because compiled code on the way up turns that exception into errors of its own. Signals that
-    the parent process has switched off stay so.
+    Those after it are only noted: an impatient second Ctrl-C must not cut the cleaning up short. The list is needed
+    because compiled code on the way up turns the exception into errors of its own. Signals that the parent process
+    has switched off stay so.
     """
     received: list[signal.Signals] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number))
-        raise KeyboardInterrupt
+        if len(received) == 1:
+            raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in _WORDS}
     for number, handler in before.items():

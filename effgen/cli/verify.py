@@ -14,7 +14,7 @@ from effgen.errors import VerifyError
 
 def verify(
     bundle: o.Bundle,
-    threads: o.Threads = None,
+    threads: o.BundleThreads = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the inputs.")] = 0,
     json: o.Json = None,
     quiet: o.Quiet = False,

@@ -51,8 +51,15 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        """The text of `manifest.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """The text of `manifest.json`: the fields, and a digest of them, since no file holds the manifest's hash."""
+        data = dataclasses.asdict(self)
+        return json.dumps({**data, "digest": _digest(data)}, indent=2) + "\n"
+
+
+def _digest(data: dict[str, Any]) -> str:
+    """SHA-256 of the fields as JSON with sorted keys and no white space."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -68,6 +75,8 @@ def read_manifest(path: str | Path) -> Manifest:
     """
     bundle = Path(path)
     manifest = _parse(bundle)
+    for name in {LIBRARY, MODEL, GOLDEN} - manifest.files.keys():
+        raise BundleError(f"{bundle / MANIFEST}: files: no hash of {name}; compile the bundle again")
     for name, expected in manifest.files.items():
         if Path(name).name != name:
             raise BundleError(f"{bundle / MANIFEST}: files[{name!r}]: expected a plain file name inside the bundle")
@@ -94,6 +103,9 @@ def _parse(bundle: Path) -> Manifest:
     version = data.get("format_version") if isinstance(data, dict) else None
     if version != FORMAT_VERSION:
         raise BundleError(f"{path}: format_version = {version}: this effgen reads {FORMAT_VERSION}; compile it again")
+    digest = data.pop("digest", None)
+    if digest != _digest(data):
+        raise BundleError(f"{path}: does not match its own digest: it was changed or damaged; compile the bundle again")
     expected = {field.name: field.type for field in dataclasses.fields(Manifest)}
     if data.keys() != expected.keys():
         odd = ", ".join(sorted(data.keys() ^ expected.keys()))

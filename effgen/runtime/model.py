@@ -44,6 +44,8 @@ class LoadedModel:
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run once. Raises BundleError where `image` has another shape or dtype."""
+        if not isinstance(image, np.ndarray):
+            raise BundleError(f"image: a {type(image).__name__}: this bundle takes a numpy array")
         if image.shape != self._shape or image.dtype != np.float32:
             raise BundleError(
                 f"image {image.dtype}{list(image.shape)}: this bundle takes float32{list(self._shape)} (NCHW)"
@@ -69,8 +71,8 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel:
             f"compile with `--target cpu` here"
         )
     cores = len(usable_cpus())
-    if threads is not None and not 1 <= threads <= cores:
-        raise BundleError(f"threads = {threads}: expected from 1 to {cores}, the cores of this process")
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):
+        raise BundleError(f"threads = {threads}: expected a whole number from 1 to {cores}, the CPUs of this process")
     return LoadedModel(Path(path), manifest, threads or min(manifest.threads, cores))
 
 
