@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands exist with their options, its two make targets too, and its run is real."""
+"""README and guides tell the truth: commands, options, make targets and paths exist, examples work."""
 
 import re
 import shlex
@@ -8,6 +8,10 @@ import pytest
 import typer
 
 from effgen.cli import app
+from effgen.lower import lower
+from effgen.scaling import coefficients_for, scale
+from effgen.spec import parse_spec
+from effgen.target import load_target
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,3 +42,16 @@ def test_links_and_paths_exist() -> None:
 
 def test_no_placeholder_is_left() -> None:
     assert "@@" not in README
+
+
+def test_spec_of_the_guide_makes_a_network() -> None:
+    text = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "write-a-spec.md").read_text(), re.DOTALL)[0]
+    spec = parse_spec(text, where="docs/write-a-spec.md")
+    scaled = scale(spec, coefficients_for(spec, 1.5))
+    assert lower(scaled).values["logits"].shape == (1, 10)
+
+
+def test_target_of_the_guide_is_a_target(tmp_path: Path) -> None:
+    text = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "add-a-target.md").read_text(), re.DOTALL)[0]
+    (tmp_path / "guide.toml").write_text(text)
+    assert load_target(tmp_path / "guide.toml").vector_registers == 16
