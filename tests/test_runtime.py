@@ -1,5 +1,6 @@
 """Loading and running bundles: what a bundle promises, and every way in which one can be broken."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def test_manifest_facts(tiny_bundle):
     assert manifest.workspace_bytes > 0
     assert all(kernel["source"].startswith("rule:") for kernel in manifest.kernels if "conv" in kernel["name"])
     assert all(kernel["calls"] > 0 for kernel in manifest.kernels)
+
+
+def test_threads_stay_within_tvms_own_limit(tiny_bundle):
+    code = "import sys, effgen; print(effgen.load(sys.argv[1]).threads); effgen.load(sys.argv[1], threads=2)"
+    command = [sys.executable, "-c", code, tiny_bundle]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TVM_NUM_THREADS": "1"})
+    assert done.stdout == "1\n"
+    assert "threads = 2: expected a whole number from 1 to 1" in done.stderr
 
 
 def test_loads_without_torch_onnx_or_compiler(tiny_bundle):

@@ -70,10 +70,21 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel:
             f"{path}: compiled for {manifest.target['name']}, this processor lacks {', '.join(missing)}; "
             f"compile with `--target cpu` here"
         )
-    cores = len(usable_cpus())
-    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= cores):
-        raise BundleError(f"threads = {threads}: expected a whole number from 1 to {cores}, the CPUs of this process")
-    return LoadedModel(Path(path), manifest, threads or min(manifest.threads, cores))
+    most = _most_threads()
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= most):
+        raise BundleError(
+            f"threads = {threads}: expected a whole number from 1 to {most}, the CPUs of this process "
+            f"(or what TVM_NUM_THREADS says, where it is set)"
+        )
+    return LoadedModel(Path(path), manifest, threads or min(manifest.threads, most))
+
+
+def _most_threads() -> int:
+    """The size of TVM's thread pool, which is fixed when the first kernel runs, or the affinity mask's if smaller."""
+    cpus = len(usable_cpus())
+    ffi = load_tvm_runtime()
+    ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES, cpus)
+    return min(cpus, int(ffi.get_global_func("runtime.NumThreads")()))
 
 
 def _load_library(ffi: ModuleType, path: Path) -> Any:
