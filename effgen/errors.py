@@ -30,10 +30,6 @@ class TargetError(EffgenError):
     """A target is unknown, badly described, or not usable on this machine."""
 
 
-class TuneError(EffgenError):
-    """Tuning cannot start or go on."""
-
-
 class BuildError(EffgenError):
     """A bundle cannot be compiled or written."""
 

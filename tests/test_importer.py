@@ -1,11 +1,14 @@
 """Graphs beyond the shipped family, compiled and run against PyTorch: what no kernel of ours computes, too."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from effgen.driver import CompileRequest, compile_bundle
 from effgen.graph import Graph, GraphBuilder, Value, Weights
+from effgen.network import NetworkRequest
 from effgen.reference import run_reference
 from effgen.runtime.library import load_tvm_runtime, prepare_tvm
 from effgen.target import load_target
@@ -121,3 +124,23 @@ def test_activation_epilogues(activation, tmp_path):
     x = b.add(activation, [conv(b, x, 24, "b", kernel=3, group=24)], "act2", **attributes.get(activation, {}))
     x = b.add(activation, [conv(b, x, 40, "c")], "act3", **attributes.get(activation, {}))
     check(b.finish(x), tmp_path)
+
+
+def test_no_kernel_writes_where_it_reads(tiny_spec, tmp_path):
+    """A last tile that is moved back is computed twice: an output in its input's storage would be read back wrong."""
+    request = CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "out", debug_dump=tmp_path / "dump")
+    compile_bundle(request)
+    (planned,) = (tmp_path / "dump").glob("*_relax_planned.py")
+    storage, checked = {}, 0
+    for line in planned.read_text().splitlines():
+        if found := re.match(r"\s+(\w+): .* = R\.memory\.alloc_tensor\((\w+),", line):
+            storage[found[1]] = found[2]
+        elif found := re.match(r"\s+(\w+): R\.Tensor.* = (?:R\.[\w.]+\()*(\w+)", line):
+            storage[found[1]] = storage.get(found[2], found[2])
+        elif found := re.match(r"\s+cls\.\w+\((.*)\)", line):
+            *inputs, output = (
+                storage.get(name, name) for name in re.findall(r"\b(?:lv|alloc|image)[\d_]*\b", found[1])
+            )
+            assert output not in inputs, line
+            checked += output.startswith("storage")
+    assert checked > 20

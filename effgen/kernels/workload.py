@@ -16,8 +16,6 @@ _KERNEL_NAME_OF_FAMILY: dict[Family, str] = {
     "depthwise": "dwconv2d",
     "conv2d": "conv2d",
     "grouped": "gconv2d",
-    "pool": "avgpool",
-    "scale": "scale",
 }
 
 
@@ -131,8 +129,8 @@ class Conv2d:
 
 
 @dataclass(frozen=True)
-class GlobalAveragePool:
-    """Mean over height and width: NHWC -> (batch, 1, 1, channels)."""
+class _Image:
+    """What the kernels on one NHWC image have in common."""
 
     batch: int
     height: int
@@ -143,6 +141,17 @@ class GlobalAveragePool:
     @property
     def data_shape(self) -> tuple[int, int, int, int]:
         return (self.batch, self.height, self.width, self.channels)
+
+    def _name(self, kind: str) -> str:
+        """`f32_<kind>_c<channels>_h<height>`, with width and batch where they are not the usual."""
+        size = f"h{self.height}" if self.height == self.width else f"h{self.height}w{self.width}"
+        suffix = f"_b{self.batch}" if self.batch != 1 else ""
+        return f"{_SHORT_DTYPE[self.dtype]}_{kind}_c{self.channels}_{size}{suffix}"
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool(_Image):
+    """Mean over height and width: NHWC -> (batch, 1, 1, channels)."""
 
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
@@ -155,22 +164,12 @@ class GlobalAveragePool:
     @property
     def name(self) -> str:
         """The kernel's one printed name."""
-        return _image_name(self)
+        return self._name("avgpool")
 
 
 @dataclass(frozen=True)
-class ChannelScale:
+class ChannelScale(_Image):
     """`data[n, h, w, c] * gate[n, 0, 0, c]`: how squeeze-excite applies its gate. NHWC."""
-
-    batch: int
-    height: int
-    width: int
-    channels: int
-    dtype: str = "float32"
-
-    @property
-    def data_shape(self) -> tuple[int, int, int, int]:
-        return (self.batch, self.height, self.width, self.channels)
 
     @property
     def gate_shape(self) -> tuple[int, int, int, int]:
@@ -187,18 +186,10 @@ class ChannelScale:
     @property
     def name(self) -> str:
         """The kernel's one printed name."""
-        return _image_name(self)
+        return self._name("scale")
 
 
 Workload: TypeAlias = Conv2d | GlobalAveragePool | ChannelScale
-
-
-def _image_name(workload: GlobalAveragePool | ChannelScale) -> str:
-    short = f"{_SHORT_DTYPE[workload.dtype]}_{_KERNEL_NAME_OF_FAMILY[workload.family]}"
-    square = workload.height == workload.width
-    size = f"h{workload.height}" if square else f"h{workload.height}w{workload.width}"
-    suffix = f"_b{workload.batch}" if workload.batch != 1 else ""
-    return f"{short}_c{workload.channels}_{size}{suffix}"
 
 
 def _usual_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
