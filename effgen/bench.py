@@ -107,7 +107,12 @@ class BenchReport:
     @property
     def disturbed(self) -> bool:
         """Whether other work was enough to doubt the times."""
-        return self.other_cpus is not None and self.other_cpus > DISTURBING_CPUS
+        return is_disturbing(self.other_cpus)
+
+
+def is_disturbing(other_cpus: float | None) -> bool:
+    """Whether so many CPUs' worth of other work is enough to doubt times; None is unknown, and no reason to."""
+    return other_cpus is not None and other_cpus > DISTURBING_CPUS
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ def _rotated(backends: Sequence[Backend], turn: int) -> Iterable[Backend]:
     return [*backends[first:], *backends[:first]]
 
 
-def burst(run: Run, time_s: float, wake_s: float) -> list[float]:
+def burst(run: Callable[[], object], time_s: float, wake_s: float) -> list[float]:
     """Seconds of each call until they add up to `time_s` (at least one call), after `wake_s` of uncounted calls."""
     start = time.perf_counter()
     while time.perf_counter() - start < wake_s:
@@ -224,7 +229,7 @@ def burst(run: Run, time_s: float, wake_s: float) -> list[float]:
     return samples
 
 
-def warm_up(run: Run) -> float:
+def warm_up(run: Callable[[], object]) -> float:
     """Call until two windows in a row agree, or for a few seconds; returns the median of the last window, seconds."""
     start, before = time.perf_counter(), float("inf")
     while True:
@@ -234,7 +239,7 @@ def warm_up(run: Run) -> float:
         before = now
 
 
-def _timed(run: Run) -> float:
+def _timed(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

@@ -1,7 +1,7 @@
 """The exceptions that a user can cause.
 
 A message is one line that says where, what was found, what was expected and what to do. The command line
-prints it and exits 1 (3 for `VerifyError`); any other exception is a bug and shows its traceback.
+prints it and exits 1 (3 for `VerifyError` and `RegressionError`); any other exception is a bug and shows its traceback.
 """
 
 from collections.abc import Iterable
@@ -30,6 +30,10 @@ class TargetError(EffgenError):
     """A target is unknown, badly described, or not usable on this machine."""
 
 
+class TuneError(EffgenError):
+    """Tuning cannot start or go on: limits, a record database, or a machine that cannot be measured here."""
+
+
 class BuildError(EffgenError):
     """A bundle cannot be compiled or written."""
 
@@ -40,6 +44,12 @@ class BundleError(EffgenError):
 
 class VerifyError(EffgenError):
     """Outputs miss their stated tolerance."""
+
+    exit_code = 3
+
+
+class RegressionError(EffgenError):
+    """A measured speed is further below its baseline than the gate allows."""
 
     exit_code = 3
 

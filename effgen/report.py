@@ -43,14 +43,18 @@ _RESULT_COLUMNS = (
 
 def check_json_path(destination: str | None) -> None:
     """Raise EffgenError where `write_json` could not write: before the work, not after it."""
-    if destination is None or destination == STANDARD_OUTPUT:
-        return
-    path = Path(destination)
+    if destination is not None and destination != STANDARD_OUTPUT:
+        check_writable("--json", Path(destination), "or - for standard output")
+
+
+def check_writable(option: str, path: Path, instead: str = "") -> None:
+    """Raise EffgenError where no file can be written at `path`; `instead` is what the option takes beside a path."""
+    end = f", {instead}" if instead else ""
     if path.is_dir() or not path.parent.is_dir():
         found = "is a directory" if path.is_dir() else f"{path.parent} is no directory"
-        raise EffgenError(f"--json {destination}: {found}; give a file's path, or - for standard output")
+        raise EffgenError(f"{option} {path}: {found}; give a file's path{end}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise EffgenError(f"--json {destination}: not writable; give another path, or - for standard output")
+        raise EffgenError(f"{option} {path}: not writable; give another path{end}")
 
 
 def write_json(data: dict[str, Any], destination: str) -> None:
@@ -125,7 +129,7 @@ def json_from_doctor(report: DoctorReport) -> dict[str, Any]:
 def table_from_inspection(inspection: Inspection) -> Table:
     """The stage table with its totals."""
     image = f"{inspection.resolution}x{inspection.resolution}"
-    table = _table(f"{inspection.model}, {image}, batch {inspection.batch}", _INSPECTION_COLUMNS, left=2)
+    table = numbers_table(f"{inspection.model}, {image}, batch {inspection.batch}", _INSPECTION_COLUMNS, left=2)
     for row in inspection.stages:
         table.add_row(*_stage_cells(row))
     table.add_section()
@@ -182,7 +186,7 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
 
 def table_from_verify(report: VerifyReport) -> Table:
     """One row a case, the worst numbers below."""
-    table = _table(f"{report.model} against {report.judge}", _CASE_COLUMNS, left=1)
+    table = numbers_table(f"{report.model} against {report.judge}", _CASE_COLUMNS, left=1)
     for case in report.cases:
         table.add_row(*_case_cells(case))
     table.add_section()
@@ -227,7 +231,7 @@ def notes_from_verify(report: VerifyReport) -> list[str]:
 def table_from_bench(report: BenchReport) -> Table:
     """One row a backend: effgen first, then the peers as asked for; those without a time say why."""
     title = f"{report.model}, batch {report.batch}, {threads_text(report.threads)}, float32"
-    table = _table(title, _RESULT_COLUMNS, left=1)
+    table = numbers_table(title, _RESULT_COLUMNS, left=1)
     for result in report.results:
         table.add_row(*_result_cells(result), style="bold" if result is report.results[0] else None)
     return table
@@ -266,7 +270,7 @@ def host_line(host: Host) -> str:
 
 def table_from_doctor(report: DoctorReport) -> Table:
     """One row a check."""
-    table = _table(None, ("check", "", "found", "what to do"), left=4, wrap=("found", "what to do"))
+    table = numbers_table(None, ("check", "", "found", "what to do"), left=4, wrap=("found", "what to do"))
     for check in report.checks:
         table.add_row(check.name, _status(check.status, check.status), Text(check.found), Text(check.fix))
     return table
@@ -291,7 +295,7 @@ def _status(status: str, text: str) -> Text:
     return Text(text, style=_STATUS_STYLE[status])
 
 
-def _table(title: str | None, columns: Iterable[str], left: int, wrap: Collection[str] = ()) -> Table:
+def numbers_table(title: str | None, columns: Iterable[str], left: int, wrap: Collection[str] = ()) -> Table:
     """A table whose first `left` columns are text and whose others are numbers; those named in `wrap` may be folded."""
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.title_justify, table.title_style = "left", "bold"

@@ -280,6 +280,15 @@ def test_bench_reports(run: Any, tiny_bundle: Path) -> None:
     assert "unknown peer" in one_line(run("bench", tiny_bundle, "--peers", "x"))
 
 
+def test_bench_of_layers(run: Any, tiny_bundle: Path, tmp_path: Path) -> None:
+    words = ("--layers", "--rounds", "2", "--min-time", "0.02", "--threads", "1")
+    code, out, _ = run("bench", tiny_bundle, *words)
+    assert code == 0 and "of roofline" in out and "outside the kernels" in out and "2 interleaved rounds" in out
+    assert ".txt: expected a file that ends in" in one_line(run("bench", tiny_bundle, *words, "--plot", "x.txt"))
+    assert run("bench", tiny_bundle, "--plot", tmp_path / "x.png")[0] == 2
+    assert run("bench", tiny_bundle, "--layers", "--peers", "onnxruntime")[0] == 2
+
+
 def test_doctor(run: Any) -> None:
     code, out, _ = run("doctor", "--json", "-")
     data = json.loads(out)

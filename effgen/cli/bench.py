@@ -1,14 +1,18 @@
-"""`effgen bench`: how fast is the bundle, and beside what?"""
+"""`effgen bench`: how fast is the bundle, and beside what? With `--layers`: where does the time go?"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
+
+if TYPE_CHECKING:
+    from effgen.bench import Plan
 
 
 def bench(
@@ -19,6 +23,12 @@ def bench(
     skip: Annotated[
         str, typer.Option(metavar="NAMES", help="Not to measure: pytorch, pytorch-channels-last, torch.compile.")
     ] = "",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Time each kernel instead, beside this machine's measured ceilings.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --layers: draw the roofline (.png, .svg, .pdf).")
+    ] = None,
     threads: o.Threads = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds in which all take turns.")] = 10,
     min_time: Annotated[
@@ -30,13 +40,43 @@ def bench(
 ) -> None:
     """Measure a bundle's latency beside PyTorch (eager, channels-last, torch.compile) and other runtimes."""
     output = Output(quiet, verbose, json)
-    from effgen.bench import Plan, bench_bundle
+    from effgen.bench import Plan
+
+    plan = Plan(rounds, min_time)
+    if layers:
+        if peers or skip:
+            raise typer.BadParameter("--layers measures no peers: leave out --peers and --skip")
+        _layers(output, bundle, threads, plan, plot)
+    elif plot is not None:
+        raise typer.BadParameter("--plot draws the roofline of the kernels: add --layers")
+    else:
+        _peers(output, bundle, peers, skip, threads, plan)
+
+
+def _peers(output: Output, bundle: Path, peers: str, skip: str, threads: int | None, plan: Plan) -> None:
+    from effgen.bench import bench_bundle
     from effgen.peers import peers_from_text
     from effgen.report import json_from_bench, notes_from_bench, table_from_bench, warning_from_bench
 
     chosen = peers_from_text(peers, skip)
     with output.phases() as on_phase:
-        report = bench_bundle(bundle, chosen, threads, Plan(rounds, min_time), on_phase)
+        report = bench_bundle(bundle, chosen, threads, plan, on_phase)
     output.warn(warning_from_bench(report))
     notes = [Text(note) for note in notes_from_bench(report)]
     output.result([table_from_bench(report), *notes], json_from_bench(report))
+
+
+def _layers(output: Output, bundle: Path, threads: int | None, plan: Plan, plot: Path | None) -> None:
+    from effgen.bench_layers import layers_of_bundle
+    from effgen.plots import check_plot, plot_roofline
+    from effgen.report_layers import json_from_layers, notes_from_layers, tables_from_layers, warning_from_layers
+
+    if plot is not None:
+        check_plot("--plot", plot)
+    with output.phases() as on_phase:
+        report = layers_of_bundle(bundle, threads, plan, on_phase)
+    output.warn(warning_from_layers(report))
+    if plot is not None:
+        plot_roofline(report, plot)
+    notes = [Text(note) for note in notes_from_layers(report)]
+    output.result([*tables_from_layers(report), *notes], json_from_layers(report))

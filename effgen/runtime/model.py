@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -55,6 +57,21 @@ class LoadedModel:
             # Each Python thread has a pool of its own, shared by all models: set it before every call (1 us).
             self._set_threads(_BIG_CORES, self.threads)
             return np.array(np.from_dlpack(self._main(self._image_tensor)))
+
+    @contextmanager
+    def instrumented(self, instrument: Callable[..., int]) -> Iterator[None]:
+        """Inside the block, `instrument(function, name, before, result, *arguments)` is called before (`before` true)
+        and after each call that the library's VM makes: kernels, and its own functions (`vm.builtin...`).
+
+        It returns 0. It sees the calls of all Python threads, and slows them: see `effgen.runtime.profile`.
+        """
+        with self._one_call:
+            self._vm["set_instrument"](load_tvm_runtime().convert(instrument))
+        try:
+            yield
+        finally:
+            with self._one_call:
+                self._vm["set_instrument"](None)
 
 
 def load(path: str | Path, threads: int | None = None) -> LoadedModel:

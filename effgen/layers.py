@@ -1,0 +1,259 @@
+"""Where a network's time goes: kernels and families beside the machine's ceilings. `effgen.bench_layers` measures."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from effgen.bench import Plan, is_disturbing
+from effgen.errors import BundleError
+from effgen.machine import Host
+from effgen.roofline import Ceilings
+from effgen.runtime import Manifest
+from effgen.runtime.manifest import MANIFEST
+from effgen.runtime.profile import Profile
+
+#: The working set whose bandwidth bounds the kernels: all weights and activations, as they are gone through in a run.
+NETWORK = "network"
+
+#: Kernels that effgen did not write: what they compute is not counted.
+UNCOUNTED_FAMILY = "operator"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Multiply-adds and bytes (each read or written once) of a call, or of several together."""
+
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What `seconds` of work come to. All None where the work is not counted.
+
+    `intensity` is flop a byte; `peak_share` and `roofline_share` are parts of 1: of the multiply-add peak, and of what
+    peak and bandwidth allow together (above 1 where data comes from a nearer cache than the whole network's does).
+    """
+
+    gflops: float | None
+    gbytes_per_s: float | None
+    intensity: float | None
+    peak_share: float | None
+    roofline_share: float | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kernel with all its calls: microseconds of one, milliseconds of all, their share of the network's latency."""
+
+    name: str
+    family: str
+    source: str
+    calls: int
+    call_us: float
+    total_ms: float
+    share: float
+    macs: int | None
+    bytes: int | None
+    rates: Rates
+
+
+@dataclass(frozen=True)
+class FamilyTotal:
+    """All kernels of a family. Rates are over the counted work."""
+
+    family: str
+    kernels: int
+    calls: int
+    total_ms: float
+    share: float
+    rates: Rates
+
+
+@dataclass(frozen=True)
+class LayersReport:
+    """Kernels in the order of their first call, and what is left.
+
+    `latency_ms` is of undisturbed calls, between which the ones with clocks were measured; `outside_ms` is what the
+    kernels do not account for: the VM, launches, copies of input and output. `clock_us` was subtracted from each
+    call; at most `most_clock_us` may still be in it. `peak_share` is of the network's own multiply-adds.
+    """
+
+    model: str
+    target: str
+    threads: int
+    batch: int
+    plan: Plan
+    latency_ms: float
+    kernels_ms: float
+    outside_ms: float
+    gflops: float
+    peak_share: float
+    clock_us: float
+    most_clock_us: float
+    layers: tuple[Layer, ...]
+    families: tuple[FamilyTotal, ...]
+    ceilings: Ceilings
+    machine: Host
+    other_cpus: float | None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work was enough to doubt the times."""
+        return is_disturbing(self.other_cpus)
+
+
+def work_from_kernels(kernels: Iterable[Mapping[str, Any]], bundle: Path) -> dict[str, Work | None]:
+    """What one call of each of the manifest's kernels computes, None where it is not counted, by name.
+
+    Raises BundleError for a kernel of effgen's own without its counts.
+    """
+    work: dict[str, Work | None] = {}
+    for index, kernel in enumerate(kernels):
+        counts = [kernel.get(key) for key in ("macs", "bytes")]
+        if kernel["family"] == UNCOUNTED_FAMILY:
+            work[kernel["name"]] = None
+            continue
+        for key, count in zip(("macs", "bytes"), counts, strict=True):
+            if type(count) is not int or count < 0:
+                raise BundleError(
+                    f"{bundle / MANIFEST}: kernels[{index}].{key} = {count!r}: expected the count of one call of "
+                    f"{kernel['name']}; compile the bundle again"
+                )
+        work[kernel["name"]] = Work(kernel["macs"], kernel["bytes"])
+    return work
+
+
+def report_from_profile(
+    manifest: Manifest,
+    profile: Profile,
+    latency_s: float,
+    ceilings: Ceilings,
+    plan: Plan,
+    host: Host,
+    other_cpus: float | None,
+) -> LayersReport:
+    """The report of a bundle whose undisturbed calls take `latency_s` seconds. Nothing is measured here."""
+    layers = layers_from_profile(manifest, profile, latency_s, ceilings)
+    kernels_s = sum(call.seconds for call in profile.calls)
+    batch = int(manifest.input["shape"][0])
+    gflops = 2 * manifest.macs * batch / latency_s / 1e9
+    return LayersReport(
+        model=manifest.name,
+        target=str(manifest.target["name"]),
+        threads=ceilings.threads,
+        batch=batch,
+        plan=plan,
+        latency_ms=latency_s * 1e3,
+        kernels_ms=kernels_s * 1e3,
+        outside_ms=(latency_s - kernels_s) * 1e3,
+        gflops=gflops,
+        peak_share=gflops / ceilings.peak_gflops,
+        clock_us=profile.clock_s * 1e6,
+        most_clock_us=profile.most_clock_s(latency_s) * 1e6,
+        layers=layers,
+        families=families_from_layers(layers, ceilings),
+        ceilings=ceilings,
+        machine=host,
+        other_cpus=other_cpus,
+    )
+
+
+def layers_from_profile(
+    manifest: Manifest, profile: Profile, latency_s: float, ceilings: Ceilings
+) -> tuple[Layer, ...]:
+    """A row a kernel, in the order of first calls; one that the manifest does not name is an uncounted operator."""
+    named = {kernel["name"]: kernel for kernel in manifest.kernels}
+    work = work_from_kernels(manifest.kernels, Path())
+    calls = Counter(call.name for call in profile.calls)
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for call in profile.calls:
+        seconds[call.name] += call.seconds
+    return tuple(
+        _layer(
+            named.get(name, {"name": name, "family": UNCOUNTED_FAMILY, "source": "fallback"}),
+            work.get(name),
+            calls[name],
+            seconds[name],
+            latency_s,
+            ceilings,
+        )
+        for name in calls
+    )
+
+
+def _layer(
+    kernel: Mapping[str, Any], work: Work | None, calls: int, seconds: float, latency_s: float, ceilings: Ceilings
+) -> Layer:
+    return Layer(
+        name=kernel["name"],
+        family=kernel["family"],
+        source=kernel["source"],
+        calls=calls,
+        call_us=seconds / calls * 1e6,
+        total_ms=seconds * 1e3,
+        share=seconds / latency_s,
+        macs=work.macs if work else None,
+        bytes=work.bytes if work else None,
+        rates=rates(work, seconds / calls, ceilings),
+    )
+
+
+def families_from_layers(layers: Sequence[Layer], ceilings: Ceilings) -> tuple[FamilyTotal, ...]:
+    """Totals by family, the one that takes longest first."""
+    names = dict.fromkeys(layer.family for layer in layers)
+    totals = [_family(name, [layer for layer in layers if layer.family == name], ceilings) for name in names]
+    return tuple(sorted(totals, key=lambda total: -total.total_ms))
+
+
+def _family(name: str, layers: Sequence[Layer], ceilings: Ceilings) -> FamilyTotal:
+    total_ms = sum(layer.total_ms for layer in layers)
+    return FamilyTotal(
+        family=name,
+        kernels=len(layers),
+        calls=sum(layer.calls for layer in layers),
+        total_ms=total_ms,
+        share=sum(layer.share for layer in layers),
+        rates=_family_rates(layers, total_ms / 1e3, ceilings),
+    )
+
+
+def _family_rates(layers: Sequence[Layer], seconds: float, ceilings: Ceilings) -> Rates:
+    """The roofline is each kernel's own: what all of them would take at their bounds, of what they take."""
+    counted = [
+        (Work(layer.macs, layer.bytes), layer.calls)
+        for layer in layers
+        if layer.macs is not None and layer.bytes is not None
+    ]
+    if not counted:
+        return rates(None, seconds, ceilings)
+    whole = Work(sum(work.macs * calls for work, calls in counted), sum(work.bytes * calls for work, calls in counted))
+    least_s = sum(least_seconds(work, ceilings) * calls for work, calls in counted)
+    return rates(whole, seconds, ceilings, least_s)
+
+
+def least_seconds(work: Work, ceilings: Ceilings) -> float:
+    """Seconds that the work takes at the peak or at the network's bandwidth, whichever takes longer: its roofline.
+
+    The same bound as min(peak, intensity * bandwidth) on flop a second, and one for kernels without multiply-adds too.
+    """
+    at_peak = 2 * work.macs / (ceilings.peak_gflops * 1e9)
+    return max(at_peak, work.bytes / (ceilings.bandwidth(NETWORK) * 1e9))
+
+
+def rates(work: Work | None, seconds: float, ceilings: Ceilings, least_s: float | None = None) -> Rates:
+    """Rates of `work` done in `seconds`; `least_s` where its bound is not `least_seconds(work)`."""
+    if work is None or seconds <= 0:
+        return Rates(None, None, None, None, None)
+    gflops = 2 * work.macs / seconds / 1e9
+    return Rates(
+        gflops=gflops,
+        gbytes_per_s=work.bytes / seconds / 1e9,
+        intensity=2 * work.macs / work.bytes if work.bytes else None,
+        peak_share=gflops / ceilings.peak_gflops,
+        roofline_share=(least_seconds(work, ceilings) if least_s is None else least_s) / seconds,
+    )

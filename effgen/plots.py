@@ -1,0 +1,127 @@
+"""Pictures of measurements, by matplotlib. Nothing is measured or decided here."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from effgen.errors import EffgenError
+from effgen.report import bytes_text, check_writable, threads_text
+
+if TYPE_CHECKING:
+    from effgen.layers import Layer, LayersReport
+
+FORMATS = (".png", ".svg", ".pdf")
+
+_INCHES, _DPI = (11.0, 6.0), 150
+#: Area of a point, in square points, whose kernel takes all of the network's time; and of the smallest.
+_LARGEST_POINT, _SMALLEST_POINT = 4000.0, 12.0
+#: So many of the kernels that take longest are named.
+_NAMED = 8
+
+
+def check_plot(option: str, path: Path) -> None:
+    """Raise EffgenError where a picture could not be written to `path`: before the work, not after it."""
+    if path.suffix.lower() not in FORMATS:
+        raise EffgenError(f"{option} {path}: expected a file that ends in {', '.join(FORMATS)}")
+    check_writable(option, path)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise EffgenError(f"{option} {path}: matplotlib is not installed: pip install 'effgen[plot]'")
+
+
+def plot_roofline(report: LayersReport, path: Path) -> None:
+    """Write the roofline: a point a kernel (flop/byte, GFLOP/s), as large as its share of the time, and the ceilings.
+
+    Kernels without multiply-adds have no place on it.
+    """
+    layers = [layer for layer in report.layers if layer.rates.intensity and layer.rates.gflops]
+    figure, axes = _new_figure()
+    reach = _draw_ceilings(axes, report, [layer.rates.intensity or 1.0 for layer in layers])
+    for family in dict.fromkeys(layer.family for layer in layers):
+        _draw_family(axes, family, [layer for layer in layers if layer.family == family])
+    longest = sorted(layers, key=lambda layer: -layer.share)[:_NAMED]
+    for number, layer in enumerate(longest, start=1):
+        # Names beside the points would lie on each other: numbers there, names in the legend.
+        place = (layer.rates.intensity, layer.rates.gflops)
+        axes.annotate(str(number), place, fontsize="x-small", ha="center", va="center")
+        axes.plot([], [], " ", label=f"{number}  {layer.name} {layer.share:.1%}")
+    axes.set_xlim(*reach)
+    axes.set_xlabel("arithmetic intensity, flop/byte")
+    axes.set_ylabel("GFLOP/s")
+    axes.set_title(
+        f"{report.model}, batch {report.batch}, {threads_text(report.threads)}: {report.latency_ms:.2f} ms\n"
+        f"{report.machine.cpu}; area of a point: share of the time"
+    )
+    figure.legend(loc="outside right upper", fontsize="small", markerscale=0.5)
+    _save(figure, path)
+
+
+def plot_scaling(
+    series: Mapping[str, Sequence[tuple[float, float]]], labels: Sequence[str], title: str, path: Path
+) -> None:
+    """Write (multiply-adds, latency) of each backend, both relative to the first network's, beside the diagonal.
+
+    `labels` name the networks of the first series.
+    """
+    figure, axes = _new_figure()
+    most = max(macs for points in series.values() for macs, _ in points)
+    axes.plot([1, most], [1, most], color="black", linewidth=1, linestyle="--", label="as fast as multiply-adds grow")
+    for name, points in series.items():
+        macs, latency = zip(*points, strict=True)
+        width = 2.5 if points is next(iter(series.values())) else 1.0
+        axes.plot(macs, latency, marker="o", linewidth=width, markersize=2 + 2 * width, label=name)
+    for label, point in zip(labels, next(iter(series.values())), strict=True):
+        axes.annotate(label, point, textcoords="offset points", xytext=(6, -12))
+    axes.set_xlabel(f"multiply-adds, times those of {labels[0]}")
+    axes.set_ylabel(f"latency, times that of {labels[0]}")
+    axes.set_title(title)
+    axes.legend(loc="upper left", fontsize="small")
+    _save(figure, path)
+
+
+def _new_figure() -> tuple[Any, Any]:
+    """A figure of its own, without pyplot's global state and without a display; both axes logarithmic."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+    axes.grid(True, alpha=0.3)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise EffgenError(f"{path}: cannot write: {error.strerror}; give another path") from None
+
+
+def _draw_ceilings(axes: Any, report: LayersReport, intensities: Sequence[float]) -> tuple[float, float]:
+    """The peak and a slope for each bandwidth; returns the range of intensities that is shown."""
+    from effgen.layers import NETWORK
+
+    peak, bandwidths = report.ceilings.peak_gflops, report.ceilings.bandwidths
+    corners = [peak / bandwidth.best for bandwidth in bandwidths]
+    low, high = min(*intensities, *corners, 1.0) / 2, max(*intensities, *corners) * 2
+    axes.plot([min(corners), high], [peak, peak], color="black", linewidth=1.5)
+    axes.annotate(f"peak {peak:.0f} GFLOP/s", (high, peak), ha="right", va="bottom")
+    for bandwidth, corner in zip(bandwidths, corners, strict=True):
+        bound = bandwidth.level == NETWORK
+        style = {"linewidth": 1.5} if bound else {"linewidth": 0.8, "linestyle": "--"}
+        label = f"{bandwidth.level}: {bandwidth.best:.0f} GB/s at {bytes_text(bandwidth.working_set)}"
+        axes.plot([low, corner], [low * bandwidth.best, peak], color="black" if bound else "gray", label=label, **style)
+    return low, high
+
+
+def _draw_family(axes: Any, family: str, layers: Sequence[Layer]) -> None:
+    places = [(layer.rates.intensity, layer.rates.gflops) for layer in layers]
+    areas = [max(_SMALLEST_POINT, _LARGEST_POINT * layer.share) for layer in layers]
+    total = math.fsum(layer.share for layer in layers)
+    axes.scatter(*zip(*places, strict=True), s=areas, alpha=0.55, edgecolors="none", label=f"{family} {total:.0%}")
