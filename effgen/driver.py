@@ -167,6 +167,7 @@ def _write_library(staging: Path, machine: Machine, dump: Dump, network: Network
     """Compile what was exported: the ONNX file is read back."""
     from effgen.build import write_library
     from effgen.importer import relax_from_graph
+    from effgen.kernel_choice import KernelChoices
     from effgen.onnx_reader import graph_from_onnx
     from effgen.pipeline import schedule_module
     from effgen.schedules import tvm_target
@@ -177,9 +178,10 @@ def _write_library(staging: Path, machine: Machine, dump: Dump, network: Network
     dump.write("onnx_as_read", graph.dump())
     target = tvm_target(machine)
     with target:
-        imported = relax_from_graph(graph, weights, machine)
         on_phase("schedule kernels")
-        scheduled = schedule_module(imported, machine, dump)
+        chosen = KernelChoices(machine)
+        imported = relax_from_graph(graph, weights, machine, chosen.kernel)
+        scheduled = schedule_module(imported, machine, chosen, dump)
         on_phase("generate code and link")
         write_library(scheduled, target, staging / LIBRARY, dump)
     return _LibraryFacts([dataclasses.asdict(kernel) for kernel in scheduled.kernels], scheduled.workspace_bytes)

@@ -5,7 +5,8 @@
     Mul of an image with one number a channel                  one ChannelScale kernel
     anything else                                              kept as a node, for TVM's operators
 
-A node is drawn into the kernel before it only where nothing else reads the tensor between them.
+A node is drawn into the kernel before it only where nothing else reads the tensor between them. Kernels are joined
+further in `effgen.block_fusion`.
 """
 
 from __future__ import annotations
@@ -20,19 +21,26 @@ from effgen.ops import Shape, integer, ints
 
 
 @dataclass(frozen=True)
-class KernelCall:
-    """One kernel on named tensors of the graph; images travel NHWC between kernels.
+class Layer:
+    """The parameters of one convolution, by name; no bias means zeros."""
 
-    `weight` and `bias` name parameters (Conv2d only; no bias means zeros); `extra` is the residual of a Conv2d or
-    the gate of a ChannelScale.
+    conv: Conv2d
+    weight: str
+    bias: str | None = None
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One kernel on named tensors; images travel NHWC between kernels.
+
+    Its arguments: the first of `inputs`, weight and bias of each of `layers`, the other inputs (gate, residual), the
+    outputs.
     """
 
     workload: Workload
-    data: str
-    output: str
-    weight: str | None = None
-    bias: str | None = None
-    extra: str | None = None
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class _Fusion:
             return self.conv2d(node)
         if node.op_type == "GlobalAveragePool":
             n, c, h, w = self.shape(node.inputs[0])
-            return KernelCall(GlobalAveragePool(n, h, w, c), node.inputs[0], node.output)
+            return KernelCall(GlobalAveragePool(n, h, w, c), (node.inputs[0],), (node.output,))
         if node.op_type == "Mul":
             return self.channel_scale(node)
         return OpCall(node)
@@ -79,7 +87,8 @@ class _Fusion:
         data, weight = node.inputs[:2]
         workload = self.workload(node, activation, residual is not None)
         bias = node.inputs[2] if len(node.inputs) == 3 else None
-        return KernelCall(workload, data, last.output, weight, bias, residual)
+        inputs = (data,) if residual is None else (data, residual)
+        return KernelCall(workload, inputs, (last.output,), (Layer(workload, weight, bias),))
 
     def with_activation(self, node: Node) -> tuple[Node, Activation]:
         follower = self.only_reader(node)
@@ -131,7 +140,7 @@ class _Fusion:
             shape = self.shape(data)
             if len(shape) == 4 and self.shape(gate) == (*shape[:2], 1, 1) and shape[2:] != (1, 1):
                 n, c, h, w = shape
-                return KernelCall(ChannelScale(n, h, w, c), data, node.output, extra=gate)
+                return KernelCall(ChannelScale(n, h, w, c), (data, gate), (node.output,))
         return OpCall(node)
 
     def shape(self, name: str) -> Shape:

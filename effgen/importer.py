@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm import relax
+from tvm.tirx import PrimFunc
 
+from effgen.block_fusion import kernel_calls
 from effgen.errors import GraphError
-from effgen.fusion import Call, KernelCall, calls_from_graph
+from effgen.fusion import Call, KernelCall, Layer
 from effgen.graph import Graph, Node, Weights
-from effgen.kernels.compute import pack_bias, pack_weight, primfunc_from_workload
+from effgen.kernels.packing import pack_bias, pack_weight
 from effgen.kernels.workload import Conv2d, Workload
 from effgen.ops import Shape, number
 from effgen.target import Machine
 
 ENTRY = "main"
+# The scheduled kernel of a workload, named like it.
+MakeKernel: TypeAlias = Callable[[Workload], PrimFunc]
 
 
 @dataclass(frozen=True)
@@ -29,28 +34,29 @@ class ImportedModule:
     workloads: Mapping[str, Workload]
 
 
-def relax_from_graph(graph: Graph, weights: Weights, machine: Machine) -> ImportedModule:
-    """One Relax function `main(image) -> output`; kernels are unscheduled PrimFuncs, equal workloads share one.
+def relax_from_graph(graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel) -> ImportedModule:
+    """One Relax function `main(image) -> output`; kernels are as `kernel` makes them, equal workloads share one.
 
     Weights are packed for `machine`'s vectors. Images are NHWC between kernels; the entry image stays NCHW.
     Raises GraphError for an operator that has no Relax form here.
     """
-    return _Importer(graph, weights, machine).run()
+    return _Importer(graph, weights, machine, kernel).run()
 
 
 class _Importer:
     """`tensors` maps a graph tensor to its Relax value: NHWC where 4-D (but the entry image), else as it is."""
 
-    def __init__(self, graph: Graph, weights: Weights, machine: Machine) -> None:
+    def __init__(self, graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel) -> None:
         self.graph = graph
         self.weights = weights
         self.machine = machine
+        self.make_kernel = kernel
         self.builder = relax.BlockBuilder()
         self.tensors: dict[str, relax.Expr] = {}
         self.kernels: dict[Workload, relax.GlobalVar] = {}
 
     def run(self) -> ImportedModule:
-        calls = calls_from_graph(self.graph)
+        calls = kernel_calls(self.graph)
         image = relax.Var(self.graph.input.name, relax.TensorType(self.graph.input.shape, "float32"))
         with self.builder.function(ENTRY, [image]):
             with self.builder.dataflow():
@@ -64,44 +70,51 @@ class _Importer:
 
     def emit(self, call: Call) -> None:
         if isinstance(call, KernelCall):
-            self.tensors[call.output] = self.kernel_call(call)
+            self.kernel_call(call)
             return
         convert = _OPS.get(call.node.op_type)
         if convert is None:
             raise GraphError(f"{call.node.output}: operator {call.node.op_type} cannot be compiled yet")
         self.tensors[call.node.output] = self.builder.emit(convert(self, call.node))
 
-    def kernel_call(self, call: KernelCall) -> relax.Expr:
+    def kernel_call(self, call: KernelCall) -> None:
         workload = call.workload
         arguments = [self.shaped(self.data_of(call), workload.data_shape)]
-        if isinstance(workload, Conv2d):
-            arguments += self.packed(call, workload)
-        if call.extra is not None:
-            arguments.append(self.nhwc(call.extra))
-        out_type = relax.TensorType(workload.out_shape, workload.dtype)
-        result = self.builder.emit(relax.call_tir(self.kernel(workload), arguments, out_type))
-        declared = self.graph.values[call.output].shape
-        return result if len(declared) == 4 else self.shaped(result, declared)
+        for layer in call.layers:
+            arguments += self.packed(layer)
+        arguments += [self.nhwc(name) for name in call.inputs[1:]]
+        types = [relax.TensorType(shape, workload.dtype) for shape in workload.out_shapes]
+        result = self.builder.emit(
+            relax.call_tir(self.kernel(workload), arguments, types if len(types) > 1 else types[0])
+        )
+        for index, name in enumerate(call.outputs):
+            value = result if len(types) == 1 else self.builder.emit(relax.TupleGetItem(result, index))
+            self.tensors[name] = self.shaped_as_declared(value, name)
+
+    def shaped_as_declared(self, value: relax.Expr, name: str) -> relax.Expr:
+        """A kernel's output is 4-D; what the graph declares with fewer axes (after a Gemm) is reshaped."""
+        declared = self.graph.values.get(name)  # None: an output of ours alone, such as row sums
+        return value if declared is None or len(declared.shape) == 4 else self.shaped(value, declared.shape)
 
     def data_of(self, call: KernelCall) -> relax.Expr:
         if isinstance(call.workload, Conv2d) and call.workload.data_layout == "NCHW":
-            return self.tensors[call.data]
-        return self.nhwc(call.data)
+            return self.tensors[call.inputs[0]]
+        return self.nhwc(call.inputs[0])
 
-    def packed(self, call: KernelCall, workload: Conv2d) -> list[relax.Expr]:
-        assert call.weight is not None
-        weight = self.weights[call.weight]
+    def packed(self, layer: Layer) -> list[relax.Expr]:
+        weight = self.weights[layer.weight]
         if weight.ndim == 2:  # Gemm, transB=1: [out, in] is a 1x1 kernel
             weight = weight[:, :, None, None]
-        bias = self.weights[call.bias] if call.bias else np.zeros(workload.out_channels, np.float32)
+        bias = self.weights[layer.bias] if layer.bias else np.zeros(layer.conv.out_channels, np.float32)
         return [
-            relax.const(pack_weight(workload, weight, self.machine)),
-            relax.const(pack_bias(workload, bias, self.machine)),
+            relax.const(pack_weight(layer.conv, weight, self.machine)),
+            relax.const(pack_bias(layer.conv, bias, self.machine)),
         ]
 
     def kernel(self, workload: Workload) -> relax.GlobalVar:
         if workload not in self.kernels:
-            func = primfunc_from_workload(workload, self.machine)
+            # Opaque to FuseOps: it is finished, nothing may be fused into it.
+            func = self.make_kernel(workload).with_attr("op_pattern", 8)
             self.kernels[workload] = self.builder.add_func(func, workload.name)
         return self.kernels[workload]
 

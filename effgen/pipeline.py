@@ -11,19 +11,24 @@ from tvm import relax
 
 from effgen.dump import Dump
 from effgen.importer import ImportedModule
+from effgen.kernel_choice import KernelChoices
 from effgen.kernels.workload import Workload
-from effgen.schedules import schedule_primfunc
+from effgen.schedules import schedule_operator
 from effgen.target import Machine
 
 
 @dataclass(frozen=True)
 class ScheduledKernel:
-    """A kernel of the finished module: its printed name, family, and where its schedule came from."""
+    """A kernel of the finished module: its printed name, family, and where its schedule came from (`record:<where>`,
+    `rule:<name>` or `fallback`); the decisions it was built with; multiply-adds and bytes of a call (0: not known)."""
 
     name: str
     family: str
     source: str
     calls: int
+    decisions: dict[str, int]
+    macs: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -35,29 +40,25 @@ class ScheduledModule:
     workspace_bytes: int
 
 
-def schedule_module(imported: ImportedModule, machine: Machine, dump: Dump) -> ScheduledModule:
-    """Run every phase; the caller has entered the TVM target."""
+def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelChoices, dump: Dump) -> ScheduledModule:
+    """Run every phase; the caller has entered the TVM target. `chosen` made the kernels of `imported`."""
     mod = imported.mod
     dump.write_module("relax_imported", mod)
-    mod = _legalize_rest(mod, imported.workloads)
+    mod = _legalize_rest(mod)
     dump.write_module("relax_legalized", mod)
-    mod, sources = _schedule(mod, imported.workloads, machine)
+    mod = _schedule_rest(mod, imported.workloads, machine)
     dump.write_module("tir_scheduled", mod)
     mod = _plan_memory(mod)
     dump.write_module("relax_planned", mod)
     kernels = tuple(
-        ScheduledKernel(name, _family(name, imported.workloads), sources[name], calls)
+        _kernel_facts(name, calls, imported.workloads.get(name), chosen)
         for name, calls in sorted(_count_calls(mod).items())
     )
     return ScheduledModule(_finalize(mod), kernels, _workspace_bytes(mod))
 
 
-def _legalize_rest(mod: tvm.IRModule, ours: Mapping[str, Workload]) -> tvm.IRModule:
+def _legalize_rest(mod: tvm.IRModule) -> tvm.IRModule:
     """Lower the operators that no kernel of ours computes, and fuse them with each other."""
-    for var, func in mod.functions_items():
-        if var.name_hint in ours:
-            # Opaque to FuseOps: a fused copy of our kernel would not be found by its rule.
-            mod[var] = func.with_attr("op_pattern", 8)
     return tvm.transform.Sequential(
         [
             relax.transform.LegalizeOps(),
@@ -69,17 +70,12 @@ def _legalize_rest(mod: tvm.IRModule, ours: Mapping[str, Workload]) -> tvm.IRMod
     )(mod)
 
 
-def _schedule(
-    mod: tvm.IRModule, workloads: Mapping[str, Workload], machine: Machine
-) -> tuple[tvm.IRModule, dict[str, str]]:
-    """Every PrimFunc scheduled; returns where each schedule came from, by kernel name."""
-    sources: dict[str, str] = {}
+def _schedule_rest(mod: tvm.IRModule, ours: Mapping[str, Workload], machine: Machine) -> tvm.IRModule:
+    """Schedule every PrimFunc that no workload describes."""
     for var, func in mod.functions_items():
-        if isinstance(func, tvm.tirx.PrimFunc):
-            name = var.name_hint
-            scheduled, sources[name] = schedule_primfunc(func, workloads.get(name), machine)
-            mod[var] = scheduled
-    return mod, sources
+        if isinstance(func, tvm.tirx.PrimFunc) and var.name_hint not in ours:
+            mod[var] = schedule_operator(func, machine)
+    return mod
 
 
 def _plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
@@ -129,5 +125,10 @@ def _workspace_bytes(mod: tvm.IRModule) -> int:
     )
 
 
-def _family(name: str, workloads: Mapping[str, Workload]) -> str:
-    return workloads[name].family if name in workloads else "operator"
+def _kernel_facts(name: str, calls: int, workload: Workload | None, chosen: KernelChoices) -> ScheduledKernel:
+    if workload is None:
+        return ScheduledKernel(name, "operator", "fallback", calls, {}, 0, 0)
+    choice = chosen.choice(workload)
+    return ScheduledKernel(
+        name, workload.family, choice.source, calls, dict(choice.decisions), workload.macs, workload.bytes
+    )

@@ -1,44 +1,49 @@
 """Schedule rules: one family of kernels a file. The first rule that fits wins; the fallback takes the rest.
 
-To add a family: write `<family>.py` with `apply(func, workload, machine)`, add it to `_RULES`, add a test.
+To add a family: write `<family>.py` with `space(workload, machine)`, add it to `_RULES`, add a test.
 """
 
 from __future__ import annotations
 
 from tvm.tirx import PrimFunc
 
-from effgen.kernels.workload import Workload
-from effgen.schedules import conv2d, dense, depthwise, elementwise, fallback, pointwise, pool
+from effgen.kernels.compute import grouped_primfunc
+from effgen.kernels.workload import Conv2d, Workload
+from effgen.schedules import conv2d, depthwise, elementwise, fallback, pointwise, pool, squeeze_excite
 from effgen.schedules.common import Rule, tvm_target
+from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
-__all__ = ["schedule_primfunc", "tvm_target"]
+__all__ = ["kernel_from_workload", "schedule_operator", "space_of", "tvm_target"]
 
-_RULES: dict[str, Rule] = {
-    "pointwise": pointwise.apply,
-    "depthwise": depthwise.apply,
-    "conv2d": conv2d.apply,
-    "dense": dense.apply,
-    "pool": pool.apply,
-    "scale": elementwise.apply,
-}
-
-
-def schedule_primfunc(func: PrimFunc, workload: Workload | None, machine: Machine) -> tuple[PrimFunc, str]:
-    """The scheduled function and where its schedule came from: `rule:<name>` or `fallback`.
-
-    `workload` is what `func` was made from, or None for a function that no workload describes.
-    """
-    if workload is not None:
-        for name, rule in _RULES.items():
-            schedule = rule(func, workload, machine)
-            if schedule is not None:
-                return _mark(schedule.mod["main"], func), f"rule:{name}"
-    return _mark(fallback.schedule_any(func, machine), func), "fallback"
+_RULES: tuple[Rule, ...] = (
+    pointwise.space,
+    depthwise.space,
+    squeeze_excite.space,
+    conv2d.space,
+    pool.space,
+    elementwise.space,
+)
 
 
-def _mark(scheduled: PrimFunc, original: PrimFunc) -> PrimFunc:
-    """Restore the name and tell TVM's own passes to leave the function alone."""
-    if "global_symbol" in original.attrs:
-        scheduled = scheduled.with_attr("global_symbol", original.attrs["global_symbol"])
+def space_of(workload: Workload, machine: Machine) -> Space | None:
+    """The schedule space of a kernel: the first rule's that fits; None where only the fallback is left."""
+    spaces = (rule(workload, machine) for rule in _RULES)
+    return next((space for space in spaces if space is not None), None)
+
+
+def kernel_from_workload(workload: Workload, machine: Machine, decisions: Decisions | None = None) -> PrimFunc:
+    """The scheduled kernel `workload.name`: with these decisions, else its rule's default, else the fallback."""
+    space = space_of(workload, machine)
+    if space is not None:
+        return space.build(space.default if decisions is None else decisions)
+    assert isinstance(workload, Conv2d), workload
+    return schedule_operator(grouped_primfunc(workload, machine), machine)
+
+
+def schedule_operator(func: PrimFunc, machine: Machine) -> PrimFunc:
+    """The fallback schedule, for a function that no rule knows."""
+    scheduled = fallback.schedule_any(func, machine)
+    if "global_symbol" in func.attrs:
+        scheduled = scheduled.with_attr("global_symbol", func.attrs["global_symbol"])
     return scheduled.with_attr("tirx.is_scheduled", True)

@@ -10,11 +10,12 @@ from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import Conv2d, Workload
+from effgen.schedules.space import Space
 from effgen.target import Machine
 
-# A rule schedules a kernel for a machine, or returns None where it does not fit.
-Rule: TypeAlias = Callable[[PrimFunc, Workload, Machine], Schedule | None]
+# A rule gives a kernel's schedule space on a machine, or None where it does not fit.
+Rule: TypeAlias = Callable[[Workload, Machine], Space | None]
 # Loops and blocks of a schedule are opaque handles.
 Handle: TypeAlias = Any
 
@@ -23,6 +24,8 @@ DATA_PARALLEL = IterVar.DataPar
 LAUNCH_CYCLES = 12_000
 # What a core reads or writes in a cycle when the data comes from beyond its own caches.
 _STREAM_BYTES_PER_CYCLE = 8
+# Fetching a weight hides behind the multiply-adds of so many rows.
+_MANY_ROWS = 512
 
 
 def tvm_target(machine: Machine) -> tvm.target.Target:
@@ -33,6 +36,11 @@ def tvm_target(machine: Machine) -> tvm.target.Target:
 def schedule_of(func: PrimFunc) -> Schedule:
     """A fresh schedule of one function, which becomes `main`."""
     return s_tir.Schedule(tvm.IRModule({"main": func}))
+
+
+def scheduled(schedule: Schedule, name: str) -> PrimFunc:
+    """The function of a finished schedule, under its own name again; TVM's passes leave its loops alone."""
+    return schedule.mod["main"].with_attr("global_symbol", name).with_attr("tirx.is_scheduled", True)
 
 
 def split(schedule: Schedule, loop: Handle, *inner: int) -> list[Handle]:
@@ -78,3 +86,14 @@ def loops_below(schedule: Schedule, block: Handle, at: Handle) -> list[Handle]:
 def worth_a_launch(machine: Machine, macs: int, size: int) -> bool:
     """Whether so many multiply-adds, or bytes to move, take long enough on one core to share them."""
     return max(macs / machine.lanes, size / _STREAM_BYTES_PER_CYCLE) > 2 * LAUNCH_CYCLES
+
+
+def bands_for(rows: int, machine: Machine) -> tuple[int, ...]:
+    """How many bands `rows` may be shared out to: none, or multiples of the cores' number."""
+    return tuple(sorted({1} | {machine.cores * n for n in (1, 2, 3, 4, 6, 8, 16) if machine.cores * n <= rows}))
+
+
+def worth_prefetching(machine: Machine, layer: Conv2d) -> bool:
+    """Whether a layer's weights come from beyond the second-level cache every time, and few rows use them."""
+    weight_bytes = 4 * layer.in_channels * layer.out_channels
+    return weight_bytes > machine.l2_bytes // 16 and layer.rows // layer.batch < _MANY_ROWS

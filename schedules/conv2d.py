@@ -10,64 +10,104 @@ for task in parallel(batch x column chunks x bands of output rows):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from effgen.kernels import tiles
+from effgen.kernels.compute import conv2d_primfunc
+from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules.common import in_registers, schedule_of, split, unroll_tile
+from effgen.schedules.common import bands_for, in_registers, schedule_of, scheduled, split, unroll_tile
+from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
 
-@dataclass(frozen=True)
-class Conv2dDecisions:
-    """Band and register tile; register tiles of output channels in one task; whether there is a padded copy."""
-
-    rows: int
-    columns: int
-    vectors: int
-    chunk: int
-    padded: bool
-
-
-def default_conv2d(workload: Conv2d, machine: Machine) -> Conv2dDecisions:
-    """Bands as tall as the caches and the number of cores allow; channels are shared out where bands are few."""
-    tile = tiles.window_tile(workload, machine)
-    width = tiles.lanes(workload.out_channels, machine)
-    column_tiles = tiles.blocks(workload.out_channels, width) // tile.vectors
-    bands = workload.batch * tiles.blocks(workload.out_height, tile.rows)
-
-    def idle(chunks: int) -> float:
-        turns = tiles.blocks(bands * chunks, machine.cores)
-        return turns * machine.cores / (bands * chunks) - 1
-
-    enough = [n for n in tiles.divisors(column_tiles) if idle(n) < 0.1]
-    chunks = enough[0] if enough else min(tiles.divisors(column_tiles), key=idle)
-    return Conv2dDecisions(tile.rows, tile.columns, tile.vectors, column_tiles // chunks, any(workload.padding))
+def space(workload: Workload, machine: Machine) -> Space | None:
+    """The rule: convolutions of one group that are no plain matrix product."""
+    if not isinstance(workload, Conv2d) or workload.family != "conv2d":
+        return None
+    axes = _axes(workload, machine)
+    return Space(
+        rule="conv2d",
+        axes=axes,
+        default=_default(workload, machine, axes),
+        build=partial(_build, workload, machine),
+        admits=partial(_admits, workload, machine),
+    )
 
 
-def apply_conv2d(schedule: Schedule, decisions: Conv2dDecisions) -> None:
-    """Schedule blocks `pad` (if any), `acc` and `store` with these decisions."""
+def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+    blocks = bias_shape(workload, machine)[0]
+    columns = range(1, min(workload.out_width, machine.vector_registers) + 1)
+    return {
+        "bands": tuple(sorted({*bands_for(workload.out_height, machine), workload.out_height})),
+        "columns": tuple(n for n in columns if tiles.fits_registers(n, 1, machine)),
+        "vectors": tuple(d for d in tiles.divisors(blocks) if tiles.fits_registers(1, d, machine)),
+        "chunks": tuple(tiles.divisors(blocks)),
+    }
+
+
+def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+    column_tiles = bias_shape(workload, machine)[0] // decisions["vectors"]
+    fits = tiles.fits_registers(decisions["columns"], decisions["vectors"], machine)
+    return fits and column_tiles % decisions["chunks"] == 0
+
+
+def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Everything of least estimated time: the register tile first, then the shares."""
+    fitting = [
+        {"bands": 1, "chunks": 1, "columns": columns, "vectors": vectors}
+        for columns in axes["columns"]
+        for vectors in axes["vectors"]
+        if tiles.fits_registers(columns, vectors, machine)
+    ]
+    tile = min(fitting, key=partial(_row_cycles, workload, machine))
+    shares = [tile | {"bands": b, "chunks": c} for b in axes["bands"] for c in axes["chunks"]]
+    return min(
+        (decisions for decisions in shares if _admits(workload, machine, decisions)),
+        key=partial(_cost, workload, machine),
+    )
+
+
+def _row_cycles(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
+    """Estimated cycles of one output row, all channels of a chunk."""
+    blocks = bias_shape(workload, machine)[0] // decisions["chunks"]
+    depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
+    count = tiles.blocks(workload.out_width, decisions["columns"]) * (blocks / decisions["vectors"])
+    return count * tiles.tile_cycles(decisions["columns"], decisions["vectors"], depth, workload.activation)
+
+
+def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
+    """Estimated cycles of the busiest core."""
+    rows = tiles.blocks(workload.out_height, decisions["bands"])
+    tasks = workload.batch * decisions["chunks"] * tiles.blocks(workload.out_height, rows)
+    copied = tiles.padded_rows(workload, rows) * tiles.padded_row_bytes(workload, workload.in_channels)
+    task = rows * _row_cycles(workload, machine, decisions) + tiles.copy_cycles(copied, machine)
+    return tiles.turns(tasks, machine) * task
+
+
+def _build(workload: Conv2d, machine: Machine, decisions: Decisions) -> PrimFunc:
+    rows = tiles.blocks(workload.out_height, decisions["bands"])
+    schedule = schedule_of(conv2d_primfunc(workload, machine, rows, decisions["columns"]))
+    chunk = bias_shape(workload, machine)[0] // decisions["vectors"] // decisions["chunks"]
+    _apply(schedule, rows, decisions["columns"], decisions["vectors"], chunk, padded=any(workload.padding))
+    return scheduled(schedule, workload.name)
+
+
+def _apply(schedule: Schedule, rows: int, columns: int, vectors: int, chunk: int, padded: bool) -> None:
+    """Schedule blocks `pad` (if any), `acc` and `store`."""
     store = schedule.get_sblock("store")
     b, y, x, n, lane = schedule.get_loops(store)
-    y_outer, y_inner = split(schedule, y, decisions.rows)
-    x_outer, x_inner = split(schedule, x, decisions.columns)
-    n_outer, n_chunk, n_inner = split(schedule, n, decisions.chunk, decisions.vectors)
+    y_outer, y_inner = split(schedule, y, rows)
+    x_outer, x_inner = split(schedule, x, columns)
+    n_outer, n_chunk, n_inner = split(schedule, n, chunk, vectors)
     schedule.reorder(b, n_outer, y_outer, n_chunk, y_inner, x_outer, x_inner, n_inner, lane)
     task = schedule.fuse(b, n_outer, y_outer)
     schedule.parallel(task)
     unroll_tile(schedule, [x_inner, n_inner, lane])
     in_registers(schedule, schedule.get_sblock("acc"), x_outer)
-    if decisions.padded:
+    if padded:
         schedule.compute_at(schedule.get_sblock("pad"), task, preserve_unit_loops=True)
-
-
-def apply(func: PrimFunc, workload: Workload, machine: Machine) -> Schedule | None:
-    """The rule: convolutions of one group that are no plain matrix product."""
-    if not isinstance(workload, Conv2d) or workload.family != "conv2d":
-        return None
-    schedule = schedule_of(func)
-    apply_conv2d(schedule, default_conv2d(workload, machine))
-    return schedule

@@ -1,69 +1,150 @@
-"""Depthwise convolutions, one vector of channels at a time.
+"""Depthwise convolutions, with the expansion before them and the row sums after them: `effgen.kernels.depthwise`.
 
-for task in parallel(batch x bands of output rows x channel vectors):
-    image = padded copy of the band's input, lanes innermost
-    for y in band: for column tiles:
-        acc[columns, lanes] = bias                        in registers
-        for ky, kx: for columns: for lanes: acc += image[..] * weight[ky, kx, lane]     all unrolled
-        out = epilogue(acc)
+A task is a band of rows of a group of channel vectors. Few bands repeat fewer rows; small groups read the input of
+an expansion more often; there must be enough tasks for the cores, and the ring must stay near.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from tvm.s_tir import Schedule
-from tvm.tirx import PrimFunc
+from collections.abc import Mapping
+from functools import partial
 
 from effgen.kernels import tiles
-from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules.common import in_registers, loops_below, schedule_of, split, unroll_tile
+from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
+from effgen.kernels.packing import bias_shape
+from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
+from effgen.schedules.common import bands_for, worth_prefetching
+from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
 
-@dataclass(frozen=True)
-class DepthwiseDecisions:
-    """Output rows in a band, output columns in a register tile, and whether the padded band lives on the stack.
-
-    (Besides saving a workspace, an aligned array there makes LLVM align what it spills: an unaligned spilled vector
-    straddles two cache lines and costs twice.)
-    """
-
-    rows: int
-    columns: int
-    on_stack: bool
-
-
-def default_depthwise(workload: Conv2d, machine: Machine) -> DepthwiseDecisions:
-    """Columns from the registers, rows from caches, copying and the number of cores."""
-    tile = tiles.window_tile(workload, machine)
-    width = tiles.lanes(workload.out_channels, machine)
-    band_bytes = tiles.padded_rows(workload, tile.rows) * tiles.padded_row_bytes(workload, width)
-    return DepthwiseDecisions(tile.rows, tile.columns, tiles.fits_stack(band_bytes, machine))
-
-
-def apply_depthwise(schedule: Schedule, decisions: DepthwiseDecisions) -> None:
-    """Schedule blocks `pad`, `acc` and `store` with these decisions."""
-    store, acc, pad = (schedule.get_sblock(name) for name in ("store", "acc", "pad"))
-    b, c, y, x, lane = schedule.get_loops(store)
-    y_outer, y_inner = split(schedule, y, decisions.rows)
-    x_outer, x_inner = split(schedule, x, decisions.columns)
-    schedule.reorder(b, y_outer, c, y_inner, x_outer, x_inner, lane)
-    task = schedule.fuse(b, y_outer, c)
-    schedule.parallel(task)
-    unroll_tile(schedule, [x_inner, lane])
-    for tap in in_registers(schedule, acc, x_outer):
-        schedule.unroll(tap)
-    schedule.compute_at(pad, task, preserve_unit_loops=True)
-    if decisions.on_stack:
-        schedule.set_scope(pad, 0, "local")
-    schedule.vectorize(loops_below(schedule, pad, task)[-1])
-
-
-def apply(func: PrimFunc, workload: Workload, machine: Machine) -> Schedule | None:
-    """The rule: depthwise convolutions."""
-    if not isinstance(workload, Conv2d) or workload.family != "depthwise":
+def space(workload: Workload, machine: Machine) -> Space | None:
+    """The rule: depthwise convolutions, expanded by the kernel or not."""
+    if isinstance(workload, ExpandDepthwise):
+        expand, conv = workload.expand, workload.depthwise
+    elif isinstance(workload, Conv2d) and workload.family == "depthwise":
+        expand, conv = None, workload
+    else:
         return None
-    schedule = schedule_of(func)
-    apply_depthwise(schedule, default_depthwise(workload, machine))
-    return schedule
+    axes = _axes(expand, conv, machine)
+    admits = partial(_admits, expand, conv, machine)
+    return Space(
+        rule="depthwise",
+        axes=axes,
+        default=_default(expand, conv, machine, axes),
+        build=lambda decisions: depthwise_primfunc(workload, machine, _plan(conv, machine, decisions)),
+        admits=admits,
+    )
+
+
+def _axes(expand: Conv2d | None, conv: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+    blocks = bias_shape(conv, machine)[0]
+    # Accumulators beside the taps of one row; what is left holds inputs that several outputs share.
+    widest = min(conv.out_width, (machine.vector_registers - conv.kernel[1]) * 3 // 4)
+    axes = {
+        "bands": tuple(n for n in bands_for(conv.out_height, machine)),
+        "vectors": tuple(d for d in tiles.divisors(blocks) if d <= 12),
+        "columns": tuple(range(1, max(widest, 1) + 1)),
+    }
+    if expand is None:
+        return axes
+    columns = range(1, min(conv.width, machine.vector_registers) + 1)
+    return axes | {
+        "expand_columns": tuple(n for n in columns if tiles.fits_registers(n, 1, machine)),
+        "expand_vectors": tuple(d for d in axes["vectors"] if tiles.fits_registers(1, d, machine)),
+        "prefetch": (0, 1),
+    }
+
+
+def _admits(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+    vectors = decisions["vectors"]
+    if expand is None or not _ring_fits(conv, machine, vectors):
+        return _ring_fits(conv, machine, vectors)
+    columns, tile_vectors = decisions["expand_columns"], decisions["expand_vectors"]
+    inner = min(conv.width, (conv.out_width - 1) * conv.stride[1] + conv.kernel[1] - conv.padding[1])
+    fits = columns <= inner and tiles.fits_registers(columns, tile_vectors, machine)
+    return fits and vectors % tile_vectors == 0
+
+
+def _ring_fits(conv: Conv2d, machine: Machine, vectors: int) -> bool:
+    """Whether the ring leaves half of the second-level cache to the rest (one vector must do in any case)."""
+    return vectors == 1 or ring_bytes(conv, vectors, bias_shape(conv, machine)[1]) <= machine.l2_bytes // 2
+
+
+def _plan(conv: Conv2d, machine: Machine, decisions: Decisions) -> BandPlan:
+    ring = ring_bytes(conv, decisions["vectors"], bias_shape(conv, machine)[1])
+    return BandPlan(
+        rows=tiles.blocks(conv.out_height, decisions["bands"]),
+        vectors=decisions["vectors"],
+        columns=decisions["columns"],
+        expand_columns=decisions.get("expand_columns", 1),
+        expand_vectors=decisions.get("expand_vectors", 1),
+        prefetch=bool(decisions.get("prefetch", 0)),
+        on_stack=tiles.fits_stack(ring, machine),
+    )
+
+
+def _default(
+    expand: Conv2d | None, conv: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]
+) -> dict[str, int]:
+    """Column tiles from the registers, then bands and groups of least estimated time."""
+    # LLVM hoists loads that windows share; beyond this it spills (5x5, 19 columns: a quarter slower than 10).
+    roomy = [n for n in axes["columns"] if n <= max(1, (machine.vector_registers - conv.kernel[1]) // 2)]
+    columns = min(roomy, key=partial(_row_cycles, conv))
+    choices = []
+    for vectors in axes["vectors"]:
+        if not _ring_fits(conv, machine, vectors):
+            continue
+        tile = {} if expand is None else _expand_tile(expand, conv, machine, axes, vectors)
+        for bands in axes["bands"]:
+            choices.append({"bands": bands, "vectors": vectors, "columns": columns} | tile)
+    return min(choices, key=partial(_cost, expand, conv, machine))
+
+
+def _expand_tile(
+    expand: Conv2d, conv: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]], vectors: int
+) -> dict[str, int]:
+    """The expansion's register tile of least estimated time in a group of `vectors`."""
+    prefetch = int(worth_prefetching(machine, expand))
+    tiles_of = [
+        {"vectors": vectors, "expand_columns": columns, "expand_vectors": width, "prefetch": prefetch}
+        for columns in axes["expand_columns"]
+        for width in axes["expand_vectors"]
+    ]
+    fitting = [tile for tile in tiles_of if _admits(expand, conv, machine, tile)]
+    return min(fitting, key=lambda tile: _expand_cycles(expand, tile))
+
+
+def _expand_cycles(expand: Conv2d, decisions: Decisions) -> float:
+    """Estimated cycles of one expanded row of a group."""
+    columns, vectors = decisions["expand_columns"], decisions["expand_vectors"]
+    count = tiles.blocks(expand.width, columns) * (decisions["vectors"] // vectors)
+    return count * tiles.tile_cycles(columns, vectors, expand.in_channels, expand.activation)
+
+
+def _row_cycles(conv: Conv2d, columns: int) -> float:
+    """Estimated cycles of one output row of one channel vector."""
+    (kh, kw), sw = conv.kernel, conv.stride[1]
+    loads = kh * ((columns - 1) * sw + kw)
+    one = kh * kw * max(columns, tiles.CHAIN // 2) + 0.5 * loads + 10
+    return tiles.blocks(conv.out_width, columns) * (one + columns * tiles.activation_cycles(conv.activation))
+
+
+def _cost(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> float:
+    """Estimated cycles of the busiest core."""
+    blocks, width = bias_shape(conv, machine)
+    vectors, plan = decisions["vectors"], _plan(conv, machine, decisions)
+    tasks = conv.batch * tiles.blocks(conv.out_height, plan.rows) * (blocks // vectors)
+    made = min(tiles.padded_rows(conv, plan.rows), conv.height)
+    row_bytes = vectors * tiles.padded_row_bytes(conv, width)
+    ring = ring_bytes(conv, vectors, width)
+    price = 1.0 if ring <= machine.l1_bytes // 2 else 1.5 if ring <= machine.l2_bytes // 4 else 3.0
+    filled = price * made * row_bytes / machine.vector_bytes
+    if expand is None:
+        # Read from beyond the near caches.
+        filled += 2.0 * made * row_bytes / machine.vector_bytes
+    else:
+        filled += made * _expand_cycles(expand, decisions)
+        # The expansion's input comes once for every group.
+        filled += made * conv.width * expand.in_channels * 4 / machine.vector_bytes
+    return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, plan.columns) + 200)

@@ -1,50 +1,39 @@
-"""Squeeze-excite's scale: every position of an image times the gate of its channel.
+"""Squeeze-excite's scale where no convolution follows to take it: every position of an image times its channel's gate.
 
 for position in parallel(batch x height x width): for channel vectors: out = data * gate
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from effgen.kernels import tiles
+from effgen.kernels.compute import channel_scale_primfunc
 from effgen.kernels.workload import ChannelScale, Workload
-from effgen.schedules.common import schedule_of, split, worth_a_launch
+from effgen.schedules.common import schedule_of, scheduled, split, worth_a_launch
+from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
 
-@dataclass(frozen=True)
-class ScaleDecisions:
-    """Lanes of one step over the channels, and whether cores share the positions."""
-
-    lanes: int
-    parallel: bool
-
-
-def default_scale(workload: ChannelScale, machine: Machine) -> ScaleDecisions:
-    """The widest vector that leaves no rest (1 is left to LLVM's own vectoriser)."""
-    width = tiles.lanes(workload.channels, machine)
-    size = 8 * workload.batch * workload.height * workload.width * workload.channels
-    return ScaleDecisions(width if workload.channels % width == 0 else 1, worth_a_launch(machine, 0, size))
-
-
-def apply_scale(schedule: Schedule, decisions: ScaleDecisions) -> None:
-    """Schedule block `store` with these decisions."""
-    b, y, x, c = schedule.get_loops(schedule.get_sblock("store"))
-    position = schedule.fuse(b, y, x)
-    if decisions.lanes > 1:
-        schedule.vectorize(split(schedule, c, decisions.lanes)[1])
-    if decisions.parallel:
-        schedule.parallel(position)
-
-
-def apply(func: PrimFunc, workload: Workload, machine: Machine) -> Schedule | None:
+def space(workload: Workload, machine: Machine) -> Space | None:
     """The rule: squeeze-excite's scale."""
     if not isinstance(workload, ChannelScale):
         return None
-    schedule = schedule_of(func)
-    apply_scale(schedule, default_scale(workload, machine))
-    return schedule
+    return Space(
+        rule="scale",
+        axes={"parallel": (0, 1)},
+        default={"parallel": int(worth_a_launch(machine, 0, workload.bytes))},
+        build=lambda decisions: _build(workload, machine, decisions),
+    )
+
+
+def _build(workload: ChannelScale, machine: Machine, decisions: Decisions) -> PrimFunc:
+    schedule = schedule_of(channel_scale_primfunc(workload, machine))
+    b, y, x, c = schedule.get_loops(schedule.get_sblock("store"))
+    position = schedule.fuse(b, y, x)
+    width = tiles.lanes(workload.channels, machine)
+    if workload.channels % width == 0:
+        schedule.vectorize(split(schedule, c, width)[1])
+    if decisions["parallel"]:
+        schedule.parallel(position)
+    return scheduled(schedule, workload.name)

@@ -1,69 +1,139 @@
-"""1x1 convolutions as a matrix product: data[M, K] x weight[N/lanes][K][lanes].
+"""1x1 convolutions (squeeze-excite's gate may be applied to their input), and dense layers, which are those of one
+position an image: `effgen.kernels.matmul`.
 
-    for task in parallel(column chunks x row tiles x column tiles of a chunk):
-        acc[rows, vectors, lanes] = bias                     in registers
-        for k: for rows: for vectors: for lanes: acc += data[row, k] * weight[vector, k, lane]
-        out = epilogue(acc)
-
-A chunk of weights stays in the second-level cache while all rows pass by it.
+The register tile comes from shape and registers. Chunks and bands share the work out: where all of the data stays
+in cache and the weights are the larger operand, every core has its own columns and each weight is read once;
+elsewhere a chunk of weights stays in the second-level cache while the rows of a band pass by it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from tvm.s_tir import Schedule
-from tvm.tirx import PrimFunc
+from collections.abc import Mapping
+from functools import partial
 
 from effgen.kernels import tiles
+from effgen.kernels.matmul import MatmulPlan, matmul_primfunc
+from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules.common import in_registers, schedule_of, split, unroll_tile
+from effgen.schedules.common import bands_for, worth_a_launch, worth_prefetching
+from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
-
-@dataclass(frozen=True)
-class MatmulDecisions:
-    """Register tile (`rows` x `vectors`), register tiles of columns in a chunk, and whether cores share the work."""
-
-    rows: int
-    vectors: int
-    chunk: int
-    parallel: bool = True
+# What scaling a vector of weights costs, in vectors of multiply-adds.
+_GATE_COST = 2.0
 
 
-def default_pointwise(workload: Conv2d, machine: Machine) -> MatmulDecisions:
-    """Tile from shape and registers; chunk from the sizes of both operands and the caches."""
-    tile = tiles.row_tile(workload, machine)
-    width = tiles.lanes(workload.out_channels, machine)
-    column_tiles = tiles.blocks(workload.out_channels, width) // tile.vectors
-    depth_bytes = workload.in_channels * 4
-    data, weight = workload.rows * depth_bytes, workload.out_channels * depth_bytes
-    if data <= machine.l2_bytes // 2 and weight > data:
-        # The data stays in cache and the weights are read once: each core has its own columns.
-        return MatmulDecisions(tile.rows, tile.vectors, 1)
-    panel = tile.vectors * width * depth_bytes
-    fits = [n for n in tiles.divisors(column_tiles) if n * panel <= machine.l2_bytes // 2]
-    return MatmulDecisions(tile.rows, tile.vectors, max(fits, default=1))
-
-
-def apply_matmul(schedule: Schedule, decisions: MatmulDecisions) -> None:
-    """Schedule blocks `acc` and `store` of a matrix product with these decisions."""
-    store = schedule.get_sblock("store")
-    m, n, lane = schedule.get_loops(store)
-    m_outer, m_inner = split(schedule, m, decisions.rows)
-    n_outer, n_chunk, n_inner = split(schedule, n, decisions.chunk, decisions.vectors)
-    schedule.reorder(n_outer, m_outer, n_chunk, m_inner, n_inner, lane)
-    task = schedule.fuse(n_outer, m_outer, n_chunk)
-    unroll_tile(schedule, [m_inner, n_inner, lane])
-    if decisions.parallel:
-        schedule.parallel(task)
-    in_registers(schedule, schedule.get_sblock("acc"), task)
-
-
-def apply(func: PrimFunc, workload: Workload, machine: Machine) -> Schedule | None:
-    """The rule: pointwise convolutions."""
-    if not isinstance(workload, Conv2d) or workload.family != "pointwise":
+def space(workload: Workload, machine: Machine) -> Space | None:
+    """The rule: pointwise and dense convolutions."""
+    if not isinstance(workload, Conv2d) or workload.family not in ("pointwise", "dense"):
         return None
-    schedule = schedule_of(func)
-    apply_matmul(schedule, default_pointwise(workload, machine))
-    return schedule
+    axes = _axes(workload, machine)
+    return Space(
+        rule="pointwise",
+        axes=axes,
+        default=_default(workload, machine, axes),
+        build=lambda decisions: matmul_primfunc(workload, machine, _plan(workload, machine, decisions)),
+        admits=partial(_admits, workload, machine),
+    )
+
+
+def _rows(workload: Conv2d) -> int:
+    """Rows that tiles are made of: a gate differs from image to image."""
+    return workload.rows // workload.batch if workload.gated else workload.rows
+
+
+def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+    blocks = bias_shape(workload, machine)[0]
+    widths = tuple(d for d in tiles.divisors(blocks) if tiles.fits_registers(1, d, machine))
+    heights = range(1, min(_rows(workload), machine.vector_registers) + 1)
+    return {
+        "rows": tuple(h for h in heights if tiles.fits_registers(h, 1, machine)),
+        "vectors": widths,
+        "chunks": tuple(tiles.divisors(blocks)),
+        "bands": bands_for(_rows(workload), machine),
+        "columns_inside": (0, 1),
+        "prefetch": (0, 1),
+        "parallel": (0, 1) if workload.family == "dense" else (1,),
+    }
+
+
+def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+    rows, vectors, chunks, bands = (decisions[name] for name in ("rows", "vectors", "chunks", "bands"))
+    blocks = bias_shape(workload, machine)[0]
+    if not tiles.fits_registers(rows, vectors, machine) or blocks // vectors % chunks:
+        return False
+    if bands > tiles.blocks(_rows(workload), rows):
+        return False
+    scaled = blocks // chunks
+    return not workload.gated or scaled == 1 or _chunk_bytes(workload, machine, scaled) <= machine.l2_bytes * 3 // 4
+
+
+def _chunk_bytes(workload: Conv2d, machine: Machine, vectors: int) -> int:
+    return vectors * bias_shape(workload, machine)[1] * workload.in_channels * 4
+
+
+def _plan(workload: Conv2d, machine: Machine, decisions: Decisions) -> MatmulPlan:
+    column_tiles = bias_shape(workload, machine)[0] // decisions["vectors"]
+    return MatmulPlan(
+        rows=decisions["rows"],
+        vectors=decisions["vectors"],
+        chunk=column_tiles // decisions["chunks"],
+        bands=decisions["bands"],
+        columns_inside=bool(decisions["columns_inside"]),
+        prefetch=bool(decisions["prefetch"]),
+        parallel=bool(decisions["parallel"]),
+    )
+
+
+def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Register tile of least estimated time, then the shares of least idle time that suit the caches."""
+    rows, vectors = _default_tile(workload, machine, axes)
+    weight_bytes = 4 * workload.in_channels * workload.out_channels
+    shared = workload.family == "pointwise" or worth_a_launch(machine, workload.macs, weight_bytes)
+    fetch = int(worth_prefetching(machine, workload))
+    # A weight is asked for while the rows of the panel before it pass by.
+    order = {"columns_inside": 1 - fetch, "prefetch": fetch}
+    decisions = {"rows": rows, "vectors": vectors, "parallel": int(shared)} | order
+    choices = [
+        decisions | {"chunks": chunks, "bands": bands}
+        for chunks in axes["chunks"]
+        for bands in axes["bands"]
+        if _admits(workload, machine, decisions | {"chunks": chunks, "bands": bands})
+    ]
+    return min(choices, key=partial(_share_cost, workload, machine))
+
+
+def _default_tile(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+    blocks, rows = bias_shape(workload, machine)[0], _rows(workload)
+
+    def cost(tile: tuple[int, int]) -> float:
+        count = tiles.blocks(rows, tile[0]) * (blocks // tile[1])
+        return tiles.turns(count, machine) * tiles.tile_cycles(*tile, workload.in_channels, workload.activation)
+
+    # With as many chunks as there are tiles the chunk is smallest: what is admitted so is admitted at all.
+    tile = {"bands": 1, "rows": 1, "vectors": 1, "chunks": blocks}
+    fitting = [
+        (r, v)
+        for v in axes["vectors"]
+        for r in axes["rows"]
+        if _admits(workload, machine, tile | {"rows": r, "vectors": v, "chunks": blocks // v})
+    ]
+    return min(fitting, key=cost)
+
+
+def _share_cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> tuple[float, int]:
+    """Estimated cycles of the busiest core, and the number of tasks to decide between equals."""
+    plan = _plan(workload, machine, decisions)
+    per_band = tiles.blocks(tiles.blocks(_rows(workload), plan.rows), plan.bands)
+    bands = tiles.blocks(tiles.blocks(_rows(workload), plan.rows), per_band)
+    images = workload.batch if workload.gated else 1
+    tasks = images * decisions["chunks"] * bands
+    width = plan.chunk * plan.vectors
+    product = per_band * plan.rows * width * workload.in_channels
+    panel = _chunk_bytes(workload, machine, width)
+    # Weights are fetched once a task where the chunk stays in cache, else once a row tile.
+    fetches = 1 if panel <= machine.l2_bytes // 2 else per_band
+    traffic = fetches * panel / machine.vector_bytes * 1.0
+    data = per_band * plan.rows * workload.in_channels * 4 / machine.vector_bytes * 1.0
+    gate = _GATE_COST * panel / machine.vector_bytes if workload.gated else 0.0
+    return tiles.turns(tasks, machine) * (product + traffic + data + gate + 100), tasks

@@ -25,6 +25,14 @@ def ctrl_c_works() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_records_of_mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither use nor change what the developer has tuned."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data_home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`networks.TINY` as a file."""

@@ -22,7 +22,7 @@ def conv(b: GraphBuilder, x: str, out: int, name: str) -> str:
 def summary(calls):
     """(kind, output) of every call."""
     return [
-        (type(call.workload).__name__, call.output)
+        (type(call.workload).__name__, *call.outputs)
         if isinstance(call, KernelCall)
         else (call.node.op_type, call.node.output)
         for call in calls
@@ -49,7 +49,10 @@ def test_activation_and_residual_join_the_convolution():
     second = b.add("Swish", [conv(b, first, 8, "b")], "b.silu")
     calls = calls_from_graph(b.finish(b.add("Add", [second, first], "sum")))
     assert summary(calls) == [("Conv2d", "a.relu"), ("Conv2d", "sum")]
-    assert calls[1].extra == "a.relu"
+    assert calls[1].inputs == ("a.relu", "a.relu")
+    assert [(layer.conv, layer.weight, layer.bias) for layer in calls[1].layers] == [
+        (calls[1].workload, "b.weight", None)
+    ]
     assert (calls[1].workload.activation, calls[1].workload.residual) == ("silu", True)
 
 
@@ -75,7 +78,7 @@ def test_residual_that_is_computed_later_is_not_taken():
     right = conv(b, "x", 8, "right")
     calls = calls_from_graph(b.finish(b.add("Add", [left, right], "sum")))
     assert summary(calls) == [("Conv2d", "left"), ("Conv2d", "sum")]
-    assert calls[1].extra == "left"
+    assert calls[1].inputs == ("x", "left")
 
 
 def test_adding_a_tensor_to_itself_or_broadcasting_is_an_operator():
@@ -102,4 +105,4 @@ def test_gate_may_stand_on_either_side():
         operands = ["x", b.add("Sigmoid", [b.add("GlobalAveragePool", ["x"], "pool")], "gate")]
         calls = calls_from_graph(b.finish(b.add("Mul", [operands[i] for i in order], "out")))
         assert summary(calls)[-1] == ("ChannelScale", "out")
-        assert (calls[-1].data, calls[-1].extra) == ("x", "gate")
+        assert (calls[-1].inputs, calls[-1].layers) == (("x", "gate"), ())

@@ -31,13 +31,16 @@ def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path
     from effgen.build import write_library
     from effgen.dump import Dump
     from effgen.importer import relax_from_graph
+    from effgen.kernel_choice import KernelChoices
     from effgen.pipeline import schedule_module
     from effgen.schedules import tvm_target
 
     machine = load_target("cpu")
     target = tvm_target(machine)
     with target:
-        scheduled = schedule_module(relax_from_graph(graph, weights, machine), machine, Dump(None))
+        chosen = KernelChoices(machine)
+        imported = relax_from_graph(graph, weights, machine, chosen.kernel)
+        scheduled = schedule_module(imported, machine, chosen, Dump(None))
         write_library(scheduled, target, folder / "lib.so", Dump(None))
     ffi = load_tvm_runtime()
     vm = ffi.load_module(str(folder / "lib.so"))["vm_load_executable"]()
@@ -116,6 +119,52 @@ def test_image_read_by_other_than_a_convolution(tmp_path):
     check(b.finish(b.add("Mul", ["x", gate], "out")), tmp_path)
 
 
+def squeeze_excite(b: GraphBuilder, x: str, squeezed: int, name: str) -> str:
+    """The image times its gate."""
+    channels = b.shape(x)[1]
+    pooled = b.add("GlobalAveragePool", [x], f"{name}.pool")
+    small = b.add("Swish", [conv(b, pooled, squeezed, f"{name}.reduce")], f"{name}.silu")
+    gate = b.add("Sigmoid", [conv(b, small, channels, f"{name}.expand")], f"{name}.gate")
+    return b.add("Mul", [x, gate], f"{name}.scaled")
+
+
+def inverted_residual(b: GraphBuilder, x: str, name: str, kernel: int = 3, stride: int = 1) -> str:
+    """Expansion, depthwise, squeeze-excite, projection; the block's input is added where the shapes agree."""
+    channels = b.shape(x)[1]
+    wide = b.add("Swish", [conv(b, x, 4 * channels, f"{name}.expand")], f"{name}.expand.silu")
+    deep = conv(b, wide, 4 * channels, f"{name}.depthwise", kernel, stride, group=4 * channels)
+    deep = b.add("Swish", [deep], f"{name}.depthwise.silu")
+    out = conv(b, squeeze_excite(b, deep, 5, f"{name}.se"), channels, f"{name}.project")
+    return b.add("Add", [out, x], f"{name}.sum") if stride == 1 else out
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_inverted_residuals(batch, tmp_path):
+    b = builder(batch, channels=3, size=21)
+    x = b.add("Relu", [conv(b, "x", 12, "stem", kernel=3, stride=2)], "stem.relu")
+    x = inverted_residual(b, x, "a")
+    x = inverted_residual(b, x, "b", kernel=5, stride=2)
+    check(b.finish(inverted_residual(b, x, "c", kernel=5)), tmp_path)
+
+
+def test_squeeze_excite_after_an_added_tensor(tmp_path):
+    """The sums are of the depthwise kernel's whole output, with what it adds."""
+    b = builder(batch=2)
+    first = conv(b, "x", 20, "a")
+    deep = b.add("Swish", [conv(b, first, 20, "b", kernel=3, group=20)], "b.silu")
+    total = b.add("Add", [deep, first], "sum")
+    check(b.finish(conv(b, squeeze_excite(b, total, 4, "se"), 8, "last")), tmp_path)
+
+
+def test_squeeze_excite_beside_other_readers(tmp_path):
+    """Image and gate may be read again after kernels were joined; a scaled image that is read twice has to be there."""
+    b = builder(channels=12)
+    deep = b.add("Relu", [conv(b, conv(b, "x", 12, "a"), 12, "b", kernel=3, group=12)], "b.relu")
+    scaled = squeeze_excite(b, deep, 3, "se")
+    both = b.add("Mul", [conv(b, scaled, 12, "c"), scaled], "both")
+    check(b.finish(b.add("Mul", [b.add("Mul", [both, deep], "three"), "se.gate"], "out")), tmp_path)
+
+
 @pytest.mark.parametrize("activation", ["Swish", "Relu", "HardSwish", "Sigmoid", "HardSigmoid", "Clip"])
 def test_activation_epilogues(activation, tmp_path):
     attributes = {"Clip": {"min": 0.0, "max": 6.0}, "HardSigmoid": {"alpha": 1 / 6, "beta": 0.5}}
@@ -126,21 +175,45 @@ def test_activation_epilogues(activation, tmp_path):
     check(b.finish(x), tmp_path)
 
 
+def outputs_and_inputs(dump: str) -> list[tuple[str, list[str], list[str]]]:
+    """The storage that each kernel call of a planned module writes and reads: (line, outputs, inputs).
+
+    A kernel is the first to use what it writes; an input has been written before.
+    """
+    storage: dict[str, str] = {}
+    tuples: dict[str, list[str]] = {}
+    written: set[str] = set()
+    calls = []
+    for line in dump.splitlines():
+        if found := re.match(r"\s+(\w+): .* = R\.memory\.alloc_tensor\((\w+),", line):
+            storage[found[1]] = found[2]
+        elif found := re.match(r"\s+(\w+): R\.Tuple.* = (\w+(?:, \w+)+)$", line):
+            tuples[found[1]] = [storage.get(name, name) for name in found[2].split(", ")]
+        elif found := re.match(r"\s+(\w+): R\.Tensor.* = (\w+)\[(\d+)\]$", line):
+            storage[found[1]] = tuples[found[2]][int(found[3])]
+        elif found := re.match(r"\s+(\w+): R\.Tensor.* = (?:R\.[\w.]+\()*(\w+)", line):
+            storage[found[1]] = storage.get(found[2], found[2])
+        elif found := re.match(r"\s+cls\.\w+\((.*)\)", line):
+            names = re.findall(r"\b(?:lv|alloc|image)[\d_]*\b", found[1])
+            outputs = [name for name in names if name.startswith("alloc") and name not in written]
+            written.update(outputs)
+            inputs = [name for name in names if name not in outputs]
+            calls.append((line, [storage.get(n, n) for n in outputs], [storage.get(n, n) for n in inputs]))
+    return calls
+
+
 def test_no_kernel_writes_where_it_reads(tiny_spec, tmp_path):
     """A last tile that is moved back is computed twice: an output in its input's storage would be read back wrong."""
     request = CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "out", debug_dump=tmp_path / "dump")
     compile_bundle(request)
     (planned,) = (tmp_path / "dump").glob("*_relax_planned.py")
-    storage, checked = {}, 0
-    for line in planned.read_text().splitlines():
-        if found := re.match(r"\s+(\w+): .* = R\.memory\.alloc_tensor\((\w+),", line):
-            storage[found[1]] = found[2]
-        elif found := re.match(r"\s+(\w+): R\.Tensor.* = (?:R\.[\w.]+\()*(\w+)", line):
-            storage[found[1]] = storage.get(found[2], found[2])
-        elif found := re.match(r"\s+cls\.\w+\((.*)\)", line):
-            *inputs, output = (
-                storage.get(name, name) for name in re.findall(r"\b(?:lv|alloc|image)[\d_]*\b", found[1])
-            )
-            assert output not in inputs, line
-            checked += output.startswith("storage")
-    assert checked > 20
+    calls = outputs_and_inputs(planned.read_text())
+    for line, outputs, inputs in calls:
+        assert len(outputs) == (2 if "_sums(" in line else 1), line
+        assert not set(outputs) & set(inputs), line
+        assert len(set(outputs)) == len(outputs), line
+        assert inputs, line
+    # Storage is shared at all: there is something to get wrong.
+    written = [name for _, outputs, _ in calls for name in outputs if name.startswith("storage")]
+    assert len(written) > 15 > len(set(written))
+    assert any("_sums(" in line for line, _, _ in calls)

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compile, doctor, export, inspect, verify
+from effgen.cli import bench, compile, doctor, export, inspect, tune, verify
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(inspect.inspect)
 app.command()(export.export)
+app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
 app.command()(bench.bench)

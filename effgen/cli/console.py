@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Columns for what is not to be folded: also for files and pipes, which rich takes for terminals of 80 columns.
 _WIDEST = 200
 
+#: Where there is no terminal, a long phase says this often how far it is.
+_NOTE_EVERY_S = 10.0
+
 log = logging.getLogger("effgen")
 
 
@@ -80,9 +83,15 @@ class Output:
     @contextmanager
     def phases(self) -> Iterator[Callable[[str], None]]:
         """A function to call at the start of each phase; each is logged with its time when the next one starts."""
+        with self.noted_phases() as (start, _):
+            yield start
+
+    @contextmanager
+    def noted_phases(self) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+        """`phases`, and a function that says how far the running one is: by the spinner, or in a line now and then."""
         progress = _Progress(self._err if self._err.is_terminal and not self._quiet else None)
         try:
-            yield progress.start
+            yield progress.start, progress.note
             progress.finish()
         finally:
             progress.close()
@@ -94,14 +103,23 @@ class _Progress:
     def __init__(self, terminal: Console | None) -> None:
         self._status = terminal.status("") if terminal else None
         self._phase: str | None = None
-        self._started = 0.0
+        self._started = self._noted = 0.0
 
     def start(self, phase: str) -> None:
         self.finish()
         self._phase, self._started = phase, time.perf_counter()
+        self._noted = self._started
         if self._status:
             self._status.update(Text(phase))
             self._status.start()
+
+    def note(self, text: str) -> None:
+        """How far the running phase is."""
+        if self._status:
+            self._status.update(Text(f"{self._phase}: {text}"))
+        elif time.perf_counter() - self._noted > _NOTE_EVERY_S:
+            self._noted = time.perf_counter()
+            log.info("%s", text)
 
     def finish(self) -> None:
         if self._phase is not None:

@@ -1,14 +1,16 @@
 """Activations as TIR expressions that stay vectorised.
 
 On CPU TVM lowers `exp` to a scalar libm call a lane: an epilogue with it costs more than the convolution.
-Here exp(-x) is range reduction, a polynomial and exponent bits, all of it plain arithmetic of one lane:
+Here 2^a is range reduction, a polynomial and exponent bits, all of it plain arithmetic of one lane:
 
-    n = round(-x / ln 2)      through the sum with a magic number, whose low bits then hold n + 127
-    f = -x / ln 2 - n         in [-1/2, 1/2]
-    exp(-x) = 2^f * 2^n       2^f by a polynomial, 2^n by shifting n + 127 into the exponent field
+    n = round(a)              through the sum with a magic number, whose low bits then hold n + 127
+    f = a - n                 in [-1/2, 1/2]
+    2^a = 2^f * 2^n           2^f by a polynomial, 2^n by shifting n + 127 into the exponent field
 
-`sigmoid` and `silu` never form exp(-x): the product is one multiply-add of the denominator 1 + 2^f * 2^n,
-and the numerator of the single division is 1 or x. That is 13 operations, five of them the polynomial.
+`sigmoid` and `silu` take a = -x log2(e): the weights and the bias that make it are packed so (`INPUT_SCALE`), which
+turns two multiply-adds of every output into additions. They never form exp(-x): the product is one multiply-add of
+the denominator 1 + 2^f * 2^n. silu's numerator is a itself, and the polynomial makes -log2(e) times the denominator.
+That is 13 operations, five of them the polynomial.
 """
 
 from __future__ import annotations
@@ -18,16 +20,17 @@ from collections.abc import Callable
 from tvm import tirx
 from tvm.ir import Expr
 
+from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.workload import Activation
 
 # 2^f - 1 over f, least maximum relative error of 2^f on [-1/2, 1/2] (1.1e-7), coefficients of f^1 .. f^5.
 _EXP2 = (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.001326472731307149)
-_MINUS_LOG2E = -1.4426950408889634
+_MINUS_LOG2E = INPUT_SCALE["silu"]
 # 1.5 * 2^23: adding it leaves no fraction bits, so the sum is rounded to an integer; 127 is the exponent bias.
 _MAGIC = 1.5 * 2.0**23 + 127.0
 _MANTISSA_BITS = 23
-# |x| beyond this would leave the exponent field of 2^n; sigmoid is 0 or 1 to float32's last bit by then.
-_LIMIT = 87.0
+# |a| beyond this would leave the exponent field of 2^n; sigmoid is 0 or 1 to float32's last bit by then.
+_LIMIT = 126.0
 
 
 class _Bindings:
@@ -61,42 +64,41 @@ def _at_most(x: Expr, high: float) -> Expr:
     return tirx.Select(x > _float(high), _float(high), x)
 
 
-def _one_plus_exp_minus(x: Expr, bindings: _Bindings) -> Expr:
-    """1 + exp(-x) for |x| <= _LIMIT."""
-    bits = bindings.bind("bits", tirx.reinterpret("int32", x * _float(_MINUS_LOG2E) + _float(_MAGIC)), "int32")
+def _scaled_one_plus_exp2(a: Expr, scale: float, bindings: _Bindings) -> Expr:
+    """scale * (1 + 2^a) for |a| <= _LIMIT."""
+    bits = bindings.bind("bits", tirx.reinterpret("int32", a + _float(_MAGIC)), "int32")
     # Back through the bits: TVM simplifies (a + b) - b to a for floats as well, losing the rounding.
-    rounded = tirx.reinterpret("float32", bits) - _float(_MAGIC)
-    fraction = bindings.bind("fraction", x * _float(_MINUS_LOG2E) - rounded)
-    scale = tirx.reinterpret("float32", bits << tirx.const(_MANTISSA_BITS, "int32"))
-    return _exp2(fraction) * scale + _float(1.0)
+    fraction = bindings.bind("fraction", a - (tirx.reinterpret("float32", bits) - _float(_MAGIC)))
+    power = tirx.reinterpret("float32", bits << tirx.const(_MANTISSA_BITS, "int32"))
+    return _scaled_exp2(fraction, scale) * power + _float(scale)
 
 
-def _exp2(fraction: Expr) -> Expr:
-    """2^fraction for |fraction| <= 1/2, by Horner's rule."""
-    power = _float(_EXP2[-1])
+def _scaled_exp2(fraction: Expr, scale: float) -> Expr:
+    """scale * 2^fraction for |fraction| <= 1/2, by Horner's rule."""
+    power = _float(scale * _EXP2[-1])
     for coefficient in (*reversed(_EXP2[:-1]), 1.0):
-        power = power * fraction + _float(coefficient)
+        power = power * fraction + _float(scale * coefficient)
     return power
 
 
-def sigmoid(x: Expr) -> Expr:
-    """1 / (1 + exp(-x)), float32; absolute error below 2e-7, NaN in, NaN out."""
+def sigmoid(a: Expr) -> Expr:
+    """1 / (1 + exp(-x)) of a = -x log2(e), float32; absolute error below 2e-7, NaN in, NaN out."""
     bindings = _Bindings()
-    _, bounded = _bounds(x, bindings)
-    return bindings.around(_float(1.0) / _one_plus_exp_minus(bounded, bindings))
+    _, bounded = _bounds(a, bindings)
+    return bindings.around(_float(1.0) / _scaled_one_plus_exp2(bounded, 1.0, bindings))
 
 
-def silu(x: Expr) -> Expr:
-    """x * sigmoid(x), float32; -inf gives about -0, +inf gives +inf, NaN gives NaN."""
+def silu(a: Expr) -> Expr:
+    """x * sigmoid(x) of a = -x log2(e), float32; x of -inf gives about -0, of +inf +inf, of NaN NaN."""
     bindings = _Bindings()
-    low, bounded = _bounds(x, bindings)
-    return bindings.around(low / _one_plus_exp_minus(bounded, bindings))
+    low, bounded = _bounds(a, bindings)
+    return bindings.around(low / _scaled_one_plus_exp2(bounded, _MINUS_LOG2E, bindings))
 
 
-def _bounds(x: Expr, bindings: _Bindings) -> tuple[Expr, Expr]:
-    """x bounded from below, and from both sides."""
-    low = bindings.bind("x_low", _at_least(bindings.bind("x", x), -_LIMIT))
-    return low, bindings.bind("x_bounded", _at_most(low, _LIMIT))
+def _bounds(a: Expr, bindings: _Bindings) -> tuple[Expr, Expr]:
+    """a bounded from above (x from below), and from both sides."""
+    low = bindings.bind("a_low", _at_most(bindings.bind("a", a), _LIMIT))
+    return low, bindings.bind("a_bounded", _at_least(low, -_LIMIT))
 
 
 def relu(x: Expr) -> Expr:
@@ -131,5 +133,5 @@ _EXPRESSION: dict[Activation, Callable[[Expr], Expr]] = {
 
 
 def activate(x: Expr, activation: Activation) -> Expr:
-    """`activation` of one float32 expression."""
+    """`activation` of one float32 expression, which is the argument times `INPUT_SCALE[activation]` (if any)."""
     return _EXPRESSION[activation](x)

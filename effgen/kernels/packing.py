@@ -6,10 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.kernels.tiles import blocks, lanes
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.workload import (
+    Activation,
+    ChannelScale,
+    Conv2d,
+    ExpandDepthwise,
+    GlobalAveragePool,
+    Shape,
+    SqueezeExcite,
+    Workload,
+)
 from effgen.target import Machine
 
 Array = NDArray[np.float32]
+
+# What the epilogue of an activation wants its argument multiplied by: here it costs nothing (`effgen.kernels.math`).
+INPUT_SCALE: dict[Activation, float] = {"silu": -float(np.log2(np.e)), "sigmoid": -float(np.log2(np.e))}
 
 
 def weight_shape(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
@@ -34,10 +46,44 @@ def bias_shape(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
     return (blocks(workload.out_channels, width), width)
 
 
+def input_shapes(workload: Workload, machine: Machine) -> dict[str, Shape]:
+    """Name and shape of every input of the workload's kernel, in the order of its arguments; the outputs follow."""
+    if isinstance(workload, GlobalAveragePool):
+        return {"data": workload.data_shape}
+    if isinstance(workload, ChannelScale):
+        return {"data": workload.data_shape, "gate": workload.gate_shape}
+    if isinstance(workload, SqueezeExcite):
+        layers = {"squeeze": workload.squeeze, "excite": workload.excite}
+        return {"sums": workload.data_shape} | _parameter_shapes(layers, machine)
+    if isinstance(workload, ExpandDepthwise):
+        layers = {"expand": workload.expand, "depthwise": workload.depthwise}
+        return {"data": workload.data_shape} | _parameter_shapes(layers, machine)
+    shapes: dict[str, Shape] = {
+        "data": workload.data_shape,
+        "weight": weight_shape(workload, machine),
+        "bias": bias_shape(workload, machine),
+    }
+    shapes |= {"gate": workload.gate_shape} if workload.gated else {}
+    return shapes | ({"residual": workload.out_shape} if workload.residual else {})
+
+
+def output_shapes(workload: Workload) -> dict[str, Shape]:
+    """Name and shape of every output of the workload's kernel, in the order of its arguments."""
+    return dict(zip(("out", "sums_out"), workload.out_shapes, strict=False))
+
+
+def _parameter_shapes(layers: dict[str, Conv2d], machine: Machine) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    for name, layer in layers.items():
+        shapes |= {f"{name}_weight": weight_shape(layer, machine), f"{name}_bias": bias_shape(layer, machine)}
+    return shapes
+
+
 def pack_weight(workload: Conv2d, weight: Array, machine: Machine) -> Array:
     """OIHW weight (`[N][K/groups][kh][kw]`) -> the packed weight, contiguous, of `weight_shape`."""
     expected = (workload.out_channels, workload.in_channels // workload.groups, *workload.kernel)
     assert weight.shape == expected, f"{workload.name}: weight {weight.shape}, expected {expected}"
+    weight = _scaled(workload, weight)
     if workload.family == "grouped":
         return np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
     shape = weight_shape(workload, machine)
@@ -50,7 +96,12 @@ def pack_weight(workload: Conv2d, weight: Array, machine: Machine) -> Array:
 def pack_bias(workload: Conv2d, bias: Array, machine: Machine) -> Array:
     """`[N]` -> the packed bias, contiguous, of `bias_shape`."""
     shape = bias_shape(workload, machine)
-    return np.ascontiguousarray(_pad_rows(bias, int(np.prod(shape)))).reshape(shape)
+    return np.ascontiguousarray(_pad_rows(_scaled(workload, bias), int(np.prod(shape)))).reshape(shape)
+
+
+def _scaled(workload: Conv2d, array: Array) -> Array:
+    scale = INPUT_SCALE.get(workload.activation, 1.0)
+    return (array.astype(np.float64) * scale).astype(np.float32)
 
 
 def _pad_rows(array: Array, rows: int) -> Array:

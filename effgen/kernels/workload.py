@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, TypeAlias
 
 Activation = Literal["none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish"]
 DataLayout = Literal["NHWC", "NCHW"]
-Family = Literal["pointwise", "dense", "depthwise", "conv2d", "grouped", "pool", "scale"]
+Family = Literal["pointwise", "dense", "depthwise", "conv2d", "grouped", "pool", "scale", "squeeze_excite"]
+Shape: TypeAlias = tuple[int, ...]
 
 _SHORT_DTYPE = {"float32": "f32"}
 _KERNEL_NAME_OF_FAMILY: dict[Family, str] = {
@@ -25,6 +27,10 @@ class Conv2d:
 
     `data_layout` is the layout of the input alone: NCHW lets the stem read an image without a transposed
     copy. `padding` is (top, left, bottom, right). There is always a bias argument.
+
+    Squeeze-excite's two ends may be part of it: with `row_sums` (depthwise) there is a second output
+    (batch, out_height, out_channels), the sums over every output row, from which the mean is had without reading the
+    image again; `gated` (pointwise) multiplies the input channels by a gate (batch, 1, 1, in_channels).
     """
 
     batch: int
@@ -39,11 +45,15 @@ class Conv2d:
     data_layout: DataLayout = "NHWC"
     activation: Activation = "none"
     residual: bool = False
+    gated: bool = False
+    row_sums: bool = False
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
         assert self.in_channels % self.groups == 0 and self.out_channels % self.groups == 0, self
         assert self.out_height > 0 and self.out_width > 0, self
+        assert not self.gated or self.family == "pointwise", self
+        assert not self.row_sums or self.family == "depthwise", self
 
     @property
     def out_height(self) -> int:
@@ -64,6 +74,24 @@ class Conv2d:
     def out_shape(self) -> tuple[int, int, int, int]:
         """Shape of the output, and of the residual where there is one: NHWC."""
         return (self.batch, self.out_height, self.out_width, self.out_channels)
+
+    @property
+    def gate_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the gate where `gated`."""
+        return (self.batch, 1, 1, self.in_channels)
+
+    @property
+    def out_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of all outputs."""
+        sums = (self.batch, self.out_height, self.out_channels)
+        return (self.out_shape, sums) if self.row_sums else (self.out_shape,)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that have to be read and written once: data, weight, bias, residual, gate, outputs."""
+        weight = self.out_channels * (self.in_channels // self.groups * self.kernel[0] * self.kernel[1] + 1)
+        extra = prod(self.out_shape) * self.residual + prod(self.gate_shape) * self.gated
+        return 4 * (prod(self.data_shape) + weight + extra + sum(map(prod, self.out_shapes)))
 
     @property
     def rows(self) -> int:
@@ -106,9 +134,8 @@ class Conv2d:
             parts = [short, *self._window_parts()]
         if self.activation != "none":
             parts.append(self.activation)
-        if self.residual:
-            parts.append("res")
-        return "_".join(parts)
+        flags = {"gated": self.gated, "res": self.residual, "sums": self.row_sums}
+        return "_".join([*parts, *(flag for flag, there in flags.items() if there)])
 
     def _window_parts(self) -> list[str]:
         parts = [f"k{_size(self.kernel)}s{_size(self.stride)}"]
@@ -142,6 +169,15 @@ class _Image:
     def data_shape(self) -> tuple[int, int, int, int]:
         return (self.batch, self.height, self.width, self.channels)
 
+    @property
+    def out_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of all outputs."""
+        return (self.out_shape,)
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        raise NotImplementedError
+
     def _name(self, kind: str) -> str:
         """`f32_<kind>_c<channels>_h<height>`, with width and batch where they are not the usual."""
         size = f"h{self.height}" if self.height == self.width else f"h{self.height}w{self.width}"
@@ -153,9 +189,16 @@ class _Image:
 class GlobalAveragePool(_Image):
     """Mean over height and width: NHWC -> (batch, 1, 1, channels)."""
 
+    macs = 0
+
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
         return (self.batch, 1, 1, self.channels)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that have to be read and written once."""
+        return 4 * (prod(self.data_shape) + prod(self.out_shape))
 
     @property
     def family(self) -> Family:
@@ -175,9 +218,16 @@ class ChannelScale(_Image):
     def gate_shape(self) -> tuple[int, int, int, int]:
         return (self.batch, 1, 1, self.channels)
 
+    macs = 0
+
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
         return self.data_shape
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that have to be read and written once."""
+        return 4 * (2 * prod(self.data_shape) + prod(self.gate_shape))
 
     @property
     def family(self) -> Family:
@@ -189,7 +239,122 @@ class ChannelScale(_Image):
         return self._name("scale")
 
 
-Workload: TypeAlias = Conv2d | GlobalAveragePool | ChannelScale
+@dataclass(frozen=True)
+class ExpandDepthwise:
+    """A depthwise convolution whose input is the output of a pointwise one, which is never in memory as a whole."""
+
+    expand: Conv2d
+    depthwise: Conv2d
+
+    def __post_init__(self) -> None:
+        assert self.expand.family == "pointwise" and not self.expand.gated and not self.expand.residual, self
+        assert self.depthwise.family == "depthwise" and not self.depthwise.residual, self
+        assert self.expand.out_shape == self.depthwise.data_shape, self
+
+    @property
+    def data_shape(self) -> tuple[int, int, int, int]:
+        return self.expand.data_shape
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        return self.depthwise.out_shape
+
+    @property
+    def out_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of all outputs."""
+        return self.depthwise.out_shapes
+
+    @property
+    def family(self) -> Family:
+        return "depthwise"
+
+    @property
+    def dtype(self) -> str:
+        return self.depthwise.dtype
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of both convolutions, without rows that are computed twice."""
+        return self.expand.macs + self.depthwise.macs
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that have to be read and written once; the expanded image is not among them."""
+        return self.expand.bytes + self.depthwise.bytes - 8 * prod(self.expand.out_shape)
+
+    @property
+    def name(self) -> str:
+        """The kernel's one printed name: what is expanded, then the depthwise kernel's own name."""
+        short, rest = self.depthwise.name.split("_", 1)
+        activation = "" if self.expand.activation == "none" else f"_{self.expand.activation}"
+        return f"{short}_expand_k{self.expand.in_channels}{activation}_{rest}"
+
+
+@dataclass(frozen=True)
+class SqueezeExcite:
+    """Row sums of an image -> its channels' gate (paper of squeeze-excite, arXiv 1709.01507, section 3).
+
+    Arguments: sums (batch, height, channels); two dense layers' packed weights and biases, channels -> squeezed ->
+    channels; output the gate (batch, 1, 1, channels) = gate_activation(fc2(activation(fc1(mean)))).
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    squeezed: int
+    activation: Activation
+    gate_activation: Activation
+    dtype: str = "float32"
+
+    @property
+    def data_shape(self) -> tuple[int, int, int]:
+        return (self.batch, self.height, self.channels)
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        return (self.batch, 1, 1, self.channels)
+
+    @property
+    def out_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of all outputs."""
+        return (self.out_shape,)
+
+    @property
+    def squeeze(self) -> Conv2d:
+        """The first dense layer."""
+        return Conv2d(self.batch, 1, 1, self.channels, self.squeezed, activation=self.activation)
+
+    @property
+    def excite(self) -> Conv2d:
+        """The second dense layer."""
+        return Conv2d(self.batch, 1, 1, self.squeezed, self.channels, activation=self.gate_activation)
+
+    @property
+    def family(self) -> Family:
+        return "squeeze_excite"
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the two dense layers."""
+        return self.squeeze.macs + self.excite.macs
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that have to be read and written once."""
+        weights = 2 * self.channels * self.squeezed + self.channels + self.squeezed
+        return 4 * (prod(self.data_shape) + weights + prod(self.out_shape))
+
+    @property
+    def name(self) -> str:
+        """The kernel's one printed name."""
+        size = f"h{self.height}" if self.height == self.width else f"h{self.height}w{self.width}"
+        suffix = f"_b{self.batch}" if self.batch != 1 else ""
+        acts = f"{self.activation}_{self.gate_activation}"
+        return f"{_SHORT_DTYPE[self.dtype]}_se_c{self.channels}_s{self.squeezed}_{size}{suffix}_{acts}"
+
+
+Workload: TypeAlias = Conv2d | ExpandDepthwise | GlobalAveragePool | ChannelScale | SqueezeExcite
 
 
 def _usual_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:

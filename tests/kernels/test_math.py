@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from tvm import te
 
 from effgen.kernels.math import activate
+from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.workload import Activation
-from effgen.schedules import schedule_primfunc, tvm_target
+from effgen.schedules import schedule_operator, tvm_target
 from effgen.target import load_target
 
 Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -18,13 +19,14 @@ Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def run() -> Callable[[Activation], Function]:
+    """A compiled activation; what it takes is scaled already, as packed parameters make it."""
     machine = load_target("cpu")
 
     def compiled(activation: Activation) -> Function:
         def apply(values: NDArray[np.float32]) -> NDArray[np.float32]:
             x = te.placeholder(values.shape, name="x")
             func = te.create_prim_func([x, te.compute(values.shape, lambda i: activate(x[i], activation))])
-            scheduled, _ = schedule_primfunc(func.with_attr("global_symbol", "f"), None, machine)
+            scheduled = schedule_operator(func.with_attr("global_symbol", "f"), machine)
             out = tvm.runtime.tensor(np.full(values.shape, np.nan, np.float32))
             tvm.compile(tvm.IRModule({"f": scheduled}), tvm_target(machine))["f"](tvm.runtime.tensor(values), out)
             return np.asarray(out.numpy())
@@ -40,22 +42,34 @@ def dense_range() -> NDArray[np.float32]:
     return np.concatenate([near, far])
 
 
-def exact_sigmoid(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = x.astype(np.float64)
-    return np.where(wide >= 0, 1 / (1 + np.exp(-np.abs(wide))), 1 - 1 / (1 + np.exp(-np.abs(wide))))
+def scaled(x: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
+    return x * np.float32(INPUT_SCALE[activation])
+
+
+def meant(a: NDArray[np.float32], activation: Activation) -> NDArray[np.float64]:
+    """The x that a scaled argument stands for: rounding it is the convolution's error, not the activation's."""
+    return a.astype(np.float64) / INPUT_SCALE[activation]
+
+
+def exact_sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, small) / (1 + small)
 
 
 def test_sigmoid_is_accurate(run: Callable[[Activation], Function]) -> None:
-    x = dense_range()
-    error = np.abs(run("sigmoid")(x) - exact_sigmoid(x))
+    a = scaled(dense_range(), "sigmoid")
+    exact = exact_sigmoid(meant(a, "sigmoid"))
+    error = np.abs(run("sigmoid")(a) - exact)
     assert error.max() <= 1.5e-7
+    assert (error <= 3e-7 * exact + 1e-37).all()
 
 
 def test_silu_is_accurate(run: Callable[[Activation], Function]) -> None:
-    x = dense_range()
+    a = scaled(dense_range(), "silu")
+    x = meant(a, "silu")
     exact = x * exact_sigmoid(x)
-    error = np.abs(run("silu")(x) - exact)
-    assert (error <= 3e-7 * np.maximum(1, np.abs(exact))).all()
+    error = np.abs(run("silu")(a) - exact)
+    assert (error <= 3e-7 * np.abs(exact) + 2e-36).all()
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "silu", "relu", "relu6", "hard_sigmoid", "hard_swish"])
@@ -67,9 +81,9 @@ def test_nan_goes_through(run: Callable[[Activation], Function], activation: Act
 def test_ends_saturate(run: Callable[[Activation], Function]) -> None:
     tail = [1e30, -1e30, 88, -88, 1e4, -1e4, 0, -0.0, 1e-40, -1e-40, 127, -127, 500, -500]
     x = np.array([np.inf, -np.inf, *tail], np.float32)
-    sigmoid = exact_sigmoid(x)
-    np.testing.assert_allclose(run("sigmoid")(x), sigmoid, atol=1e-7, rtol=0)
-    silu = run("silu")(x)
+    sigmoid = exact_sigmoid(x.astype(np.float64))
+    np.testing.assert_allclose(run("sigmoid")(scaled(x, "sigmoid")), sigmoid, atol=1e-7, rtol=0)
+    silu = run("silu")(scaled(x, "silu"))
     assert silu[0] == np.inf
     np.testing.assert_allclose(silu[2:], x[2:] * sigmoid[2:], atol=1e-30, rtol=1e-6)
     assert silu[1] == pytest.approx(0, abs=1e-30)
@@ -77,3 +91,12 @@ def test_ends_saturate(run: Callable[[Activation], Function]) -> None:
 
 def test_half_at_zero(run: Callable[[Activation], Function]) -> None:
     assert (run("sigmoid")(np.zeros(16, np.float32)) == 0.5).all()
+
+
+def test_activations_that_are_not_scaled(run: Callable[[Activation], Function]) -> None:
+    x = np.linspace(-8, 8, 1601, dtype=np.float32)
+    hard = np.clip(x.astype(np.float64) + 3, 0, 6) / 6
+    exact = {"relu": np.maximum(x, 0), "relu6": np.clip(x, 0, 6), "hard_sigmoid": hard, "hard_swish": x * hard}
+    for activation, expected in exact.items():
+        assert activation not in INPUT_SCALE
+        np.testing.assert_allclose(run(activation)(x), expected, rtol=3e-7, atol=3e-7)  # type: ignore[arg-type]

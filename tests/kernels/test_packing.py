@@ -1,10 +1,20 @@
-"""Packed weights hold every weight once, in the stated place, and zeros elsewhere."""
+"""Packed weights hold every weight once, in the stated place, scaled as its activation wants it; zeros elsewhere."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from effgen.kernels.packing import bias_shape, pack_bias, pack_weight, weight_shape
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.packing import (
+    INPUT_SCALE,
+    bias_shape,
+    input_shapes,
+    output_shapes,
+    pack_bias,
+    pack_weight,
+    weight_shape,
+)
+from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite
 from effgen.target import load_target
 
 MACHINE = load_target("x86-64-v4")
@@ -44,3 +54,46 @@ def test_grouped_keeps_its_channels() -> None:
     assert packed.shape == (12, 3, 3, 4)
     assert packed[7, 2, 1, 3] == weight[7, 3, 2, 1]
     assert bias_shape(workload, MACHINE) == (12,)
+
+
+@pytest.mark.parametrize("activation", ["silu", "sigmoid"])
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_parameters_make_the_scaled_argument(activation: str, groups: int) -> None:
+    workload = Conv2d(1, 9, 9, 8, 8, (3, 3), groups=groups, activation=activation)  # type: ignore[arg-type]
+    plain = replace(workload, activation="none")
+    weight = np.random.default_rng(0).standard_normal((8, 8 // groups, 3, 3), dtype=np.float32)
+    bias = weight[:, 0, 0, 0]
+    scale = INPUT_SCALE[workload.activation]
+    for pack, array in ((pack_weight, weight), (pack_bias, bias)):
+        packed = pack(workload, array, MACHINE)
+        assert packed.dtype == np.float32
+        np.testing.assert_array_equal(packed, (pack(plain, array, MACHINE).astype(np.float64) * scale).astype("f4"))
+
+
+def test_arguments_in_order() -> None:
+    gated = Conv2d(2, 5, 6, 24, 40, gated=True, residual=True)
+    assert input_shapes(gated, MACHINE) == {
+        "data": (2, 5, 6, 24),
+        "weight": (5, 1, 1, 24, 8),
+        "bias": (5, 8),
+        "gate": (2, 1, 1, 24),
+        "residual": (2, 5, 6, 40),
+    }
+    assert list(input_shapes(gated, MACHINE)) == ["data", "weight", "bias", "gate", "residual"]
+    assert output_shapes(gated) == {"out": (2, 5, 6, 40)}
+    depthwise = Conv2d(2, 5, 6, 40, 40, (3, 3), padding=(1, 1, 1, 1), groups=40, row_sums=True)
+    assert list(input_shapes(depthwise, MACHINE)) == ["data", "weight", "bias"]
+    assert output_shapes(depthwise) == {"out": (2, 5, 6, 40), "sums_out": (2, 5, 40)}
+    whole = ExpandDepthwise(Conv2d(2, 5, 6, 24, 40), depthwise)
+    names = ["data", "expand_weight", "expand_bias", "depthwise_weight", "depthwise_bias"]
+    assert list(input_shapes(whole, MACHINE)) == names
+    assert output_shapes(whole) == output_shapes(depthwise)
+    gate = SqueezeExcite(2, 5, 6, 40, 10, "silu", "sigmoid")
+    assert input_shapes(gate, MACHINE) == {
+        "sums": (2, 5, 40),
+        "squeeze_weight": (1, 1, 1, 40, 16),
+        "squeeze_bias": (1, 16),
+        "excite_weight": (5, 1, 1, 10, 8),
+        "excite_bias": (5, 8),
+    }
+    assert output_shapes(gate) == {"out": (2, 1, 1, 40)}

@@ -1,4 +1,4 @@
-"""Tiles fit the registers, never exceed their extents, and share the work fairly."""
+"""What tiles are made of: lanes without a rest, registers, rows of a band, turns of the cores."""
 
 from dataclasses import replace
 
@@ -6,61 +6,66 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effgen.kernels.tiles import blocks, divisors, lanes, row_tile, window_tile
+from effgen.kernels.tiles import (
+    blocks,
+    copy_cycles,
+    divisors,
+    fits_registers,
+    fits_stack,
+    lanes,
+    padded_row_bytes,
+    padded_rows,
+    tile_cycles,
+    turns,
+)
 from effgen.kernels.workload import Conv2d
 from effgen.target import load_target
 
-MACHINES = [load_target("x86-64-v3"), load_target("x86-64-v4")]
-
-
-@given(
-    machine=st.sampled_from(MACHINES),
-    cores=st.sampled_from([1, 2, 3, 16, 64]),
-    size=st.integers(2, 150),
-    depth=st.integers(1, 700),
-    channels=st.integers(1, 700),
-)
-def test_row_tile_fits(machine: object, cores: int, size: int, depth: int, channels: int) -> None:
-    machine = replace(machine, cores=cores)  # type: ignore[type-var]
-    workload = Conv2d(1, size, size, depth, channels)
-    tile = row_tile(workload, machine)
-    vectors = blocks(channels, lanes(channels, machine))
-    assert 1 <= tile.rows <= workload.rows
-    assert vectors % tile.vectors == 0
-    assert tile.rows * tile.vectors + tile.vectors < machine.vector_registers
-
-
-@given(
-    machine=st.sampled_from(MACHINES),
-    height=st.integers(7, 80),
-    width=st.integers(7, 80),
-    channels=st.integers(2, 200),
-    kernel=st.sampled_from([3, 5, 7]),
-    stride=st.integers(1, 2),
-    depthwise=st.booleans(),
-)
-def test_window_tile_fits(
-    machine: object, height: int, width: int, channels: int, kernel: int, stride: int, depthwise: bool
-) -> None:
-    groups = channels if depthwise else 1
-    workload = Conv2d(1, height, width, channels, channels, (kernel, kernel), (stride, stride), groups=groups)
-    tile = window_tile(workload, machine)  # type: ignore[arg-type]
-    assert 1 <= tile.rows <= workload.out_height
-    assert 1 <= tile.columns <= workload.out_width
-    assert tile.columns * tile.vectors < machine.vector_registers  # type: ignore[attr-defined]
+AVX2, AVX512 = load_target("x86-64-v3"), load_target("x86-64-v4")
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(32, 16), (24, 8), (1000, 8), (20, 16), (4, 16)])
 def test_lanes_leave_no_rest_where_they_can(channels: int, expected: int) -> None:
-    assert lanes(channels, MACHINES[1]) == expected
+    assert lanes(channels, AVX512) == expected
 
 
 def test_divisors() -> None:
     assert divisors(12) == [1, 2, 3, 4, 6, 12]
 
 
-def test_efficientnet_b0_rows_are_never_wasted_much() -> None:
-    for rows, depth, channels in [(196, 80, 480), (49, 192, 1152), (361, 136, 816), (1444, 48, 288)]:
-        side = round(rows**0.5)
-        tile = row_tile(Conv2d(1, side, side, depth, channels), replace(MACHINES[1], cores=2))
-        assert blocks(rows, tile.rows) * tile.rows <= 1.06 * rows
+@given(extent=st.integers(1, 500), tile=st.integers(1, 60))
+def test_blocks_cover(extent: int, tile: int) -> None:
+    assert (blocks(extent, tile) - 1) * tile < extent <= blocks(extent, tile) * tile
+
+
+@given(rows=st.integers(1, 40), vectors=st.integers(1, 40))
+def test_register_tiles_leave_room_to_work(rows: int, vectors: int) -> None:
+    """Beside the accumulators: a weight for each vector, a broadcast input, and no fewer than four in all."""
+    for machine in (AVX2, AVX512):
+        left = machine.vector_registers - rows * vectors
+        assert fits_registers(rows, vectors, machine) == (left >= max(4, vectors + 1))
+
+
+def test_rows_that_a_band_reads() -> None:
+    workload = Conv2d(1, 20, 21, 8, 8, (5, 5), (2, 2), (2, 2, 2, 2), groups=8)
+    assert [padded_rows(workload, rows) for rows in (1, 2, workload.out_height)] == [5, 7, 23]
+    assert padded_row_bytes(workload, 16) == 25 * 16 * 4
+
+
+def test_stack_is_a_share_of_the_cache_and_never_a_lot() -> None:
+    assert fits_stack(AVX2.l2_bytes // 4, AVX2) and not fits_stack(AVX2.l2_bytes // 4 + 1, AVX2)
+    assert not fits_stack(1024 * 1024, replace(AVX512, l2_bytes=64 * 1024 * 1024))
+
+
+def test_turns_of_the_busiest_core() -> None:
+    machine = replace(AVX512, cores=4)
+    assert [turns(tasks, machine) for tasks in (1, 4, 5, 8)] == [1, 1, 2, 2]
+
+
+def test_estimates_prefer_what_is_faster() -> None:
+    """A tile of many multiply-adds to each load; a cheap activation; a copy that stays in the nearest cache."""
+    assert tile_cycles(12, 2, 64, "none") / 24 < tile_cycles(24, 1, 64, "none") / 24
+    assert tile_cycles(4, 2, 64, "none") / 8 < tile_cycles(2, 1, 64, "none") / 2
+    assert tile_cycles(4, 2, 64, "relu") < tile_cycles(4, 2, 64, "silu")
+    costs = [copy_cycles(size, AVX512) / size for size in (AVX512.l1_bytes, AVX512.l2_bytes // 4, AVX512.l2_bytes)]
+    assert costs == sorted(costs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Callable
 
@@ -12,12 +13,15 @@ import tvm
 from numpy.typing import NDArray
 
 from effgen.cpu import missing_features
-from effgen.kernels.compute import primfunc_from_workload
 from effgen.kernels.lowering import PIPELINE
 from effgen.kernels.packing import pack_bias, pack_weight
-from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool, Workload
-from effgen.schedules import schedule_primfunc, tvm_target
+from effgen.kernels.reference import random_inputs, reference_outputs
+from effgen.kernels.workload import Conv2d, Workload
+from effgen.schedules import kernel_from_workload, space_of, tvm_target
+from effgen.schedules.space import Decisions
 from effgen.target import Machine, load_target
+
+Arrays = dict[str, NDArray[np.float32]]
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "none": lambda x: x,
@@ -31,11 +35,14 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def conv_reference(
-    workload: Conv2d, data: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
+    workload: Conv2d, inputs: Arrays, weight: NDArray[np.float32], bias: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    image = torch.from_numpy(data).double()
+    """The convolution by PyTorch, which knows nothing of packed parameters."""
+    image = torch.from_numpy(inputs["data"]).double()
     if workload.data_layout == "NHWC":
         image = image.permute(0, 3, 1, 2)
+    if workload.gated:
+        image = image * torch.from_numpy(inputs["gate"]).permute(0, 3, 1, 2)
     top, left, bottom, right = workload.padding
     image = torch.nn.functional.pad(image, (left, right, top, bottom))
     out = torch.nn.functional.conv2d(
@@ -45,44 +52,58 @@ def conv_reference(
         stride=workload.stride,
         groups=workload.groups,
     )
-    return np.asarray(ACTIVATIONS[workload.activation](out).permute(0, 2, 3, 1))
+    activated = np.asarray(ACTIVATIONS[workload.activation](out).permute(0, 2, 3, 1))
+    return activated + inputs["residual"] if workload.residual else activated
 
 
-def case(workload: Workload, machine: Machine) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
-    """The kernel's arguments without the output, and the expected output."""
-    rng = np.random.default_rng(zlib.crc32(workload.name.encode()))
-
-    def fresh(*shape: int) -> NDArray[np.float32]:
-        return rng.standard_normal(shape, dtype=np.float32)
-
-    data = fresh(*workload.data_shape)
-    if isinstance(workload, GlobalAveragePool):
-        return [data], data.astype(np.float64).mean((1, 2), keepdims=True)
-    if isinstance(workload, ChannelScale):
-        gate = fresh(*workload.gate_shape)
-        return [data, gate], data.astype(np.float64) * gate
+def case(workload: Workload, machine: Machine) -> tuple[Arrays, list[NDArray[np.float64]]]:
+    """The kernel's inputs, and the outputs expected of it; for a convolution PyTorch has to agree with them."""
+    generator = np.random.default_rng(zlib.crc32(workload.name.encode()))
+    inputs = random_inputs(workload, machine, generator)
+    if not isinstance(workload, Conv2d):
+        return inputs, reference_outputs(workload, inputs, machine)
     depth = workload.in_channels // workload.groups
     taps = depth * workload.kernel[0] * workload.kernel[1]
-    weight = fresh(workload.out_channels, depth, *workload.kernel) / np.float32(np.sqrt(taps))
-    bias = fresh(workload.out_channels)
-    expected = conv_reference(workload, data, weight, bias)
-    arguments = [data, pack_weight(workload, weight, machine), pack_bias(workload, bias, machine)]
-    if workload.residual:
-        arguments.append(fresh(*workload.out_shape))
-        expected = expected + arguments[-1]
-    return arguments, expected
+    shape = (workload.out_channels, depth, *workload.kernel)
+    weight = generator.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(taps))
+    bias = generator.standard_normal(workload.out_channels, dtype=np.float32)
+    inputs |= {"weight": pack_weight(workload, weight, machine), "bias": pack_bias(workload, bias, machine)}
+    outputs = reference_outputs(workload, inputs, machine)
+    # Packing rounds what it scales.
+    np.testing.assert_allclose(outputs[0], conv_reference(workload, inputs, weight, bias), rtol=0, atol=2e-6)
+    return inputs, outputs
 
 
-def check(workload: Workload, machine: Machine, source: str, tolerance: float = 2e-5) -> None:
-    func, found = schedule_primfunc(primfunc_from_workload(workload, machine), workload, machine)
-    assert found == source
+def check(
+    workload: Workload, machine: Machine, source: str, decisions: Decisions | None = None, tolerance: float = 2e-5
+) -> None:
+    """Outputs are about 1 and held to `tolerance`; the sums of rows are larger, and held to their share of it."""
+    space = space_of(workload, machine)
+    assert (space.rule if space else "fallback") == source
+    func = kernel_from_workload(workload, machine, decisions)
     assert func.attrs["global_symbol"] == workload.name
     assert func.attrs["tirx.is_scheduled"]
     library = tvm.compile(tvm.IRModule({workload.name: func}), tvm_target(machine), tir_pipeline=PIPELINE)
-    arguments, expected = case(workload, machine)
-    out = tvm.runtime.tensor(np.full(workload.out_shape, np.nan, np.float32))
-    library[workload.name](*map(tvm.runtime.tensor, arguments), out)
-    np.testing.assert_allclose(out.numpy(), expected, rtol=0, atol=tolerance, err_msg=workload.name)
+    inputs, expected = case(workload, machine)
+    outputs = [tvm.runtime.tensor(np.full(shape, np.nan, np.float32)) for shape in workload.out_shapes]
+    library[workload.name](*map(tvm.runtime.tensor, inputs.values()), *outputs)
+    note = f"{workload.name} {decisions or ''}"
+    for index, (found, right) in enumerate(zip(outputs, expected, strict=True)):
+        scale = max(1.0, float(np.abs(right).max())) if index else 1.0
+        np.testing.assert_allclose(found.numpy(), right, rtol=0, atol=tolerance * scale, err_msg=note)
+
+
+def check_some(workload: Workload, machine: Machine, count: int) -> None:
+    """`check` with so many points of the workload's schedule space, the same ones every time."""
+    space = space_of(workload, machine)
+    assert space is not None
+    points = list(space.points())
+    chosen = random.Random(zlib.crc32(f"{workload.name} {machine.lanes}".encode())).sample(
+        points, min(count, len(points))
+    )
+    for decisions in chosen:
+        assert space.contains(decisions)
+        check(workload, machine, space.rule, decisions)
 
 
 @pytest.fixture(scope="session", params=["cpu", "x86-64-v3", "x86-64-v4"])
@@ -94,6 +115,12 @@ def machine(request: pytest.FixtureRequest) -> Machine:
 
 
 @pytest.fixture(scope="session")
-def check_kernel() -> Callable[[Workload, Machine, str], None]:
-    """Schedule, compile, run and compare one workload; the third argument is where its schedule must come from."""
+def check_kernel() -> Callable[..., None]:
+    """Schedule, compile, run and compare one workload; the third argument is the rule its schedule must come from."""
     return check
+
+
+@pytest.fixture(scope="session")
+def check_points() -> Callable[[Workload, Machine, int], None]:
+    """The same for some points of the workload's schedule space."""
+    return check_some

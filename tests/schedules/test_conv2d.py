@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from effgen.kernels.workload import Conv2d
-from effgen.schedules.conv2d import default_conv2d
+from effgen.schedules import space_of
 from effgen.target import Machine, load_target
 
 Check = Callable[[Conv2d, Machine, str], None]
@@ -28,7 +28,7 @@ Check = Callable[[Conv2d, Machine, str], None]
     ids=lambda workload: workload.name,
 )
 def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Check) -> None:
-    check_kernel(workload, machine, "rule:conv2d")
+    check_kernel(workload, machine, "conv2d")
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -45,12 +45,11 @@ def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Che
 def test_any_shape(check_kernel: Check, **shape: object) -> None:
     renamed = {"in_channels": shape.pop("depth"), "out_channels": shape.pop("channels")}
     workload = Conv2d(batch=1, data_layout=shape.pop("layout"), **shape, **renamed)  # type: ignore[arg-type]
-    check_kernel(workload, load_target("cpu"), "rule:conv2d")
+    check_kernel(workload, load_target("cpu"), "conv2d")
 
 
 def test_channels_are_shared_out_where_rows_are_few() -> None:
     machine = load_target("x86-64-v4")
-    decisions = default_conv2d(Conv2d(1, 7, 7, 512, 512, (3, 3), padding=(1, 1, 1, 1)), machine)
-    bands = -(-7 // decisions.rows)
-    chunks = 512 // machine.lanes // (decisions.chunk * decisions.vectors)
-    assert bands * chunks >= machine.cores
+    space = space_of(Conv2d(1, 7, 7, 512, 512, (3, 3), padding=(1, 1, 1, 1)), machine)
+    assert space is not None
+    assert space.default["bands"] * space.default["chunks"] >= machine.cores

@@ -1,15 +1,19 @@
-"""Depthwise convolutions: kernels, strides, paddings and sizes that no tile divides."""
+"""Depthwise convolutions, alone and expanded by the kernel: strides, paddings, and sizes that no tile divides."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.depthwise import ring_bytes
+from effgen.kernels.tiles import fits_stack
+from effgen.kernels.workload import Activation, Conv2d, ExpandDepthwise, Workload
+from effgen.schedules import space_of
 from effgen.target import Machine, load_target
 
-Check = Callable[[Conv2d, Machine, str], None]
+Check = Callable[..., None]
 
 
 def depthwise(batch: int, height: int, width: int, channels: int, kernel: int, stride: int, **more: object) -> Conv2d:
@@ -20,26 +24,89 @@ def depthwise(batch: int, height: int, width: int, channels: int, kernel: int, s
     )  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "workload",
-    [
-        depthwise(1, 14, 14, 96, 3, 1),
-        depthwise(1, 19, 19, 48, 5, 1),
-        depthwise(1, 75, 75, 24, 5, 2),
-        depthwise(1, 29, 29, 16, 3, 1, residual=True),
-        depthwise(2, 15, 16, 10, 5, 2, padding=(1, 1, 2, 2)),  # TensorFlow's "same", padded channels
-        depthwise(1, 9, 17, 8, 7, 1),
-        depthwise(1, 8, 8, 16, 3, 2, padding=(0, 0, 1, 1), activation="relu"),
-        depthwise(1, 6, 5, 32, 3, 1, padding=(0, 0, 0, 0), activation="none"),
-        depthwise(1, 1, 1, 16, 3, 1),
-    ],
-    ids=lambda workload: workload.name,
-)
+def expanded(depth: int, second: Conv2d, activation: Activation = "silu") -> ExpandDepthwise:
+    """`second` of an image that a pointwise convolution makes of `depth` channels."""
+    first = Conv2d(second.batch, second.height, second.width, depth, second.in_channels, activation=activation)
+    return ExpandDepthwise(first, second)
+
+
+ALONE = [
+    depthwise(1, 14, 14, 96, 3, 1),
+    depthwise(1, 19, 19, 48, 5, 1),
+    depthwise(1, 75, 75, 24, 5, 2),
+    depthwise(1, 29, 29, 16, 3, 1, residual=True),
+    depthwise(2, 9, 5, 13, 3, 1, residual=True, row_sums=True),
+    depthwise(2, 15, 16, 10, 5, 2, padding=(1, 1, 2, 2)),  # TensorFlow's "same", padded channels
+    depthwise(1, 9, 17, 8, 7, 1),
+    depthwise(1, 8, 8, 16, 3, 2, padding=(0, 0, 1, 1), activation="relu"),
+    depthwise(1, 6, 5, 32, 3, 1, padding=(0, 0, 0, 0), activation="none"),
+    depthwise(1, 9, 9, 16, 3, 3),
+    depthwise(1, 9, 8, 16, 1, 2),
+    depthwise(1, 1, 1, 16, 3, 1),
+    depthwise(1, 14, 14, 96, 3, 1, row_sums=True),
+    depthwise(2, 15, 16, 10, 5, 2, padding=(1, 1, 2, 2), row_sums=True),
+    depthwise(1, 9, 37, 24, 7, 1, row_sums=True),
+    depthwise(1, 17, 17, 21, 3, 2, padding=(0, 0, 1, 1), row_sums=True, activation="hard_swish"),
+    depthwise(1, 1, 1, 16, 5, 1, row_sums=True),
+]
+
+EXPANDED = [
+    expanded(24, depthwise(1, 14, 14, 96, 3, 1, row_sums=True)),
+    expanded(16, depthwise(1, 37, 37, 48, 5, 2, row_sums=True)),  # odd heights leave bands of unequal use
+    expanded(8, depthwise(2, 15, 16, 10, 5, 2, padding=(1, 1, 2, 2), row_sums=True)),
+    expanded(7, depthwise(2, 19, 13, 40, 3, 1), activation="relu6"),
+    expanded(5, depthwise(1, 9, 17, 13, 7, 1, activation="relu")),
+    expanded(16, depthwise(1, 8, 8, 16, 3, 2, padding=(0, 0, 1, 1), activation="hard_swish")),
+    expanded(3, depthwise(1, 6, 5, 32, 3, 1, padding=(0, 0, 0, 0), activation="none"), activation="none"),
+    expanded(4, depthwise(1, 10, 10, 16, 3, 2, padding=(0, 0, 0, 0))),  # the last row and column are never read
+    expanded(1, depthwise(1, 1, 2, 6, 5, 1)),
+]
+
+
+@pytest.mark.parametrize("workload", ALONE, ids=lambda workload: workload.name)
 def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Check) -> None:
-    check_kernel(workload, machine, "rule:depthwise")
+    check_kernel(workload, machine, "depthwise")
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("workload", EXPANDED, ids=lambda workload: workload.name)
+def test_expanded_matches_reference(workload: ExpandDepthwise, machine: Machine, check_kernel: Check) -> None:
+    check_kernel(workload, machine, "depthwise")
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_any_column_tile(kernel: int, stride: int, check_kernel: Check) -> None:
+    """A last tile that shares columns with its neighbour is counted once in the sums."""
+    machine = load_target("cpu")
+    workload = depthwise(1, 8, 11 * stride, 16, kernel, stride, row_sums=True)
+    space = space_of(workload, machine)
+    assert space is not None
+    for columns in (c for c in (1, 2, 4, 7, 10, 11) if c in space.axes["columns"]):
+        check_kernel(workload, machine, "depthwise", {**space.default, "columns": columns})
+
+
+@pytest.mark.parametrize(
+    "workload", [ALONE[0], ALONE[12], EXPANDED[1], EXPANDED[3]], ids=lambda workload: workload.name
+)
+def test_any_number_of_bands(workload: Workload, check_kernel: Check) -> None:
+    """Neighbouring bands make the rows that both read; the last band is moved back until it fits."""
+    machine = replace(load_target("cpu"), cores=2)
+    space = space_of(workload, machine)
+    assert space is not None and len(space.axes["bands"]) > 2
+    for bands in space.axes["bands"]:
+        check_kernel(workload, machine, "depthwise", {**space.default, "bands": bands})
+
+
+def test_ring_beyond_the_stack(check_kernel: Check) -> None:
+    """A ring that is too large for a share of the cache comes from the heap."""
+    machine = replace(load_target("cpu"), l2_bytes=16 * 1024)
+    workload = depthwise(1, 5, 90, 2 * machine.lanes, 3, 1, row_sums=True)
+    assert not fits_stack(ring_bytes(workload, 1, machine.lanes), machine)
+    check_kernel(workload, machine, "depthwise")
+    check_kernel(expanded(3, workload), machine, "depthwise")
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     height=st.integers(7, 40),
     width=st.integers(7, 40),
@@ -47,6 +114,8 @@ def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Che
     kernel=st.sampled_from([3, 5, 7]),
     stride=st.integers(1, 3),
     padding=st.tuples(*[st.integers(0, 3)] * 4),
+    depth=st.integers(0, 20),
+    row_sums=st.booleans(),
 )
 def test_any_shape(
     height: int,
@@ -55,7 +124,9 @@ def test_any_shape(
     kernel: int,
     stride: int,
     padding: tuple[int, int, int, int],
+    depth: int,
+    row_sums: bool,
     check_kernel: Check,
 ) -> None:
-    workload = depthwise(1, height, width, channels, kernel, stride, padding=padding)
-    check_kernel(workload, load_target("cpu"), "rule:depthwise")
+    workload = depthwise(1, height, width, channels, kernel, stride, padding=padding, row_sums=row_sums)
+    check_kernel(expanded(depth, workload) if depth else workload, load_target("cpu"), "depthwise")

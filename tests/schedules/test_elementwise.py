@@ -21,4 +21,4 @@ Check = Callable[[ChannelScale, Machine, str], None]
     ids=lambda workload: workload.name,
 )
 def test_matches_reference(workload: ChannelScale, machine: Machine, check_kernel: Check) -> None:
-    check_kernel(workload, machine, "rule:scale")
+    check_kernel(workload, machine, "scale")

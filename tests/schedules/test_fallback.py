@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tvm import te, topi
 
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules import schedule_primfunc, tvm_target
+from effgen.schedules import schedule_operator, tvm_target
 from effgen.target import Machine, load_target
 
 
@@ -58,8 +58,8 @@ def test_functions_without_a_workload(name: str) -> None:
     machine = load_target("cpu")
     x = te.placeholder(shape, name="x")
     func = te.create_prim_func([x, define(x)]).with_attr("global_symbol", "kernel")
-    scheduled, source = schedule_primfunc(func, None, machine)
-    assert source == "fallback"
+    scheduled = schedule_operator(func, machine)
+    assert scheduled.attrs["global_symbol"] == "kernel" and scheduled.attrs["tirx.is_scheduled"]
     library = tvm.compile(tvm.IRModule({"kernel": scheduled}), tvm_target(machine))
     data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     expected = np.asarray(reference(data), np.float32)
@@ -71,8 +71,7 @@ def test_functions_without_a_workload(name: str) -> None:
 def test_large_functions_are_shared_between_cores() -> None:
     x = te.placeholder((64, 112, 112, 16), name="x")
     func = te.create_prim_func([x, topi.nn.relu(topi.negative(x))])
-    scheduled, _ = schedule_primfunc(func, None, load_target("cpu"))
-    script = scheduled.script()
+    script = schedule_operator(func, load_target("cpu")).script()
     assert "T.parallel" in script
     assert "T.vectorized" in script
     assert script.count("T.sblock(") == 1 + 1  # the commented root and one fused block

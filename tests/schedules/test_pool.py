@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from effgen.kernels.workload import GlobalAveragePool
-from effgen.schedules.pool import default_pool
+from effgen.schedules import space_of
+from effgen.schedules.space import Decisions
 from effgen.target import Machine, load_target
 
 Check = Callable[[GlobalAveragePool, Machine, str], None]
+
+ROWS = 2
 
 
 @pytest.mark.parametrize(
@@ -24,19 +27,25 @@ Check = Callable[[GlobalAveragePool, Machine, str], None]
     ids=lambda workload: workload.name,
 )
 def test_matches_reference(workload: GlobalAveragePool, machine: Machine, check_kernel: Check) -> None:
-    check_kernel(workload, machine, "rule:pool")
+    check_kernel(workload, machine, "pool")
+
+
+def default(workload: GlobalAveragePool, machine: Machine) -> Decisions:
+    space = space_of(workload, machine)
+    assert space is not None
+    return space.default
 
 
 def test_rows_are_shared_where_channels_are_few(check_kernel: Check) -> None:
     machine = replace(load_target("cpu"), cores=16)
     workload = GlobalAveragePool(1, 112, 112, 32)
-    assert default_pool(workload, machine).by_rows
-    check_kernel(workload, machine, "rule:pool")
+    assert default(workload, machine)["shared"] == ROWS
+    check_kernel(workload, machine, "pool")
 
 
 def test_default_tile_divides_the_vectors() -> None:
     machine = load_target("x86-64-v4")
     for channels in np.arange(8, 2560, 8):
-        decisions = default_pool(GlobalAveragePool(1, 7, 7, int(channels)), machine)
+        decisions = default(GlobalAveragePool(1, 7, 7, int(channels)), machine)
         width = 16 if channels % 16 == 0 else 8
-        assert (channels // width) % decisions.vectors == 0
+        assert (channels // width) % decisions["vectors"] == 0

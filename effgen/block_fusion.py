@@ -1,0 +1,122 @@
+"""Kernel calls -> fewer kernel calls: what a block of squeeze-excite and depthwise convolutions need not write down.
+
+    depthwise -> GlobalAveragePool -> dense -> dense     the depthwise kernel sums its rows as it writes them, and one
+                                                         SqueezeExcite kernel makes the gate of the sums
+    ChannelScale -> pointwise                            the gate is applied inside the pointwise kernel
+    pointwise -> depthwise                               one ExpandDepthwise kernel, by bands of rows
+
+Each needs that nothing else reads the tensor between the two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from effgen.fusion import Call, KernelCall, OpCall, calls_from_graph
+from effgen.graph import Graph
+from effgen.kernels.workload import ChannelScale, Conv2d, ExpandDepthwise, GlobalAveragePool, SqueezeExcite
+
+
+def kernel_calls(graph: Graph) -> tuple[Call, ...]:
+    """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes."""
+    return fuse_blocks(calls_from_graph(graph), graph.output)
+
+
+def fuse_blocks(calls: Sequence[Call], output: str) -> tuple[Call, ...]:
+    """The calls joined, still in an order in which they can run; `output` is the graph's and stays."""
+    for rewrite in (_squeeze_excite, _gate_into_pointwise, _expand_into_depthwise):
+        calls = _Calls(calls, output).rewritten(rewrite)
+    return tuple(calls)
+
+
+class _Calls:
+    """The calls of a graph, and who makes and reads each tensor; `drop` and `put` collect a rewrite's changes."""
+
+    def __init__(self, calls: Sequence[Call], output: str) -> None:
+        self.calls = calls
+        self.uses = Counter([output])
+        self.maker: dict[str, KernelCall] = {}
+        self.reader: dict[str, KernelCall] = {}
+        for call in calls:
+            self.uses.update(call.node.inputs if isinstance(call, OpCall) else call.inputs)
+            if isinstance(call, KernelCall):
+                self.maker |= dict.fromkeys(call.outputs, call)
+                self.reader |= dict.fromkeys(call.inputs, call)
+        self._changed: dict[int, KernelCall | None] = {}
+
+    def rewritten(self, rewrite: Callable[[_Calls, KernelCall], None]) -> tuple[Call, ...]:
+        """All calls after `rewrite` has seen each kernel call."""
+        for call in self.calls:
+            if isinstance(call, KernelCall):
+                rewrite(self, call)
+        changed = [self._changed.get(id(call), call) for call in self.calls]
+        return tuple(call for call in changed if call is not None)
+
+    def only_reader(self, tensor: str) -> KernelCall | None:
+        return self.reader.get(tensor) if self.uses[tensor] == 1 else None
+
+    def drop(self, *calls: KernelCall) -> None:
+        for call in calls:
+            self._changed[id(call)] = None
+
+    def put(self, old: KernelCall, new: KernelCall) -> None:
+        """`new` in the place of `old`."""
+        self._changed[id(old)] = new
+
+
+def _squeeze_excite(calls: _Calls, pool: KernelCall) -> None:
+    if not isinstance(pool.workload, GlobalAveragePool):
+        return
+    image = calls.maker.get(pool.inputs[0])
+    squeeze = calls.only_reader(pool.outputs[0])
+    excite = calls.only_reader(squeeze.outputs[0]) if squeeze else None
+    if image is None or squeeze is None or excite is None or not _is_depthwise(image):
+        return
+    first, second = squeeze.workload, excite.workload
+    if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
+        return
+    whole = pool.workload
+    fused = SqueezeExcite(
+        whole.batch, whole.height, whole.width, whole.channels, first.out_channels, first.activation, second.activation
+    )
+    # Anything unusual (a residual, a stride) makes a layer differ from the plain one.
+    if (first, second) != (fused.squeeze, fused.excite):
+        return
+    assert isinstance(image.workload, Conv2d)
+    sums = f"{image.outputs[0]}.row_sums"
+    calls.put(image, replace(image, workload=replace(image.workload, row_sums=True), outputs=(*image.outputs, sums)))
+    calls.drop(pool, squeeze)
+    calls.put(excite, KernelCall(fused, (sums,), excite.outputs, squeeze.layers + excite.layers))
+
+
+def _gate_into_pointwise(calls: _Calls, scale: KernelCall) -> None:
+    if not isinstance(scale.workload, ChannelScale):
+        return
+    reader = calls.only_reader(scale.outputs[0])
+    if reader is None or reader.inputs[0] != scale.outputs[0]:
+        return
+    conv = reader.workload
+    if not isinstance(conv, Conv2d) or conv.family != "pointwise" or conv.gated:
+        return
+    data, gate = scale.inputs
+    calls.drop(scale)
+    calls.put(reader, replace(reader, workload=replace(conv, gated=True), inputs=(data, gate, *reader.inputs[1:])))
+
+
+def _expand_into_depthwise(calls: _Calls, expand: KernelCall) -> None:
+    conv = expand.workload
+    if not isinstance(conv, Conv2d) or conv.family != "pointwise" or conv.gated or conv.residual:
+        return
+    reader = calls.only_reader(expand.outputs[0])
+    if reader is None or not _is_depthwise(reader) or len(reader.inputs) > 1:
+        return
+    assert isinstance(reader.workload, Conv2d)
+    calls.drop(expand)
+    fused = ExpandDepthwise(conv, reader.workload)
+    calls.put(reader, KernelCall(fused, expand.inputs, reader.outputs, expand.layers + reader.layers))
+
+
+def _is_depthwise(call: KernelCall) -> bool:
+    return isinstance(call.workload, Conv2d) and call.workload.family == "depthwise"

@@ -1,0 +1,97 @@
+"""`effgen tune`: measure schedules for a network's kernels on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from effgen.cli import options as o
+from effgen.cli.console import Output
+
+if TYPE_CHECKING:
+    from effgen.tune import Progress
+
+#: Minutes of tuning where no limit is given.
+DEFAULT_MINUTES = 10.0
+
+
+def tune(
+    spec: o.Spec = "efficientnet",
+    phi: o.Phi = "0",
+    law: o.LawOption = "published",
+    width: o.Width = None,
+    depth: o.Depth = None,
+    resolution: o.Resolution = None,
+    classes: o.Classes = None,
+    batch: o.Batch = 1,
+    norm_eps: o.NormEps = None,
+    padding: o.PaddingOption = None,
+    target: o.Target = "cpu",
+    threads: o.Threads = None,
+    trials: Annotated[int | None, typer.Option(metavar="N", help="Measure at most so many candidates.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", help=f"Tune at most so long; default: {DEFAULT_MINUTES:g}, or no limit with --trials."
+        ),
+    ] = None,
+    db: Annotated[
+        Path | None, typer.Option("--db", metavar="FILE", help="The database of records; default: the user's own.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what the database holds of these kernels on this machine.")
+    ] = False,
+    promote: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Merge what was found into the shipped records in this folder."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    json: o.Json = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Search faster schedules for a network's kernels on this machine; effgen compile uses what was found.
+
+    Every candidate is recorded when it was measured: stop with Ctrl-C when you like, the next run goes on there.
+    """
+    output = Output(quiet, verbose, json)
+    from effgen.report_tune import (
+        json_from_tune,
+        line_from_progress,
+        note_from_progress,
+        notes_from_tune,
+        table_from_tune,
+        warnings_from_tune,
+    )
+    from effgen.tune import Limits, TuneRequest, check_tune_request, tune_network
+
+    if minutes is None and trials is None:
+        minutes = DEFAULT_MINUTES
+    request = TuneRequest(
+        network=o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding),
+        target=target,
+        limits=Limits(trials, None if minutes is None else minutes * 60),
+        threads=threads,
+        database=db,
+        fresh=fresh,
+        promote=promote,
+        seed=seed,
+    )
+    output.resolved(check_tune_request(request), target=target, threads=threads)
+    with output.noted_phases() as (on_phase, note):
+
+        def on_progress(progress: Progress) -> None:
+            output.details([line_from_progress(progress)])
+            note(note_from_progress(progress))
+
+        report = tune_network(request, on_phase, on_progress)
+    for warning in warnings_from_tune(report):
+        output.warn(warning)
+    notes = [Text(line) for line in notes_from_tune(report)]
+    output.result([table_from_tune(report), *notes], json_from_tune(report))
+    if report.end == "interrupted":
+        output.warn(f"stopped before the end: all {report.trials} candidates are kept in {report.database}")
+        raise KeyboardInterrupt  # one place decides what a signal says and which status it gives

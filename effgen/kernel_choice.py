@@ -1,0 +1,51 @@
+"""Which schedule each kernel gets: a tuning record, else its rule's default, else the fallback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm.tirx import PrimFunc
+
+from effgen.kernels.workload import Workload
+from effgen.records import find_record, record_sources
+from effgen.schedules import kernel_from_workload, space_of
+from effgen.schedules.space import Decisions
+from effgen.target import Machine
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where a schedule comes from, as the manifest prints it, and its decisions (none for the fallback)."""
+
+    source: str
+    decisions: Decisions
+
+
+class KernelChoices:
+    """Chooses once for each workload and remembers. `database`: the user's records; None: where they are by default."""
+
+    def __init__(self, machine: Machine, database: Path | None = None) -> None:
+        self.machine = machine
+        self._sources = record_sources(machine, database)
+        self._choices: dict[Workload, Choice] = {}
+
+    def choice(self, workload: Workload) -> Choice:
+        """What was or will be built for `workload`."""
+        if workload not in self._choices:
+            self._choices[workload] = self._choose(workload)
+        return self._choices[workload]
+
+    def kernel(self, workload: Workload) -> PrimFunc:
+        """The scheduled kernel."""
+        return kernel_from_workload(workload, self.machine, self.choice(workload).decisions or None)
+
+    def _choose(self, workload: Workload) -> Choice:
+        space = space_of(workload, self.machine)
+        if space is None:
+            return Choice("fallback", {})
+        found = find_record(workload, self.machine, space, self._sources)
+        if found is None:
+            return Choice(f"rule:{space.rule}", space.default)
+        record, source = found
+        return Choice(f"record:{source.name}", record.decisions)

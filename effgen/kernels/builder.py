@@ -1,0 +1,109 @@
+"""What the kernels' definitions share: small steps with TVM's IR builder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx import Buffer
+from tvm.tirx.script.builder import ir as tir
+
+from effgen.kernels import tiles
+from effgen.kernels.packing import input_shapes, output_shapes
+from effgen.kernels.workload import Workload
+from effgen.target import Machine
+
+Index: TypeAlias = Expr | int
+
+# Arguments of the prefetch instruction.
+_ALL_LEVELS, _DATA = 3, 1
+
+
+@contextmanager
+def function(workload: Workload, machine: Machine) -> Iterator[tuple[IRBuilder, list[Buffer]]]:
+    """The workload's float32 function: its inputs, then its outputs; the builder holds it after the block."""
+    shapes: Mapping[str, Sequence[int]] = input_shapes(workload, machine) | output_shapes(workload)
+    with IRBuilder() as builder, tir.prim_func(s_tir=True):
+        tir.func_name(workload.name)
+        tir.func_attr({"global_symbol": workload.name, "tirx.noalias": True})
+        yield builder, [tir.arg(arg, tir.buffer(shape, "float32", layout=None)) for arg, shape in shapes.items()]
+
+
+@contextmanager
+def block(name: str, spatial: Sequence[int], reduction: Sequence[int] = ()) -> Iterator[list[Expr]]:
+    """A block inside its own loop nest; gives the block's variables, spatial ones first."""
+    extents = [*spatial, *reduction]
+    with tir.grid(*extents) as loops, tir.sblock(name):
+        loop_list = [loops] if len(extents) == 1 else list(loops)
+        split = len(spatial)
+        variables = [tir.axis.spatial(e, v) for e, v in zip(spatial, loop_list[:split], strict=True)]
+        variables += [tir.axis.reduce(e, v) for e, v in zip(reduction, loop_list[split:], strict=True)]
+        yield variables
+
+
+def temporary(*shape: int) -> Buffer:
+    """An array of the function; a schedule decides where it lives."""
+    return tir.sblock_alloc_buffer(shape, "float32", layout=None)
+
+
+def local(*shape: int) -> Buffer:
+    """An array on the stack, in registers where every index into it is constant."""
+    return tir.alloc_buffer(shape, "float32", scope="local", layout=None)
+
+
+def zero() -> Expr:
+    return tirx.const(0.0, "float32")
+
+
+def covered(extent: int, tile: int) -> int:
+    """`extent` rounded up to whole tiles."""
+    return tiles.blocks(extent, tile) * tile
+
+
+def shifted(position: Expr, extent: int, tile: int) -> Expr:
+    """Real position of a position counted in whole tiles: the last tile is moved back until it fits."""
+    if extent % tile == 0:
+        return position
+    return tirx.min(position // tile * tile, extent - tile) + position % tile
+
+
+def tile_start(index: Index, extent: int, tile: int) -> Index:
+    """Where tile number `index` begins; the last one is moved back until it fits."""
+    if extent % tile == 0:
+        return index * tile
+    return tirx.min(index * tile, extent - tile)
+
+
+@contextmanager
+def if_real(channel: Expr, channels: int, width: int) -> Iterator[None]:
+    """What is inside happens for real channels only; no test where no channels were added to fill a vector."""
+    if channels % width == 0:
+        yield
+        return
+    with tir.If(channel < channels), tir.Then():
+        yield
+
+
+def or_zero(conditions: list[Expr], value: Expr) -> Expr:
+    """`value` where all conditions hold, else zero."""
+    if not conditions:
+        return value
+    return tirx.if_then_else(tirx.all(*conditions), value, zero())
+
+
+def pairwise(values: list[Expr]) -> Expr:
+    """Their sum as a tree: the additions do not wait for each other, and round less."""
+    while len(values) > 1:
+        pairs = zip(values[::2], values[1::2], strict=False)
+        values = [a + b for a, b in pairs] + values[len(values) - len(values) % 2 :]
+    return values[0]
+
+
+def prefetch(array: Buffer, index: Sequence[Index]) -> None:
+    """Ask for the cache line of `array[index]`, which may lie beyond the array: a prefetch never faults."""
+    address = tirx.address_of(array[tuple(index)])
+    tir.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, _ALL_LEVELS, _DATA))

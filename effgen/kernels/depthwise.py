@@ -1,0 +1,264 @@
+"""Depthwise convolutions by bands of rows, with the expansion before them and the row sums after them where wanted.
+
+    for task in parallel(batch x bands x groups of channel vectors):
+        ring[vectors][slots][columns][lanes]                       a few padded rows, in the nearest cache
+        for the rows of the band:
+            make the padded rows that the next output row needs    a copy of the input, or its expansion
+            acc[columns, lanes] = bias                             in registers
+            for ky, kx: acc += ring[..] * weight[ky, kx]           all unrolled
+            out = activation(acc);  sum += out
+
+A row is made once in a band and stays in the ring for as many output rows as read it: an expanded image, six times
+its input, is never in memory. Neighbouring bands make the rows that they share twice.
+
+The loops are written out here, not scheduled: a ring is no transformation of a plain definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.tirx import Buffer, PrimFunc
+from tvm.tirx.script.builder import ir as tir
+
+from effgen.kernels import tiles
+from effgen.kernels.builder import Index, function, if_real, local, pairwise, prefetch, tile_start, zero
+from effgen.kernels.math import activate
+from effgen.kernels.packing import bias_shape
+from effgen.kernels.workload import Conv2d, ExpandDepthwise
+from effgen.target import Machine
+
+
+@dataclass(frozen=True)
+class BandPlan:
+    """Sizes of the loops: output rows in a band; channel vectors in a group; output columns in a register tile; the
+    expansion's register tile (columns x vectors, the vectors a divisor of the group's) and whether it asks for the next
+    group's weights meanwhile; whether the ring lives on the stack.
+
+    (An aligned array there makes LLVM align what it spills: an unaligned spilled vector straddles two cache lines.)
+    """
+
+    rows: int
+    vectors: int
+    columns: int
+    expand_columns: int = 1
+    expand_vectors: int = 1
+    prefetch: bool = False
+    on_stack: bool = True
+
+
+def ring_slots(depthwise: Conv2d) -> int:
+    """Padded rows that must be there at once: a window's, rounded up to whole steps."""
+    return tiles.blocks(depthwise.kernel[0], depthwise.stride[0]) * depthwise.stride[0]
+
+
+def ring_bytes(depthwise: Conv2d, vectors: int, width: int) -> int:
+    """Bytes of a ring of so many channel vectors."""
+    return ring_slots(depthwise) * vectors * tiles.padded_row_bytes(depthwise, width)
+
+
+def depthwise_primfunc(workload: Conv2d | ExpandDepthwise, machine: Machine, plan: BandPlan) -> PrimFunc:
+    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    with function(workload, machine) as (builder, arguments):
+        _Bands(workload, machine, plan, arguments).write()
+    return builder.get().with_attr("tirx.is_scheduled", True)
+
+
+class _Bands:
+    """The loop nest; what changes from task to task (`image`, `first_vector`, `ring`) is set when a task begins."""
+
+    image: Index
+    first_vector: Index
+    ring: Buffer
+
+    def __init__(
+        self, workload: Conv2d | ExpandDepthwise, machine: Machine, plan: BandPlan, arguments: list[Buffer]
+    ) -> None:
+        self.plan = plan
+        self.conv = workload.depthwise if isinstance(workload, ExpandDepthwise) else workload
+        self.expand = workload.expand if isinstance(workload, ExpandDepthwise) else None
+        self.blocks, self.lanes = bias_shape(self.conv, machine)
+        self.data = arguments[0]
+        self.out = arguments[-2] if self.conv.row_sums else arguments[-1]
+        self.sums = arguments[-1] if self.conv.row_sums else None
+        if self.expand:
+            self.expand_weight, self.expand_bias, self.weight, self.bias = arguments[1:5]
+        else:
+            self.weight, self.bias = arguments[1:3]
+        self.residual = arguments[3] if self.conv.residual else None
+        self.slots = ring_slots(self.conv)
+        left = self.conv.padding[1]
+        self.padded_columns = (self.conv.out_width - 1) * self.conv.stride[1] + self.conv.kernel[1]
+        # Input columns that windows read; a stride may leave the last ones out.
+        self.inner_columns = min(self.conv.width, self.padded_columns - left)
+
+    def write(self) -> None:
+        bands = tiles.blocks(self.conv.out_height, self.plan.rows)
+        groups = self.blocks // self.plan.vectors
+        with tir.parallel(0, self.conv.batch * bands * groups) as task:
+            self.image = task // (bands * groups)
+            self.first_vector = task % groups * self.plan.vectors
+            first_row = tile_start(task // groups % bands, self.conv.out_height, self.plan.rows)
+            shape = (self.plan.vectors, self.slots, self.padded_columns, self.lanes)
+            scope = "local" if self.plan.on_stack else "global"
+            self.ring = tir.alloc_buffer(shape, "float32", scope=scope, layout=None)
+            self.clear_borders()
+            self.band(first_row)
+
+    def clear_borders(self) -> None:
+        """Zero the columns left and right of the image; nothing writes there later."""
+        left = self.conv.padding[1]
+        right = self.padded_columns - left - self.inner_columns
+        with tir.grid(self.plan.vectors, self.slots) as (vector, slot):
+            for start, columns in ((0, left), (left + self.inner_columns, right)):
+                if columns:
+                    self.clear(vector, slot, start, columns)
+
+    def clear(self, vector: Expr, slot: Expr, start: int, columns: int) -> None:
+        with tir.serial(0, columns) as x, tir.vectorized(0, self.lanes) as lane:
+            tir.buffer_store(self.ring, zero(), [vector, slot, start + x, lane])
+
+    def band(self, first_row: Expr) -> None:
+        """Steps of one output row: as many new padded rows as the stride, then the row, once a window is full."""
+        stride, (kernel, _) = self.conv.stride[0], self.conv.kernel
+        ahead = self.slots // stride - 1
+        made = (self.plan.rows - 1) * stride + kernel
+        with tir.serial(0, self.plan.rows + ahead) as step:
+            with tir.serial(0, stride) as j:
+                if made == (self.plan.rows + ahead) * stride:
+                    self.make_row(first_row * stride + step * stride + j)
+                else:
+                    with tir.If(step * stride + j < made), tir.Then():
+                        self.make_row(first_row * stride + step * stride + j)
+            if ahead:
+                with tir.If(step >= ahead), tir.Then():
+                    self.output_row(first_row + step - ahead)
+            else:
+                self.output_row(first_row + step)
+
+    def make_row(self, padded_row: Expr) -> None:
+        top, _, bottom, _ = self.conv.padding
+        row, slot = padded_row - top, padded_row % self.slots
+        if not top and not bottom:
+            self.fill_row(row, slot)
+            return
+        with tir.If((row >= 0) & (row < self.conv.height)):
+            with tir.Then():
+                self.fill_row(row, slot)
+            with tir.Else(), tir.serial(0, self.plan.vectors) as vector:
+                self.clear(vector, slot, self.conv.padding[1], self.inner_columns)
+
+    def fill_row(self, row: Expr, slot: Expr) -> None:
+        if self.expand:
+            self.expand_row(self.expand, row, slot)
+        else:
+            self.copy_row(row, slot)
+
+    def copy_row(self, row: Expr, slot: Expr) -> None:
+        left = self.conv.padding[1]
+        with tir.serial(0, self.inner_columns) as x, tir.serial(0, self.plan.vectors) as vector:
+            with tir.vectorized(0, self.lanes) as lane:
+                channel = self.real_channel(self.first_vector + vector, lane)
+                value = self.data[self.image, row, x, channel]
+                tir.buffer_store(self.ring, value, [vector, slot, left + x, lane])
+
+    def real_channel(self, block: Index, lane: Expr) -> Expr:
+        """The channel to read; one added to fill a vector is never stored and may hold another one's value."""
+        channel = block * self.lanes + lane
+        return channel if self.conv.in_channels % self.lanes == 0 else tirx.min(channel, self.conv.in_channels - 1)
+
+    def expand_row(self, expand: Conv2d, row: Expr, slot: Expr) -> None:
+        """One row of the expanded image, a register tile at a time, activated, into the ring."""
+        columns, vectors, left = self.plan.expand_columns, self.plan.expand_vectors, self.conv.padding[1]
+        column_tiles, column_groups = tiles.blocks(self.inner_columns, columns), self.plan.vectors // vectors
+        step, lines = self.prefetch_share(expand, self.conv.height * column_tiles * column_groups)
+        with tir.serial(0, column_groups) as outer:
+            with tir.serial(0, column_tiles) as index:
+                x0 = tile_start(index, self.inner_columns, columns)
+                acc = local(columns, vectors, self.lanes)
+                with self.tile(columns, vectors) as (i, v, lane):
+                    start = self.expand_bias[self.first_vector + outer * vectors + v, lane]
+                    tir.buffer_store(acc, start, [i, v, lane])
+                with tir.serial(0, expand.in_channels // step) as k_outer:
+                    if self.plan.prefetch:
+                        tile = (row * column_groups + outer) * column_tiles + index
+                        self.prefetch_next((tile * (expand.in_channels // step) + k_outer) * lines, lines)
+                    with tir.serial(0, step) as k_inner, self.tile(columns, vectors) as (i, v, lane):
+                        k = k_outer * step + k_inner
+                        weight = self.expand_weight[self.first_vector + outer * vectors + v, 0, 0, k, lane]
+                        product = self.data[self.image, row, x0 + i, k] * weight
+                        tir.buffer_store(acc, acc[i, v, lane] + product, [i, v, lane])
+                with self.tile(columns, vectors) as (i, v, lane):
+                    value = activate(acc[i, v, lane], expand.activation)
+                    tir.buffer_store(self.ring, value, [outer * vectors + v, slot, left + x0 + i, lane])
+
+    def prefetch_share(self, expand: Conv2d, register_tiles: int) -> tuple[int, int]:
+        """Steps of the reduction between prefetches, and cache lines of each: the register tiles of a whole image ask
+        for all weights of the next group together."""
+        if not self.plan.prefetch:
+            return 1, 0
+        share = max(1, register_tiles // self.plan.vectors)
+        step = max(d for d in tiles.divisors(expand.in_channels) if d <= share)
+        lines = tiles.blocks(self.plan.vectors * expand.in_channels, register_tiles * (expand.in_channels // step))
+        return step, lines
+
+    def prefetch_next(self, first: Expr, lines: int) -> None:
+        """Ask for `lines` cache lines of the next group's weights, which follow this group's in memory."""
+        with tir.unroll(0, lines) as line:
+            prefetch(self.expand_weight, [self.first_vector + self.plan.vectors, 0, 0, first + line, 0])
+
+    @contextmanager
+    def tile(self, columns: int, vectors: int) -> Iterator[tuple[Expr, Expr, Expr]]:
+        """Loops over a register tile."""
+        with tir.unroll(0, columns) as i, tir.unroll(0, vectors) as v, tir.vectorized(0, self.lanes) as lane:
+            yield i, v, lane
+
+    def output_row(self, row: Expr) -> None:
+        whole, rest = divmod(self.conv.out_width, self.plan.columns)
+        with tir.serial(0, self.plan.vectors) as vector:
+            total = local(1, self.lanes)
+            if self.sums is not None:
+                with tir.vectorized(0, self.lanes) as lane:
+                    tir.buffer_store(total, zero(), [0, lane])
+            with tir.serial(0, whole) as index:
+                self.output_tile(row, vector, index * self.plan.columns, total, new=self.plan.columns)
+            if rest:
+                self.output_tile(row, vector, self.conv.out_width - self.plan.columns, total, new=rest)
+            if self.sums is not None:
+                self.store_sum(row, vector, total)
+
+    def output_tile(self, row: Expr, vector: Expr, x0: Index, total: Buffer, new: int) -> None:
+        """`columns` outputs from `x0` on; the last `new` of them are counted in the row's sum."""
+        columns, block = self.plan.columns, self.first_vector + vector
+        (kh, kw), (sh, sw) = self.conv.kernel, self.conv.stride
+        acc = local(columns, self.lanes)
+        with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
+            tir.buffer_store(acc, self.bias[block, lane], [i, lane])
+        with tir.unroll(0, kh) as ky, tir.unroll(0, kw) as kx, tir.unroll(0, columns) as i:
+            with tir.vectorized(0, self.lanes) as lane:
+                value = self.ring[vector, (row * sh + ky) % self.slots, (x0 + i) * sw + kx, lane]
+                product = value * self.weight[block, ky, kx, lane]
+                tir.buffer_store(acc, acc[i, lane] + product, [i, lane])
+        with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
+            value = activate(acc[i, lane], self.conv.activation)
+            if self.residual is not None:
+                value = value + self.residual[self.image, row, x0 + i, self.real_channel(block, lane)]
+            tir.buffer_store(acc, value, [i, lane])
+        with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
+            channel = block * self.lanes + lane
+            with if_real(channel, self.conv.out_channels, self.lanes):
+                tir.buffer_store(self.out, acc[i, lane], [self.image, row, x0 + i, channel])
+        if self.sums is not None:
+            with tir.vectorized(0, self.lanes) as lane:
+                counted = [acc[i, lane] for i in range(columns - new, columns)]
+                tir.buffer_store(total, total[0, lane] + pairwise(counted), [0, lane])
+
+    def store_sum(self, row: Expr, vector: Expr, total: Buffer) -> None:
+        with tir.vectorized(0, self.lanes) as lane:
+            channel = (self.first_vector + vector) * self.lanes + lane
+            with if_real(channel, self.conv.out_channels, self.lanes):
+                tir.buffer_store(self.sums, total[0, lane], [self.image, row, channel])

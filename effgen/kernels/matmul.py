@@ -1,0 +1,169 @@
+"""1x1 convolutions as a matrix product: data[M, K] x weight[N/lanes][K][lanes].
+
+    for task in parallel(images x chunks of column tiles x bands of row tiles):
+        scaled = weight of the chunk times the gate                 where the input channels are gated
+        for row tiles of the band, column tiles of the chunk:       in either order
+            acc[rows, vectors, lanes] = bias                        in registers
+            for k: acc += data[row, k] * weight[vector, k, lane]
+            out = epilogue(acc)
+
+Rows are all output positions of the batch in one axis (of one image where there is a gate): the arrays are
+contiguous. The last row tile is moved back until it fits; what it shares with its neighbour is computed twice, with
+equal values. (An output must therefore never alias the residual: read again after the first write, it would be wrong.)
+
+A gate that scales the channels of the data scales the rows of the weight just as well, and those are far fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.tirx import Buffer, PrimFunc
+from tvm.tirx.script.builder import ir as tir
+
+from effgen.kernels import tiles
+from effgen.kernels.builder import Index, function, if_real, local, prefetch, tile_start
+from effgen.kernels.math import activate
+from effgen.kernels.packing import bias_shape
+from effgen.kernels.workload import Conv2d
+from effgen.target import Machine
+
+
+@dataclass(frozen=True)
+class MatmulPlan:
+    """Register tile (`rows` x `vectors`, the vectors a divisor of the output's), column tiles in a chunk (a divisor of
+    theirs), bands that the row tiles are shared out to, the order within a task, whether cores share the tasks."""
+
+    rows: int
+    vectors: int
+    chunk: int
+    bands: int
+    columns_inside: bool = True
+    prefetch: bool = False
+    parallel: bool = True
+
+
+def matmul_primfunc(workload: Conv2d, machine: Machine, plan: MatmulPlan) -> PrimFunc:
+    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    with function(workload, machine) as (builder, arguments):
+        _Matmul(workload, machine, plan, arguments).write()
+    return builder.get().with_attr("tirx.is_scheduled", True)
+
+
+# Steps of the reduction between asking for a weight and using it, where every weight is used once.
+_AHEAD = 64
+
+
+class _Matmul:
+    """The loop nest; what changes from task to task (`image`, `first_vector`, `panel`) is set when a task begins."""
+
+    image: Index
+    first_vector: Index
+
+    def __init__(self, workload: Conv2d, machine: Machine, plan: MatmulPlan, arguments: list[Buffer]) -> None:
+        self.workload, self.plan = workload, plan
+        self.vectors, self.lanes = bias_shape(workload, machine)
+        self.images = workload.batch if workload.gated else 1
+        self.rows = workload.rows // self.images
+        self.row_tiles = tiles.blocks(self.rows, plan.rows)
+        self.data, self.weight, self.bias = arguments[:3]
+        self.gate = arguments[3] if workload.gated else None
+        self.residual = arguments[-2] if workload.residual else None
+        self.out = arguments[-1]
+
+    def write(self) -> None:
+        plan, row_tiles = self.plan, self.row_tiles
+        chunks = self.vectors // plan.vectors // plan.chunk
+        per_band = tiles.blocks(row_tiles, plan.bands)
+        bands = tiles.blocks(row_tiles, per_band)
+        loop = tir.parallel if plan.parallel else tir.serial
+        with loop(0, self.images * chunks * bands) as task:
+            self.image = task // (chunks * bands)
+            self.first_vector = task // bands % chunks * (plan.chunk * plan.vectors)
+            first_tile = task % bands * per_band
+            count: Index = per_band
+            if row_tiles % per_band:
+                count = tirx.min(per_band, row_tiles - first_tile)
+            panel = self.scaled_panel() if self.gate is not None else None
+            for_rows, for_columns = tir.serial(0, count), tir.serial(0, plan.chunk)
+            with self.nested(for_rows, for_columns) as (row_tile, column_tile):
+                self.tile(first_tile + row_tile, column_tile, panel)
+
+    @contextmanager
+    def nested(self, rows: tir.ForFrame, columns: tir.ForFrame) -> Iterator[tuple[Expr, Expr]]:
+        """The two loops of a task in the plan's order; gives (row tile, column tile)."""
+        if self.plan.columns_inside:
+            with rows as row, columns as column:
+                yield row, column
+        else:
+            with columns as column, rows as row:
+                yield row, column
+
+    def scaled_panel(self) -> Buffer:
+        """The chunk's weights times the gate of this image."""
+        assert self.gate is not None
+        depth, vectors = self.workload.in_channels, self.plan.chunk * self.plan.vectors
+        panel: Buffer = tir.alloc_buffer((vectors, depth, self.lanes), "float32", scope="global", layout=None)
+        with tir.serial(0, vectors) as v, tir.serial(0, depth) as k, tir.vectorized(0, self.lanes) as lane:
+            value = self.weight[self.first_vector + v, 0, 0, k, lane] * self.gate[self.image, 0, 0, k]
+            tir.buffer_store(panel, value, [v, k, lane])
+        return panel
+
+    def tile(self, row_tile: Expr, column_tile: Expr, panel: Buffer | None) -> None:
+        first_row = self.image * self.rows + tile_start(row_tile, self.rows, self.plan.rows)
+        local_vector = column_tile * self.plan.vectors
+        first_vector = self.first_vector + local_vector
+        acc = local(self.plan.rows, self.plan.vectors, self.lanes)
+        with self.over_tile() as (i, v, lane):
+            tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
+        step = self.depth_step()
+        with tir.serial(0, self.workload.in_channels // step) as k_outer:
+            if self.plan.prefetch:
+                self.prefetch_next(row_tile, first_vector, k_outer, step)
+            with tir.serial(0, step) as k_inner, self.over_tile() as (i, v, lane):
+                k = k_outer * step + k_inner
+                if panel is not None:
+                    weight = panel[local_vector + v, k, lane]
+                else:
+                    weight = self.weight[first_vector + v, 0, 0, k, lane]
+                tir.buffer_store(acc, acc[i, v, lane] + self.data[0, 0, first_row + i, k] * weight, [i, v, lane])
+        with self.over_tile() as (i, v, lane):
+            channel = (first_vector + v) * self.lanes + lane
+            with if_real(channel, self.workload.out_channels, self.lanes):
+                value = activate(acc[i, v, lane], self.workload.activation)
+                if self.residual is not None:
+                    value = value + self.residual[0, 0, first_row + i, channel]
+                tir.buffer_store(self.out, value, [0, 0, first_row + i, channel])
+
+    def depth_step(self) -> int:
+        """Steps of the reduction for one of `prefetch_next`: the row tiles of a panel ask for the next one together."""
+        if not self.plan.prefetch:
+            return 1
+        share = max(1, self.row_tiles // self.plan.vectors)
+        return max(d for d in tiles.divisors(self.workload.in_channels) if d <= share)
+
+    def prefetch_next(self, row_tile: Expr, first_vector: Expr, k_outer: Expr, step: int) -> None:
+        """Ask for lines of the panel that follows this one in memory.
+
+        A weight is used by few rows where images are small: waiting for it costs as much as using it.
+        """
+        depth, vectors = self.workload.in_channels, self.plan.vectors
+        if self.row_tiles == 1:
+            with tir.unroll(0, vectors) as v:
+                prefetch(self.weight, [first_vector + v, 0, 0, k_outer + _AHEAD, 0])
+            return
+        # Line number `row_tile * lines + ...` of the next panel.
+        each = tiles.blocks(vectors * depth, self.row_tiles * (depth // step))
+        first = (row_tile * (depth // step) + k_outer) * each
+        with tir.unroll(0, each) as line:
+            prefetch(self.weight, [first_vector + vectors, 0, 0, first + line, 0])
+
+    @contextmanager
+    def over_tile(self) -> Iterator[tuple[Expr, Expr, Expr]]:
+        with tir.unroll(0, self.plan.rows) as i, tir.unroll(0, self.plan.vectors) as v:
+            with tir.vectorized(0, self.lanes) as lane:
+                yield i, v, lane

@@ -1,0 +1,170 @@
+"""The tuner's side of measuring: one worker process, given requests with a time limit, replaced when it fails.
+
+One, because two at a time would measure each other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import IO, Self
+
+from effgen.errors import TuneError
+from effgen.kernels.workload import Workload
+from effgen.measure import protocol
+from effgen.measure.protocol import Measure, Outcome, Prepare, Request, Setup
+
+#: Seconds in which the worker must load TVM, and make the inputs and the reference of a workload.
+START_LIMIT_S = 120.0
+PREPARE_LIMIT_S = 300.0
+
+#: Seconds that a candidate may take to be built, checked and timed; slow kernels get more (`limit_for`).
+CANDIDATE_LIMIT_S = 20.0
+
+#: So many calls of the incumbent must fit into a candidate's time.
+_CALLS = 400
+
+
+class Measurer:
+    """Measures candidates for one machine. A context manager: the worker ends with the block."""
+
+    def __init__(self, setup: Setup, candidate_limit_s: float = CANDIDATE_LIMIT_S) -> None:
+        self._setup = setup
+        self._candidate_limit_s = candidate_limit_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._prepared: set[Workload] = set()
+        self.restarts = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id; None where none runs."""
+        return self._process.pid if self._process else None
+
+    def measure(
+        self,
+        workload: Workload,
+        decisions: Mapping[str, int],
+        incumbent: Mapping[str, int] | None = None,
+        incumbent_s: float = 0.0,
+        thorough: bool = False,
+    ) -> Outcome:
+        """A candidate's outcome. `incumbent_s` is what a call of the incumbent takes, for the time limit.
+
+        A worker that dies is started again and the candidate tried once more, since something else may have killed
+        it: a candidate has crashed only if it did so twice. Raises TuneError where no worker can be started.
+        """
+        request = Measure(workload, decisions, incumbent, thorough)
+        limit_s = self._candidate_limit_s + _CALLS * incumbent_s * (4 if thorough else 1)
+        outcome = self._attempt(request, limit_s)
+        return self._attempt(request, limit_s) if outcome.status == "crashed" and self._process is None else outcome
+
+    def close(self) -> None:
+        """End the worker, whatever it is doing."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.kill()
+        for pipe in (process.stdin, process.stdout, self._stderr):
+            if pipe:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        process.wait()
+        self._prepared.clear()
+
+    def _attempt(self, request: Measure, limit_s: float) -> Outcome:
+        self._ready_for(request.workload)
+        try:
+            return self._ask(request, limit_s)
+        except protocol.PipeTimeoutError:
+            self.close()
+            self.restarts += 1
+            return Outcome("timeout", f"no result within {limit_s:.0f} s")
+        except protocol.PipeClosedError:
+            error = self._how_it_died()
+            self.restarts += 1
+            return Outcome("crashed", error)
+        except BaseException:  # Ctrl-C: an answer that nobody waits for would be taken for the next one's
+            self.close()
+            raise
+
+    def _ready_for(self, workload: Workload) -> None:
+        """A running worker with the workload's inputs and reference at hand; raises TuneError.
+
+        One that dies on the way is started once more, as in `measure`.
+        """
+        try:
+            try:
+                self._prepare(workload)
+            except protocol.PipeClosedError:
+                self._how_it_died()
+                self._prepare(workload)
+        except protocol.PipeTimeoutError:
+            self.close()
+            raise TuneError(f"{workload.name}: the measuring process does not answer; try fewer --threads") from None
+        except protocol.PipeClosedError:
+            how = self._how_it_died()
+            raise TuneError(f"{workload.name}: the measuring process ended before a kernel ran: {how}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, workload: Workload) -> None:
+        if self._process is None:
+            self._start()
+            self._ask(self._setup, START_LIMIT_S)
+        if workload not in self._prepared:
+            self._ask(Prepare(workload), PREPARE_LIMIT_S)
+            self._prepared.add(workload)
+
+    def _start(self) -> None:
+        # The threads of numpy's BLAS spin for a while after a product: they would be measured with the kernels.
+        counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        counts["TVM_NUM_THREADS"] = str(self._setup.machine.cores)
+        # A group of its own: Ctrl-C in the terminal is for the tuner alone, which then ends the worker. No session of
+        # its own: Linux shares CPUs out by session, and other work would get more of them.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "effgen.measure.worker", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, "TVM_BIND_THREADS": "0", **counts},
+            process_group=0,
+            bufsize=0,
+        )
+
+    def _ask(self, request: Request, limit_s: float) -> Outcome:
+        assert self._process and self._process.stdin and self._process.stdout
+        protocol.send(self._process.stdin.fileno(), request)
+        answer = protocol.receive(self._process.stdout.fileno(), limit_s)
+        assert isinstance(answer, Outcome), answer
+        return answer
+
+    def _how_it_died(self) -> str:
+        """End what is left of a worker whose pipe is closed, and say how it ended: signal or status, last words."""
+        assert self._process and self._stderr
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            status = 0
+        self._stderr.seek(0)
+        words = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines() if line.strip()]
+        self.close()
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return f"{how}: {words[-1][:200]}" if words else how

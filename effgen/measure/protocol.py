@@ -1,0 +1,136 @@
+"""What the tuner and its worker say to each other: pickled messages, each with its length before it.
+
+Both ends are of one installation and the pipe is private to them, so pickle is safe here.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from effgen.kernels.workload import Workload
+from effgen.records import Status
+from effgen.target import Machine
+
+if TYPE_CHECKING:  # a Space needs TVM
+    from effgen.schedules.space import Space
+
+#: Gives the schedule space of a workload on a machine, None where there is none to search.
+SpaceProvider = Callable[[Workload, Machine], "Space | None"]
+
+#: Where the provider is found: `module:function`; a name, because a function cannot cross the pipe.
+DEFAULT_PROVIDER = "effgen.schedules:space_of"
+
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The first message: the machine that kernels are for, where spaces come from, and how to measure.
+
+    `cold`: before every call the caches of a core's own are filled with something else, because in a network another
+    kernel ran before this one.
+    """
+
+    machine: Machine
+    provider: str = DEFAULT_PROVIDER
+    cold: bool = True
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Make inputs and reference of a workload ready: it takes long for a large one, and is no candidate's fault."""
+
+    workload: Workload
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Build and check a candidate and time it, in turn with `incumbent` where there is one.
+
+    `thorough` takes several times as long and never stops early.
+    """
+
+    workload: Workload
+    decisions: Mapping[str, int]
+    incumbent: Mapping[str, int] | None = None
+    thorough: bool = False
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a call; `ratio` candidate / incumbent: the median over the rounds, 1 without an incumbent.
+
+    `wins` is the share of rounds in which the candidate was the faster one.
+    """
+
+    seconds: float
+    incumbent_seconds: float | None
+    ratio: float
+    wins: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: `timing` where a measurement's status is ok, else `error` says what happened."""
+
+    status: Status
+    error: str = ""
+    timing: Timing | None = None
+
+
+Request = Setup | Prepare | Measure
+
+
+class PipeClosedError(Exception):
+    """The other end is gone."""
+
+
+class PipeTimeoutError(Exception):
+    """Nothing complete arrived in time."""
+
+
+def send(descriptor: int, message: Request | Outcome) -> None:
+    """Write one message; raises PipeClosedError."""
+    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    data = memoryview(_LENGTH.pack(len(body)) + body)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except BrokenPipeError:
+        raise PipeClosedError from None
+
+
+def receive(descriptor: int, limit_s: float | None = None) -> Any:
+    """Read one message, within `limit_s` seconds if given; raises PipeClosedError or PipeTimeoutError."""
+    deadline = None if limit_s is None else time.monotonic() + limit_s
+    (length,) = _LENGTH.unpack(_read(descriptor, _LENGTH.size, deadline))
+    return pickle.loads(_read(descriptor, length, deadline))
+
+
+def _read(descriptor: int, size: int, deadline: float | None) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                raise PipeTimeoutError
+        chunk = os.read(descriptor, min(size - len(data), 1 << 20))
+        if not chunk:
+            raise PipeClosedError
+        data += chunk
+    return bytes(data)
+
+
+def provider_from_name(name: str) -> SpaceProvider:
+    """The function that `module:function` names."""
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Tuned records that ship: `<target>/records.jsonl`, the best of each kernel, and `manifest.json`. No code here."""

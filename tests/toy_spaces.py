@@ -1,0 +1,62 @@
+"""Schedule spaces whose candidates do what candidates should not: the measuring process loads them by name.
+
+The workload is a small ChannelScale; decision `mode` says what its kernel does, `salt` makes more points of each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as tir
+
+from effgen.kernels.workload import ChannelScale, Workload
+from effgen.schedules.space import Decisions, Space
+from effgen.target import Machine
+
+WORKLOAD = ChannelScale(1, 8, 8, 16)
+
+SLOW, FAST, WRONG, UNFINISHED, UNBUILDABLE, ABORTS, HANGS, SLOWEST = range(8)
+
+_SLEEP_US = {SLOW: 500, SLOWEST: 2000}
+
+
+def space_of(workload: Workload, machine: Machine) -> Space | None:
+    """Good candidates only: slow by default, one of them fast."""
+    return toy(workload, modes=(SLOW, FAST, SLOWEST), salts=2)
+
+
+def bad_space_of(workload: Workload, machine: Machine) -> Space | None:
+    """Every kind of bad candidate beside the slow default and a fast one."""
+    return toy(workload, modes=tuple(range(8)), salts=1)
+
+
+def toy(workload: Workload, modes: tuple[int, ...], salts: int) -> Space | None:
+    if not isinstance(workload, ChannelScale):
+        return None
+    axes = {"mode": modes, "salt": tuple(range(salts))}
+    return Space("toy", axes, {"mode": SLOW, "salt": 0}, lambda decisions: _build(workload, decisions))
+
+
+def _build(workload: ChannelScale, decisions: Decisions) -> Any:
+    mode = decisions["mode"]
+    if mode == UNBUILDABLE:
+        raise ValueError("no such schedule")
+    rows = workload.height - (mode == UNFINISHED)
+    with IRBuilder() as builder, tir.prim_func(s_tir=True):
+        tir.func_name(workload.name)
+        tir.func_attr({"global_symbol": workload.name, "tirx.noalias": True, "tirx.is_scheduled": True})
+        shapes = {"data": workload.data_shape, "gate": workload.gate_shape, "out": workload.out_shape}
+        data, gate, out = (tir.arg(name, tir.buffer(s, "float32", layout=None)) for name, s in shapes.items())
+        if mode in _SLEEP_US:
+            tir.evaluate(tirx.call_extern("int32", "usleep", _SLEEP_US[mode]))
+        if mode == ABORTS:
+            tir.evaluate(tirx.call_extern("int32", "abort"))
+        if mode == HANGS:
+            tir.evaluate(tirx.call_extern("int32", "sleep", 1000))
+        with tir.serial(0, rows) as y, tir.serial(0, workload.width) as x, tir.serial(0, workload.channels) as c:
+            value = data[0, y, x, c] * gate[0, 0, 0, c]
+            value = value + tirx.const(1e-3, "float32") if mode == WRONG else value
+            tir.buffer_store(out, value, [0, y, x, c])
+    return builder.get()
