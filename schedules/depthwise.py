@@ -17,6 +17,8 @@ from effgen.schedules.common import bands_for, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
+_CACHE_LINE = 64
+
 
 def space(workload: Workload, machine: Machine) -> Space | None:
     """The rule: depthwise convolutions, expanded by the kernel or not."""
@@ -112,14 +114,16 @@ def _expand_tile(
         for width in axes["expand_vectors"]
     ]
     fitting = [tile for tile in tiles_of if _admits(expand, conv, machine, tile)]
-    return min(fitting, key=lambda tile: _expand_cycles(expand, tile))
+    return min(fitting, key=lambda tile: _expand_cycles(expand, machine, tile))
 
 
-def _expand_cycles(expand: Conv2d, decisions: Decisions) -> float:
+def _expand_cycles(expand: Conv2d, machine: Machine, decisions: Decisions) -> float:
     """Estimated cycles of one expanded row of a group."""
     columns, vectors = decisions["expand_columns"], decisions["expand_vectors"]
+    lanes = bias_shape(expand, machine)[1]
     count = tiles.blocks(expand.width, columns) * (decisions["vectors"] // vectors)
-    return count * tiles.tile_cycles(columns, vectors, expand.in_channels, expand.activation)
+    half = lanes < machine.lanes
+    return count * tiles.tile_cycles(columns, vectors, expand.in_channels, expand.activation, half)
 
 
 def _row_cycles(conv: Conv2d, columns: int) -> float:
@@ -140,11 +144,14 @@ def _cost(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Deci
     ring = ring_bytes(conv, vectors, width)
     price = 1.0 if ring <= machine.l1_bytes // 2 else 1.5 if ring <= machine.l2_bytes // 4 else 3.0
     filled = price * made * row_bytes / machine.vector_bytes
+    # A group whose channels do not fill cache lines has its neighbours' bytes carried as well.
+    line_share = min(1.0, vectors * width * 4 / _CACHE_LINE)
+    filled += plan.rows * conv.out_width * vectors * width * 4 / machine.vector_bytes / line_share
     if expand is None:
         # Read from beyond the near caches.
-        filled += 2.0 * made * row_bytes / machine.vector_bytes
+        filled += 2.0 * made * row_bytes / machine.vector_bytes / line_share
     else:
-        filled += made * _expand_cycles(expand, decisions)
+        filled += made * _expand_cycles(expand, machine, decisions)
         # The expansion's input comes once for every group.
         filled += made * conv.width * expand.in_channels * 4 / machine.vector_bytes
     return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, plan.columns) + 200)

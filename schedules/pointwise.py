@@ -32,7 +32,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
         rule="pointwise",
         axes=axes,
         default=_default(workload, machine, axes),
-        build=lambda decisions: matmul_primfunc(workload, machine, _plan(workload, machine, decisions)),
+        build=lambda decisions: matmul_primfunc(workload, machine, _plan(decisions)),
         admits=partial(_admits, workload, machine),
     )
 
@@ -44,12 +44,12 @@ def _rows(workload: Conv2d) -> int:
 
 def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
     blocks = bias_shape(workload, machine)[0]
-    widths = tuple(d for d in tiles.divisors(blocks) if tiles.fits_registers(1, d, machine))
+    widths = tuple(n for n in range(1, blocks + 1) if tiles.fits_registers(1, n, machine))
     heights = range(1, min(_rows(workload), machine.vector_registers) + 1)
     return {
         "rows": tuple(h for h in heights if tiles.fits_registers(h, 1, machine)),
         "vectors": widths,
-        "chunks": tuple(tiles.divisors(blocks)),
+        "chunks": tuple(sorted({*bands_for(blocks, machine), *(tiles.blocks(blocks, n) for n in widths)})),
         "bands": bands_for(_rows(workload), machine),
         "columns_inside": (0, 1),
         "prefetch": (0, 1),
@@ -59,25 +59,29 @@ def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
 
 def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
     rows, vectors, chunks, bands = (decisions[name] for name in ("rows", "vectors", "chunks", "bands"))
-    blocks = bias_shape(workload, machine)[0]
-    if not tiles.fits_registers(rows, vectors, machine) or blocks // vectors % chunks:
+    column_tiles = tiles.blocks(bias_shape(workload, machine)[0], vectors)
+    if not tiles.fits_registers(rows, vectors, machine) or chunks > column_tiles:
         return False
     if bands > tiles.blocks(_rows(workload), rows):
         return False
-    scaled = blocks // chunks
-    return not workload.gated or scaled == 1 or _chunk_bytes(workload, machine, scaled) <= machine.l2_bytes * 3 // 4
+    return not workload.gated or _panel_fits(workload, machine, vectors, tiles.blocks(column_tiles, chunks))
+
+
+def _panel_fits(workload: Conv2d, machine: Machine, vectors: int, column_tiles: int = 1) -> bool:
+    """Whether the scaled weights of a chunk stay in the second-level cache (one vector must do in any case)."""
+    count = vectors * column_tiles
+    return count == 1 or _chunk_bytes(workload, machine, count) <= machine.l2_bytes * 3 // 4
 
 
 def _chunk_bytes(workload: Conv2d, machine: Machine, vectors: int) -> int:
     return vectors * bias_shape(workload, machine)[1] * workload.in_channels * 4
 
 
-def _plan(workload: Conv2d, machine: Machine, decisions: Decisions) -> MatmulPlan:
-    column_tiles = bias_shape(workload, machine)[0] // decisions["vectors"]
+def _plan(decisions: Decisions) -> MatmulPlan:
     return MatmulPlan(
         rows=decisions["rows"],
         vectors=decisions["vectors"],
-        chunk=column_tiles // decisions["chunks"],
+        chunks=decisions["chunks"],
         bands=decisions["bands"],
         columns_inside=bool(decisions["columns_inside"]),
         prefetch=bool(decisions["prefetch"]),
@@ -99,41 +103,36 @@ def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, .
         for chunks in axes["chunks"]
         for bands in axes["bands"]
         if _admits(workload, machine, decisions | {"chunks": chunks, "bands": bands})
-    ]
+    ] or [decisions | {"chunks": tiles.blocks(bias_shape(workload, machine)[0], vectors), "bands": 1}]
     return min(choices, key=partial(_share_cost, workload, machine))
 
 
 def _default_tile(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
-    blocks, rows = bias_shape(workload, machine)[0], _rows(workload)
+    (blocks, lanes), rows = bias_shape(workload, machine), _rows(workload)
 
     def cost(tile: tuple[int, int]) -> float:
-        count = tiles.blocks(rows, tile[0]) * (blocks // tile[1])
-        return tiles.turns(count, machine) * tiles.tile_cycles(*tile, workload.in_channels, workload.activation)
+        count = tiles.blocks(rows, tile[0]) * tiles.blocks(blocks, tile[1])
+        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, half=lanes < machine.lanes)
+        return tiles.turns(count, machine) * cycles
 
-    # With as many chunks as there are tiles the chunk is smallest: what is admitted so is admitted at all.
-    tile = {"bands": 1, "rows": 1, "vectors": 1, "chunks": blocks}
-    fitting = [
-        (r, v)
-        for v in axes["vectors"]
-        for r in axes["rows"]
-        if _admits(workload, machine, tile | {"rows": r, "vectors": v, "chunks": blocks // v})
-    ]
-    return min(fitting, key=cost)
+    fitting = [(r, v) for v in axes["vectors"] for r in axes["rows"] if tiles.fits_registers(r, v, machine)]
+    return min((t for t in fitting if not workload.gated or _panel_fits(workload, machine, t[1])), key=cost)
 
 
 def _share_cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> tuple[float, int]:
     """Estimated cycles of the busiest core, and the number of tasks to decide between equals."""
-    plan = _plan(workload, machine, decisions)
-    per_band = tiles.blocks(tiles.blocks(_rows(workload), plan.rows), plan.bands)
-    bands = tiles.blocks(tiles.blocks(_rows(workload), plan.rows), per_band)
+    rows, vectors = decisions["rows"], decisions["vectors"]
+    row_tiles = tiles.blocks(_rows(workload), rows)
+    column_tiles = tiles.blocks(bias_shape(workload, machine)[0], vectors)
+    per_band, per_chunk = tiles.blocks(row_tiles, decisions["bands"]), tiles.blocks(column_tiles, decisions["chunks"])
     images = workload.batch if workload.gated else 1
-    tasks = images * decisions["chunks"] * bands
-    width = plan.chunk * plan.vectors
-    product = per_band * plan.rows * width * workload.in_channels
+    tasks = images * tiles.blocks(column_tiles, per_chunk) * tiles.blocks(row_tiles, per_band)
+    width = per_chunk * vectors
+    product = per_band * rows * width * workload.in_channels
     panel = _chunk_bytes(workload, machine, width)
     # Weights are fetched once a task where the chunk stays in cache, else once a row tile.
     fetches = 1 if panel <= machine.l2_bytes // 2 else per_band
-    traffic = fetches * panel / machine.vector_bytes * 1.0
-    data = per_band * plan.rows * workload.in_channels * 4 / machine.vector_bytes * 1.0
+    traffic = fetches * panel / machine.vector_bytes
+    data = per_band * rows * workload.in_channels * 4 / machine.vector_bytes
     gate = _GATE_COST * panel / machine.vector_bytes if workload.gated else 0.0
     return tiles.turns(tasks, machine) * (product + traffic + data + gate + 100), tasks

@@ -8,8 +8,9 @@
             out = epilogue(acc)
 
 Rows are all output positions of the batch in one axis (of one image where there is a gate): the arrays are
-contiguous. The last row tile is moved back until it fits; what it shares with its neighbour is computed twice, with
-equal values. (An output must therefore never alias the residual: read again after the first write, it would be wrong.)
+contiguous. The last row or column tile is moved back until it fits; what it shares with its neighbour is computed
+twice, with equal values. (An output must therefore never alias the residual: read again after the first write, it
+would be wrong.)
 
 A gate that scales the channels of the data scales the rows of the weight just as well, and those are far fewer.
 """
@@ -35,12 +36,12 @@ from effgen.target import Machine
 
 @dataclass(frozen=True)
 class MatmulPlan:
-    """Register tile (`rows` x `vectors`, the vectors a divisor of the output's), column tiles in a chunk (a divisor of
-    theirs), bands that the row tiles are shared out to, the order within a task, whether cores share the tasks."""
+    """Register tile (`rows` x `vectors`), chunks and bands that column and row tiles are shared out to, the order
+    within a task, whether the next weights are asked for, whether cores share the tasks."""
 
     rows: int
     vectors: int
-    chunk: int
+    chunks: int
     bands: int
     columns_inside: bool = True
     prefetch: bool = False
@@ -59,10 +60,10 @@ _AHEAD = 64
 
 
 class _Matmul:
-    """The loop nest; what changes from task to task (`image`, `first_vector`, `panel`) is set when a task begins."""
+    """The loop nest; what changes from task to task is set when one begins: `image`, the chunk's first vector."""
 
     image: Index
-    first_vector: Index
+    chunk_start: Index
 
     def __init__(self, workload: Conv2d, machine: Machine, plan: MatmulPlan, arguments: list[Buffer]) -> None:
         self.workload, self.plan = workload, plan
@@ -76,22 +77,25 @@ class _Matmul:
         self.out = arguments[-1]
 
     def write(self) -> None:
-        plan, row_tiles = self.plan, self.row_tiles
-        chunks = self.vectors // plan.vectors // plan.chunk
-        per_band = tiles.blocks(row_tiles, plan.bands)
-        bands = tiles.blocks(row_tiles, per_band)
-        loop = tir.parallel if plan.parallel else tir.serial
+        column_tiles = tiles.blocks(self.vectors, self.plan.vectors)
+        per_chunk, per_band = (
+            tiles.blocks(column_tiles, self.plan.chunks),
+            tiles.blocks(self.row_tiles, self.plan.bands),
+        )
+        chunks, bands = tiles.blocks(column_tiles, per_chunk), tiles.blocks(self.row_tiles, per_band)
+        loop = tir.parallel if self.plan.parallel else tir.serial
         with loop(0, self.images * chunks * bands) as task:
             self.image = task // (chunks * bands)
-            self.first_vector = task // bands % chunks * (plan.chunk * plan.vectors)
-            first_tile = task % bands * per_band
-            count: Index = per_band
-            if row_tiles % per_band:
-                count = tirx.min(per_band, row_tiles - first_tile)
-            panel = self.scaled_panel() if self.gate is not None else None
-            for_rows, for_columns = tir.serial(0, count), tir.serial(0, plan.chunk)
+            first_column, first_row = task // bands % chunks * per_chunk, task % bands * per_band
+            self.chunk_start = self.vector_start(first_column)
+            panel = self.scaled_panel(per_chunk) if self.gate is not None else None
+            for_rows = tir.serial(0, _count(first_row, per_band, self.row_tiles))
+            for_columns = tir.serial(0, _count(first_column, per_chunk, column_tiles))
             with self.nested(for_rows, for_columns) as (row_tile, column_tile):
-                self.tile(first_tile + row_tile, column_tile, panel)
+                self.tile(first_row + row_tile, self.vector_start(first_column + column_tile), panel)
+
+    def vector_start(self, column_tile: Index) -> Index:
+        return tile_start(column_tile, self.vectors, self.plan.vectors)
 
     @contextmanager
     def nested(self, rows: tir.ForFrame, columns: tir.ForFrame) -> Iterator[tuple[Expr, Expr]]:
@@ -103,20 +107,19 @@ class _Matmul:
             with columns as column, rows as row:
                 yield row, column
 
-    def scaled_panel(self) -> Buffer:
+    def scaled_panel(self, column_tiles: int) -> Buffer:
         """The chunk's weights times the gate of this image."""
         assert self.gate is not None
-        depth, vectors = self.workload.in_channels, self.plan.chunk * self.plan.vectors
+        depth, vectors = self.workload.in_channels, min(column_tiles * self.plan.vectors, self.vectors)
         panel: Buffer = tir.alloc_buffer((vectors, depth, self.lanes), "float32", scope="global", layout=None)
-        with tir.serial(0, vectors) as v, tir.serial(0, depth) as k, tir.vectorized(0, self.lanes) as lane:
-            value = self.weight[self.first_vector + v, 0, 0, k, lane] * self.gate[self.image, 0, 0, k]
+        count = _count(self.chunk_start, vectors, self.vectors)
+        with tir.serial(0, count) as v, tir.serial(0, depth) as k, tir.vectorized(0, self.lanes) as lane:
+            value = self.weight[self.chunk_start + v, 0, 0, k, lane] * self.gate[self.image, 0, 0, k]
             tir.buffer_store(panel, value, [v, k, lane])
         return panel
 
-    def tile(self, row_tile: Expr, column_tile: Expr, panel: Buffer | None) -> None:
+    def tile(self, row_tile: Expr, first_vector: Index, panel: Buffer | None) -> None:
         first_row = self.image * self.rows + tile_start(row_tile, self.rows, self.plan.rows)
-        local_vector = column_tile * self.plan.vectors
-        first_vector = self.first_vector + local_vector
         acc = local(self.plan.rows, self.plan.vectors, self.lanes)
         with self.over_tile() as (i, v, lane):
             tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
@@ -127,7 +130,7 @@ class _Matmul:
             with tir.serial(0, step) as k_inner, self.over_tile() as (i, v, lane):
                 k = k_outer * step + k_inner
                 if panel is not None:
-                    weight = panel[local_vector + v, k, lane]
+                    weight = panel[first_vector - self.chunk_start + v, k, lane]
                 else:
                     weight = self.weight[first_vector + v, 0, 0, k, lane]
                 tir.buffer_store(acc, acc[i, v, lane] + self.data[0, 0, first_row + i, k] * weight, [i, v, lane])
@@ -146,7 +149,7 @@ class _Matmul:
         share = max(1, self.row_tiles // self.plan.vectors)
         return max(d for d in tiles.divisors(self.workload.in_channels) if d <= share)
 
-    def prefetch_next(self, row_tile: Expr, first_vector: Expr, k_outer: Expr, step: int) -> None:
+    def prefetch_next(self, row_tile: Expr, first_vector: Index, k_outer: Expr, step: int) -> None:
         """Ask for lines of the panel that follows this one in memory.
 
         A weight is used by few rows where images are small: waiting for it costs as much as using it.
@@ -167,3 +170,8 @@ class _Matmul:
         with tir.unroll(0, self.plan.rows) as i, tir.unroll(0, self.plan.vectors) as v:
             with tir.vectorized(0, self.lanes) as lane:
                 yield i, v, lane
+
+
+def _count(first: Index, most: int, extent: int) -> Index:
+    """How many of `most` there are from `first` on, before `extent` ends."""
+    return most if isinstance(first, int) or extent % most == 0 else tirx.min(most, extent - first)

@@ -55,12 +55,12 @@ def fits_registers(rows: int, vectors: int, machine: Machine) -> bool:
     return rows * vectors + max(vectors + 1, 4) <= machine.vector_registers
 
 
-def tile_cycles(rows: int, vectors: int, depth: int, activation: Activation) -> float:
-    """Estimated cycles of a register tile of a matrix product: multiply-adds, what does not hide behind them, the
-    epilogue."""
+def tile_cycles(rows: int, vectors: int, depth: int, activation: Activation, half: bool = False) -> float:
+    """Estimated cycles of a register tile of a matrix product: multiply-adds (two in a cycle where vectors are `half`
+    a register wide), what does not hide behind them, the epilogue."""
     arithmetic = rows * vectors
-    step = max(arithmetic, CHAIN) + 0.15 * (rows + vectors)
-    return depth * step + activation_cycles(activation) * arithmetic + 20
+    step = max(arithmetic, CHAIN) * (0.5 if half else 1.0) + 0.15 * (rows + vectors)
+    return depth * step + activation_cycles(activation) * arithmetic * (0.6 if half else 1.0) + 20
 
 
 def activation_cycles(activation: Activation) -> float:
