@@ -5,7 +5,8 @@
     ChannelScale -> pointwise                            the gate is applied inside the pointwise kernel
     pointwise -> depthwise                               one ExpandDepthwise kernel, by bands of rows
 
-Each needs that nothing else reads the tensor between the two.
+Each needs that nothing else reads the tensor between the two. Then kernels with time to spare are told which weights
+will be read next.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from effgen.fusion import Call, KernelCall, OpCall, calls_from_graph
+from effgen.fusion import Call, KernelCall, Layer, OpCall, calls_from_graph
 from effgen.graph import Graph
 from effgen.kernels.workload import ChannelScale, Conv2d, ExpandDepthwise, GlobalAveragePool, SqueezeExcite
+
+# A layer's weights are worth asking for if they are so many (64 KiB), and so few rows of an image use them.
+_MANY_WEIGHTS, _FEW_ROWS = 16 * 1024, 512
 
 
 def kernel_calls(graph: Graph) -> tuple[Call, ...]:
     """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes."""
-    return fuse_blocks(calls_from_graph(graph), graph.output)
+    return look_ahead(fuse_blocks(calls_from_graph(graph), graph.output))
 
 
 def fuse_blocks(calls: Sequence[Call], output: str) -> tuple[Call, ...]:
@@ -120,3 +124,30 @@ def _expand_into_depthwise(calls: _Calls, expand: KernelCall) -> None:
 
 def _is_depthwise(call: KernelCall) -> bool:
     return isinstance(call.workload, Conv2d) and call.workload.family == "depthwise"
+
+
+def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
+    """The calls, those with time to spare asking for the weights that are read until the next such call, and by it.
+
+    Weights that few rows use take longer to come from memory than to use. While a matrix product runs, memory rests.
+    """
+    found: list[Call] = []
+    wanted: list[Layer] = []
+    for call in reversed(calls):
+        if isinstance(call, KernelCall):
+            carries = _may_look_ahead(call)
+            found.append(replace(call, ahead=tuple(wanted)) if carries else call)
+            wanted = [layer for layer in call.layers if _is_awaited(layer)] + ([] if carries else wanted)
+        else:
+            found.append(call)
+    return tuple(reversed(found))
+
+
+def _may_look_ahead(call: KernelCall) -> bool:
+    return isinstance(call.workload, ExpandDepthwise) or call.workload.family == "pointwise"
+
+
+def _is_awaited(layer: Layer) -> bool:
+    conv = layer.conv
+    weights = conv.in_channels // conv.groups * conv.out_channels
+    return weights >= _MANY_WEIGHTS and conv.rows // conv.batch <= _FEW_ROWS

@@ -36,7 +36,8 @@ OnPhase = Callable[[str], None]
 
 @dataclass(frozen=True)
 class CompileRequest:
-    """What `effgen compile` was asked for. `threads` None: all cores of this process."""
+    """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
+    None: the user's own."""
 
     network: NetworkRequest
     output: Path
@@ -46,6 +47,7 @@ class CompileRequest:
     threads: int | None = None
     force: bool = False
     debug_dump: Path | None = None
+    database: Path | None = None
 
 
 def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: None) -> Manifest:
@@ -61,7 +63,7 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
         machine = _machine(request, on_phase)
         _write_golden(network, weights, staging, request.seed, on_phase)
         _write_onnx(network, weights, staging / MODEL, True, on_phase)
-        facts = _write_library(staging, machine, dump, network, on_phase)
+        facts = _write_library(staging, machine, request.database, dump, network, on_phase)
         manifest = _manifest(network, machine, origin, facts, staging)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _check_golden(staging, machine, on_phase)
@@ -163,7 +165,9 @@ class _LibraryFacts:
     workspace_bytes: int
 
 
-def _write_library(staging: Path, machine: Machine, dump: Dump, network: Network, on_phase: OnPhase) -> _LibraryFacts:
+def _write_library(
+    staging: Path, machine: Machine, database: Path | None, dump: Dump, network: Network, on_phase: OnPhase
+) -> _LibraryFacts:
     """Compile what was exported: the ONNX file is read back."""
     from effgen.build import write_library
     from effgen.importer import relax_from_graph
@@ -179,7 +183,7 @@ def _write_library(staging: Path, machine: Machine, dump: Dump, network: Network
     target = tvm_target(machine)
     with target:
         on_phase("schedule kernels")
-        chosen = KernelChoices(machine)
+        chosen = KernelChoices(machine, database)
         imported = relax_from_graph(graph, weights, machine, chosen.kernel)
         scheduled = schedule_module(imported, machine, chosen, dump)
         on_phase("generate code and link")

@@ -34,13 +34,14 @@ class KernelCall:
     """One kernel on named tensors; images travel NHWC between kernels.
 
     Its arguments: the first of `inputs`, weight and bias of each of `layers`, the other inputs (gate, residual), the
-    outputs.
+    outputs. `ahead` are layers of later calls whose weights this kernel asks for meanwhile: its last inputs.
     """
 
     workload: Workload
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: tuple[Layer, ...] = ()
+    ahead: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)

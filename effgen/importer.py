@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -16,8 +16,8 @@ from effgen.block_fusion import kernel_calls
 from effgen.errors import GraphError
 from effgen.fusion import Call, KernelCall, Layer
 from effgen.graph import Graph, Node, Weights
-from effgen.kernels.packing import pack_bias, pack_weight
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.packing import pack_bias, pack_weight, weight_shape
+from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.ops import Shape, number
 from effgen.target import Machine
 
@@ -54,6 +54,7 @@ class _Importer:
         self.builder = relax.BlockBuilder()
         self.tensors: dict[str, relax.Expr] = {}
         self.kernels: dict[Workload, relax.GlobalVar] = {}
+        self.constants: dict[Layer, tuple[relax.Expr, relax.Expr]] = {}
 
     def run(self) -> ImportedModule:
         calls = kernel_calls(self.graph)
@@ -78,11 +79,12 @@ class _Importer:
         self.tensors[call.node.output] = self.builder.emit(convert(self, call.node))
 
     def kernel_call(self, call: KernelCall) -> None:
-        workload = call.workload
+        workload = self.looking_ahead(call)
         arguments = [self.shaped(self.data_of(call), workload.data_shape)]
         for layer in call.layers:
             arguments += self.packed(layer)
         arguments += [self.nhwc(name) for name in call.inputs[1:]]
+        arguments += [self.packed(layer)[0] for layer in call.ahead]
         types = [relax.TensorType(shape, workload.dtype) for shape in workload.out_shapes]
         result = self.builder.emit(
             relax.call_tir(self.kernel(workload), arguments, types if len(types) > 1 else types[0])
@@ -101,15 +103,23 @@ class _Importer:
             return self.tensors[call.inputs[0]]
         return self.nhwc(call.inputs[0])
 
-    def packed(self, layer: Layer) -> list[relax.Expr]:
-        weight = self.weights[layer.weight]
-        if weight.ndim == 2:  # Gemm, transB=1: [out, in] is a 1x1 kernel
-            weight = weight[:, :, None, None]
-        bias = self.weights[layer.bias] if layer.bias else np.zeros(layer.conv.out_channels, np.float32)
-        return [
-            relax.const(pack_weight(layer.conv, weight, self.machine)),
-            relax.const(pack_bias(layer.conv, bias, self.machine)),
-        ]
+    def looking_ahead(self, call: KernelCall) -> Workload:
+        """The call's workload, with the shapes of the weights that it asks for ahead."""
+        shapes = tuple(weight_shape(layer.conv, self.machine) for layer in call.ahead)
+        if isinstance(call.workload, Conv2d | ExpandDepthwise):
+            return replace(call.workload, ahead=shapes)
+        return call.workload
+
+    def packed(self, layer: Layer) -> tuple[relax.Expr, relax.Expr]:
+        """Weight and bias of a layer as constants; the same ones whenever it is asked for."""
+        if layer not in self.constants:
+            weight = self.weights[layer.weight]
+            if weight.ndim == 2:  # Gemm, transB=1: [out, in] is a 1x1 kernel
+                weight = weight[:, :, None, None]
+            bias = self.weights[layer.bias] if layer.bias else np.zeros(layer.conv.out_channels, np.float32)
+            packed = pack_weight(layer.conv, weight, self.machine), pack_bias(layer.conv, bias, self.machine)
+            self.constants[layer] = (relax.const(packed[0]), relax.const(packed[1]))
+        return self.constants[layer]
 
     def kernel(self, workload: Workload) -> relax.GlobalVar:
         if workload not in self.kernels:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tvm.tirx import PrimFunc
 
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import Workload, without_ahead
 from effgen.records import find_record, record_sources
 from effgen.schedules import kernel_from_workload, space_of
 from effgen.schedules.space import Decisions
@@ -31,7 +31,8 @@ class KernelChoices:
         self._choices: dict[Workload, Choice] = {}
 
     def choice(self, workload: Workload) -> Choice:
-        """What was or will be built for `workload`."""
+        """What was or will be built for `workload`, whatever it asks for ahead."""
+        workload = without_ahead(workload)
         if workload not in self._choices:
             self._choices[workload] = self._choose(workload)
         return self._choices[workload]

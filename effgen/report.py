@@ -171,11 +171,12 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
     kernels = manifest.kernels
     sources = sorted({str(kernel["source"]) for kernel in kernels})
     counts = ", ".join(f"{sum(kernel['source'] == source for kernel in kernels)} {source}" for source in sources)
+    tuned = sum(str(kernel["source"]).startswith("record:") for kernel in kernels)
     lines = {
         "bundle": str(bundle),
         "model": f"{manifest.name}, {manifest.parameters:,} parameters, {manifest.macs:,} MACs an image",
         "target": f"{manifest.target['name']} ({manifest.target['llvm']['mcpu']}), {threads_text(manifest.threads)}",
-        "kernels": f"{len(kernels)} ({counts})",
+        "kernels": f"{tuned} of {len(kernels)} tuned ({counts})",
         "workspace": bytes_text(manifest.workspace_bytes),
         "compiled in": f"{seconds:.1f} s",
     }

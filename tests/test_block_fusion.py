@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from effgen.block_fusion import fuse_blocks
+from effgen.block_fusion import fuse_blocks, kernel_calls
 from effgen.fusion import Call, KernelCall, OpCall, calls_from_graph
 from effgen.graph import GraphBuilder, Value
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite
@@ -299,3 +299,19 @@ def test_second_layer_that_is_no_gate_is_left() -> None:
     pooled = b.add("GlobalAveragePool", [depthwise(b, stem(b))], "pool")
     calls = fused(b, conv(b, conv(b, pooled, 4, "hidden"), 10, "classes"))
     assert kinds(calls) == ["conv2d", "depthwise", "pool", "dense", "dense"]
+
+
+def test_weights_are_asked_for_before_they_are_read() -> None:
+    graph = build_network(NetworkRequest()).graph
+    one = np.ones((), np.float32)
+    graph, _ = fold_batchnorm(graph, {name: np.broadcast_to(one, p.shape) for name, p in graph.parameters.items()})
+    calls = [call for call in kernel_calls(graph) if isinstance(call, KernelCall)]
+    *_, expand, _gate, project, head, _pool, classifier = calls
+    squeeze, excite = _gate.layers
+    assert head.ahead == classifier.layers
+    assert project.ahead == head.layers
+    assert expand.ahead == (squeeze, excite, *project.layers)
+    # The first images have so many rows that a weight comes at no cost; nothing is asked for twice.
+    assert not calls[0].ahead and not calls[3].ahead
+    asked = [layer for call in calls for layer in call.ahead]
+    assert len(asked) == len(set(asked)) and len(asked) > 30

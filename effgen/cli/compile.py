@@ -28,6 +28,7 @@ def compile_(
     seed: o.Seed = 0,
     target: o.Target = "cpu",
     threads: o.Threads = None,
+    db: o.Database = None,
     force: o.Force = False,
     debug_dump: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the text of every stage into this directory.")
@@ -43,7 +44,7 @@ def compile_(
     from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest
 
     network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
-    request = CompileRequest(network, destination, target, weights, seed, threads, force, debug_dump)
+    request = CompileRequest(network, destination, target, weights, seed, threads, force, debug_dump, db)
     output.resolved(check_request(request), target=target, threads=threads)
     with output.phases() as on_phase:
         manifest = compile_bundle(request, on_phase)

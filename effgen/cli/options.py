@@ -82,6 +82,10 @@ Json = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the report as JSON; - is standard output, and nothing else."),
 ]
+Database = Annotated[
+    Path | None,
+    typer.Option("--db", metavar="FILE", help="The database of tuning records; default: the user's own."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More of what happens.")]
 

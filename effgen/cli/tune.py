@@ -38,9 +38,7 @@ def tune(
             metavar="M", help=f"Tune at most so long; default: {DEFAULT_MINUTES:g}, or no limit with --trials."
         ),
     ] = None,
-    db: Annotated[
-        Path | None, typer.Option("--db", metavar="FILE", help="The database of records; default: the user's own.")
-    ] = None,
+    db: o.Database = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what the database holds of these kernels on this machine.")
     ] = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import TypeAlias
 
 from tvm import tirx
@@ -21,6 +22,8 @@ Index: TypeAlias = Expr | int
 
 # Arguments of the prefetch instruction.
 _ALL_LEVELS, _DATA = 3, 1
+# Of a cache line.
+_LINE_FLOATS = 16
 
 
 @contextmanager
@@ -107,3 +110,23 @@ def prefetch(array: Buffer, index: Sequence[Index]) -> None:
     """Ask for the cache line of `array[index]`, which may lie beyond the array: a prefetch never faults."""
     address = tirx.address_of(array[tuple(index)])
     tir.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, _ALL_LEVELS, _DATA))
+
+
+class Ahead:
+    """Asks for the weights of later kernels bit by bit, while a kernel takes `steps` steps (as few as one a line)."""
+
+    def __init__(self, arrays: Sequence[Buffer], steps: int) -> None:
+        self.arrays = arrays
+        self.steps = steps
+
+    def step(self, number: Index) -> None:
+        """What is asked for in step `number` of all; the steps together cover every array."""
+        for array in self.arrays:
+            *outer, lanes = (int(extent) for extent in array.shape)
+            stride = max(1, _LINE_FLOATS // lanes)
+            lines = tiles.blocks(prod(outer), stride)
+            each = tiles.blocks(lines, self.steps)
+            with tir.unroll(0, each) as i:
+                # Steps left over ask for the last line again: it is near by then, and costs nothing.
+                line = tirx.min(number * each + i, lines - 1)
+                prefetch(array, [*(0 for _ in outer[1:]), line * stride, 0])

@@ -26,11 +26,14 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Index, function, if_real, local, pairwise, prefetch, tile_start, zero
+from effgen.kernels.builder import Ahead, Index, function, if_real, local, pairwise, prefetch, tile_start, zero
 from effgen.kernels.math import activate
-from effgen.kernels.packing import bias_shape
+from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d, ExpandDepthwise
 from effgen.target import Machine
+
+# Steps of the expansion's reduction for one look ahead where nothing else asks for shorter ones.
+_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,9 @@ class _Bands:
         self.data = arguments[0]
         self.out = arguments[-2] if self.conv.row_sums else arguments[-1]
         self.sums = arguments[-1] if self.conv.row_sums else None
+        self.looked_ahead = [
+            array for name, array in zip(input_shapes(workload, machine), arguments, strict=False) if "ahead" in name
+        ]
         if self.expand:
             self.expand_weight, self.expand_bias, self.weight, self.bias = arguments[1:5]
         else:
@@ -175,7 +181,10 @@ class _Bands:
         """One row of the expanded image, a register tile at a time, activated, into the ring."""
         columns, vectors, left = self.plan.expand_columns, self.plan.expand_vectors, self.conv.padding[1]
         column_tiles, column_groups = tiles.blocks(self.inner_columns, columns), self.plan.vectors // vectors
-        step, lines = self.prefetch_share(expand, self.conv.height * column_tiles * column_groups)
+        register_tiles = self.conv.height * column_tiles * column_groups
+        step, lines = self.prefetch_share(expand, register_tiles)
+        steps = register_tiles * (expand.in_channels // step)
+        ahead = Ahead(self.looked_ahead, steps * (self.blocks // self.plan.vectors))
         with tir.serial(0, column_groups) as outer:
             with tir.serial(0, column_tiles) as index:
                 x0 = tile_start(index, self.inner_columns, columns)
@@ -184,9 +193,11 @@ class _Bands:
                     start = self.expand_bias[self.first_vector + outer * vectors + v, lane]
                     tir.buffer_store(acc, start, [i, v, lane])
                 with tir.serial(0, expand.in_channels // step) as k_outer:
+                    tile = (row * column_groups + outer) * column_tiles + index
+                    number = tile * (expand.in_channels // step) + k_outer
+                    ahead.step(self.first_vector // self.plan.vectors * steps + number)
                     if self.plan.prefetch:
-                        tile = (row * column_groups + outer) * column_tiles + index
-                        self.prefetch_next((tile * (expand.in_channels // step) + k_outer) * lines, lines)
+                        self.prefetch_next(number * lines, lines)
                     with tir.serial(0, step) as k_inner, self.tile(columns, vectors) as (i, v, lane):
                         k = k_outer * step + k_inner
                         weight = self.expand_weight[self.first_vector + outer * vectors + v, 0, 0, k, lane]
@@ -200,9 +211,9 @@ class _Bands:
         """Steps of the reduction between prefetches, and cache lines of each: the register tiles of a whole image ask
         for all weights of the next group together."""
         if not self.plan.prefetch:
-            return 1, 0
+            return (tiles.largest_divisor(expand.in_channels, _STEP) if self.looked_ahead else 1), 0
         share = max(1, register_tiles // self.plan.vectors)
-        step = max(d for d in tiles.divisors(expand.in_channels) if d <= share)
+        step = tiles.largest_divisor(expand.in_channels, share)
         lines = tiles.blocks(self.plan.vectors * expand.in_channels, register_tiles * (expand.in_channels // step))
         return step, lines
 

@@ -27,9 +27,9 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Index, function, if_real, local, prefetch, tile_start
+from effgen.kernels.builder import Ahead, Index, function, if_real, local, prefetch, tile_start
 from effgen.kernels.math import activate
-from effgen.kernels.packing import bias_shape
+from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
 
@@ -55,6 +55,8 @@ def matmul_primfunc(workload: Conv2d, machine: Machine, plan: MatmulPlan) -> Pri
     return builder.get().with_attr("tirx.is_scheduled", True)
 
 
+# Steps of the reduction for one look ahead where nothing else asks for shorter ones.
+_STEP = 8
 # Steps of the reduction between asking for a weight and using it, where every weight is used once.
 _AHEAD = 64
 
@@ -71,13 +73,17 @@ class _Matmul:
         self.images = workload.batch if workload.gated else 1
         self.rows = workload.rows // self.images
         self.row_tiles = tiles.blocks(self.rows, plan.rows)
+        named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
         self.data, self.weight, self.bias = arguments[:3]
-        self.gate = arguments[3] if workload.gated else None
-        self.residual = arguments[-2] if workload.residual else None
+        self.gate, self.residual = named.get("gate"), named.get("residual")
         self.out = arguments[-1]
+        self.column_tiles = tiles.blocks(self.vectors, plan.vectors)
+        step, count = self.depth_step(), self.row_tiles * self.column_tiles
+        arrays = [array for name, array in named.items() if name.startswith("ahead")]
+        self.ahead = Ahead(arrays, count * (workload.in_channels // step))
 
     def write(self) -> None:
-        column_tiles = tiles.blocks(self.vectors, self.plan.vectors)
+        column_tiles = self.column_tiles
         per_chunk, per_band = (
             tiles.blocks(column_tiles, self.plan.chunks),
             tiles.blocks(self.row_tiles, self.plan.bands),
@@ -92,7 +98,7 @@ class _Matmul:
             for_rows = tir.serial(0, _count(first_row, per_band, self.row_tiles))
             for_columns = tir.serial(0, _count(first_column, per_chunk, column_tiles))
             with self.nested(for_rows, for_columns) as (row_tile, column_tile):
-                self.tile(first_row + row_tile, self.vector_start(first_column + column_tile), panel)
+                self.tile(first_row + row_tile, first_column + column_tile, panel)
 
     def vector_start(self, column_tile: Index) -> Index:
         return tile_start(column_tile, self.vectors, self.plan.vectors)
@@ -118,13 +124,16 @@ class _Matmul:
             tir.buffer_store(panel, value, [v, k, lane])
         return panel
 
-    def tile(self, row_tile: Expr, first_vector: Index, panel: Buffer | None) -> None:
+    def tile(self, row_tile: Expr, column_tile: Expr, panel: Buffer | None) -> None:
+        first_vector = self.vector_start(column_tile)
         first_row = self.image * self.rows + tile_start(row_tile, self.rows, self.plan.rows)
         acc = local(self.plan.rows, self.plan.vectors, self.lanes)
         with self.over_tile() as (i, v, lane):
             tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
         step = self.depth_step()
         with tir.serial(0, self.workload.in_channels // step) as k_outer:
+            tile = row_tile * self.column_tiles + column_tile
+            self.ahead.step(tile * (self.workload.in_channels // step) + k_outer)
             if self.plan.prefetch:
                 self.prefetch_next(row_tile, first_vector, k_outer, step)
             with tir.serial(0, step) as k_inner, self.over_tile() as (i, v, lane):
@@ -145,9 +154,8 @@ class _Matmul:
     def depth_step(self) -> int:
         """Steps of the reduction for one of `prefetch_next`: the row tiles of a panel ask for the next one together."""
         if not self.plan.prefetch:
-            return 1
-        share = max(1, self.row_tiles // self.plan.vectors)
-        return max(d for d in tiles.divisors(self.workload.in_channels) if d <= share)
+            return tiles.largest_divisor(self.workload.in_channels, _STEP) if self.workload.ahead else 1
+        return tiles.largest_divisor(self.workload.in_channels, max(1, self.row_tiles // self.plan.vectors))
 
     def prefetch_next(self, row_tile: Expr, first_vector: Index, k_outer: Expr, step: int) -> None:
         """Ask for lines of the panel that follows this one in memory.

@@ -57,19 +57,24 @@ def input_shapes(workload: Workload, machine: Machine) -> dict[str, Shape]:
         return {"sums": workload.data_shape} | _parameter_shapes(layers, machine)
     if isinstance(workload, ExpandDepthwise):
         layers = {"expand": workload.expand, "depthwise": workload.depthwise}
-        return {"data": workload.data_shape} | _parameter_shapes(layers, machine)
+        return {"data": workload.data_shape} | _parameter_shapes(layers, machine) | _ahead_shapes(workload)
     shapes: dict[str, Shape] = {
         "data": workload.data_shape,
         "weight": weight_shape(workload, machine),
         "bias": bias_shape(workload, machine),
     }
     shapes |= {"gate": workload.gate_shape} if workload.gated else {}
-    return shapes | ({"residual": workload.out_shape} if workload.residual else {})
+    shapes |= {"residual": workload.out_shape} if workload.residual else {}
+    return shapes | _ahead_shapes(workload)
 
 
 def output_shapes(workload: Workload) -> dict[str, Shape]:
     """Name and shape of every output of the workload's kernel, in the order of its arguments."""
     return dict(zip(("out", "sums_out"), workload.out_shapes, strict=False))
+
+
+def _ahead_shapes(workload: Conv2d | ExpandDepthwise) -> dict[str, Shape]:
+    return {f"ahead{index}": shape for index, shape in enumerate(workload.ahead)}
 
 
 def _parameter_shapes(layers: dict[str, Conv2d], machine: Machine) -> dict[str, Shape]:

@@ -46,6 +46,10 @@ def fits_stack(size: int, machine: Machine) -> bool:
     return size <= min(machine.l2_bytes // 4, _STACK_BYTES)
 
 
+def largest_divisor(number: int, most: int) -> int:
+    return max(d for d in divisors(number) if d <= most)
+
+
 def fits_registers(rows: int, vectors: int, machine: Machine) -> bool:
     """Whether a register tile of `rows` positions times `vectors` vectors of output channels leaves room to work.
 

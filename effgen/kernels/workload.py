@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, TypeAlias
 
@@ -31,6 +31,9 @@ class Conv2d:
     Squeeze-excite's two ends may be part of it: with `row_sums` (depthwise) there is a second output
     (batch, out_height, out_channels), the sums over every output row, from which the mean is had without reading the
     image again; `gated` (pointwise) multiplies the input channels by a gate (batch, 1, 1, in_channels).
+
+    `ahead` (pointwise): shapes of packed weights of kernels that run soon, one more input each. This kernel asks for
+    them while it computes, so that they have arrived when they are read; the result does not depend on them.
     """
 
     batch: int
@@ -47,12 +50,13 @@ class Conv2d:
     residual: bool = False
     gated: bool = False
     row_sums: bool = False
+    ahead: tuple[Shape, ...] = ()
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
         assert self.in_channels % self.groups == 0 and self.out_channels % self.groups == 0, self
         assert self.out_height > 0 and self.out_width > 0, self
-        assert not self.gated or self.family == "pointwise", self
+        assert not (self.gated or self.ahead) or self.family == "pointwise", self
         assert not self.row_sums or self.family == "depthwise", self
 
     @property
@@ -135,7 +139,7 @@ class Conv2d:
         if self.activation != "none":
             parts.append(self.activation)
         flags = {"gated": self.gated, "res": self.residual, "sums": self.row_sums}
-        return "_".join([*parts, *(flag for flag, there in flags.items() if there)])
+        return "_".join([*parts, *(flag for flag, there in flags.items() if there), *_ahead_parts(self.ahead)])
 
     def _window_parts(self) -> list[str]:
         parts = [f"k{_size(self.kernel)}s{_size(self.stride)}"]
@@ -241,10 +245,14 @@ class ChannelScale(_Image):
 
 @dataclass(frozen=True)
 class ExpandDepthwise:
-    """A depthwise convolution whose input is the output of a pointwise one, which is never in memory as a whole."""
+    """A depthwise convolution whose input is the output of a pointwise one, which is never in memory as a whole.
+
+    `ahead` as in Conv2d.
+    """
 
     expand: Conv2d
     depthwise: Conv2d
+    ahead: tuple[Shape, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.expand.family == "pointwise" and not self.expand.gated and not self.expand.residual, self
@@ -287,7 +295,7 @@ class ExpandDepthwise:
         """The kernel's one printed name: what is expanded, then the depthwise kernel's own name."""
         short, rest = self.depthwise.name.split("_", 1)
         activation = "" if self.expand.activation == "none" else f"_{self.expand.activation}"
-        return f"{short}_expand_k{self.expand.in_channels}{activation}_{rest}"
+        return "_".join([f"{short}_expand_k{self.expand.in_channels}{activation}_{rest}", *_ahead_parts(self.ahead)])
 
 
 @dataclass(frozen=True)
@@ -355,6 +363,16 @@ class SqueezeExcite:
 
 
 Workload: TypeAlias = Conv2d | ExpandDepthwise | GlobalAveragePool | ChannelScale | SqueezeExcite
+
+
+def without_ahead(workload: Workload) -> Workload:
+    """The workload that computes the same and asks for nothing ahead: what is tuned, and what records are called by."""
+    return replace(workload, ahead=()) if isinstance(workload, Conv2d | ExpandDepthwise) else workload
+
+
+def _ahead_parts(shapes: tuple[Shape, ...]) -> list[str]:
+    """In KiB, of each."""
+    return ["ahead" + "x".join(str(prod(shape) * 4 // 1024) for shape in shapes)] if shapes else []
 
 
 def _usual_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
