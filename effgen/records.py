@@ -259,8 +259,8 @@ def find_record(
 ) -> tuple[Record, Source] | None:
     """The record to use for a kernel, and the source that had it; None where its defaults have to do.
 
-    In this order: every source for the same number of cores, then every one for the nearest other number; in each
-    the fastest, measured on this very kind of processor if there is such a one. The user's own database counts for
+    In this order: every source for the same number of cores, then every one for the nearest larger number (work that
+    was shared out to few cores would leave the others idle); in each the fastest, measured on this very kind of processor if there is such a one. The user's own database counts for
     this processor alone. A record is stale, and passed over, where the space has no such rule or decisions any more.
     """
     found = [
@@ -287,6 +287,8 @@ def find_decisions(
 
 def _fits(record: Record, machine: Machine, space: Space, source: Source) -> bool:
     if record.lanes != machine.lanes or (source.own and record.mcpu != machine.mcpu):
+        return False
+    if record.cores < machine.cores:
         return False
     return bool(record.rule == space.rule and space.contains(record.decisions))
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from effgen.report import numbers_table, threads_text
 
 if TYPE_CHECKING:
-    from effgen.tune import Progress, TunedKernel, TuneReport
+    from effgen.tune import TunedKernel, TuneReport
+    from effgen.tuner import Progress
 
 #: Kernels in the table; the rest are one row.
 SHOWN_KERNELS = 20

@@ -200,8 +200,9 @@ def test_order_of_sources() -> None:
     assert chosen([own, shipped]) == 1
     assert chosen([Source("database", (own_other_cores,), own=True), shipped]) == 2
     assert chosen([shipped]) == 2
-    # No record of so many cores: the nearest number.
-    assert chosen([shipped], replace(MACHINE, cores=MACHINE.cores * 3)) == 3
+    # No record of so many cores: the nearest larger number, never a smaller one.
+    assert chosen([Source("shipped", (replace(record(mode=3), cores=MACHINE.cores * 4),)), shipped][:1]) == 3
+    assert chosen([shipped], replace(MACHINE, cores=MACHINE.cores * 3)) is None
     assert chosen([]) is None
     found = find_record(WORKLOAD, MACHINE, ToySpace(), [own, shipped])  # type: ignore[arg-type]
     assert found is not None and found[1] is own

@@ -25,7 +25,8 @@ from effgen.report_tune import json_from_tune, note_from_progress, notes_from_tu
 from effgen.schedules.space import Space
 from effgen.search import KernelSearch
 from effgen.target import load_target
-from effgen.tune import Limits, Progress, Tuner, TuneRequest, calls_of_network, check_tune_request, searches_of
+from effgen.tune import TuneRequest, calls_of_network, check_tune_request, searches_of
+from effgen.tuner import Limits, Progress, Tuner
 
 MACHINE = replace(load_target("x86-64-v3"), cores=1)
 NO_LIMITS = Limits()

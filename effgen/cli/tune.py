@@ -12,7 +12,7 @@ from effgen.cli import options as o
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.tune import Progress
+    from effgen.tuner import Progress
 
 #: Minutes of tuning where no limit is given.
 DEFAULT_MINUTES = 10.0
@@ -64,7 +64,8 @@ def tune(
         table_from_tune,
         warnings_from_tune,
     )
-    from effgen.tune import Limits, TuneRequest, check_tune_request, tune_network
+    from effgen.tune import TuneRequest, check_tune_request, tune_network
+    from effgen.tuner import Limits
 
     if minutes is None and trials is None:
         minutes = DEFAULT_MINUTES
