@@ -260,8 +260,9 @@ def find_record(
     """The record to use for a kernel, and the source that had it; None where its defaults have to do.
 
     In this order: every source for the same number of cores, then every one for the nearest larger number (work that
-    was shared out to few cores would leave the others idle); in each the fastest, measured on this very kind of processor if there is such a one. The user's own database counts for
-    this processor alone. A record is stale, and passed over, where the space has no such rule or decisions any more.
+    was shared out to few cores would leave the others idle); in each the fastest, measured on this very kind of
+    processor if there is such a one. The user's own database counts for this processor alone. A record is stale, and
+    passed over, where the space has no such rule or decisions any more.
     """
     found = [
         (not same_cores, distance, index, record.mcpu != machine.mcpu, _seconds(record), record, source)
