@@ -14,7 +14,7 @@ import pytest
 import toy_spaces
 from toy_spaces import FAST, SLOW, WORKLOAD
 
-from effgen import tune as tune_module
+from effgen import tuner as tuner_module
 from effgen.errors import EffgenError, TuneError
 from effgen.kernels.workload import ChannelScale, GlobalAveragePool, Workload
 from effgen.measure.protocol import Outcome, Timing
@@ -234,7 +234,7 @@ def test_trials_are_a_limit(path: Path) -> None:
 
 def test_time_is_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(10_000))
-    monkeypatch.setattr(tune_module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(tuner_module.time, "monotonic", lambda: next(now))
     seen: list[Progress] = []
     tuner = run(path, FakeMeasurer(), searches(LARGE), Limits(seconds=40), on_progress=seen.append)
     assert tuner.end == "time" and tuner.trials < 30
@@ -417,10 +417,10 @@ def test_stop_keeps_what_was_found(number: signal.Signals, status: int, word: st
 def test_reports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report by hand: many kernels, one without any time, a damaged database, a busy machine."""
     kernels = tuple(
-        tune_module.TunedKernel(f"kernel{i}", "toy", 2, 30, 5, 2e-4, 1e-4 * (1 + i), {"x": i}, True) for i in range(25)
+        tuner_module.TunedKernel(f"kernel{i}", "toy", 2, 30, 5, 2e-4, 1e-4 * (1 + i), {"x": i}, True) for i in range(25)
     )
-    failed = tune_module.TunedKernel("failed", "toy", 1, 30, 5, None, None, {"x": 0}, False)
-    report = tune_module.TuneReport(
+    failed = tuner_module.TunedKernel("failed", "toy", 1, 30, 5, None, None, {"x": 0}, False)
+    report = tuner_module.TuneReport(
         model="m", target="cpu", machine="cpu", threads=1, end="time", seconds=75.0, trials=130, resumed=3,
         outcomes={"ok": 129, "crashed": 1}, before_s=1e-2, after_s=5e-3, kernels=(*kernels, failed),
         untuned=("a", "b", "c", "d"), database="db", ignored_lines=2, promoted=0, other_cpus=1.5,
