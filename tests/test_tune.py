@@ -14,6 +14,7 @@ import pytest
 import toy_spaces
 from toy_spaces import FAST, SLOW, WORKLOAD
 
+from effgen import tune as tune_module
 from effgen import tuner as tuner_module
 from effgen.errors import EffgenError, TuneError
 from effgen.kernels.workload import ChannelScale, GlobalAveragePool, Workload
@@ -417,10 +418,10 @@ def test_stop_keeps_what_was_found(number: signal.Signals, status: int, word: st
 def test_reports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report by hand: many kernels, one without any time, a damaged database, a busy machine."""
     kernels = tuple(
-        tuner_module.TunedKernel(f"kernel{i}", "toy", 2, 30, 5, 2e-4, 1e-4 * (1 + i), {"x": i}, True) for i in range(25)
+        tune_module.TunedKernel(f"kernel{i}", "toy", 2, 30, 5, 2e-4, 1e-4 * (1 + i), {"x": i}, True) for i in range(25)
     )
-    failed = tuner_module.TunedKernel("failed", "toy", 1, 30, 5, None, None, {"x": 0}, False)
-    report = tuner_module.TuneReport(
+    failed = tune_module.TunedKernel("failed", "toy", 1, 30, 5, None, None, {"x": 0}, False)
+    report = tune_module.TuneReport(
         model="m", target="cpu", machine="cpu", threads=1, end="time", seconds=75.0, trials=130, resumed=3,
         outcomes={"ok": 129, "crashed": 1}, before_s=1e-2, after_s=5e-3, kernels=(*kernels, failed),
         untuned=("a", "b", "c", "d"), database="db", ignored_lines=2, promoted=0, other_cpus=1.5,
