@@ -21,6 +21,7 @@ import numpy as np
 from effgen.cpu import usable_cpus
 from effgen.kernels.workload import ExpandDepthwise, GlobalAveragePool, Workload
 from effgen.network import NetworkRequest, build_network
+from effgen.runtime.library import prepare_tvm
 from effgen.target import Machine, load_target
 
 Run = Callable[[], object]
@@ -104,8 +105,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.4, help="of timing a kernel")
     options = parser.parse_args()
-    # TVM takes half of the cores unless told; it reads this when its thread pool starts.
     os.environ["TVM_NUM_THREADS"] = str(options.threads)
+    prepare_tvm()
     machine = replace(load_target(options.target), cores=options.threads)
     for phi in options.phi:
         report(phi, options.batch, machine, options.seconds)

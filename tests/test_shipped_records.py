@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -41,8 +42,6 @@ def check(record: Record, name: str) -> None:
 
 
 def machine_of(record: Record, name: str) -> Machine:
-    from dataclasses import replace
-
     return replace(load_target(name), cores=record.cores)
 
 

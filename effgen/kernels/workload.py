@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal, TypeAlias
@@ -160,7 +161,7 @@ class Conv2d:
 
 
 @dataclass(frozen=True)
-class _Image:
+class _Image(ABC):
     """What the kernels on one NHWC image have in common."""
 
     batch: int
@@ -179,8 +180,9 @@ class _Image:
         return (self.out_shape,)
 
     @property
+    @abstractmethod
     def out_shape(self) -> tuple[int, int, int, int]:
-        raise NotImplementedError
+        """Shape of the output."""
 
     def _name(self, kind: str) -> str:
         """`f32_<kind>_c<channels>_h<height>`, with width and batch where they are not the usual."""
@@ -218,11 +220,11 @@ class GlobalAveragePool(_Image):
 class ChannelScale(_Image):
     """`data[n, h, w, c] * gate[n, 0, 0, c]`: how squeeze-excite applies its gate. NHWC."""
 
+    macs = 0
+
     @property
     def gate_shape(self) -> tuple[int, int, int, int]:
         return (self.batch, 1, 1, self.channels)
-
-    macs = 0
 
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
