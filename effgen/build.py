@@ -1,4 +1,4 @@
-"""Scheduled module -> shared library, by TVM's code generator and the system's C++ linker."""
+"""Scheduled module -> shared library and weights, by TVM's code generator and the system's C++ linker."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from effgen.dump import Dump
 from effgen.errors import BuildError
 from effgen.kernels import lowering
 from effgen.pipeline import ScheduledModule
+from effgen.runtime.manifest import LIBRARY, WEIGHTS
 
 
-def write_library(scheduled: ScheduledModule, target: tvm.target.Target, path: Path, dump: Dump) -> None:
-    """Generate machine code for `target` and link it, weights included, into the shared library `path`; the
-    kernels' assembly goes to `dump`.
+def write_library(scheduled: ScheduledModule, target: tvm.target.Target, folder: Path, dump: Dump) -> None:
+    """Generate machine code for `target` and link it into the shared library of the bundle `folder`, and write the
+    weights beside it; the kernels' assembly goes to `dump`.
 
     Raises BuildError where there is no linker or it fails.
     """
     compiler = linker()
-    # Relax's own pipeline has no work left: effgen.pipeline ran every phase.
-    executable = tvm.relax.build(scheduled.mod, target=target, relax_pipeline=None, tir_pipeline=lowering.PIPELINE)
+    # The Relax part has no work left: effgen.pipeline ran every phase.
+    executable = tvm.compile(scheduled.mod, target, tir_pipeline=lowering.PIPELINE)
     if dump.wanted:
-        dump.write("assembly", executable.mod.imports[0].inspect_source("s"), "s")
+        dump.write("assembly", executable.mod.inspect_source("s"), "s")
+    path = folder / LIBRARY
     try:
         executable.export_library(str(path), fcompile=tvm.support.cc.create_shared, cc=compiler)
     except RuntimeError as error:
         raise BuildError(f"{path}: linking with {compiler} failed: {last_line(error)}") from None
+    scheduled.program.weights.astype("<f4", copy=False).tofile(folder / WEIGHTS)
 
 
 def linker() -> str:

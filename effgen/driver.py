@@ -21,7 +21,7 @@ from effgen.graph import Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.target import Machine, check_target, load_target
 from effgen.verify import compare, golden_pair
 from effgen.weights import initial_weights
@@ -162,6 +162,7 @@ def _write_onnx(network: Network, weights: Weights, path: Path, fold: bool, on_p
 @dataclass(frozen=True)
 class _LibraryFacts:
     kernels: list[dict[str, Any]]
+    steps: list[str]
     workspace_bytes: int
 
 
@@ -187,8 +188,13 @@ def _write_library(
         imported = relax_from_graph(graph, weights, machine, chosen.kernel)
         scheduled = schedule_module(imported, machine, chosen, dump)
         on_phase("generate code and link")
-        write_library(scheduled, target, staging / LIBRARY, dump)
-    return _LibraryFacts([dataclasses.asdict(kernel) for kernel in scheduled.kernels], scheduled.workspace_bytes)
+        write_library(scheduled, target, staging, dump)
+    program = scheduled.program
+    return _LibraryFacts(
+        kernels=[dataclasses.asdict(kernel) for kernel in scheduled.kernels],
+        steps=[step.kernel for step in program.steps],
+        workspace_bytes=4 * program.workspace_floats,
+    )
 
 
 def _manifest(
@@ -226,6 +232,7 @@ def _manifest(
         },
         output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
         kernels=facts.kernels,
+        steps=facts.steps,
         workspace_bytes=facts.workspace_bytes,
         parameters=graph.parameter_count,
         macs=graph.macs,

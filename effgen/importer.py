@@ -37,6 +37,7 @@ class ImportedModule:
 def relax_from_graph(graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel) -> ImportedModule:
     """One Relax function `main(image) -> output`; kernels are as `kernel` makes them, equal workloads share one.
 
+    The output may have another shape of the same size.
     Weights are packed for `machine`'s vectors. Images are NHWC between kernels; the entry image stays NCHW.
     Raises GraphError for an operator that has no Relax form here.
     """
@@ -64,7 +65,7 @@ class _Importer:
                 self.tensors[self.graph.input.name] = image
                 for call in calls:
                     self.emit(call)
-                output = self.builder.emit_output(self.as_declared(self.graph.output))
+                output = self.builder.emit_output(self.unshaped(self.as_declared(self.graph.output)))
             self.builder.emit_func_output(output)
         workloads = {var.name_hint: workload for workload, var in self.kernels.items()}
         return ImportedModule(self.builder.finalize(), workloads)
@@ -159,6 +160,14 @@ class _Importer:
         if tuple(int(extent) for extent in value.ty.shape) == tuple(shape):
             return value
         return self.builder.emit(relax.op.reshape(value, shape))
+
+    def unshaped(self, value: relax.Expr) -> relax.Expr:
+        """What a reshape was made of. The entry's arrays are flat, but reshaping what is returned would be a copy."""
+        made = self.builder.lookup_binding(value) if isinstance(value, relax.Var) else None
+        while isinstance(made, relax.Call) and getattr(made.op, "name", "") == "relax.reshape":
+            value = made.args[0]
+            made = self.builder.lookup_binding(value)
+        return value
 
     def flatten(self, node: Node) -> relax.Expr:
         return self.shaped(self.as_declared(node.inputs[0]), self.graph.values[node.output].shape)

@@ -79,8 +79,8 @@ class LayersReport:
     """Kernels in the order of their first call, and what is left.
 
     `latency_ms` is of undisturbed calls, between which the ones with clocks were measured; `outside_ms` is what the
-    kernels do not account for: the VM, launches, copies of input and output. `clock_us` was subtracted from each
-    call; at most `most_clock_us` may still be in it. `peak_share` is of the network's own multiply-adds.
+    kernels do not account for: copies of input and output, the call itself. `clock_us` is what a clock adds to each
+    call's time. `peak_share` is of the network's own multiply-adds.
     """
 
     model: str
@@ -94,7 +94,6 @@ class LayersReport:
     gflops: float
     peak_share: float
     clock_us: float
-    most_clock_us: float
     layers: tuple[Layer, ...]
     families: tuple[FamilyTotal, ...]
     ceilings: Ceilings
@@ -153,8 +152,7 @@ def report_from_profile(
         outside_ms=(latency_s - kernels_s) * 1e3,
         gflops=gflops,
         peak_share=gflops / ceilings.peak_gflops,
-        clock_us=profile.clock_s * 1e6,
-        most_clock_us=profile.most_clock_s(latency_s) * 1e6,
+        clock_us=profile.clock_s(latency_s) * 1e6,
         layers=layers,
         families=families_from_layers(layers, ceilings),
         ceilings=ceilings,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,9 +9,11 @@ import tvm
 from tvm import relax
 
 from effgen.dump import Dump
+from effgen.entry import module_from_program
 from effgen.importer import ImportedModule
 from effgen.kernel_choice import KernelChoices
 from effgen.kernels.workload import Workload
+from effgen.program import Program, program_from_relax
 from effgen.schedules import schedule_operator
 from effgen.target import Machine
 
@@ -33,11 +34,11 @@ class ScheduledKernel:
 
 @dataclass(frozen=True)
 class ScheduledModule:
-    """What code generation takes: every PrimFunc scheduled, memory planned, `main` ready for the VM."""
+    """What code generation takes: the program's kernels, all scheduled, under the library's two functions."""
 
     mod: tvm.IRModule
+    program: Program
     kernels: tuple[ScheduledKernel, ...]
-    workspace_bytes: int
 
 
 def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelChoices, dump: Dump) -> ScheduledModule:
@@ -50,11 +51,14 @@ def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelCh
     dump.write_module("tir_scheduled", mod)
     mod = _plan_memory(mod)
     dump.write_module("relax_planned", mod)
+    program = program_from_relax(mod)
+    mod = module_from_program(program, mod)
+    dump.write_module("tir_entry", mod)
     kernels = tuple(
         _kernel_facts(name, calls, imported.workloads.get(name), chosen)
-        for name, calls in sorted(_count_calls(mod).items())
+        for name, calls in sorted(program.calls.items())
     )
-    return ScheduledModule(_finalize(mod), kernels, _workspace_bytes(mod))
+    return ScheduledModule(mod, program, kernels)
 
 
 def _legalize_rest(mod: tvm.IRModule) -> tvm.IRModule:
@@ -88,41 +92,6 @@ def _plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
             relax.transform.StaticPlanBlockMemory(),
         ]
     )(mod)
-
-
-def _finalize(mod: tvm.IRModule) -> tvm.IRModule:
-    """Relax that the VM runs. (Nothing is freed before the end: the planned storages serve all tensors already.)"""
-    return tvm.transform.Sequential(
-        [
-            relax.transform.LowerAllocTensor(),
-            relax.transform.LowerRuntimeBuiltin(),
-            relax.transform.ComputePrimValue(),
-            relax.transform.VMShapeLower(),
-            relax.transform.AttachGlobalSymbol(),
-        ]
-    )(mod)
-
-
-def _calls(mod: tvm.IRModule) -> list[relax.Call]:
-    calls: list[relax.Call] = []
-    relax.analysis.post_order_visit(
-        mod["main"], lambda expr: calls.append(expr) if isinstance(expr, relax.Call) else None
-    )
-    return calls
-
-
-def _count_calls(mod: tvm.IRModule) -> dict[str, int]:
-    """How often `main` of a planned module calls each PrimFunc; reshapes are views by now and no calls."""
-    return Counter(call.op.name_hint for call in _calls(mod) if isinstance(call.op, tvm.ir.GlobalVar))
-
-
-def _workspace_bytes(mod: tvm.IRModule) -> int:
-    """Bytes of the storages that memory planning gave `main` for its activations."""
-    return sum(
-        int(call.args[0].values[0])
-        for call in _calls(mod)
-        if getattr(call.op, "name", "") == "relax.memory.alloc_storage"
-    )
 
 
 def _kernel_facts(name: str, calls: int, workload: Workload | None, chosen: KernelChoices) -> ScheduledKernel:

@@ -49,10 +49,9 @@ def notes_from_layers(report: LayersReport) -> list[str]:
         "GFLOP/s: two for each multiply-add, activations not counted; GB/s: what has to be read and written once",
         "of roofline: what the peak and the bandwidth at the network's working set allow together; a kernel that finds "
         "its data in a nearer cache can be above it",
-        f"outside the kernels: VM, launches, copies of input and output; {report.latency_ms:.3f} ms is the median of "
-        f"calls without clocks",
-        f"clocks: {report.clock_us:.2f} us were subtracted from each call; at most {report.most_clock_us:.2f} us may "
-        f"still be in it",
+        "outside the kernels: copies of input and output, the call itself; "
+        f"{report.latency_ms:.3f} ms is the median of calls without clocks",
+        f"clocks: {report.clock_us:.2f} us of each call's time are the clock's own",
         host_line(report.machine),
         f"{report.plan.rounds} interleaved rounds, {report.plan.min_time_s:g} s without clocks and with{other}",
     ]

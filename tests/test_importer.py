@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ from effgen.driver import CompileRequest, compile_bundle
 from effgen.graph import Graph, GraphBuilder, Value, Weights
 from effgen.network import NetworkRequest
 from effgen.reference import run_reference
-from effgen.runtime.library import load_tvm_runtime, prepare_tvm
+from effgen.runtime import LoadedModel, Manifest
+from effgen.runtime.library import prepare_tvm
 from effgen.target import load_target
 from effgen.verify import relative_l2
+
+if TYPE_CHECKING:
+    from effgen.pipeline import ScheduledModule
+    from effgen.program import Program
 
 TOLERANCE = 1e-5
 
@@ -26,9 +32,8 @@ def random_weights(graph: Graph) -> dict[str, np.ndarray]:
     return arrays
 
 
-def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path) -> np.ndarray:
+def scheduled_module(graph: Graph, weights: Weights) -> "ScheduledModule":
     prepare_tvm()
-    from effgen.build import write_library
     from effgen.dump import Dump
     from effgen.importer import relax_from_graph
     from effgen.kernel_choice import KernelChoices
@@ -36,20 +41,30 @@ def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path
     from effgen.schedules import tvm_target
 
     machine = load_target("cpu")
-    target = tvm_target(machine)
-    with target:
+    with tvm_target(machine):
         chosen = KernelChoices(machine)
         imported = relax_from_graph(graph, weights, machine, chosen.kernel)
-        scheduled = schedule_module(imported, machine, chosen, Dump(None))
-        write_library(scheduled, target, folder / "lib.so", Dump(None))
-    ffi = load_tvm_runtime()
-    vm = ffi.load_module(str(folder / "lib.so"))["vm_load_executable"]()
-    vm["vm_initialization"](1, 0, 2)
-    aligned = np.empty(image.size * 4 + 64, np.uint8)
-    start = -aligned.ctypes.data % 64
-    held = aligned[start : start + image.size * 4].view(np.float32).reshape(image.shape)
-    held[...] = image
-    return np.array(np.from_dlpack(vm["main"](ffi.from_dlpack(held))))
+        return schedule_module(imported, machine, chosen, Dump(None))
+
+
+def program_of(graph: Graph, weights: Weights) -> "Program":
+    return scheduled_module(graph, weights).program
+
+
+def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path) -> np.ndarray:
+    scheduled = scheduled_module(graph, weights)
+    from effgen.build import write_library
+    from effgen.dump import Dump
+    from effgen.schedules import tvm_target
+
+    write_library(scheduled, tvm_target(load_target("cpu")), folder, Dump(None))
+    program = scheduled.program
+    manifest = Manifest(
+        name="test", network={}, target={}, versions={}, threads=1, files={}, kernels=[], parameters=0, macs=0,
+        tolerance={}, input={"shape": graph.input.shape}, output={"shape": graph.values[graph.output].shape},
+        steps=[step.kernel for step in program.steps], workspace_bytes=4 * program.workspace_floats,
+    )  # fmt: skip
+    return LoadedModel(folder, manifest, threads=1)(image)
 
 
 def check(graph: Graph, folder: Path) -> None:

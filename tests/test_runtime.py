@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,10 @@ def test_manifest_facts(tiny_bundle):
     assert manifest.network["norm_eps"] == 1e-5
     assert manifest.input["shape"] == [1, 3, 32, 32]
     assert manifest.output["shape"] == [1, 10]
-    assert set(manifest.files) == {"lib.so", "model.onnx", "golden.npz"}
+    assert set(manifest.files) == {"lib.so", "weights.bin", "model.onnx", "golden.npz"}
     assert manifest.workspace_bytes > 0
     assert all(kernel["source"] != "fallback" for kernel in manifest.kernels if "conv" in kernel["name"])
-    assert all(kernel["calls"] > 0 for kernel in manifest.kernels)
+    assert Counter(manifest.steps) == {kernel["name"]: kernel["calls"] for kernel in manifest.kernels}
 
 
 def test_threads_stay_within_tvms_own_limit(tiny_bundle):
@@ -139,7 +140,7 @@ def test_loads_without_torch_onnx_or_compiler(tiny_bundle):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["lib.so", "model.onnx", "golden.npz"])
+@pytest.mark.parametrize("name", ["lib.so", "weights.bin", "model.onnx", "golden.npz"])
 def test_flipped_byte(broken, name):
     data = bytearray((broken / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -182,7 +183,10 @@ def test_any_flipped_byte_of_the_manifest(broken):
     [
         ({"threads": "two"}, "threads = 'two': expected int"),
         ({"files": {"../lib.so": "0"}}, "no hash of"),
-        ({"files": {"lib.so": "0", "model.onnx": "0", "golden.npz": "0", "../x": "0"}}, "SHA-256|plain file name"),
+        (
+            {"files": {"lib.so": "0", "weights.bin": "0", "model.onnx": "0", "golden.npz": "0", "../x": "0"}},
+            "SHA-256|plain file name",
+        ),
         ({"target": {"name": "other", "llvm": {}, "features": ["avx1024"]}}, "lacks avx1024"),
     ],
 )

@@ -16,6 +16,7 @@ from tvm.tirx import PrimFunc, Stmt, compilation_pipeline
 PIPELINE = "effgen"
 # TVM's own annotation for "leave this allocation to the code generator", that is, to the stack.
 _ON_STACK = {"disable_lower_builtin": tirx.IntImm("bool", 1)}
+_CPU = 1  # kDLCPU
 
 
 def _keep_on_stack(stmt: Stmt) -> Stmt:
@@ -36,7 +37,17 @@ def _keep_on_stack(stmt: Stmt) -> Stmt:
 
 
 def _keep_local_on_stack(func: PrimFunc, _mod: IRModule, _context: tvm.transform.PassContext) -> PrimFunc:
-    return func.with_body(_keep_on_stack(func.body))
+    body = _keep_on_stack(func.body)
+    return func.with_body(body if "global_symbol" in func.attrs else _finish_private(body))
+
+
+def _finish_private(body: Stmt) -> Stmt:
+    """What TVM adds to functions seen from outside only: the device that its lowering of heap arrays asks for, and
+    the status returned (0: success), after the scope of such arrays, at whose end they are freed.
+    """
+    for key, value in (("device_id", 0), ("device_type", _CPU)):
+        body = tirx.AttrStmt(tvm.ir.StringImm("default"), key, tirx.const(value, "int32"), body)
+    return tirx.SeqStmt([body, tirx.Return(tirx.const(0, "int32"))])
 
 
 def _pipeline() -> tuple[tvm.transform.Pass, tvm.transform.Pass, tvm.transform.Pass]:

@@ -44,7 +44,7 @@ def tvm_ffi() -> ModuleType:
 
 @cache
 def load_tvm_runtime() -> ModuleType:
-    """`tvm_ffi` with TVM's runtime library (the Relax virtual machine, the thread pool) loaded into the process."""
+    """`tvm_ffi` with TVM's runtime library (the thread pool) loaded into the process."""
     prepare_tvm()
     ctypes.CDLL(str(_runtime_path()), ctypes.RTLD_GLOBAL)
     return tvm_ffi()

@@ -12,10 +12,11 @@ from typing import Any
 from effgen.errors import BundleError
 
 #: Raised when a reader of the old format could misread a new bundle.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MANIFEST = "manifest.json"
 LIBRARY = "lib.so"
+WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 
@@ -41,7 +42,9 @@ class Manifest:
     output: dict[str, Any]
     #: name, family, source of the schedule, calls in one run.
     kernels: list[dict[str, Any]]
-    #: Peak bytes of activations, planned at compile time.
+    #: The kernels' names in the order of their calls.
+    steps: list[str]
+    #: Bytes of activations, planned at compile time.
     workspace_bytes: int
     parameters: int
     #: Multiply-adds for one image.
@@ -75,7 +78,7 @@ def read_manifest(path: str | Path) -> Manifest:
     """
     bundle = Path(path)
     manifest = _parse(bundle)
-    for name in {LIBRARY, MODEL, GOLDEN} - manifest.files.keys():
+    for name in {LIBRARY, WEIGHTS, MODEL, GOLDEN} - manifest.files.keys():
         raise BundleError(f"{bundle / MANIFEST}: files: no hash of {name}; compile the bundle again")
     for name, expected in manifest.files.items():
         if Path(name).name != name:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -15,13 +14,11 @@ from numpy.typing import NDArray
 
 from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import BundleError
+from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.library import load_tvm_runtime
-from effgen.runtime.manifest import LIBRARY, Manifest, read_manifest
+from effgen.runtime.manifest import LIBRARY, WEIGHTS, Manifest, read_manifest
 
-_CPU = 1  # kDLCPU
-_POOLED = 2  # the allocator that keeps a call's workspace for the next call
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
-_ALIGNMENT = 64  # bytes; what kernels may assume of their arguments
 
 
 class LoadedModel:
@@ -34,44 +31,51 @@ class LoadedModel:
     def __init__(self, path: Path, manifest: Manifest, threads: int) -> None:
         self.manifest = manifest
         self.threads = threads
-        self._shape = tuple(manifest.input["shape"])
         self._one_call = Lock()
         ffi = load_tvm_runtime()
         self._set_threads = ffi.get_global_func("runtime.config_threadpool")
-        self._vm = _load_library(ffi, path / LIBRARY)["vm_load_executable"]()
-        self._vm["vm_initialization"](_CPU, 0, _POOLED)
-        self._main = self._vm["main"]
-        self._image = _aligned(self._shape)
-        self._image_tensor: Any = ffi.from_dlpack(self._image)
+        library = _load_library(ffi, path / LIBRARY)
+        self._run, self._trace = library["run"], library["trace"]
+        self._image = aligned(tuple(manifest.input["shape"]))
+        self._logits = aligned(tuple(manifest.output["shape"]))
+        self._clock = np.zeros((len(manifest.steps) + 1, 2), np.int64)
+        workspace = aligned((manifest.workspace_bytes // 4,))
+        flat = (self._image.reshape(-1), self._logits.reshape(-1), read_aligned(path / WEIGHTS), workspace)
+        self._arrays: list[Any] = [ffi.from_dlpack(array) for array in flat]
+        self._clock_tensor: Any = ffi.from_dlpack(self._clock)
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run once. Raises BundleError where `image` has another shape or dtype."""
+        """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
+        self._check(image)
+        with self._one_call:
+            self._call(self._run, image, *self._arrays)
+            return self._logits.copy()
+
+    def trace(self, image: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Run once with a clock between the steps: its nanoseconds before each and after the last, `(steps + 1,)`.
+
+        Raises as calling does.
+        """
+        self._check(image)
+        with self._one_call:
+            self._call(self._trace, image, *self._arrays, self._clock_tensor)
+            return self._clock[:, 0] * 1_000_000_000 + self._clock[:, 1]
+
+    def _check(self, image: NDArray[np.float32]) -> None:
         if not isinstance(image, np.ndarray):
             raise BundleError(f"image: a {type(image).__name__}: this bundle takes a numpy array")
-        if image.shape != self._shape or image.dtype != np.float32:
+        if image.shape != self._image.shape or image.dtype != np.float32:
             raise BundleError(
-                f"image {image.dtype}{list(image.shape)}: this bundle takes float32{list(self._shape)} (NCHW)"
+                f"image {image.dtype}{list(image.shape)}: this bundle takes float32{list(self._image.shape)} (NCHW)"
             )
-        with self._one_call:
-            np.copyto(self._image, image)
-            # Each Python thread has a pool of its own, shared by all models: set it before every call (1 us).
-            self._set_threads(_BIG_CORES, self.threads)
-            return np.array(np.from_dlpack(self._main(self._image_tensor)))
 
-    @contextmanager
-    def instrumented(self, instrument: Callable[..., int]) -> Iterator[None]:
-        """Inside the block, `instrument(function, name, before, result, *arguments)` is called before (`before` true)
-        and after each call that the library's VM makes: kernels, and its own functions (`vm.builtin...`).
-
-        It returns 0. It sees the calls of all Python threads, and slows them: see `effgen.runtime.profile`.
-        """
-        with self._one_call:
-            self._vm["set_instrument"](load_tvm_runtime().convert(instrument))
-        try:
-            yield
-        finally:
-            with self._one_call:
-                self._vm["set_instrument"](None)
+    def _call(self, function: Callable[..., int], image: NDArray[np.float32], *arguments: Any) -> None:
+        np.copyto(self._image, image)
+        # Each Python thread has a pool of its own, shared by all models: set it before every call (1 us).
+        self._set_threads(_BIG_CORES, self.threads)
+        failed = function(*arguments)
+        if failed:
+            raise BundleError(f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]}")
 
 
 def load(path: str | Path, threads: int | None = None) -> LoadedModel:
@@ -114,11 +118,3 @@ def _load_library(ffi: ModuleType, path: Path) -> Any:
         link = Path(folder) / path.name
         link.symlink_to(path.resolve())
         return ffi.load_module(str(link))
-
-
-def _aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An array whose data starts at a multiple of the kernels' alignment; numpy promises 16 bytes only."""
-    count = int(np.prod(shape))
-    buffer = np.empty(count * 4 + _ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % _ALIGNMENT
-    return buffer[start : start + count * 4].view(np.float32).reshape(shape)

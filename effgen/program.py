@@ -1,0 +1,177 @@
+"""A network as a list of kernel calls over three arrays: image and logits apart, all weights in one, all activations
+in another.
+
+It is read off Relax's planned `main`, so that nothing has to interpret that at run time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+from tvm.ir import GenericConst, GlobalVar
+
+from effgen.errors import GraphError
+from effgen.runtime.arrays import ALIGNMENT
+
+#: The arrays that a place may be in, in the order of the entry function's arguments.
+IMAGE, LOGITS, WEIGHTS, WORKSPACE = ARRAYS = ("image", "logits", "weights", "workspace")
+
+_DTYPE = "float32"
+_FLOAT_BYTES = 4
+_STEP = ALIGNMENT // _FLOAT_BYTES
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor begins: one of ARRAYS, and floats from its start (a multiple of the kernels' alignment)."""
+
+    array: str
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call: the kernel's name, and the places of its arguments, inputs before outputs."""
+
+    kernel: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The steps of a run, and what they need: the packed weights, and the sizes (floats) of the other arrays.
+
+    No array is empty, whether or not the network has weights and inner activations.
+    """
+
+    steps: tuple[Step, ...]
+    weights: NDArray[np.float32]
+    image_floats: int
+    logits_floats: int
+    workspace_floats: int
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each kernel is called."""
+        return Counter(step.kernel for step in self.steps)
+
+
+#: What a Relax variable stands for: a tensor or a stretch of the workspace, or several.
+_Value: TypeAlias = "Place | tuple[_Value, ...]"
+
+
+def program_from_relax(mod: tvm.IRModule) -> Program:
+    """The steps of `main`, memory planned already (`call_tir` rewritten, storages assigned).
+
+    Weights come in the order in which they are first used. Raises GraphError for what is not float32.
+    """
+    reader = _Reader(mod["main"])
+    return reader.read()
+
+
+class _Reader:
+    """Goes through the bindings in order; `values` maps a variable to what it stands for."""
+
+    def __init__(self, main: relax.Function) -> None:
+        self.main = main
+        self.values: dict[relax.Var, _Value] = {}
+        self.steps: list[Step] = []
+        self.weights: list[NDArray[np.float32]] = []
+        self.weight_places: dict[GenericConst, Place] = {}
+        self.weight_floats = 0
+        self.workspace_floats = 0
+
+    def read(self) -> Program:
+        (image,) = self.main.params
+        self.values[image] = Place(IMAGE)
+        for block in self.main.body.blocks:
+            for binding in block.bindings:
+                self.values[binding.var] = self.value(binding.value)
+        result = self.value(self.main.body.body)
+        assert result == Place(LOGITS), f"main returns {result}: expected a tensor allocated to be returned"
+        floats = {var: _floats(var.ty.shape) for var in (image, self.main.body.body)}
+        return Program(
+            steps=tuple(self.steps),
+            weights=np.concatenate(self.weights or [np.zeros(_STEP, np.float32)]),
+            image_floats=floats[image],
+            logits_floats=floats[self.main.body.body],
+            workspace_floats=self.workspace_floats or _STEP,
+        )
+
+    def value(self, expr: relax.Expr) -> _Value:
+        if isinstance(expr, relax.Var):
+            return self.values[expr]
+        if isinstance(expr, GenericConst):
+            return self.weight(expr)
+        if isinstance(expr, relax.Tuple):
+            return tuple(self.value(field) for field in expr.fields)
+        if isinstance(expr, relax.TupleGetItem):
+            whole = self.value(expr.tuple_value)
+            assert isinstance(whole, tuple)
+            field: _Value = whole[expr.index]
+            return field
+        assert isinstance(expr, relax.Call), f"{type(expr).__name__} in a planned main"
+        return self.call(expr)
+
+    def call(self, call: relax.Call) -> _Value:
+        if isinstance(call.op, GlobalVar):
+            self.steps.append(Step(call.op.name_hint, tuple(self.place(argument) for argument in call.args)))
+            return ()
+        match call.op.name:
+            case "relax.memory.alloc_storage":
+                return self.stretch(int(call.args[0].values[0]))
+            case "relax.memory.alloc_tensor":
+                storage, offset = self.place(call.args[0]), int(call.args[1].value)
+                return Place(storage.array, storage.offset + _check(call, offset) // _FLOAT_BYTES)
+            case "relax.builtin.alloc_tensor":
+                _check(call, 0)
+                return Place(LOGITS)  # planning leaves out only what is returned
+            case "relax.reshape":
+                return self.value(call.args[0])
+        raise AssertionError(f"{call.op.name} in a planned main")
+
+    def place(self, expr: relax.Expr) -> Place:
+        value = self.value(expr)
+        assert isinstance(value, Place)
+        return value
+
+    def stretch(self, size: int) -> Place:
+        """The next `size` bytes of the workspace."""
+        place = Place(WORKSPACE, self.workspace_floats)
+        self.workspace_floats += _whole_steps(-(-size // _FLOAT_BYTES))
+        return place
+
+    def weight(self, constant: GenericConst) -> Place:
+        if constant not in self.weight_places:
+            array = constant.value.numpy()
+            if array.dtype != _DTYPE:
+                raise GraphError(f"a constant of type {array.dtype}: only {_DTYPE} can be compiled yet")
+            self.weight_places[constant] = Place(WEIGHTS, self.weight_floats)
+            filled = np.zeros(_whole_steps(array.size), np.float32)
+            filled[: array.size] = array.ravel()
+            self.weights.append(filled)
+            self.weight_floats += filled.size
+        return self.weight_places[constant]
+
+
+def _check(call: relax.Call, offset: int) -> int:
+    dtype = str(call.ty.dtype)
+    if dtype != _DTYPE:
+        raise GraphError(f"a tensor of type {dtype}: only {_DTYPE} can be compiled yet")
+    assert offset % ALIGNMENT == 0, f"a tensor {offset} bytes into its storage"
+    return offset
+
+
+def _whole_steps(floats: int) -> int:
+    """`floats` rounded up to the alignment of what follows."""
+    return -(-floats // _STEP) * _STEP
+
+
+def _floats(shape: relax.ShapeExpr) -> int:
+    return int(np.prod([int(extent) for extent in shape.values]))
