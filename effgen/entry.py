@@ -3,9 +3,9 @@
     run(image, logits, weights, workspace) -> int32
     trace(image, logits, weights, workspace, clock) -> int32
 
-All arrays are flat, float32 and aligned (see `effgen.runtime.arrays`); `clock` is int64 [steps + 1, 2], the seconds
-and nanoseconds of the monotonic clock before each step and after the last. Both return 0, or the number (from 1) of
-the step that failed, for want of memory.
+All arrays are flat and float32; all but `image`, which is the user's, are aligned (see `effgen.runtime.arrays`).
+`clock` is int64 [steps + 1, 2]: the seconds and nanoseconds of the monotonic clock before each step and after the last.
+Both return 0, or the number (from 1) of the step that failed, for want of memory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.program import IMAGE, LOGITS, WEIGHTS, WORKSPACE, Place, Program
+from effgen.runtime.arrays import ALIGNMENT
 
 RUN = "run"
 TRACE = "trace"
@@ -40,7 +41,8 @@ def module_from_program(program: Program, kernels: tvm.IRModule) -> tvm.IRModule
 def _by_pointers(kernel: PrimFunc) -> PrimFunc:
     """The kernel as a private function: pointers instead of tensor handles, a status (0: success) instead of nothing.
 
-    Called directly, it checks nothing: the program is what makes its arguments right.
+    Called directly, it checks nothing: the program is what makes its arguments right. About their alignment
+    nothing is said, here or by TVM.
     """
     pointers = [tirx.Var(buffer.name, PointerType(PrimType(buffer.dtype))) for buffer in kernel.params]
     views = [tirx.DeclBuffer(buffer, data=pointer) for buffer, pointer in zip(kernel.params, pointers, strict=True)]
@@ -61,10 +63,10 @@ def _entry(name: str, program: Program, kernels: dict[str, GlobalVar]) -> PrimFu
         tir.func_attr({"global_symbol": name, "tirx.is_scheduled": True})
         tir.func_ret(PrimType(_STATUS))
         arrays = {
-            array: tir.arg(array, tir.buffer((floats,), "float32", layout=None)) for array, floats in sizes.items()
+            array: _argument(array, (floats,), "float32", 4 if array == IMAGE else ALIGNMENT)
+            for array, floats in sizes.items()
         }
-        readings = (len(program.steps) + 1, 2)
-        clock = tir.arg("clock", tir.buffer(readings, "int64", layout=None)) if name == TRACE else None
+        clock = _argument("clock", (len(program.steps) + 1, 2), "int64", 8) if name == TRACE else None
         for number, step in enumerate(program.steps):
             _read_clock(clock, number)
             status = Call(kernels[step.kernel], [_address(arrays, place) for place in step.places], ret_ty=_STATUS)
@@ -73,6 +75,11 @@ def _entry(name: str, program: Program, kernels: dict[str, GlobalVar]) -> PrimFu
         _read_clock(clock, len(program.steps))
         tir.Return(tirx.const(0, _STATUS))
     return builder.get()
+
+
+def _argument(name: str, shape: tuple[int, ...], dtype: str, align: int) -> Buffer:
+    """An argument whose data begins at a multiple of `align` bytes, which TVM takes for granted."""
+    return tir.arg(name, tir.buffer(shape, dtype, align=align, layout=None))
 
 
 def _read_clock(clock: Buffer | None, number: int) -> None:

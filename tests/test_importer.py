@@ -77,6 +77,17 @@ def check(graph: Graph, folder: Path) -> None:
     assert relative_l2(found.reshape(flat), expected.reshape(flat)) <= TOLERANCE
 
 
+@pytest.mark.parametrize("offset", [1, 3, 8])
+def test_an_image_may_begin_at_any_float(tmp_path, offset):
+    """One channel is not transposed: vectors are read from the image itself, which must not be taken for aligned."""
+    b = builder(channels=1, size=32)
+    graph = b.finish(b.add("Add", [b.add("Sigmoid", ["x"], "sigmoid"), "x"], "sum"))
+    memory = np.random.default_rng(0).standard_normal(32**2 + offset, dtype=np.float32)
+    image = memory[offset:].reshape(graph.input.shape)
+    found, expected = run_compiled(graph, {}, image, tmp_path), run_reference(graph, {}, image)
+    assert relative_l2(found.reshape(1, -1), expected.reshape(1, -1)) <= TOLERANCE
+
+
 def conv(b: GraphBuilder, x: str, out: int, name: str, kernel: int = 1, stride: int = 1, group: int = 1) -> str:
     weight = b.parameter(f"{name}.weight", (out, b.shape(x)[1] // group, kernel, kernel), "kernel")
     pads = (kernel // 2,) * 4

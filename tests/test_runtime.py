@@ -110,6 +110,33 @@ def test_wrong_image(tiny_bundle, image):
         effgen.load(tiny_bundle)(image)
 
 
+def test_any_memory_will_do(tiny_bundle):
+    """An image is not copied where it need not be; read-only, in another order or at an odd address it is right."""
+    model = effgen.load(tiny_bundle)
+    image, _ = golden_pair(tiny_bundle)
+    expected = model(image)
+    shifted = np.empty(image.size + 1, np.float32)[1:].reshape(image.shape)
+    shifted[...] = image
+    frozen = image.copy()
+    frozen.setflags(write=False)
+    for same in (shifted, frozen, np.asfortranarray(image), np.repeat(image, 2, axis=3)[..., ::2]):
+        np.testing.assert_array_equal(model(same), expected)
+        assert (np.diff(model.trace(same)) >= 0).all()
+
+
+def test_threads_are_each_models_own(tiny_bundle):
+    """TVM keeps one thread count for a Python thread, whatever models it calls."""
+    models = [effgen.load(tiny_bundle, threads=count) for count in (1, 2)]
+    asked = []
+    for model in models:
+        real = model._set_threads
+        model._set_threads = lambda mode, count, real=real: (asked.append(count), real(mode, count))
+    image, _ = golden_pair(tiny_bundle)
+    for index in (0, 0, 1, 1, 0):
+        models[index](image)
+    assert asked == [1, 2, 1]
+
+
 def test_manifest_facts(tiny_bundle):
     manifest = read_manifest(tiny_bundle)
     assert manifest.network["weights"] == {"origin": "seed", "seed": 0}

@@ -20,8 +20,8 @@ from effgen.target import Machine
 
 Index: TypeAlias = Expr | int
 
-# Arguments of the prefetch instruction.
-_ALL_LEVELS, _DATA = 3, 1
+# Arguments of the prefetch instruction: into the second level, where it drives nothing out that a tile works on.
+_SECOND_LEVEL, _DATA = 2, 1
 # Of a cache line.
 _LINE_FLOATS = 16
 
@@ -109,7 +109,7 @@ def pairwise(values: list[Expr]) -> Expr:
 def prefetch(array: Buffer, index: Sequence[Index]) -> None:
     """Ask for the cache line of `array[index]`, which may lie beyond the array: a prefetch never faults."""
     address = tirx.address_of(array[tuple(index)])
-    tir.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, _ALL_LEVELS, _DATA))
+    tir.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, _SECOND_LEVEL, _DATA))
 
 
 class Ahead:
