@@ -3,7 +3,7 @@
     depthwise -> GlobalAveragePool -> dense -> dense     the depthwise kernel sums its rows as it writes them, and one
                                                          SqueezeExcite kernel makes the gate of the sums
     ChannelScale -> pointwise                            the gate is applied inside the pointwise kernel
-    pointwise -> depthwise                               one ExpandDepthwise kernel, by bands of rows
+    pointwise or stem -> depthwise                       one ExpandDepthwise kernel, by bands of rows
 
 Each needs that nothing else reads the tensor between the two. Then kernels with time to spare are told which weights
 will be read next.
@@ -111,7 +111,9 @@ def _gate_into_pointwise(calls: _Calls, scale: KernelCall) -> None:
 
 def _expand_into_depthwise(calls: _Calls, expand: KernelCall) -> None:
     conv = expand.workload
-    if not isinstance(conv, Conv2d) or conv.family != "pointwise" or conv.gated or conv.residual:
+    if not isinstance(conv, Conv2d) or conv.gated or conv.residual:
+        return
+    if conv.family != "pointwise" and (conv.family, conv.data_layout) != ("conv2d", "NCHW"):
         return
     reader = calls.only_reader(expand.outputs[0])
     if reader is None or not _is_depthwise(reader) or len(reader.inputs) > 1:
@@ -144,7 +146,9 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
 
 
 def _may_look_ahead(call: KernelCall) -> bool:
-    return isinstance(call.workload, ExpandDepthwise) or call.workload.family == "pointwise"
+    if isinstance(call.workload, ExpandDepthwise):
+        return not call.workload.has_stem
+    return call.workload.family == "pointwise"
 
 
 def _is_awaited(layer: Layer) -> bool:

@@ -100,7 +100,7 @@ class _Importer:
         return value if declared is None or len(declared.shape) == 4 else self.shaped(value, declared.shape)
 
     def data_of(self, call: KernelCall) -> relax.Expr:
-        if isinstance(call.workload, Conv2d) and call.workload.data_layout == "NCHW":
+        if isinstance(call.workload, Conv2d | ExpandDepthwise) and call.workload.data_layout == "NCHW":
             return self.tensors[call.inputs[0]]
         return self.nhwc(call.inputs[0])
 

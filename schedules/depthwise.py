@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from math import prod
 
 from effgen.kernels import tiles
 from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
 from effgen.kernels.packing import bias_shape
+from effgen.kernels.stem import window_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.schedules.common import bands_for, worth_prefetching
 from effgen.schedules.space import Decisions, Space
@@ -34,7 +36,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
         rule="depthwise",
         axes=axes,
         default=_default(expand, conv, machine, axes),
-        build=lambda decisions: depthwise_primfunc(workload, machine, _plan(conv, machine, decisions)),
+        build=lambda decisions: depthwise_primfunc(workload, machine, _plan(expand, conv, machine, decisions)),
         admits=admits,
     )
 
@@ -54,7 +56,7 @@ def _axes(expand: Conv2d | None, conv: Conv2d, machine: Machine) -> dict[str, tu
     return axes | {
         "expand_columns": tuple(n for n in columns if tiles.fits_registers(n, 1, machine)),
         "expand_vectors": tuple(d for d in axes["vectors"] if tiles.fits_registers(1, d, machine)),
-        "prefetch": (0, 1),
+        "prefetch": (0, 1) if expand.family == "pointwise" else (0,),
     }
 
 
@@ -73,8 +75,9 @@ def _ring_fits(conv: Conv2d, machine: Machine, vectors: int) -> bool:
     return vectors == 1 or ring_bytes(conv, vectors, bias_shape(conv, machine)[1]) <= machine.l2_bytes // 2
 
 
-def _plan(conv: Conv2d, machine: Machine, decisions: Decisions) -> BandPlan:
-    ring = ring_bytes(conv, decisions["vectors"], bias_shape(conv, machine)[1])
+def _plan(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> BandPlan:
+    kept = ring_bytes(conv, decisions["vectors"], bias_shape(conv, machine)[1])
+    kept += 4 * prod(window_shape(expand)) if expand else 0
     return BandPlan(
         rows=tiles.blocks(conv.out_height, decisions["bands"]),
         vectors=decisions["vectors"],
@@ -82,7 +85,7 @@ def _plan(conv: Conv2d, machine: Machine, decisions: Decisions) -> BandPlan:
         expand_columns=decisions.get("expand_columns", 1),
         expand_vectors=decisions.get("expand_vectors", 1),
         prefetch=bool(decisions.get("prefetch", 0)),
-        on_stack=tiles.fits_stack(ring, machine),
+        on_stack=tiles.fits_stack(kept, machine),
     )
 
 
@@ -107,7 +110,7 @@ def _expand_tile(
     expand: Conv2d, conv: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]], vectors: int
 ) -> dict[str, int]:
     """The expansion's register tile of least estimated time in a group of `vectors`."""
-    prefetch = int(worth_prefetching(machine, expand))
+    prefetch = int(1 in axes["prefetch"] and worth_prefetching(machine, expand))
     tiles_of = [
         {"vectors": vectors, "expand_columns": columns, "expand_vectors": width, "prefetch": prefetch}
         for columns in axes["expand_columns"]
@@ -121,9 +124,10 @@ def _expand_cycles(expand: Conv2d, machine: Machine, decisions: Decisions) -> fl
     """Estimated cycles of one expanded row of a group."""
     columns, vectors = decisions["expand_columns"], decisions["expand_vectors"]
     lanes = bias_shape(expand, machine)[1]
-    count = tiles.blocks(expand.width, columns) * (decisions["vectors"] // vectors)
+    count = tiles.blocks(expand.out_width, columns) * (decisions["vectors"] // vectors)
+    depth = expand.in_channels * expand.kernel[0] * expand.kernel[1]
     half = lanes < machine.lanes
-    return count * tiles.tile_cycles(columns, vectors, expand.in_channels, expand.activation, half)
+    return count * tiles.tile_cycles(columns, vectors, depth, expand.activation, half)
 
 
 def _row_cycles(conv: Conv2d, columns: int) -> float:
@@ -137,7 +141,7 @@ def _row_cycles(conv: Conv2d, columns: int) -> float:
 def _cost(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> float:
     """Estimated cycles of the busiest core."""
     blocks, width = bias_shape(conv, machine)
-    vectors, plan = decisions["vectors"], _plan(conv, machine, decisions)
+    vectors, plan = decisions["vectors"], _plan(expand, conv, machine, decisions)
     tasks = conv.batch * tiles.blocks(conv.out_height, plan.rows) * (blocks // vectors)
     made = min(tiles.padded_rows(conv, plan.rows), conv.height)
     row_bytes = vectors * tiles.padded_row_bytes(conv, width)
@@ -152,6 +156,6 @@ def _cost(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Deci
         filled += 2.0 * made * row_bytes / machine.vector_bytes / line_share
     else:
         filled += made * _expand_cycles(expand, machine, decisions)
-        # The expansion's input comes once for every group.
-        filled += made * conv.width * expand.in_channels * 4 / machine.vector_bytes
+        # The expansion's input comes once for every group, to the stem by way of a copy.
+        filled += made * prod(window_shape(expand)) * 4 / machine.vector_bytes
     return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, plan.columns) + 200)

@@ -58,7 +58,8 @@ def kind(call: Call) -> str:
         extra = {"gated": workload.gated, "residual": workload.residual, "sums": workload.row_sums}
         return " ".join([*(name for name, there in extra.items() if there), workload.family])
     if isinstance(workload, ExpandDepthwise):
-        return "sums expand" if workload.depthwise.row_sums else "expand"
+        what = "stem depthwise" if workload.has_stem else "expand"
+        return f"sums {what}" if workload.depthwise.row_sums else what
     return workload.family
 
 
@@ -76,8 +77,7 @@ def test_efficientnet(batch: int) -> None:
     calls = fuse_blocks(plain, graph.output)
     block = ["sums expand", "squeeze_excite", "gated pointwise"]
     found = [kind.replace("gated residual", "gated") for kind in kinds(calls)]
-    first = ["conv2d", "sums depthwise", *block[1:]]
-    assert found == [*first, *(15 * block), "pointwise", "pool", "Flatten", "dense"]
+    assert found == ["sums stem depthwise", *block[1:], *(15 * block), "pointwise", "pool", "Flatten", "dense"]
     assert Counter(kinds(calls))["gated residual pointwise"] == 9
     assert macs(calls) == macs(plain) == batch * graph.macs
     assert_can_run(calls, graph.input.name, graph.output)
@@ -135,7 +135,7 @@ def test_scaled_image_that_is_read_twice_is_made() -> None:
     deep = depthwise(b, stem(b))
     scaled = b.add("Mul", [deep, gate(b, deep)], "scaled")
     calls = fused(b, b.add("Mul", [conv(b, scaled, 8, "project"), scaled], "out"))
-    assert kinds(calls) == ["conv2d", "sums depthwise", "squeeze_excite", "scale", "pointwise", "Mul"]
+    assert kinds(calls) == ["sums stem depthwise", "squeeze_excite", "scale", "pointwise", "Mul"]
 
 
 def test_scaled_image_that_is_the_output_is_made() -> None:
@@ -169,7 +169,19 @@ def test_a_gate_is_taken_once() -> None:
     assert call_of(calls, "project").inputs == ("once", "gate")
 
 
-# The expansion before a depthwise kernel.
+# The convolution before a depthwise kernel.
+
+
+def test_stem_joins_the_depthwise_kernel() -> None:
+    b = builder(batch=2)
+    calls = fused(b, depthwise(b, stem(b)))
+    (call,) = (call for call in calls if isinstance(call, KernelCall))
+    assert isinstance(call.workload, ExpandDepthwise) and call.workload.data_layout == "NCHW"
+    assert (call.inputs, call.outputs) == (("x",), ("deep.silu",))
+    assert [layer.weight for layer in call.layers] == ["stem.weight", "deep.weight"]
+    b = builder()
+    x = stem(b)  # read twice: it stays
+    assert kinds(fused(b, b.add("Add", [depthwise(b, x), x], "sum")))[0] == "conv2d"
 
 
 def test_expansion_joins_the_depthwise_kernel() -> None:
@@ -223,7 +235,7 @@ def test_windows_before_a_depthwise_kernel_are_left(kernel: int, stride: int) ->
 def test_image_is_never_expanded_inside() -> None:
     """The graph's input is NCHW, which no pointwise kernel reads."""
     b = builder()
-    assert kinds(fused(b, depthwise(b, conv(b, "x", 24, "expand")))) == ["conv2d", "depthwise"]
+    assert kinds(fused(b, depthwise(b, conv(b, "x", 24, "expand")))) == ["stem depthwise"]
 
 
 # Squeeze-excite.
@@ -241,7 +253,7 @@ def test_image_of_squeeze_excite_may_be_read_elsewhere() -> None:
     deep = depthwise(b, stem(b))
     scaled = b.add("Mul", [deep, gate(b, deep)], "scaled")
     calls = fused(b, b.add("Mul", [b.add("Mul", [scaled, deep], "more"), "gate"], "out"))
-    assert kinds(calls) == ["conv2d", "sums depthwise", "squeeze_excite", "scale", "Mul", "scale"]
+    assert kinds(calls) == ["sums stem depthwise", "squeeze_excite", "scale", "Mul", "scale"]
 
 
 def test_sums_include_what_a_depthwise_kernel_adds() -> None:
@@ -260,7 +272,7 @@ def test_tensor_inside_squeeze_excite_that_is_the_output_is_made(kept: str) -> N
     deep = depthwise(b, stem(b))
     whole = b.finish(b.add("Mul", [deep, gate(b, deep)], "scaled"))
     calls = fuse_blocks(calls_from_graph(replace(whole, output=kept)), kept)
-    assert kinds(calls) == ["conv2d", "depthwise", "pool", "dense", "dense", "scale"]
+    assert kinds(calls) == ["stem depthwise", "pool", "dense", "dense", "scale"]
     assert_can_run(calls, "x", kept)
 
 
@@ -298,7 +310,7 @@ def test_second_layer_that_is_no_gate_is_left() -> None:
     b = builder()
     pooled = b.add("GlobalAveragePool", [depthwise(b, stem(b))], "pool")
     calls = fused(b, conv(b, conv(b, pooled, 4, "hidden"), 10, "classes"))
-    assert kinds(calls) == ["conv2d", "depthwise", "pool", "dense", "dense"]
+    assert kinds(calls) == ["stem depthwise", "pool", "dense", "dense"]
 
 
 def test_weights_are_asked_for_before_they_are_read() -> None:

@@ -39,6 +39,10 @@ OTHERS: list[Workload] = [
         Conv2d(1, 5, 6, 3, 13, activation="silu"),
         Conv2d(1, 5, 6, 13, 13, (3, 3), (2, 2), (1, 1, 1, 1), groups=13, activation="silu", row_sums=True),
     ),
+    ExpandDepthwise(
+        Conv2d(2, 7, 9, 3, 13, (3, 3), (2, 2), (0, 1, 1, 0), data_layout="NCHW", activation="silu"),
+        Conv2d(2, 3, 4, 13, 13, (3, 3), (1, 1), (1, 1, 1, 1), groups=13, activation="relu", row_sums=True),
+    ),
 ]
 
 
@@ -93,10 +97,9 @@ def test_convolutions_against_loops(workload: Conv2d) -> None:
         np.testing.assert_allclose(found[1], expected.sum(2), rtol=1e-12, atol=1e-12)
 
 
-def test_expand_depthwise_is_both_in_turn() -> None:
+@pytest.mark.parametrize("workload", [other for other in OTHERS if isinstance(other, ExpandDepthwise)])
+def test_expand_depthwise_is_both_in_turn(workload: ExpandDepthwise) -> None:
     """The padding is of zeros after the first activation, not before it."""
-    workload = OTHERS[3]
-    assert isinstance(workload, ExpandDepthwise)
     inputs = inputs_of(workload)
     layers = (
         {name.removeprefix(prefix): array for name, array in inputs.items()} for prefix in ("expand_", "depthwise_")

@@ -20,8 +20,9 @@ from effgen.target import Machine
 
 Index: TypeAlias = Expr | int
 
-# Arguments of the prefetch instruction: into the second level, where it drives nothing out that a tile works on.
-_SECOND_LEVEL, _DATA = 2, 1
+# Arguments of the prefetch instruction: how near (to be read, into the second level, where it drives nothing out that a
+# tile works on; to be written, all the way), and that it is not for code.
+_TO_READ, _TO_WRITE, _DATA = (0, 2), (1, 3), 1
 # Of a cache line.
 _LINE_FLOATS = 16
 
@@ -56,6 +57,13 @@ def temporary(*shape: int) -> Buffer:
 def local(*shape: int) -> Buffer:
     """An array on the stack, in registers where every index into it is constant."""
     return tir.alloc_buffer(shape, "float32", scope="local", layout=None)
+
+
+@contextmanager
+def register_tile(columns: int, vectors: int, lanes: int) -> Iterator[tuple[Expr, Expr, Expr]]:
+    """Loops over columns x vectors x lanes that leave nothing but vector instructions."""
+    with tir.unroll(0, columns) as i, tir.unroll(0, vectors) as v, tir.vectorized(0, lanes) as lane:
+        yield i, v, lane
 
 
 def zero() -> Expr:
@@ -106,10 +114,11 @@ def pairwise(values: list[Expr]) -> Expr:
     return values[0]
 
 
-def prefetch(array: Buffer, index: Sequence[Index]) -> None:
+def prefetch(array: Buffer, index: Sequence[Index], write: bool = False) -> None:
     """Ask for the cache line of `array[index]`, which may lie beyond the array: a prefetch never faults."""
     address = tirx.address_of(array[tuple(index)])
-    tir.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, 0, _SECOND_LEVEL, _DATA))
+    kind = _TO_WRITE if write else _TO_READ
+    tir.evaluate(tirx.call_intrin("void", "tirx.prefetch", address, *kind, _DATA))
 
 
 class Ahead:

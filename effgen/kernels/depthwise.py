@@ -3,7 +3,7 @@
     for task in parallel(batch x bands x groups of channel vectors):
         ring[vectors][slots][columns][lanes]                       a few padded rows, in the nearest cache
         for the rows of the band:
-            make the padded rows that the next output row needs    a copy of the input, or its expansion
+            make the padded rows that the next output row needs    a copy of the input, its expansion, or the stem's
             acc[columns, lanes] = bias                             in registers
             for ky, kx: acc += ring[..] * weight[ky, kx]           all unrolled
             out = activation(acc);  sum += out
@@ -16,8 +16,6 @@ The loops are written out here, not scheduled: a ring is no transformation of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -26,9 +24,21 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Ahead, Index, function, if_real, local, pairwise, prefetch, tile_start, zero
+from effgen.kernels.builder import (
+    Ahead,
+    Index,
+    function,
+    if_real,
+    local,
+    pairwise,
+    prefetch,
+    register_tile,
+    tile_start,
+    zero,
+)
 from effgen.kernels.math import activate
 from effgen.kernels.packing import bias_shape, input_shapes
+from effgen.kernels.stem import StemRows
 from effgen.kernels.workload import Conv2d, ExpandDepthwise
 from effgen.target import Machine
 
@@ -72,7 +82,7 @@ def depthwise_primfunc(workload: Conv2d | ExpandDepthwise, machine: Machine, pla
 
 
 class _Bands:
-    """The loop nest; what changes from task to task (`image`, `first_vector`, `ring`) is set when a task begins."""
+    """The loop nest; what changes from task to task is set when a task begins."""
 
     image: Index
     first_vector: Index
@@ -101,6 +111,10 @@ class _Bands:
         self.padded_columns = (self.conv.out_width - 1) * self.conv.stride[1] + self.conv.kernel[1]
         # Input columns that windows read; a stride may leave the last ones out.
         self.inner_columns = min(self.conv.width, self.padded_columns - left)
+        self.stem = None
+        if isinstance(workload, ExpandDepthwise) and workload.has_stem:
+            tile = (plan.vectors, plan.expand_columns, plan.expand_vectors)
+            self.stem = StemRows(workload.expand, arguments[:3], tile, range(left, left + self.inner_columns))
 
     def write(self) -> None:
         bands = tiles.blocks(self.conv.out_height, self.plan.rows)
@@ -113,6 +127,8 @@ class _Bands:
             scope = "local" if self.plan.on_stack else "global"
             self.ring = tir.alloc_buffer(shape, "float32", scope=scope, layout=None)
             self.clear_borders()
+            if self.stem:
+                self.stem.begin(scope)
             self.band(first_row)
 
     def clear_borders(self) -> None:
@@ -159,7 +175,9 @@ class _Bands:
                 self.clear(vector, slot, self.conv.padding[1], self.inner_columns)
 
     def fill_row(self, row: Expr, slot: Expr) -> None:
-        if self.expand:
+        if self.stem:
+            self.stem.write_row(self.image, row, self.first_vector, self.ring, slot)
+        elif self.expand:
             self.expand_row(self.expand, row, slot)
         else:
             self.copy_row(row, slot)
@@ -189,7 +207,7 @@ class _Bands:
             with tir.serial(0, column_tiles) as index:
                 x0 = tile_start(index, self.inner_columns, columns)
                 acc = local(columns, vectors, self.lanes)
-                with self.tile(columns, vectors) as (i, v, lane):
+                with register_tile(columns, vectors, self.lanes) as (i, v, lane):
                     start = self.expand_bias[self.first_vector + outer * vectors + v, lane]
                     tir.buffer_store(acc, start, [i, v, lane])
                 with tir.serial(0, expand.in_channels // step) as k_outer:
@@ -198,12 +216,12 @@ class _Bands:
                     ahead.step(self.first_vector // self.plan.vectors * steps + number)
                     if self.plan.prefetch:
                         self.prefetch_next(number * lines, lines)
-                    with tir.serial(0, step) as k_inner, self.tile(columns, vectors) as (i, v, lane):
+                    with tir.serial(0, step) as k_inner, register_tile(columns, vectors, self.lanes) as (i, v, lane):
                         k = k_outer * step + k_inner
                         weight = self.expand_weight[self.first_vector + outer * vectors + v, 0, 0, k, lane]
                         product = self.data[self.image, row, x0 + i, k] * weight
                         tir.buffer_store(acc, acc[i, v, lane] + product, [i, v, lane])
-                with self.tile(columns, vectors) as (i, v, lane):
+                with register_tile(columns, vectors, self.lanes) as (i, v, lane):
                     value = activate(acc[i, v, lane], expand.activation)
                     tir.buffer_store(self.ring, value, [outer * vectors + v, slot, left + x0 + i, lane])
 
@@ -221,12 +239,6 @@ class _Bands:
         """Ask for `lines` cache lines of the next group's weights, which follow this group's in memory."""
         with tir.unroll(0, lines) as line:
             prefetch(self.expand_weight, [self.first_vector + self.plan.vectors, 0, 0, first + line, 0])
-
-    @contextmanager
-    def tile(self, columns: int, vectors: int) -> Iterator[tuple[Expr, Expr, Expr]]:
-        """Loops over a register tile."""
-        with tir.unroll(0, columns) as i, tir.unroll(0, vectors) as v, tir.vectorized(0, self.lanes) as lane:
-            yield i, v, lane
 
     def output_row(self, row: Expr) -> None:
         whole, rest = divmod(self.conv.out_width, self.plan.columns)
@@ -249,6 +261,9 @@ class _Bands:
         acc = local(columns, self.lanes)
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
             tir.buffer_store(acc, self.bias[block, lane], [i, lane])
+        with tir.unroll(0, columns) as i:
+            # What is written next is far away by now: the image is larger than the near caches.
+            prefetch(self.out, [self.image, row + 1, x0 + i, block * self.lanes], write=True)
         with tir.unroll(0, kh) as ky, tir.unroll(0, kw) as kx, tir.unroll(0, columns) as i:
             with tir.vectorized(0, self.lanes) as lane:
                 value = self.ring[vector, (row * sh + ky) % self.slots, (x0 + i) * sw + kx, lane]

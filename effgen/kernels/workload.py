@@ -247,9 +247,9 @@ class ChannelScale(_Image):
 
 @dataclass(frozen=True)
 class ExpandDepthwise:
-    """A depthwise convolution whose input is the output of a pointwise one, which is never in memory as a whole.
+    """A depthwise convolution whose input is the output of another one, which is never in memory as a whole.
 
-    `ahead` as in Conv2d.
+    The other is pointwise, or the stem: a window over an image in NCHW. `ahead` as in Conv2d (not with the stem).
     """
 
     expand: Conv2d
@@ -257,9 +257,19 @@ class ExpandDepthwise:
     ahead: tuple[Shape, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.expand.family == "pointwise" and not self.expand.gated and not self.expand.residual, self
+        assert self.expand.family == "pointwise" or (self.has_stem and not self.ahead), self
+        assert not self.expand.gated and not self.expand.residual, self
         assert self.depthwise.family == "depthwise" and not self.depthwise.residual, self
         assert self.expand.out_shape == self.depthwise.data_shape, self
+
+    @property
+    def has_stem(self) -> bool:
+        """Whether the first convolution is the stem."""
+        return self.expand.family == "conv2d" and self.expand.data_layout == "NCHW"
+
+    @property
+    def data_layout(self) -> DataLayout:
+        return self.expand.data_layout
 
     @property
     def data_shape(self) -> tuple[int, int, int, int]:
@@ -294,8 +304,10 @@ class ExpandDepthwise:
 
     @property
     def name(self) -> str:
-        """The kernel's one printed name: what is expanded, then the depthwise kernel's own name."""
+        """The kernel's one printed name: what is expanded, or the stem's name; then the depthwise kernel's own."""
         short, rest = self.depthwise.name.split("_", 1)
+        if self.has_stem:
+            return f"{self.expand.name}_{rest}"
         activation = "" if self.expand.activation == "none" else f"_{self.expand.activation}"
         return "_".join([f"{short}_expand_k{self.expand.in_channels}{activation}_{rest}", *_ahead_parts(self.ahead)])
 

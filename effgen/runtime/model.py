@@ -75,7 +75,7 @@ class LoadedModel:
 
     def _call(self, function: Callable[..., int], image: NDArray[np.float32], *arguments: Any) -> None:
         # Not copied unless it must be: a copy through cold caches takes 1.5% of B0's time.
-        flat = np.require(image, requirements="CW").reshape(-1)
+        flat = np.require(image, requirements=("C", "W")).reshape(-1)
         if getattr(_pool, "threads", None) != self.threads:
             self._set_threads(_BIG_CORES, self.threads)
             _pool.threads = self.threads

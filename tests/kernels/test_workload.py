@@ -17,6 +17,7 @@ PLAIN = Conv2d(1, 56, 56, 24, 144)
 DEPTHWISE = Conv2d(1, 56, 56, 144, 144, (5, 5), (2, 2), (2, 2, 2, 2), groups=144, activation="silu")
 EXPAND = Conv2d(1, 56, 56, 24, 144, activation="silu")
 STEM = Conv2d(1, 224, 224, 3, 32, (3, 3), (2, 2), (1, 1, 1, 1), data_layout="NCHW", activation="silu")
+AFTER_STEM = Conv2d(1, 112, 112, 32, 32, (3, 3), (1, 1), (1, 1, 1, 1), groups=32, activation="silu", row_sums=True)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,11 @@ STEM = Conv2d(1, 224, 224, 3, 32, (3, 3), (2, 2), (1, 1, 1, 1), data_layout="NCH
             "depthwise",
         ),
         (ExpandDepthwise(PLAIN, DEPTHWISE), "f32_expand_k24_dwconv2d_k5s2_c144_h56_silu", "depthwise"),
+        (
+            ExpandDepthwise(STEM, AFTER_STEM),
+            "f32_conv2d_k3s2_i3o32_h224_nchw_silu_dwconv2d_k3s1_c32_h112_silu_sums",
+            "depthwise",
+        ),
         (SqueezeExcite(2, 7, 9, 96, 4, "silu", "sigmoid"), "f32_se_c96_s4_h7w9_b2_silu_sigmoid", "squeeze_excite"),
     ],
 )
@@ -115,6 +121,9 @@ def test_joined_kernels_count_what_they_join() -> None:
     # The expanded image is neither written nor read.
     assert whole.bytes == EXPAND.bytes + sums.bytes - 2 * 4 * 56 * 56 * 144
     assert sums.bytes == DEPTHWISE.bytes + 4 * 28 * 144
+    first = ExpandDepthwise(STEM, AFTER_STEM)
+    assert (first.data_shape, first.data_layout) == ((1, 3, 224, 224), "NCHW") and not whole.has_stem
+    assert first.macs == STEM.macs + AFTER_STEM.macs
     gate = SqueezeExcite(2, 7, 7, 96, 4, "silu", "sigmoid")
     assert (gate.data_shape, gate.out_shape) == ((2, 7, 96), (2, 1, 1, 96))
     assert gate.macs == 2 * 2 * 96 * 4
@@ -136,3 +145,8 @@ def test_impossible_shapes_are_refused() -> None:
             ExpandDepthwise(expand, DEPTHWISE)
     with pytest.raises(AssertionError):
         ExpandDepthwise(EXPAND, replace(DEPTHWISE, residual=True))
+    for stem in (replace(STEM, data_layout="NHWC"), replace(STEM, residual=True)):
+        with pytest.raises(AssertionError):
+            ExpandDepthwise(stem, AFTER_STEM)
+    with pytest.raises(AssertionError):
+        ExpandDepthwise(STEM, AFTER_STEM, ahead=((1, 1, 1, 5, 8),))

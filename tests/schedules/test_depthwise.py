@@ -63,6 +63,34 @@ EXPANDED = [
 ]
 
 
+def stemmed(second: Conv2d, stem: Conv2d) -> ExpandDepthwise:
+    """`second` of the stem's output."""
+    return ExpandDepthwise(replace(stem, data_layout="NCHW"), second)
+
+
+STEMMED = [
+    stemmed(
+        depthwise(1, 16, 16, 32, 3, 1, row_sums=True),
+        Conv2d(1, 32, 32, 3, 32, (3, 3), (2, 2), (1, 1, 1, 1), activation="silu"),
+    ),
+    stemmed(  # bands of unequal use, padded channels, two images
+        depthwise(2, 9, 16, 21, 5, 1, row_sums=True),
+        Conv2d(2, 17, 31, 3, 21, (3, 3), (2, 2), (1, 1, 1, 1), activation="relu6"),
+    ),
+    stemmed(  # TensorFlow's "same", strides in both
+        depthwise(1, 15, 15, 40, 3, 2, padding=(0, 0, 1, 1)),
+        Conv2d(1, 30, 30, 3, 40, (3, 3), (2, 2), (0, 0, 1, 1), activation="hard_swish"),
+    ),
+    stemmed(  # no border; the last column of the image is never read
+        depthwise(1, 10, 8, 8, 3, 1, activation="none"), Conv2d(1, 23, 20, 4, 8, (5, 5), (2, 2))
+    ),
+    stemmed(depthwise(1, 2, 1, 16, 3, 1), Conv2d(1, 4, 2, 1, 16, (4, 3), (2, 2), (1, 1, 1, 0), activation="sigmoid")),
+    stemmed(  # the depthwise windows leave out the stem's last row and column
+        depthwise(1, 10, 10, 16, 3, 2, padding=(0, 0, 0, 0)), Conv2d(1, 21, 21, 3, 16, (3, 3), (2, 2))
+    ),
+]
+
+
 @pytest.mark.parametrize("workload", ALONE, ids=lambda workload: workload.name)
 def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Check) -> None:
     check_kernel(workload, machine, "depthwise")
@@ -70,6 +98,11 @@ def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Che
 
 @pytest.mark.parametrize("workload", EXPANDED, ids=lambda workload: workload.name)
 def test_expanded_matches_reference(workload: ExpandDepthwise, machine: Machine, check_kernel: Check) -> None:
+    check_kernel(workload, machine, "depthwise")
+
+
+@pytest.mark.parametrize("workload", STEMMED, ids=lambda workload: workload.name)
+def test_stem_and_depthwise_match_reference(workload: ExpandDepthwise, machine: Machine, check_kernel: Check) -> None:
     check_kernel(workload, machine, "depthwise")
 
 
