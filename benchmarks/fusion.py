@@ -3,8 +3,8 @@
     python benchmarks/fusion.py 0 3 7 --threads 2 --target cpu
 
 Both sides run on the same data, in turn, after a walk through memory that leaves nothing of them in a core's own
-caches. Left: pointwise (or the stem), depthwise and the mean over the image as three kernels; right: the depthwise kernel that makes
-its input itself and sums its rows. Schedules are those that `effgen compile` would take.
+caches. Left: pointwise (or the stem), depthwise and the mean over the image as three kernels; right: the depthwise
+kernel that makes its input itself and sums its rows. Schedules are those that `effgen compile` would take.
 """
 
 from __future__ import annotations

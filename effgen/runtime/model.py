@@ -75,11 +75,12 @@ class LoadedModel:
 
     def _call(self, function: Callable[..., int], image: NDArray[np.float32], *arguments: Any) -> None:
         # Not copied unless it must be: a copy through cold caches takes 1.5% of B0's time.
-        flat = np.require(image, requirements=("C", "W")).reshape(-1)
+        if not (image.flags.c_contiguous and image.flags.writeable):  # what DLPack takes
+            image = image.copy(order="C")
         if getattr(_pool, "threads", None) != self.threads:
             self._set_threads(_BIG_CORES, self.threads)
             _pool.threads = self.threads
-        failed = function(self._from_dlpack(flat), *arguments)
+        failed = function(self._from_dlpack(image.reshape(-1)), *arguments)
         if failed:
             raise BundleError(f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]}")
 
