@@ -24,8 +24,8 @@ def test_compiles_and_verifies(phi: str, tmp_path: Path) -> None:
     report = verify_bundle(tmp_path / "b")
     assert report.passed
     assert report.rel_l2 <= 1e-5
-    sources = {kernel["family"]: kernel["source"] for kernel in manifest.kernels}
-    assert all(sources[family] != "fallback" for family in ("conv2d", "pointwise", "depthwise", "dense"))
+    assert {kernel["family"] for kernel in manifest.kernels} >= {"pointwise", "depthwise", "dense"}
+    assert all(kernel["source"] != "fallback" for kernel in manifest.kernels)
 
 
 @pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])
