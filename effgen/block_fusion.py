@@ -113,7 +113,7 @@ def _expand_into_depthwise(calls: _Calls, expand: KernelCall) -> None:
     conv = expand.workload
     if not isinstance(conv, Conv2d) or conv.gated or conv.residual:
         return
-    if conv.family != "pointwise" and (conv.family, conv.data_layout) != ("conv2d", "NCHW"):
+    if conv.family != "pointwise" and not conv.is_stem:
         return
     reader = calls.only_reader(expand.outputs[0])
     if reader is None or not _is_depthwise(reader) or len(reader.inputs) > 1:

@@ -22,7 +22,6 @@ def write_library(scheduled: ScheduledModule, target: tvm.target.Target, folder:
     Raises BuildError where there is no linker or it fails.
     """
     compiler = linker()
-    # The Relax part has no work left: effgen.pipeline ran every phase.
     executable = tvm.compile(scheduled.mod, target, tir_pipeline=lowering.PIPELINE)
     if dump.wanted:
         dump.write("assembly", executable.mod.inspect_source("s"), "s")

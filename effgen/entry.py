@@ -17,11 +17,9 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
-from effgen.program import IMAGE, LOGITS, WEIGHTS, WORKSPACE, Place, Program
+from effgen.program import IMAGE, Place, Program
 from effgen.runtime.arrays import ALIGNMENT
-
-RUN = "run"
-TRACE = "trace"
+from effgen.runtime.manifest import RUN, TRACE
 
 # clock_gettime's CLOCK_MONOTONIC, as Linux numbers it on every machine.
 _MONOTONIC = 1
@@ -42,7 +40,7 @@ def _by_pointers(kernel: PrimFunc) -> PrimFunc:
     """The kernel as a private function: pointers instead of tensor handles, a status (0: success) instead of nothing.
 
     Called directly, it checks nothing: the program is what makes its arguments right. About their alignment
-    nothing is said, here or by TVM.
+    nothing is said here: `run` and `trace` do.
     """
     pointers = [tirx.Var(buffer.name, PointerType(PrimType(buffer.dtype))) for buffer in kernel.params]
     views = [tirx.DeclBuffer(buffer, data=pointer) for buffer, pointer in zip(kernel.params, pointers, strict=True)]
@@ -52,19 +50,13 @@ def _by_pointers(kernel: PrimFunc) -> PrimFunc:
 
 
 def _entry(name: str, program: Program, kernels: dict[str, GlobalVar]) -> PrimFunc:
-    sizes = {
-        IMAGE: program.image_floats,
-        LOGITS: program.logits_floats,
-        WEIGHTS: program.weights.size,
-        WORKSPACE: program.workspace_floats,
-    }
     with IRBuilder() as builder, tir.prim_func(s_tir=True):
         tir.func_name(name)
         tir.func_attr({"global_symbol": name, "tirx.is_scheduled": True})
         tir.func_ret(PrimType(_STATUS))
         arrays = {
             array: _argument(array, (floats,), "float32", 4 if array == IMAGE else ALIGNMENT)
-            for array, floats in sizes.items()
+            for array, floats in program.sizes.items()
         }
         clock = _argument("clock", (len(program.steps) + 1, 2), "int64", 8) if name == TRACE else None
         for number, step in enumerate(program.steps):

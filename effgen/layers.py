@@ -79,7 +79,7 @@ class LayersReport:
     """Kernels in the order of their first call, and what is left.
 
     `latency_ms` is of undisturbed calls, between which the ones with clocks were measured; `outside_ms` is what the
-    kernels do not account for: copies of input and output, the call itself. `clock_us` is what a clock adds to each
+    kernels do not account for: the call itself, the copy of the output. `clock_us` is what a clock adds to each
     call's time. `peak_share` is of the network's own multiply-adds.
     """
 

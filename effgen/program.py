@@ -1,5 +1,4 @@
-"""A network as a list of kernel calls over three arrays: image and logits apart, all weights in one, all activations
-in another.
+"""A network as a list of kernel calls over four flat arrays: the image, the logits, all weights, all activations.
 
 It is read off Relax's planned `main`, so that nothing has to interpret that at run time.
 """
@@ -19,8 +18,8 @@ from tvm.ir import GenericConst, GlobalVar
 from effgen.errors import GraphError
 from effgen.runtime.arrays import ALIGNMENT
 
-#: The arrays that a place may be in, in the order of the entry function's arguments.
-IMAGE, LOGITS, WEIGHTS, WORKSPACE = ARRAYS = ("image", "logits", "weights", "workspace")
+#: The arrays that a place may be in.
+IMAGE, LOGITS, WEIGHTS, WORKSPACE = "image", "logits", "weights", "workspace"
 
 _DTYPE = "float32"
 _FLOAT_BYTES = 4
@@ -29,7 +28,7 @@ _STEP = ALIGNMENT // _FLOAT_BYTES
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor begins: one of ARRAYS, and floats from its start (a multiple of the kernels' alignment)."""
+    """Where a tensor begins: an array (IMAGE, LOGITS, WEIGHTS, WORKSPACE), and floats from its start, aligned."""
 
     array: str
     offset: int = 0
@@ -55,6 +54,16 @@ class Program:
     image_floats: int
     logits_floats: int
     workspace_floats: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Floats of each array, in the order in which the library's functions take them."""
+        return {
+            IMAGE: self.image_floats,
+            LOGITS: self.logits_floats,
+            WEIGHTS: self.weights.size,
+            WORKSPACE: self.workspace_floats,
+        }
 
     @property
     def calls(self) -> Counter[str]:

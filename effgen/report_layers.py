@@ -49,7 +49,7 @@ def notes_from_layers(report: LayersReport) -> list[str]:
         "GFLOP/s: two for each multiply-add, activations not counted; GB/s: what has to be read and written once",
         "of roofline: what the peak and the bandwidth at the network's working set allow together; a kernel that finds "
         "its data in a nearer cache can be above it",
-        "outside the kernels: copies of input and output, the call itself; "
+        "outside the kernels: the call itself, the copy of the output; "
         f"{report.latency_ms:.3f} ms is the median of calls without clocks",
         f"clocks: {report.clock_us:.2f} us of each call's time are the clock's own",
         host_line(report.machine),

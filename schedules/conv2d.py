@@ -1,4 +1,4 @@
-"""Dense windows: the stem, fused MBConv, 3x3 layers, strided 1x1.
+"""Dense windows: a stem that no depthwise convolution follows, fused MBConv, 3x3 layers, strided 1x1.
 
 for task in parallel(batch x column chunks x bands of output rows):
     image = padded copy of the band's input              (where the convolution has padding)

@@ -30,15 +30,9 @@ def program() -> Program:
 
 
 def test_places_are_aligned_and_inside(program: Program) -> None:
-    sizes = {
-        IMAGE: program.image_floats,
-        LOGITS: program.logits_floats,
-        WEIGHTS: program.weights.size,
-        WORKSPACE: program.workspace_floats,
-    }
     places = [place for step in program.steps for place in step.places]
-    assert {place.array for place in places} == set(sizes)
-    assert all(place.offset % 16 == 0 and place.offset < sizes[place.array] for place in places)
+    assert {place.array for place in places} == {IMAGE, LOGITS, WEIGHTS, WORKSPACE}
+    assert all(place.offset % 16 == 0 and place.offset < program.sizes[place.array] for place in places)
 
 
 def test_weights_lie_in_the_order_of_their_use(program: Program) -> None:

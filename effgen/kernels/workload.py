@@ -123,6 +123,11 @@ class Conv2d:
         return "grouped"
 
     @property
+    def is_stem(self) -> bool:
+        """Whether it is a window over the image as the user has it."""
+        return self.family == "conv2d" and self.data_layout == "NCHW"
+
+    @property
     def name(self) -> str:
         """The kernel's one printed name: the usual facts always, the unusual ones only where they differ."""
         short = f"{_SHORT_DTYPE[self.dtype]}_{_KERNEL_NAME_OF_FAMILY[self.family]}"
@@ -265,7 +270,7 @@ class ExpandDepthwise:
     @property
     def has_stem(self) -> bool:
         """Whether the first convolution is the stem."""
-        return self.expand.family == "conv2d" and self.expand.data_layout == "NCHW"
+        return self.expand.is_stem
 
     @property
     def data_layout(self) -> DataLayout:

@@ -20,6 +20,10 @@ WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 
+#: The library's functions: see `effgen.entry`.
+RUN = "run"
+TRACE = "trace"
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -16,7 +16,7 @@ from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import BundleError
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.library import load_tvm_runtime
-from effgen.runtime.manifest import LIBRARY, WEIGHTS, Manifest, read_manifest
+from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest
 
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
 
@@ -38,7 +38,7 @@ class LoadedModel:
         ffi = load_tvm_runtime()
         self._set_threads = ffi.get_global_func("runtime.config_threadpool")
         library = _load_library(ffi, path / LIBRARY)
-        self._run, self._trace = library["run"], library["trace"]
+        self._run, self._trace = library[RUN], library[TRACE]
         self._shape = tuple(manifest.input["shape"])
         self._from_dlpack = ffi.from_dlpack
         self._logits = aligned(tuple(manifest.output["shape"]))
