@@ -147,7 +147,7 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
 
 def _may_look_ahead(call: KernelCall) -> bool:
     if isinstance(call.workload, ExpandDepthwise):
-        return not call.workload.has_stem
+        return not call.workload.expand.is_stem
     return call.workload.family == "pointwise"
 
 

@@ -58,7 +58,7 @@ def kind(call: Call) -> str:
         extra = {"gated": workload.gated, "residual": workload.residual, "sums": workload.row_sums}
         return " ".join([*(name for name, there in extra.items() if there), workload.family])
     if isinstance(workload, ExpandDepthwise):
-        what = "stem depthwise" if workload.has_stem else "expand"
+        what = "stem depthwise" if workload.expand.is_stem else "expand"
         return f"sums {what}" if workload.depthwise.row_sums else what
     return workload.family
 

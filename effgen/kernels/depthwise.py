@@ -112,7 +112,7 @@ class _Bands:
         # Input columns that windows read; a stride may leave the last ones out.
         self.inner_columns = min(self.conv.width, self.padded_columns - left)
         self.stem = None
-        if isinstance(workload, ExpandDepthwise) and workload.has_stem:
+        if isinstance(workload, ExpandDepthwise) and workload.expand.is_stem:
             tile = (plan.vectors, plan.expand_columns, plan.expand_vectors)
             self.stem = StemRows(workload.expand, arguments[:3], tile, range(left, left + self.inner_columns))
 

@@ -262,15 +262,10 @@ class ExpandDepthwise:
     ahead: tuple[Shape, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.expand.family == "pointwise" or (self.has_stem and not self.ahead), self
+        assert self.expand.family == "pointwise" or (self.expand.is_stem and not self.ahead), self
         assert not self.expand.gated and not self.expand.residual, self
         assert self.depthwise.family == "depthwise" and not self.depthwise.residual, self
         assert self.expand.out_shape == self.depthwise.data_shape, self
-
-    @property
-    def has_stem(self) -> bool:
-        """Whether the first convolution is the stem."""
-        return self.expand.is_stem
 
     @property
     def data_layout(self) -> DataLayout:
@@ -311,7 +306,7 @@ class ExpandDepthwise:
     def name(self) -> str:
         """The kernel's one printed name: what is expanded, or the stem's name; then the depthwise kernel's own."""
         short, rest = self.depthwise.name.split("_", 1)
-        if self.has_stem:
+        if self.expand.is_stem:
             return f"{self.expand.name}_{rest}"
         activation = "" if self.expand.activation == "none" else f"_{self.expand.activation}"
         return "_".join([f"{short}_expand_k{self.expand.in_channels}{activation}_{rest}", *_ahead_parts(self.ahead)])

@@ -122,7 +122,7 @@ def test_joined_kernels_count_what_they_join() -> None:
     assert whole.bytes == EXPAND.bytes + sums.bytes - 2 * 4 * 56 * 56 * 144
     assert sums.bytes == DEPTHWISE.bytes + 4 * 28 * 144
     first = ExpandDepthwise(STEM, AFTER_STEM)
-    assert (first.data_shape, first.data_layout) == ((1, 3, 224, 224), "NCHW") and not whole.has_stem
+    assert (first.data_shape, first.data_layout) == ((1, 3, 224, 224), "NCHW") and not whole.expand.is_stem
     assert first.macs == STEM.macs + AFTER_STEM.macs
     gate = SqueezeExcite(2, 7, 7, 96, 4, "silu", "sigmoid")
     assert (gate.data_shape, gate.out_shape) == ((2, 7, 96), (2, 1, 1, 96))
