@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import tvm
@@ -13,38 +11,27 @@ from effgen.errors import BuildError
 from effgen.kernels import lowering
 from effgen.pipeline import ScheduledModule
 from effgen.runtime.manifest import LIBRARY, WEIGHTS
+from effgen.schedules import tvm_target
+from effgen.target import Machine
+from effgen.toolchain import linker
 
 
-def write_library(scheduled: ScheduledModule, target: tvm.target.Target, folder: Path, dump: Dump) -> None:
-    """Generate machine code for `target` and link it into the shared library of the bundle `folder`, and write the
-    weights beside it; the kernels' assembly goes to `dump`.
+def write_library(scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump) -> None:
+    """Generate machine code for `machine` and link it into the shared library of the bundle `folder`, and write the
+    weights beside it; the kernels' assembly goes to `dump`. The caller has entered the TVM target.
 
     Raises BuildError where there is no linker or it fails.
     """
-    compiler = linker()
-    executable = tvm.compile(scheduled.mod, target, tir_pipeline=lowering.PIPELINE)
+    compiler = linker(machine)
+    executable = tvm.compile(scheduled.mod, tvm_target(machine), tir_pipeline=lowering.PIPELINE)
     if dump.wanted:
         dump.write("assembly", executable.mod.inspect_source("s"), "s")
     path = folder / LIBRARY
     try:
-        executable.export_library(str(path), fcompile=tvm.support.cc.create_shared, cc=compiler)
+        executable.export_library(str(path), fcompile=tvm.support.cc.cross_compiler(compiler, output_format="so"))
     except RuntimeError as error:
         raise BuildError(f"{path}: linking with {compiler} failed: {last_line(error)}") from None
     scheduled.program.weights.astype("<f4", copy=False).tofile(folder / WEIGHTS)
-
-
-def linker() -> str:
-    """The C++ compiler that links: $CXX, else the first of c++, g++, clang++ on the path."""
-    wanted = os.environ.get("CXX")
-    names = [wanted] if wanted else ["c++", "g++", "clang++"]
-    for name in names:
-        found = shutil.which(name)
-        if found:
-            return found
-    raise BuildError(
-        f"no C++ compiler found (looked for {', '.join(names)}): it links the library; "
-        f"install one, e.g. apt-get install g++, or set CXX"
-    )
 
 
 def last_line(error: Exception) -> str:

@@ -1,43 +1,58 @@
 """Machines: what the compiler must know about one, read from `targets/*.toml`. No Python per machine.
 
-A file states everything, or says `detect = true` and is filled in from the machine that effgen runs on.
-Only detection loads TVM (for LLVM's name of this CPU); checking a bundle's features needs `/proc/cpuinfo` alone.
+A file states everything, or asks for detection and is filled in from the machine that effgen runs on.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import tomllib
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
-
-from effgen.cpu import cpu_features, usable_cpus
+from effgen import detection
+from effgen.cpu import architecture_of, usable_cpus
 from effgen.errors import TargetError, candidates
-from effgen.validation import StrictModel, first_problem
+from effgen.target_file import (
+    Cuda,
+    Emulator,
+    Llvm,
+    Measure,
+    TargetFile,
+    Tolerance,
+    Toolchain,
+    target_file_from_text,
+)
 
-# Instruction sets that LLVM may use in our kernels: its name -> the name in /proc/cpuinfo.
-_X86_FEATURES = {
-    "sse3": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "popcnt": "popcnt", "avx": "avx",
-    "avx2": "avx2", "fma": "fma", "f16c": "f16c", "bmi": "bmi1", "bmi2": "bmi2", "lzcnt": "abm", "movbe": "movbe",
-    "avxvnni": "avx_vnni", "gfni": "gfni",
-    "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512cd": "avx512cd", "avx512dq": "avx512dq",
-    "avx512vl": "avx512vl", "avx512ifma": "avx512ifma", "avx512vbmi": "avx512vbmi", "avx512vbmi2": "avx512_vbmi2",
-    "avx512vnni": "avx512_vnni", "avx512bitalg": "avx512_bitalg", "avx512vpopcntdq": "avx512_vpopcntdq",
-    "avx512bf16": "avx512_bf16", "avx512fp16": "avx512_fp16",
-}  # fmt: skip
-_ARM_FEATURES = {"neon": "asimd", "fullfp16": "asimdhp", "dotprod": "asimddp", "sve": "sve"}
-_DEFAULT_CACHE_BYTES = {1: 32 * 1024, 2: 512 * 1024}
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU whose kernels are compiled for the oldest of `archs`; the library holds machine code for each of them.
+
+    `shared_memory`: the most bytes that a block may ask for; `l2` bytes.
+    """
+
+    archs: tuple[str, ...]
+    multiprocessors: int
+    shared_memory: int
+    l2: int
+
+    @property
+    def arch(self) -> str:
+        """What kernels may use."""
+        return self.archs[0]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine, complete. `features` are spelled as in /proc/cpuinfo; `cores` may be replaced by the caller."""
+    """One machine, complete. `features` are spelled as in /proc/cpuinfo; `cores` may be replaced by the caller.
+
+    With a `gpu` the kernels run there, and `mtriple`, `mcpu` are of the host code that launches them; `lanes` is what
+    one thread moves at once.
+    """
 
     name: str
     description: str
@@ -50,6 +65,12 @@ class Machine:
     l2_bytes: int
     cores: int
     features: tuple[str, ...]
+    llvm_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    gpu: Gpu | None = None
+    toolchain: Toolchain | None = None
+    emulator: Emulator | None = None
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    measure: Measure = field(default_factory=Measure)
 
     @property
     def lanes(self) -> int:
@@ -57,48 +78,27 @@ class Machine:
         return self.vector_bytes // 4
 
     @property
+    def architecture(self) -> str:
+        """The processor family, as `platform.machine()` spells it."""
+        return architecture_of(self.mtriple)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this computer's processors are of another family: it cannot run the library's (host) code."""
+        return self.architecture != platform.machine()
+
+    @property
     def llvm(self) -> dict[str, Any]:
-        """The compiler's own description: what `tvm.target.Target` takes."""
+        """The CPU's own description: what `tvm.target.Target` takes."""
         target: dict[str, Any] = {"kind": "llvm", "mtriple": self.mtriple, "mcpu": self.mcpu}
-        return target | {"mattr": list(self.mattr)} if self.mattr else target
+        return target | ({"mattr": list(self.mattr)} if self.mattr else {}) | dict(self.llvm_options)
 
-
-_Positive = Annotated[int, Field(ge=1)]
-
-
-class _Llvm(StrictModel):
-    mtriple: str
-    mcpu: str
-    mattr: list[str] = []
-
-
-class _Vector(StrictModel):
-    bytes: Annotated[int, Field(ge=16, le=256, multiple_of=16)]
-    registers: Annotated[int, Field(ge=8, le=64)]
-
-
-class _Cache(StrictModel):
-    l1: _Positive
-    l2: _Positive
-
-
-class _TargetFile(StrictModel):
-    """A machine as TOML: every table, or `detect = true` and only what detection should not decide."""
-
-    description: str
-    detect: bool = False
-    llvm: _Llvm | None = None
-    vector: _Vector | None = None
-    cache: _Cache | None = None
-    cores: _Positive | None = None
-    features: list[str] | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        missing = [key for key in ("llvm", "vector", "cache", "cores", "features") if getattr(self, key) is None]
-        if missing and not self.detect:
-            raise ValueError(f"expected {', '.join(missing)}; state them, or detect = true for this machine")
-        return self
+    @property
+    def tvm(self) -> dict[str, Any]:
+        """What kernels are compiled for, as `tvm.target.Target` takes it."""
+        if self.gpu is None:
+            return self.llvm
+        return {"kind": "cuda", "arch": self.gpu.arch, "host": self.llvm}
 
 
 def target_names() -> list[str]:
@@ -110,23 +110,32 @@ def target_names() -> list[str]:
 def load_target(name_or_path: str | Path) -> Machine:
     """The machine called so in `targets/`, or described by the TOML file at this path."""
     text = str(name_or_path)
-    return _machine(Path(text).name.removesuffix(".toml"), _stated(text))
+    return _machine(Path(text).name.removesuffix(".toml"), stated_target(text))
 
 
 def check_target(name_or_path: str | Path) -> None:
     """Raise TargetError where `load_target` would, without the seconds that detecting this machine takes."""
-    _stated(str(name_or_path))
+    stated_target(str(name_or_path))
 
 
-def _stated(name: str) -> _TargetFile:
+def stated_target(name: str) -> TargetFile:
     """What the file of this name or path says."""
     if name.endswith(".toml") or os.sep in name:
-        return _parsed(name, _read(Path(name)))
+        return target_file_from_text(name, _read(Path(name)))
     if name not in target_names():
         raise TargetError(
             f"--target {name}: expected a name or a path to a TOML file; {candidates(name, target_names())}"
         )
-    return _parsed(f"targets/{name}.toml", (resources.files("effgen.targets") / f"{name}.toml").read_text())
+    return target_file_from_text(
+        f"targets/{name}.toml", (resources.files("effgen.targets") / f"{name}.toml").read_text()
+    )
+
+
+def with_cuda_archs(machine: Machine, archs: tuple[str, ...]) -> Machine:
+    """The machine with machine code for these architectures, ascending. Raises TargetError for a CPU."""
+    if machine.gpu is None:
+        raise TargetError(f"--cuda-arch {','.join(archs)}: --target {machine.name} is a CPU; expected a CUDA target")
+    return replace(machine, gpu=replace(machine.gpu, archs=archs))
 
 
 def _read(path: Path) -> str:
@@ -137,26 +146,25 @@ def _read(path: Path) -> str:
         raise TargetError(f"--target {path}: {reason}: expected a readable TOML file") from None
 
 
-def _parsed(where: str, text: str) -> _TargetFile:
-    try:
-        return _TargetFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise TargetError(f"{where}: not TOML: {error}") from None
-    except ValidationError as error:
-        raise TargetError(f"{where}: {first_problem(error, _TargetFile)}") from None
+def _machine(name: str, stated: TargetFile) -> Machine:
+    shared: dict[str, Any] = {
+        "name": name,
+        "description": stated.description,
+        "toolchain": stated.toolchain,
+        "emulator": stated.emulator,
+        "tolerance": stated.tolerance,
+        "measure": stated.measure,
+    }
+    return _gpu_machine(stated, shared) if stated.is_cuda else _cpu_machine(stated, shared)
 
 
-def _machine(name: str, stated: _TargetFile) -> Machine:
-    llvm = stated.llvm or _detected_llvm()
-    vector = stated.vector or _detected_vector()
-    cache_bytes = stated.cache or _Cache(l1=_detected_cache(1), l2=_detected_cache(2))
-    features = _detected_features() if stated.features is None else stated.features
+def _cpu_machine(stated: TargetFile, shared: dict[str, Any]) -> Machine:
+    vector = stated.vector or detection.detected_vector()
+    cache_bytes = stated.cache or detection.detected_caches()
+    features = detection.detected_features() if stated.features is None else stated.features
     return Machine(
-        name=name,
-        description=stated.description,
-        mtriple=llvm.mtriple,
-        mcpu=llvm.mcpu,
-        mattr=tuple(llvm.mattr),
+        **shared,
+        **_llvm_fields(stated.llvm or detection.detected_llvm()),
         vector_bytes=vector.bytes,
         vector_registers=vector.registers,
         l1_bytes=cache_bytes.l1,
@@ -166,47 +174,28 @@ def _machine(name: str, stated: _TargetFile) -> Machine:
     )
 
 
-# Detection: what LLVM, /proc and /sys say about this computer.
+def _gpu_machine(stated: TargetFile, shared: dict[str, Any]) -> Machine:
+    found = detection.found_gpu() if stated.cuda is None else None
+    facts: Cuda = stated.cuda or (found.facts if found else detection.DEFAULT_GPU)
+    host = stated.llvm or Llvm(mtriple=detection.host_triple(), mcpu="generic")
+    return Machine(
+        **shared,
+        **_llvm_fields(host),
+        vector_bytes=16,  # the widest load of one thread
+        vector_registers=32,
+        l1_bytes=facts.shared_memory,
+        l2_bytes=facts.l2,
+        cores=1,  # of the host: one thread launches
+        features=(),
+        gpu=Gpu((facts.arch,), facts.multiprocessors, facts.shared_memory, facts.l2),
+    )
 
 
-@cache
-def _detected_llvm() -> _Llvm:
-    import tvm
-
-    def ask(name: str) -> Any:
-        return tvm.get_global_func(name)()
-
-    mcpu = str(ask("tvm.codegen.llvm.GetHostCPUName"))
-    triple = f"{platform.machine()}-linux-gnu"
-    host = {str(key): bool(value) for key, value in ask("tvm.codegen.llvm.GetHostCPUFeatures").items()}
-    described = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": mcpu})
-    implied = {str(feature) for feature in tvm.get_global_func("target.llvm_get_cpu_features")(described)}
-    # A virtual machine may hide instruction sets that the CPU's name implies.
-    hidden = sorted(name for name in implied & _feature_names().keys() if not host.get(name, False))
-    return _Llvm(mtriple=triple, mcpu=mcpu, mattr=[f"-{name}" for name in hidden])
-
-
-def _detected_vector() -> _Vector:
-    present = cpu_features()
-    if {"avx512f", "avx512vl"} <= present:
-        return _Vector(bytes=64, registers=32)
-    if "avx2" in present:
-        return _Vector(bytes=32, registers=16)
-    return _Vector(bytes=16, registers=32 if platform.machine() == "aarch64" else 16)
-
-
-def _detected_cache(level: int) -> int:
-    """Bytes of the first core's data or unified cache of this level."""
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        kind, size = (index / "type").read_text().strip(), (index / "size").read_text().strip()
-        if kind != "Instruction" and int((index / "level").read_text()) == level and size.endswith("K"):
-            return int(size[:-1]) * 1024
-    return _DEFAULT_CACHE_BYTES[level]
-
-
-def _detected_features() -> list[str]:
-    return [name for name in _feature_names().values() if name in cpu_features()]
-
-
-def _feature_names() -> dict[str, str]:
-    return _ARM_FEATURES if platform.machine() == "aarch64" else _X86_FEATURES
+def _llvm_fields(llvm: Llvm) -> dict[str, Any]:
+    options = {"mabi": llvm.mabi, "mfloat-abi": llvm.float_abi, "cl-opt": llvm.cl_opt or None}
+    return {
+        "mtriple": llvm.mtriple,
+        "mcpu": llvm.mcpu,
+        "mattr": tuple(llvm.mattr),
+        "llvm_options": {key: value for key, value in options.items() if value is not None},
+    }

@@ -31,7 +31,7 @@ _MANY_ROWS = 512
 
 def tvm_target(machine: Machine) -> tvm.target.Target:
     """The machine as TVM describes it."""
-    return tvm.target.Target(machine.llvm)
+    return tvm.target.Target(machine.tvm)
 
 
 def schedule_of(func: PrimFunc) -> Schedule:

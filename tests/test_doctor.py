@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from effgen import build, doctor
+from effgen import doctor
 from effgen.doctor import Check, DoctorReport, check_compiler, check_optional, check_pins, check_threads, examine
 from effgen.errors import BuildError, TargetError
 from effgen.machine import describe_host
@@ -43,12 +43,12 @@ def test_no_compiler_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise BuildError("no C++ compiler found")
 
-    monkeypatch.setattr(build, "linker", none)
+    monkeypatch.setattr(doctor, "native_linker", none)
     assert next(iter(check_compiler())).status == "problem"
 
 
 def test_compiler_that_cannot_link_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "linker", lambda: "/bin/false")
+    monkeypatch.setattr(doctor, "native_linker", lambda: "/bin/false")
     check = next(iter(check_compiler()))
     assert (check.status, check.found) == ("problem", "/bin/false cannot link: exit status 1")
 

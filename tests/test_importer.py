@@ -55,9 +55,8 @@ def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path
     scheduled = scheduled_module(graph, weights)
     from effgen.build import write_library
     from effgen.dump import Dump
-    from effgen.schedules import tvm_target
 
-    write_library(scheduled, tvm_target(load_target("cpu")), folder, Dump(None))
+    write_library(scheduled, load_target("cpu"), folder, Dump(None))
     program = scheduled.program
     manifest = Manifest(
         name="test", network={}, target={}, versions={}, threads=1, files={}, kernels=[], parameters=0, macs=0,

@@ -15,6 +15,7 @@ import pytest
 
 import effgen
 from effgen.cpu import usable_cpus
+from effgen.detection import host_triple
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError
 from effgen.network import NetworkRequest
@@ -214,7 +215,11 @@ def test_any_flipped_byte_of_the_manifest(broken):
             {"files": {"lib.so": "0", "weights.bin": "0", "model.onnx": "0", "golden.npz": "0", "../x": "0"}},
             "SHA-256|plain file name",
         ),
-        ({"target": {"name": "other", "llvm": {}, "features": ["avx1024"]}}, "lacks avx1024"),
+        ({"target": {"name": "other", "llvm": {"mtriple": host_triple()}, "features": ["avx1024"]}}, "lacks avx1024"),
+        (
+            {"target": {"name": "far", "llvm": {"mtriple": "riscv64-linux-gnu"}, "features": []}},
+            "compiled for far, whose processor is riscv64; this one is ",
+        ),
     ],
 )
 def test_manifest_that_lies(broken, changes, message):

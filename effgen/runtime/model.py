@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.cpu import missing_features, usable_cpus
+from effgen.cpu import architecture_of, missing_features, usable_cpus
 from effgen.errors import BundleError
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.library import load_tvm_runtime
@@ -92,6 +93,12 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel:
     thread count that this process cannot have.
     """
     manifest = read_manifest(path)
+    wanted = architecture_of(manifest.target["llvm"]["mtriple"])
+    if wanted != platform.machine():
+        raise BundleError(
+            f"{path}: compiled for {manifest.target['name']}, whose processor is {wanted}; this one is "
+            f"{platform.machine()}: compile with `--target cpu` here"
+        )
     missing = missing_features(manifest.target["features"])
     if missing:
         raise BundleError(
