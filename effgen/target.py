@@ -83,6 +83,11 @@ class Machine:
         return architecture_of(self.mtriple)
 
     @property
+    def multiplies_by_lane(self) -> bool:
+        """Whether a vector is multiplied by one lane of another in one instruction: by NEON, not on x86."""
+        return self.architecture == "aarch64"
+
+    @property
     def is_foreign(self) -> bool:
         """Whether this computer's processors are of another family: it cannot run the library's (host) code."""
         return self.architecture != platform.machine()

@@ -94,6 +94,12 @@ def bands_for(rows: int, machine: Machine) -> tuple[int, ...]:
     return tuple(sorted({1} | {machine.cores * n for n in (1, 2, 3, 4, 6, 8, 16) if machine.cores * n <= rows}))
 
 
+def depth_axis(layer: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+    """How many input channels of a row may be loaded as one vector: where its lanes can be multiplied by."""
+    by_lane = machine.multiplies_by_lane and layer.in_channels % machine.lanes == 0
+    return {"depth": (1, machine.lanes)} if by_lane else {}
+
+
 def worth_prefetching(machine: Machine, layer: Conv2d) -> bool:
     """Whether a layer's weights come from beyond the second-level cache every time, and few rows use them."""
     weight_bytes = 4 * layer.in_channels * layer.out_channels

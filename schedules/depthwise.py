@@ -15,7 +15,7 @@ from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
-from effgen.schedules.common import bands_for, worth_prefetching
+from effgen.schedules.common import bands_for, depth_axis, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
@@ -50,9 +50,14 @@ def _axes(expand: Conv2d | None, conv: Conv2d, machine: Machine) -> dict[str, tu
         "vectors": tuple(d for d in tiles.divisors(blocks) if d <= 12),
         "columns": tuple(range(1, max(widest, 1) + 1)),
     }
+    if machine.multiplies_by_lane:
+        # NEON has no operands in memory: with all taps unrolled LLVM keeps their weights in registers, and spills.
+        axes["unroll_taps"] = (0, 1)
     if expand is None:
         return axes
     columns = range(1, min(conv.width, machine.vector_registers) + 1)
+    if expand.family == "pointwise":
+        axes |= depth_axis(expand, machine)
     return axes | {
         "expand_columns": tuple(n for n in columns if tiles.fits_registers(n, 1, machine)),
         "expand_vectors": tuple(d for d in axes["vectors"] if tiles.fits_registers(1, d, machine)),
@@ -66,7 +71,7 @@ def _admits(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: De
         return _ring_fits(conv, machine, vectors)
     columns, tile_vectors = decisions["expand_columns"], decisions["expand_vectors"]
     inner = min(conv.width, (conv.out_width - 1) * conv.stride[1] + conv.kernel[1] - conv.padding[1])
-    fits = columns <= inner and tiles.fits_registers(columns, tile_vectors, machine)
+    fits = columns <= inner and tiles.fits_registers(columns, tile_vectors, machine, decisions.get("depth", 1))
     return fits and vectors % tile_vectors == 0
 
 
@@ -84,7 +89,9 @@ def _plan(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Deci
         columns=decisions["columns"],
         expand_columns=decisions.get("expand_columns", 1),
         expand_vectors=decisions.get("expand_vectors", 1),
+        expand_depth=decisions.get("depth", 1),
         prefetch=bool(decisions.get("prefetch", 0)),
+        unroll_taps=bool(decisions.get("unroll_taps", 1)),
         on_stack=tiles.fits_stack(kept, machine),
     )
 
@@ -94,15 +101,18 @@ def _default(
 ) -> dict[str, int]:
     """Column tiles from the registers, then bands and groups of least estimated time."""
     # LLVM hoists loads that windows share; beyond this it spills (5x5, 19 columns: a quarter slower than 10).
-    roomy = [n for n in axes["columns"] if n <= max(1, (machine.vector_registers - conv.kernel[1]) // 2)]
+    # Windows that do not overlap share less: without operands in memory each of them needs a register more.
+    share = 3 if machine.multiplies_by_lane and conv.stride[1] > 1 else 2
+    roomy = [n for n in axes["columns"] if n <= max(1, (machine.vector_registers - conv.kernel[1]) // share)]
     columns = min(roomy, key=partial(_row_cycles, conv))
+    taps = {"unroll_taps": 0} if "unroll_taps" in axes else {}
     choices = []
     for vectors in axes["vectors"]:
         if not _ring_fits(conv, machine, vectors):
             continue
         tile = {} if expand is None else _expand_tile(expand, conv, machine, axes, vectors)
         for bands in axes["bands"]:
-            choices.append({"bands": bands, "vectors": vectors, "columns": columns} | tile)
+            choices.append({"bands": bands, "vectors": vectors, "columns": columns} | taps | tile)
     return min(choices, key=partial(_cost, expand, conv, machine))
 
 
@@ -111,8 +121,9 @@ def _expand_tile(
 ) -> dict[str, int]:
     """The expansion's register tile of least estimated time in a group of `vectors`."""
     prefetch = int(1 in axes["prefetch"] and worth_prefetching(machine, expand))
+    depth = {"depth": max(axes["depth"])} if "depth" in axes else {}
     tiles_of = [
-        {"vectors": vectors, "expand_columns": columns, "expand_vectors": width, "prefetch": prefetch}
+        {"vectors": vectors, "expand_columns": columns, "expand_vectors": width, "prefetch": prefetch} | depth
         for columns in axes["expand_columns"]
         for width in axes["expand_vectors"]
     ]
@@ -127,7 +138,8 @@ def _expand_cycles(expand: Conv2d, machine: Machine, decisions: Decisions) -> fl
     count = tiles.blocks(expand.out_width, columns) * (decisions["vectors"] // vectors)
     depth = expand.in_channels * expand.kernel[0] * expand.kernel[1]
     half = lanes < machine.lanes
-    return count * tiles.tile_cycles(columns, vectors, depth, expand.activation, half)
+    at_once = decisions.get("depth", 1)
+    return count * tiles.tile_cycles(columns, vectors, depth, expand.activation, half, at_once)
 
 
 def _row_cycles(conv: Conv2d, columns: int) -> float:

@@ -15,7 +15,7 @@ from effgen.kernels import tiles
 from effgen.kernels.matmul import MatmulPlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules.common import bands_for, worth_a_launch, worth_prefetching
+from effgen.schedules.common import bands_for, depth_axis, worth_a_launch, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
@@ -46,7 +46,7 @@ def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
     blocks = bias_shape(workload, machine)[0]
     widths = tuple(n for n in range(1, blocks + 1) if tiles.fits_registers(1, n, machine))
     heights = range(1, min(_rows(workload), machine.vector_registers) + 1)
-    return {
+    axes = {
         "rows": tuple(h for h in heights if tiles.fits_registers(h, 1, machine)),
         "vectors": widths,
         "chunks": tuple(sorted({*bands_for(blocks, machine), *(tiles.blocks(blocks, n) for n in widths)})),
@@ -55,12 +55,18 @@ def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
         "prefetch": (0, 1),
         "parallel": (0, 1) if workload.family == "dense" else (1,),
     }
+    return axes | depth_axis(workload, machine)
+
+
+def _depth(decisions: Decisions) -> int:
+    """Input channels of a row that are loaded at once."""
+    return decisions.get("depth", 1)
 
 
 def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
     rows, vectors, chunks, bands = (decisions[name] for name in ("rows", "vectors", "chunks", "bands"))
     column_tiles = tiles.blocks(bias_shape(workload, machine)[0], vectors)
-    if not tiles.fits_registers(rows, vectors, machine) or chunks > column_tiles:
+    if not tiles.fits_registers(rows, vectors, machine, _depth(decisions)) or chunks > column_tiles:
         return False
     if bands > tiles.blocks(_rows(workload), rows):
         return False
@@ -83,6 +89,7 @@ def _plan(decisions: Decisions) -> MatmulPlan:
         vectors=decisions["vectors"],
         chunks=decisions["chunks"],
         bands=decisions["bands"],
+        depth=_depth(decisions),
         columns_inside=bool(decisions["columns_inside"]),
         prefetch=bool(decisions["prefetch"]),
         parallel=bool(decisions["parallel"]),
@@ -91,13 +98,15 @@ def _plan(decisions: Decisions) -> MatmulPlan:
 
 def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Register tile of least estimated time, then the shares of least idle time that suit the caches."""
-    rows, vectors = _default_tile(workload, machine, axes)
+    depth = max(axes.get("depth", (1,)))
+    rows, vectors = _default_tile(workload, machine, axes, depth)
     weight_bytes = 4 * workload.in_channels * workload.out_channels
     shared = workload.family == "pointwise" or worth_a_launch(machine, workload.macs, weight_bytes)
     fetch = int(worth_prefetching(machine, workload))
     # A weight is asked for while the rows of the panel before it pass by.
     order = {"columns_inside": 1 - fetch, "prefetch": fetch}
     decisions = {"rows": rows, "vectors": vectors, "parallel": int(shared)} | order
+    decisions |= {"depth": depth} if "depth" in axes else {}
     choices = [
         decisions | {"chunks": chunks, "bands": bands}
         for chunks in axes["chunks"]
@@ -107,15 +116,18 @@ def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, .
     return min(choices, key=partial(_share_cost, workload, machine))
 
 
-def _default_tile(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+def _default_tile(
+    workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]], depth: int
+) -> tuple[int, int]:
     (blocks, lanes), rows = bias_shape(workload, machine), _rows(workload)
 
     def cost(tile: tuple[int, int]) -> float:
         count = tiles.blocks(rows, tile[0]) * tiles.blocks(blocks, tile[1])
-        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, half=lanes < machine.lanes)
+        half = lanes < machine.lanes
+        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, half, depth)
         return tiles.turns(count, machine) * cycles
 
-    fitting = [(r, v) for v in axes["vectors"] for r in axes["rows"] if tiles.fits_registers(r, v, machine)]
+    fitting = [(r, v) for v in axes["vectors"] for r in axes["rows"] if tiles.fits_registers(r, v, machine, depth)]
     return min((t for t in fitting if not workload.gated or _panel_fits(workload, machine, t[1])), key=cost)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import TypeAlias
@@ -57,6 +57,26 @@ def temporary(*shape: int) -> Buffer:
 def local(*shape: int) -> Buffer:
     """An array on the stack, in registers where every index into it is constant."""
     return tir.alloc_buffer(shape, "float32", scope="local", layout=None)
+
+
+def loaded_ahead(rows: int, depth: int, value: Callable[[Expr, Index], Expr]) -> Callable[[Expr, Index], Expr]:
+    """`value(row, step)` of a register tile's rows; with a `depth` above 1, each row's steps are loaded as one vector.
+
+    Call it where they are to be loaded; the processor then multiplies by a lane of the vector.
+    """
+    if depth == 1:
+        return value
+    loaded = local(rows, depth)
+    with tir.unroll(0, rows) as i, tir.vectorized(0, depth) as step:
+        tir.buffer_store(loaded, value(i, step), [i, step])
+    return lambda i, step: loaded[i, step]
+
+
+def opaque(value: int) -> Expr:
+    """`value`, which the compiler cannot know: LLVM does not unroll a loop of so many iterations."""
+    kept: Buffer = tir.alloc_buffer((1,), "int32", scope="local", layout=None, annotations={"tirx.volatile": True})
+    tir.buffer_store(kept, tirx.const(value, "int32"), [0])
+    return kept[0]
 
 
 @contextmanager

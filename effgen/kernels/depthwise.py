@@ -5,7 +5,7 @@
         for the rows of the band:
             make the padded rows that the next output row needs    a copy of the input, its expansion, or the stem's
             acc[columns, lanes] = bias                             in registers
-            for ky, kx: acc += ring[..] * weight[ky, kx]           all unrolled
+            for ky, kx: acc += ring[..] * weight[ky, kx]           unrolled, the rows of taps where the plan says so
             out = activation(acc);  sum += out
 
 A row is made once in a band and stays in the ring for as many output rows as read it: an expanded image, six times
@@ -29,7 +29,9 @@ from effgen.kernels.builder import (
     Index,
     function,
     if_real,
+    loaded_ahead,
     local,
+    opaque,
     pairwise,
     prefetch,
     register_tile,
@@ -49,8 +51,9 @@ _STEP = 8
 @dataclass(frozen=True)
 class BandPlan:
     """Sizes of the loops: output rows in a band; channel vectors in a group; output columns in a register tile; the
-    expansion's register tile (columns x vectors, the vectors a divisor of the group's) and whether it asks for the next
-    group's weights meanwhile; whether the ring lives on the stack.
+    expansion's register tile (columns x vectors, the vectors a divisor of the group's), how many of its input channels
+    are loaded as one vector (`effgen.kernels.builder.loaded_ahead`), and whether it asks for the next group's weights
+    meanwhile; whether all taps are unrolled, or those of a row only; whether the ring lives on the stack.
 
     (An aligned array there makes LLVM align what it spills: an unaligned spilled vector straddles two cache lines.)
     """
@@ -60,7 +63,9 @@ class BandPlan:
     columns: int
     expand_columns: int = 1
     expand_vectors: int = 1
+    expand_depth: int = 1
     prefetch: bool = False
+    unroll_taps: bool = True
     on_stack: bool = True
 
 
@@ -216,22 +221,30 @@ class _Bands:
                     ahead.step(self.first_vector // self.plan.vectors * steps + number)
                     if self.plan.prefetch:
                         self.prefetch_next(number * lines, lines)
-                    with tir.serial(0, step) as k_inner, register_tile(columns, vectors, self.lanes) as (i, v, lane):
-                        k = k_outer * step + k_inner
-                        weight = self.expand_weight[self.first_vector + outer * vectors + v, 0, 0, k, lane]
-                        product = self.data[self.image, row, x0 + i, k] * weight
-                        tir.buffer_store(acc, acc[i, v, lane] + product, [i, v, lane])
+                    with tir.serial(0, step // self.plan.expand_depth) as k_inner:
+                        k = k_outer * step + k_inner * self.plan.expand_depth
+                        self.multiply(acc, (row, x0), self.first_vector + outer * vectors, k)
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
                     value = activate(acc[i, v, lane], expand.activation)
                     tir.buffer_store(self.ring, value, [outer * vectors + v, slot, left + x0 + i, lane])
 
+    def multiply(self, acc: Buffer, at: tuple[Index, Index], first_vector: Index, k: Expr) -> None:
+        """acc += data[columns, k .. k + depth] * expand_weight[vectors, k .. k + depth, lanes]; `at`: row, column."""
+        (row, x0), depth = at, self.plan.expand_depth
+        columns, vectors = self.plan.expand_columns, self.plan.expand_vectors
+        data = loaded_ahead(columns, depth, lambda i, step: self.data[self.image, row, x0 + i, k + step])
+        with tir.unroll(0, depth) as step, register_tile(columns, vectors, self.lanes) as (i, v, lane):
+            weight = self.expand_weight[first_vector + v, 0, 0, k + step, lane]
+            tir.buffer_store(acc, acc[i, v, lane] + data(i, step) * weight, [i, v, lane])
+
     def prefetch_share(self, expand: Conv2d, register_tiles: int) -> tuple[int, int]:
         """Steps of the reduction between prefetches, and cache lines of each: the register tiles of a whole image ask
         for all weights of the next group together."""
+        depth = self.plan.expand_depth
         if not self.plan.prefetch:
-            return (tiles.largest_divisor(expand.in_channels, _STEP) if self.looked_ahead else 1), 0
+            return (tiles.largest_step(expand.in_channels, _STEP, depth) if self.looked_ahead else depth), 0
         share = max(1, register_tiles // self.plan.vectors)
-        step = tiles.largest_divisor(expand.in_channels, share)
+        step = tiles.largest_step(expand.in_channels, share, depth)
         lines = tiles.blocks(self.plan.vectors * expand.in_channels, register_tiles * (expand.in_channels // step))
         return step, lines
 
@@ -264,7 +277,8 @@ class _Bands:
         with tir.unroll(0, columns) as i:
             # What is written next is far away by now: the image is larger than the near caches.
             prefetch(self.out, [self.image, row + 1, x0 + i, block * self.lanes], write=True)
-        with tir.unroll(0, kh) as ky, tir.unroll(0, kw) as kx, tir.unroll(0, columns) as i:
+        rows_of_taps = tir.unroll(0, kh) if self.plan.unroll_taps else tir.serial(0, opaque(kh))
+        with rows_of_taps as ky, tir.unroll(0, kw) as kx, tir.unroll(0, columns) as i:
             with tir.vectorized(0, self.lanes) as lane:
                 value = self.ring[vector, (row * sh + ky) % self.slots, (x0 + i) * sw + kx, lane]
                 product = value * self.weight[block, ky, kx, lane]

@@ -22,7 +22,7 @@ _CPU = 1  # kDLCPU
 def _keep_on_stack(stmt: Stmt) -> Stmt:
     """`stmt` with every allocation of scope "local" annotated."""
     if isinstance(stmt, tirx.AllocBuffer) and stmt.buffer.scope() == "local":
-        return tirx.AllocBuffer(stmt.buffer, _ON_STACK)
+        return tirx.AllocBuffer(stmt.buffer, {**stmt.annotations, **_ON_STACK})
     if isinstance(stmt, tirx.SeqStmt):
         return tirx.SeqStmt([_keep_on_stack(part) for part in stmt.seq])
     if isinstance(stmt, tirx.AttrStmt):

@@ -4,7 +4,7 @@
         scaled = weight of the chunk times the gate                 where the input channels are gated
         for row tiles of the band, column tiles of the chunk:       in either order
             acc[rows, vectors, lanes] = bias                        in registers
-            for k: acc += data[row, k] * weight[vector, k, lane]
+            for k: acc += data[row, k] * weight[vector, k, lane]        `depth` of k at a time
             out = epilogue(acc)
 
 Rows are all output positions of the batch in one axis (of one image where there is a gate): the arrays are
@@ -27,7 +27,7 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Ahead, Index, function, if_real, local, prefetch, tile_start
+from effgen.kernels.builder import Ahead, Index, function, if_real, loaded_ahead, local, prefetch, tile_start
 from effgen.kernels.math import activate
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
@@ -37,12 +37,16 @@ from effgen.target import Machine
 @dataclass(frozen=True)
 class MatmulPlan:
     """Register tile (`rows` x `vectors`), chunks and bands that column and row tiles are shared out to, the order
-    within a task, whether the next weights are asked for, whether cores share the tasks."""
+    within a task, whether the next weights are asked for, whether cores share the tasks.
+
+    `depth`: how many input channels of a row are loaded as one vector, for processors that multiply by a lane of it.
+    """
 
     rows: int
     vectors: int
     chunks: int
     bands: int
+    depth: int = 1
     columns_inside: bool = True
     prefetch: bool = False
     parallel: bool = True
@@ -136,13 +140,9 @@ class _Matmul:
             self.ahead.step(tile * (self.workload.in_channels // step) + k_outer)
             if self.plan.prefetch:
                 self.prefetch_next(row_tile, first_vector, k_outer, step)
-            with tir.serial(0, step) as k_inner, self.over_tile() as (i, v, lane):
-                k = k_outer * step + k_inner
-                if panel is not None:
-                    weight = panel[first_vector - self.chunk_start + v, k, lane]
-                else:
-                    weight = self.weight[first_vector + v, 0, 0, k, lane]
-                tir.buffer_store(acc, acc[i, v, lane] + self.data[0, 0, first_row + i, k] * weight, [i, v, lane])
+            with tir.serial(0, step // self.plan.depth) as k_inner:
+                k = k_outer * step + k_inner * self.plan.depth
+                self.multiply(acc, first_row, first_vector, k, panel)
         with self.over_tile() as (i, v, lane):
             channel = (first_vector + v) * self.lanes + lane
             with if_real(channel, self.workload.out_channels, self.lanes):
@@ -151,11 +151,23 @@ class _Matmul:
                     value = value + self.residual[0, 0, first_row + i, channel]
                 tir.buffer_store(self.out, value, [0, 0, first_row + i, channel])
 
+    def multiply(self, acc: Buffer, first_row: Index, first_vector: Index, k: Expr, panel: Buffer | None) -> None:
+        """acc += data[rows, k .. k + depth] * weight[vectors, k .. k + depth, lanes]."""
+        depth = self.plan.depth
+        data = loaded_ahead(self.plan.rows, depth, lambda i, step: self.data[0, 0, first_row + i, k + step])
+        with tir.unroll(0, depth) as step, self.over_tile() as (i, v, lane):
+            if panel is not None:
+                weight = panel[first_vector - self.chunk_start + v, k + step, lane]
+            else:
+                weight = self.weight[first_vector + v, 0, 0, k + step, lane]
+            tir.buffer_store(acc, acc[i, v, lane] + data(i, step) * weight, [i, v, lane])
+
     def depth_step(self) -> int:
         """Steps of the reduction for one of `prefetch_next`: the row tiles of a panel ask for the next one together."""
+        channels, depth = self.workload.in_channels, self.plan.depth
         if not self.plan.prefetch:
-            return tiles.largest_divisor(self.workload.in_channels, _STEP) if self.workload.ahead else 1
-        return tiles.largest_divisor(self.workload.in_channels, max(1, self.row_tiles // self.plan.vectors))
+            return tiles.largest_step(channels, _STEP, depth) if self.workload.ahead else depth
+        return tiles.largest_step(channels, self.row_tiles // self.plan.vectors, depth)
 
     def prefetch_next(self, row_tile: Expr, first_vector: Index, k_outer: Expr, step: int) -> None:
         """Ask for lines of the panel that follows this one in memory.

@@ -50,20 +50,29 @@ def largest_divisor(number: int, most: int) -> int:
     return max(d for d in divisors(number) if d <= most)
 
 
-def fits_registers(rows: int, vectors: int, machine: Machine) -> bool:
+def largest_step(depth: int, most: int, at_once: int) -> int:
+    """The largest step up to `most`, at least `at_once` and a multiple of it, that divides a reduction of `depth`."""
+    return at_once * largest_divisor(depth // at_once, max(1, most // at_once))
+
+
+def fits_registers(rows: int, vectors: int, machine: Machine, depth: int = 1) -> bool:
     """Whether a register tile of `rows` positions times `vectors` vectors of output channels leaves room to work.
 
     Beside the accumulators: a vector of weights each and one register for the broadcast input; LLVM begins to
-    spill when fewer than four are left.
+    spill when fewer than four are left. Where inputs are loaded `depth` at a time (more than 1), each row has a
+    register of them, and LLVM loads the weights of the next step early.
     """
-    return rows * vectors + max(vectors + 1, 4) <= machine.vector_registers
+    beside = max(vectors + 1, 4) if depth == 1 else rows + max(vectors, 4)
+    return rows * vectors + beside <= machine.vector_registers
 
 
-def tile_cycles(rows: int, vectors: int, depth: int, activation: Activation, half: bool = False) -> float:
+def tile_cycles(
+    rows: int, vectors: int, depth: int, activation: Activation, half: bool = False, at_once: int = 1
+) -> float:
     """Estimated cycles of a register tile of a matrix product: multiply-adds (two in a cycle where vectors are `half`
-    a register wide), what does not hide behind them, the epilogue."""
+    a register wide), what does not hide behind them, the epilogue. `at_once`: inputs of a row that one load brings."""
     arithmetic = rows * vectors
-    step = max(arithmetic, CHAIN) * (0.5 if half else 1.0) + 0.15 * (rows + vectors)
+    step = max(arithmetic, CHAIN) * (0.5 if half else 1.0) + 0.15 * (rows / at_once + vectors)
     return depth * step + activation_cycles(activation) * arithmetic * (0.6 if half else 1.0) + 20
 
 
