@@ -14,7 +14,7 @@ from tvm.tirx import Buffer
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.packing import input_shapes, output_shapes
+from effgen.kernels.packing import argument_dtype, input_shapes, output_shapes
 from effgen.kernels.workload import Workload
 from effgen.target import Machine
 
@@ -29,12 +29,18 @@ _LINE_FLOATS = 16
 
 @contextmanager
 def function(workload: Workload, machine: Machine) -> Iterator[tuple[IRBuilder, list[Buffer]]]:
-    """The workload's float32 function: its inputs, then its outputs; the builder holds it after the block."""
+    """The workload's function: its inputs, then its outputs; the builder holds it after the block."""
     shapes: Mapping[str, Sequence[int]] = input_shapes(workload, machine) | output_shapes(workload)
     with IRBuilder() as builder, tir.prim_func(s_tir=True):
         tir.func_name(workload.name)
         tir.func_attr({"global_symbol": workload.name, "tirx.noalias": True})
-        yield builder, [tir.arg(arg, tir.buffer(shape, "float32", layout=None)) for arg, shape in shapes.items()]
+        yield (
+            builder,
+            [
+                tir.arg(arg, tir.buffer(shape, argument_dtype(workload, arg), layout=None))
+                for arg, shape in shapes.items()
+            ],
+        )
 
 
 @contextmanager

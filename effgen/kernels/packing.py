@@ -73,6 +73,15 @@ def output_shapes(workload: Workload) -> dict[str, Shape]:
     return dict(zip(("out", "sums_out"), workload.out_shapes, strict=False))
 
 
+def argument_dtype(workload: Workload, name: str) -> str:
+    """Type of an argument of the workload's kernel: the workload's, but float32 for what is small or a sum (biases,
+    gates, row sums), and for an image as the user has it."""
+    small = name.endswith("bias") or name in ("gate", "sums", "sums_out")
+    gate = isinstance(workload, SqueezeExcite) and name == "out"
+    image = name == "data" and isinstance(workload, Conv2d | ExpandDepthwise) and workload.data_layout == "NCHW"
+    return "float32" if small or gate or image else workload.dtype
+
+
 def _ahead_shapes(workload: Conv2d | ExpandDepthwise) -> dict[str, Shape]:
     return {f"ahead{index}": shape for index, shape in enumerate(workload.ahead)}
 
@@ -85,10 +94,10 @@ def _parameter_shapes(layers: dict[str, Conv2d], machine: Machine) -> dict[str, 
 
 
 def pack_weight(workload: Conv2d, weight: Array, machine: Machine) -> Array:
-    """OIHW weight (`[N][K/groups][kh][kw]`) -> the packed weight, contiguous, of `weight_shape`."""
+    """OIHW weight (`[N][K/groups][kh][kw]`) -> the packed weight, contiguous, of `weight_shape` and the workload's type."""
     expected = (workload.out_channels, workload.in_channels // workload.groups, *workload.kernel)
     assert weight.shape == expected, f"{workload.name}: weight {weight.shape}, expected {expected}"
-    weight = _scaled(workload, weight)
+    weight = _scaled(workload, weight).astype(workload.dtype, copy=False)
     if workload.family == "grouped":
         return np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
     shape = weight_shape(workload, machine)

@@ -11,12 +11,19 @@ from effgen.target import Machine
 
 # A fused multiply-add depends on the one before it for about 4 cycles; two of half the width start per cycle.
 CHAIN = 8
+# Channels of a GPU's weights are padded to so many: 16 bytes of float16.
+GPU_STEP = 8
 # Threads get 8 MiB of stack on Linux, but a caller of the library may have made its own with less.
 _STACK_BYTES = 256 * 1024
 
 
 def lanes(channels: int, machine: Machine) -> int:
-    """Lanes of the vectors that `channels` are cut into: full or half registers, whichever leaves no rest."""
+    """Lanes of the vectors that `channels` are cut into: full or half registers, whichever leaves no rest.
+
+    On a GPU one vector of all channels, a multiple of `GPU_STEP`: neighbouring threads take neighbouring channels.
+    """
+    if machine.gpu is not None:
+        return blocks(channels, GPU_STEP) * GPU_STEP
     full = machine.lanes
     fits = (width for width in (full, full // 2) if channels % width == 0)
     return next(fits, full)

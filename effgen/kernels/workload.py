@@ -12,7 +12,7 @@ DataLayout = Literal["NHWC", "NCHW"]
 Family = Literal["pointwise", "dense", "depthwise", "conv2d", "grouped", "pool", "scale", "squeeze_excite"]
 Shape: TypeAlias = tuple[int, ...]
 
-_SHORT_DTYPE = {"float32": "f32"}
+_SHORT_DTYPE = {"float32": "f32", "float16": "f16"}
 _KERNEL_NAME_OF_FAMILY: dict[Family, str] = {
     "pointwise": "pointwise",
     "dense": "dense",

@@ -1,0 +1,252 @@
+"""1x1 convolutions and dense layers on a GPU's float32 units: data[M, K] x weight[K][N].
+
+    block (tile of rows x tile of columns), threads (rows x columns x slices of the reduction):
+        fetch the first tiles of data and weight into registers
+        for tiles of the reduction:
+            put what was fetched into shared memory (data transposed, times the gate); fetch the next tiles
+            for k of the slice: acc[rows, columns] += data[k, rows] * weight[k, columns]
+        add the slices up through shared memory
+        out = activation(acc + bias) + residual
+
+Slices of the reduction give threads to layers of few rows, which would not fill a GPU otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.tirx import Buffer, PrimFunc
+from tvm.tirx.script.builder import ir as tir
+
+from effgen.kernels import tiles
+from effgen.kernels.builder import Index, function
+from effgen.kernels.cuda.builder import (
+    VECTOR,
+    as_float,
+    as_type,
+    below,
+    for_share,
+    guarded,
+    launch,
+    load_vector,
+    registers,
+    shared,
+    synchronise,
+)
+from effgen.kernels.cuda.math import activate
+from effgen.kernels.packing import bias_shape, input_shapes
+from effgen.kernels.workload import Conv2d
+from effgen.target import Machine
+
+#: Floats between the rows of transposed data: stores of a warp fall into different banks.
+PAD = 4
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """A block's tile is (threads_m * rows) x (threads_n * columns), `depth` of the reduction at a time, which `slices`
+    groups of threads share. `columns` and `depth` are multiples of VECTOR, `depth` one of `slices`."""
+
+    rows: int
+    columns: int
+    threads_m: int
+    threads_n: int
+    depth: int
+    slices: int = 1
+
+    @property
+    def tile_m(self) -> int:
+        """Rows of a block's tile."""
+        return self.rows * self.threads_m
+
+    @property
+    def tile_n(self) -> int:
+        """Columns of a block's tile."""
+        return self.columns * self.threads_n
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.threads_m * self.threads_n * self.slices
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block."""
+        partial_sums = (self.slices - 1) * self.tile_m * self.tile_n
+        return 4 * (self.depth * (self.tile_m + PAD + self.tile_n) + partial_sums)
+
+
+def matmul_primfunc(workload: Conv2d, machine: Machine, plan: TilePlan) -> PrimFunc:
+    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    with function(workload, machine) as (builder, arguments):
+        _Matmul(workload, machine, plan, arguments).write()
+    return builder.get().with_attr("tirx.is_scheduled", True)
+
+
+class _Matmul:
+    """The kernel's body; where a block and a thread stand is set when the launch begins."""
+
+    first_row: Expr
+    first_column: Expr
+    thread_m: Expr
+    thread_n: Expr
+    slice: Expr
+
+    def __init__(self, workload: Conv2d, machine: Machine, plan: TilePlan, arguments: list[Buffer]) -> None:
+        self.workload, self.plan = workload, plan
+        self.width = bias_shape(workload, machine)[1]
+        named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
+        self.data, self.weight, self.bias = arguments[:3]
+        self.gate, self.residual = named.get("gate"), named.get("residual")
+        self.out = arguments[-1]
+        # A gate differs from image to image: a tile of rows must not reach into the next one.
+        self.images = workload.batch if workload.gated else 1
+        self.rows = workload.rows // self.images
+        self.depth = workload.in_channels
+
+    def write(self) -> None:
+        plan = self.plan
+        row_tiles, column_tiles = tiles.blocks(self.rows, plan.tile_m), tiles.blocks(self.width, plan.tile_n)
+        with launch(self.images * row_tiles * column_tiles, plan.threads) as (block, thread):
+            self.image = block // (row_tiles * column_tiles)
+            self.first_row = block // column_tiles % row_tiles * plan.tile_m
+            self.first_column = block % column_tiles * plan.tile_n
+            self.thread_n = thread % plan.threads_n
+            self.thread_m = thread // plan.threads_n % plan.threads_m
+            self.slice = thread // (plan.threads_n * plan.threads_m)
+            data = shared(plan.depth, plan.tile_m + PAD)
+            weight = shared(plan.depth, plan.tile_n)
+            acc = registers(plan.rows, plan.columns)
+            self.clear(acc)
+            self.reduce(thread, data, weight, acc)
+            self.finish(acc)
+
+    def clear(self, acc: Buffer) -> None:
+        with tir.unroll(0, self.plan.rows) as i, tir.unroll(0, self.plan.columns) as j:
+            tir.buffer_store(acc, tirx.const(0.0, "float32"), [i, j])
+
+    def reduce(self, thread: Expr, data: Buffer, weight: Buffer, acc: Buffer) -> None:
+        plan, count = self.plan, tiles.blocks(self.depth, self.plan.depth)
+        data_pieces, weight_pieces = plan.tile_m * plan.depth // VECTOR, plan.depth * plan.tile_n // VECTOR
+        fetched_data = registers(tiles.blocks(data_pieces, plan.threads), VECTOR)
+        fetched_weight = registers(tiles.blocks(weight_pieces, plan.threads), VECTOR)
+        self.fetch_data(0, thread, fetched_data, data_pieces)
+        self.fetch_weight(0, thread, fetched_weight, weight_pieces)
+        with tir.serial(0, count) as k_tile:
+            self.put_data(thread, fetched_data, data, data_pieces)
+            self.put_weight(thread, fetched_weight, weight, weight_pieces)
+            synchronise()
+            with guarded([k_tile + 1 < count]):
+                self.fetch_data((k_tile + 1) * plan.depth, thread, fetched_data, data_pieces)
+                self.fetch_weight((k_tile + 1) * plan.depth, thread, fetched_weight, weight_pieces)
+            self.multiply(data, weight, acc)
+            synchronise()
+
+    def fetch_data(self, first_k: Index, thread: Expr, into: Buffer, pieces: int) -> None:
+        """Vectors along k of the block's rows; rows beyond the end are the last one again, and not stored later."""
+        per_row = self.plan.depth // VECTOR
+        with for_share(pieces, thread, self.plan.threads) as (turn, piece):
+            row = tirx.min(self.first_row + piece // per_row, self.rows - 1) + self.image * self.rows
+            k = first_k + piece % per_row * VECTOR
+
+            def value(lane: Expr) -> Expr:
+                found = as_float(self.data[0, 0, row, k + lane])
+                return found if self.gate is None else found * self.gate[self.image, 0, 0, k + lane]
+
+            self.load_or_zero(into, turn, value, below(k, self.depth, self.covered_depth))
+
+    def fetch_weight(self, first_k: Index, thread: Expr, into: Buffer, pieces: int) -> None:
+        per_row = self.plan.tile_n // VECTOR
+        with for_share(pieces, thread, self.plan.threads) as (turn, piece):
+            k, column = first_k + piece // per_row, self.first_column + piece % per_row * VECTOR
+            covered = tiles.blocks(self.width, self.plan.tile_n) * self.plan.tile_n
+            real = [*below(k, self.depth, self.covered_depth), *below(column, self.width, covered)]
+            self.load_or_zero(into, turn, lambda lane: as_float(self.weight[0, 0, 0, k, column + lane]), real)
+
+    @property
+    def covered_depth(self) -> int:
+        return tiles.blocks(self.depth, self.plan.depth) * self.plan.depth
+
+    def load_or_zero(self, into: Buffer, turn: Expr, value: Callable[[Expr], Expr], real: list[Expr]) -> None:
+        """into[turn] = value where it is real, else zeros. (Extents are multiples of VECTOR: all lanes are, or none.)"""
+        if not real:
+            load_vector(into, [turn, 0], value)
+            return
+        with tir.If(tirx.all(*real)):
+            with tir.Then():
+                load_vector(into, [turn, 0], value)
+            with tir.Else():
+                load_vector(into, [turn, 0], lambda lane: tirx.const(0.0, "float32"))
+
+    def put_data(self, thread: Expr, fetched: Buffer, data: Buffer, pieces: int) -> None:
+        per_row = self.plan.depth // VECTOR
+        with for_share(pieces, thread, self.plan.threads) as (turn, piece):
+            with tir.unroll(0, VECTOR) as lane:
+                place = [piece % per_row * VECTOR + lane, piece // per_row]
+                tir.buffer_store(data, fetched[turn, lane], place)
+
+    def put_weight(self, thread: Expr, fetched: Buffer, weight: Buffer, pieces: int) -> None:
+        per_row = self.plan.tile_n // VECTOR
+        with for_share(pieces, thread, self.plan.threads) as (turn, piece):
+            load_vector(weight, [piece // per_row, piece % per_row * VECTOR], lambda lane: fetched[turn, lane])
+
+    def multiply(self, data: Buffer, weight: Buffer, acc: Buffer) -> None:
+        """The slice's share of one tile of the reduction."""
+        plan = self.plan
+        rows, columns = registers(plan.rows), registers(plan.columns)
+        with tir.unroll(0, plan.depth // plan.slices) as step:
+            k = step * plan.slices + self.slice
+            if plan.rows % VECTOR == 0:
+                with tir.unroll(0, plan.rows // VECTOR) as i:
+                    load_vector(rows, [i * VECTOR], lambda lane: data[k, self.thread_m * plan.rows + i * VECTOR + lane])
+            else:
+                with tir.unroll(0, plan.rows) as i:
+                    tir.buffer_store(rows, data[k, self.thread_m * plan.rows + i], [i])
+            with tir.unroll(0, plan.columns // VECTOR) as j:
+                # Vectors of neighbouring threads lie side by side: no bank conflicts.
+                column = (j * plan.threads_n + self.thread_n) * VECTOR
+                load_vector(columns, [j * VECTOR], lambda lane: weight[k, column + lane])
+            with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns) as j:
+                tir.buffer_store(acc, acc[i, j] + rows[i] * columns[j], [i, j])
+
+    def finish(self, acc: Buffer) -> None:
+        if self.plan.slices == 1:
+            self.store(acc)
+            return
+        plan = self.plan
+        sums = shared(plan.slices - 1, plan.rows * plan.columns, plan.threads_m * plan.threads_n)
+        lane = self.thread_m * plan.threads_n + self.thread_n
+        with tir.If(self.slice > 0), tir.Then():
+            with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns) as j:
+                tir.buffer_store(sums, acc[i, j], [self.slice - 1, i * plan.columns + j, lane])
+        synchronise()
+        with tir.If(self.slice.equal(0)), tir.Then():
+            with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns) as j, tir.unroll(0, plan.slices - 1) as s:
+                tir.buffer_store(acc, acc[i, j] + sums[s, i * plan.columns + j, lane], [i, j])
+            self.store(acc)
+
+    def store(self, acc: Buffer) -> None:
+        plan, channels = self.plan, self.workload.out_channels
+        covered_rows = tiles.blocks(self.rows, plan.tile_m) * plan.tile_m
+        covered_columns = tiles.blocks(self.width, plan.tile_n) * plan.tile_n
+        with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns // VECTOR) as j:
+            row = self.first_row + self.thread_m * plan.rows + i
+            column = self.first_column + (j * plan.threads_n + self.thread_n) * VECTOR
+            real = [*below(row, self.rows, covered_rows), *below(column, channels, covered_columns)]
+            with guarded(real):
+                self.store_vector(acc, i, j, row + self.image * self.rows, column)
+
+    def store_vector(self, acc: Buffer, i: Expr, j: Expr, row: Expr, column: Expr) -> None:
+        """Four outputs; singly, and only the real ones, where the channels are no multiple of four."""
+        whole = self.workload.out_channels % VECTOR == 0
+        with tir.vectorized(0, VECTOR) if whole else tir.unroll(0, VECTOR) as lane:
+            real = [] if whole else [column + lane < self.workload.out_channels]
+            with guarded(real):
+                value = acc[i, j * VECTOR + lane] + self.bias[0, column + lane]
+                value = activate(value, self.workload.activation)
+                if self.residual is not None:
+                    value = value + as_float(self.residual[0, 0, row, column + lane])
+                tir.buffer_store(self.out, as_type(value, self.workload.dtype), [0, 0, row, column + lane])
