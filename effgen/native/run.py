@@ -18,7 +18,7 @@ from effgen.errors import BundleError
 from effgen.native.tools import required_tool
 
 # Exit statuses of effgen-run (native/main.cc).
-_PASSED, _USER_ERROR, _MISSED = 0, 1, 3
+_PASSED, _USER_ERROR, _USAGE_ERROR, _MISSED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,11 @@ def _run(runner: Runner, bundle: Path, threads: int | None, options: Sequence[st
         raise BundleError(f"{where} was stopped: expected to end within {timeout_s:g} s") from None
     if done.returncode in (_PASSED, _MISSED):
         return done.stdout
-    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    if done.returncode == _USER_ERROR:
-        raise BundleError(said.removeprefix(f"{runner.program.name}: "))
+    lines = done.stderr.strip().splitlines() or ["it said nothing"]
+    prefix = f"{runner.program.name}: "
+    said = next((line for line in lines if line.startswith(prefix)), lines[-1])
+    if done.returncode in (_USER_ERROR, _USAGE_ERROR):
+        raise BundleError(said.removeprefix(prefix))
     if done.returncode < 0:
         raise BundleError(
             f"{where} died of {signal.Signals(-done.returncode).name}: is the library for a processor like this one?"
