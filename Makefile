@@ -4,14 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= build/b0
 
-.PHONY: demo test install lint types unit slow wheel clean
+.PHONY: demo test install lint types unit slow arm wheel clean
 
 demo: install  ## compile EfficientNet-B0 for this CPU, verify it against PyTorch, time it beside its peers
 	$(BIN)/effgen compile --phi 0 --target cpu -o $(DEMO) --force
 	$(BIN)/effgen verify $(DEMO)
 	$(BIN)/effgen bench $(DEMO) --peers onnxruntime
 
-test: lint types unit slow wheel  ## everything that must be green
+test: lint types unit slow arm wheel  ## everything that must be green
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,9 @@ unit: install
 
 slow: install  ## B0..B4 compiled and verified, and the other long ones
 	$(BIN)/python -m pytest -q -m 'slow and not wheel'
+
+arm: install  ## bundles for aarch64, verified under qemu
+	$(BIN)/python -m pytest -q -m arm
 
 wheel: install  ## build the wheel, install it in a clean environment outside the checkout, compile with it
 	$(BIN)/python -m pytest -q -m wheel

@@ -34,8 +34,10 @@ def test_everything_is_inside(wheel: Path) -> None:
         for suffix in ("*.py", "*.toml"):
             for file in (ROOT / folder).rglob(suffix):
                 assert f"{package}/{file.relative_to(ROOT / folder)}" in names
+    for file in (ROOT / "native").iterdir():
+        assert f"effgen/native_sources/{file.name}" in names or file.name == "__pycache__"
     assert "effgen/py.typed" in names
-    assert not [name for name in names if name.startswith(("tests/", "schedules/", "targets/"))]
+    assert not [name for name in names if name.startswith(("tests/", "schedules/", "targets/", "native/"))]
 
 
 def test_compiles_where_nothing_else_is(wheel: Path, tiny_spec: Path, tmp_path: Path) -> None:

@@ -46,14 +46,16 @@ def tvm_ffi() -> ModuleType:
 def load_tvm_runtime() -> ModuleType:
     """`tvm_ffi` with TVM's runtime library (the thread pool) loaded into the process."""
     prepare_tvm()
-    ctypes.CDLL(str(_runtime_path()), ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(package_file("tvm", "lib/libtvm_runtime.so")), ctypes.RTLD_GLOBAL)
     return tvm_ffi()
 
 
-def _runtime_path() -> Path:
-    spec = importlib.util.find_spec("tvm")
+def package_file(package: str, path: str) -> Path:
+    """A file of `tvm` or `tvm_ffi`, found without importing the package. Raises BundleError where there is none."""
+    spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "lib" / "libtvm_runtime.so"
-        if path.is_file():
-            return path
-    raise BundleError("libtvm_runtime.so not found: install apache-tvm (see `effgen doctor`)")
+        file = Path(folder) / path
+        if file.is_file():
+            return file
+    distribution = f"apache-{package.replace('_', '-')}"
+    raise BundleError(f"{Path(path).name} not found: install {distribution} (see `effgen doctor`)")

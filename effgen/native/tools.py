@@ -1,0 +1,39 @@
+"""Other people's programs: found, or the package to install named; run, or their complaint in one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from effgen.errors import BuildError
+
+
+def required_tool(name: str, purpose: str, fix: str) -> str:
+    """The path of the program `name`, also where pip put it beside this Python.
+
+    Raises BuildError where there is none: `purpose` says what it does, `fix` what to run.
+    """
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    found = shutil.which(name, path=places)
+    if found is None:
+        raise BuildError(f"{name} not found: it {purpose}; install it: {fix}")
+    return found
+
+
+def tool_output(command: Sequence[str | Path], failure: str) -> str:
+    """Standard output of a command. Raises BuildError, `failure` and the line that says most, where it fails."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(f"{failure}: {complaint(done.stderr + done.stdout)}")
+    return done.stdout
+
+
+def complaint(text: str) -> str:
+    """The first line that reports an error, as compilers, linkers and pip do; else the last that says anything."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "error: " in line.lower()]
+    return next(iter(errors), lines[-1] if lines else "it said nothing")

@@ -1,0 +1,178 @@
+#include "bundle.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <new>
+#include <string>
+
+#include "error.h"
+#include "machine.h"
+
+namespace effgen {
+namespace {
+
+using tvm::ffi::Function;
+using tvm::ffi::Module;
+using tvm::ffi::Tensor;
+
+constexpr DLDataType kFloat{kDLFloat, 32, 1};
+constexpr DLDataType kLong{kDLInt, 64, 1};
+constexpr int kBigCores = 1;  // the thread pool's mode that takes a thread count
+
+// What kernels may assume of where their arguments begin (effgen/runtime/arrays.py).
+constexpr std::size_t kAlignment = 64;
+
+struct HostMemory {
+  void AllocData(DLTensor* tensor) {
+    const std::size_t bytes = tvm::ffi::GetDataSize(*tensor);
+    tensor->data = std::aligned_alloc(kAlignment, (bytes + kAlignment) / kAlignment * kAlignment);
+    if (tensor->data == nullptr) throw std::bad_alloc();
+  }
+  void FreeData(DLTensor* tensor) { std::free(tensor->data); }
+};
+
+// Where the arrays lie. These three functions know, nothing else: another kind of device begins here.
+Tensor allocate(std::vector<std::int64_t> shape, DLDataType type = kFloat) {
+  return Tensor::FromNDAlloc(HostMemory(), tvm::ffi::ShapeView(shape.data(), shape.size()), type, {kDLCPU, 0});
+}
+
+void upload(const void* data, const Tensor& tensor) {
+  std::memcpy(tensor.data_ptr(), data, tvm::ffi::GetDataSize(static_cast<std::size_t>(tensor.numel()), tensor.dtype()));
+}
+
+template <typename T>
+std::vector<T> download(const Tensor& tensor) {
+  std::vector<T> values(static_cast<std::size_t>(tensor.numel()));
+  std::memcpy(values.data(), tensor.data_ptr(), values.size() * sizeof(T));
+  return values;
+}
+
+// The error's text on one line, without the signature that TVM puts in its middle.
+std::string one_line(const tvm::ffi::Error& error) {
+  const std::string text = error.message();
+  const std::size_t first = text.find('\n'), last = text.rfind('\n');
+  if (first == std::string::npos) return text;
+  std::string line = text.substr(0, first);
+  const std::string_view surplus = " when calling:";
+  if (line.size() > surplus.size() && line.substr(line.size() - surplus.size()) == surplus) {
+    line.resize(line.size() - surplus.size());
+  }
+  const std::size_t word = text.find_first_not_of(' ', last + 1);
+  return word == std::string::npos ? line : line + ", " + text.substr(word);
+}
+
+Module load_library(const std::filesystem::path& path) {
+  try {
+    return Module::LoadFromFile(std::filesystem::absolute(path).string());  // a bare name would be searched for
+  } catch (const tvm::ffi::Error& error) {
+    throw UserError(path.string() + ": cannot be loaded: " + one_line(error) + "; copy or compile the bundle again");
+  }
+}
+
+Function function_of(const Module& library, const char* name, const std::filesystem::path& path) {
+  tvm::ffi::Optional<Function> found = library->GetFunction(name);
+  if (!found.has_value()) {
+    throw UserError(path.string() + ": has no function " + name + "; compile the bundle again");
+  }
+  return found.value();
+}
+
+Tensor read_weights(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const std::streamoff bytes = file ? std::streamoff{file.tellg()} : -1;
+  if (bytes <= 0 || bytes % static_cast<std::streamoff>(sizeof(float)) != 0) {
+    throw UserError(path.string() + ": " + (bytes < 0 ? "missing" : std::to_string(bytes) + " bytes, truncated") +
+                    ": expected whole floats; copy or compile the bundle again");
+  }
+  std::vector<char> data(static_cast<std::size_t>(bytes));
+  file.seekg(0).read(data.data(), bytes);
+  if (!file) throw UserError(path.string() + ": cannot be read; copy or compile the bundle again");
+  Tensor weights = allocate({bytes / static_cast<std::streamoff>(sizeof(float))});
+  upload(data.data(), weights);
+  return weights;
+}
+
+// Sets the thread pool up; returns the threads that a call will use.
+int configure_threads(std::optional<int> asked, std::int64_t compiled_for) {
+  const Function configure = Function::GetGlobalRequired("runtime.config_threadpool");
+  const int cpus = usable_cpus();
+  configure(kBigCores, cpus);
+  const int pool = Function::GetGlobalRequired("runtime.NumThreads")().cast<int>();
+  const int most = std::min(cpus, pool);
+  if (asked && (*asked < 1 || *asked > most)) {
+    throw UserError("--threads " + std::to_string(*asked) + ": expected from 1 to " + std::to_string(most) +
+                    ", the CPUs of this process (or what TVM_NUM_THREADS says, where it is set)");
+  }
+  const int threads = asked.value_or(static_cast<int>(std::min<std::int64_t>(compiled_for, most)));
+  configure(kBigCores, threads);
+  return threads;
+}
+
+}  // namespace
+
+void prepare_tvm() {
+  constexpr int kKeep = 0;
+  setenv("TVM_NUM_THREADS", std::to_string(usable_cpus()).c_str(), kKeep);
+  setenv("TVM_BIND_THREADS", "0", kKeep);
+}
+
+Bundle::Bundle(const std::filesystem::path& folder, const Manifest& manifest, std::optional<int> threads)
+    : folder_(folder),
+      manifest_(manifest),
+      threads_(configure_threads(threads, manifest.threads)),
+      library_(load_library(folder / "lib.so")),
+      run_(function_of(library_, "run", folder / "lib.so")),
+      trace_(function_of(library_, "trace", folder / "lib.so")),
+      image_(allocate({static_cast<std::int64_t>(elements(manifest.input_shape))})),
+      logits_(allocate({static_cast<std::int64_t>(elements(manifest.output_shape))})),
+      weights_(read_weights(folder / "weights.bin")),
+      workspace_(allocate({manifest.workspace_bytes / 4})),
+      clock_(allocate({static_cast<std::int64_t>(manifest.steps.size()) + 1, 2}, kLong)) {}
+
+std::vector<float> Bundle::run(const float* image) {
+  upload(image, image_);
+  // A logit that nothing writes must not pass by what lay there before.
+  const std::vector<float> poison(elements(manifest_.output_shape), std::numeric_limits<float>::quiet_NaN());
+  upload(poison.data(), logits_);
+  call(run_, false);
+  return download<float>(logits_);
+}
+
+double Bundle::time() {
+  const auto start = std::chrono::steady_clock::now();
+  call(run_, false);
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<double> Bundle::trace() {
+  call(trace_, true);
+  const std::vector<std::int64_t> clock = download<std::int64_t>(clock_);
+  std::vector<double> times;
+  for (std::size_t i = 2; i < clock.size(); i += 2) {
+    times.push_back(static_cast<double>(clock[i] - clock[i - 2]) * 1e3 +
+                    static_cast<double>(clock[i + 1] - clock[i - 1]) * 1e-6);
+  }
+  return times;
+}
+
+void Bundle::call(const Function& function, bool traced) {
+  int failed = 0;
+  try {
+    failed = traced ? function(image_, logits_, weights_, workspace_, clock_).cast<int>()
+                    : function(image_, logits_, weights_, workspace_).cast<int>();
+  } catch (const tvm::ffi::Error& error) {
+    throw UserError(folder_.string() + ": the library refuses its arrays: " + one_line(error) +
+                    ": weights.bin, manifest.json and lib.so do not belong together; copy or compile the bundle again");
+  }
+  if (failed != 0) {
+    const auto step = static_cast<std::size_t>(failed - 1);
+    throw UserError(manifest_.name + ": out of memory in " +
+                    (step < manifest_.steps.size() ? manifest_.steps[step] : "an unknown step"));
+  }
+}
+
+}  // namespace effgen

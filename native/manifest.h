@@ -1,0 +1,32 @@
+// What a bundle's manifest.json says, as far as running it goes.
+#ifndef EFFGEN_NATIVE_MANIFEST_H_
+#define EFFGEN_NATIVE_MANIFEST_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace effgen {
+
+struct Manifest {
+  std::string name;
+  std::string target;
+  std::vector<std::string> features;  // instruction sets, as /proc/cpuinfo spells them
+  std::int64_t threads;
+  std::vector<std::int64_t> input_shape;   // batch, channels, height, width
+  std::vector<std::int64_t> output_shape;  // batch, classes
+  std::vector<std::string> steps;          // kernels in the order of their calls
+  std::int64_t workspace_bytes;
+  double tolerance;  // relative L2
+};
+
+// Throws UserError: no bundle there, another format, a device that this program cannot run on, keys missing or odd.
+Manifest read_manifest(const std::filesystem::path& bundle);
+
+// Elements of an array of this shape.
+std::size_t elements(const std::vector<std::int64_t>& shape);
+
+}  // namespace effgen
+
+#endif  // EFFGEN_NATIVE_MANIFEST_H_

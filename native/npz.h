@@ -1,0 +1,28 @@
+// Arrays as numpy writes them: .npy version 1, and .npz archives that are not compressed. Little-endian float32 only.
+#ifndef EFFGEN_NATIVE_NPZ_H_
+#define EFFGEN_NATIVE_NPZ_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace effgen {
+
+struct Array {
+  std::vector<std::int64_t> shape;
+  std::vector<float> values;  // C order
+};
+
+// The array called `name` in the archive. Throws UserError: unreadable, truncated, compressed, not float32 in C order.
+Array read_npz(const std::filesystem::path& path, const std::string& name);
+
+// Throws UserError as `read_npz` does.
+Array read_npy(const std::filesystem::path& path);
+
+// Throws UserError where the file cannot be written.
+void write_npy(const std::filesystem::path& path, const Array& array);
+
+}  // namespace effgen
+
+#endif  // EFFGEN_NATIVE_NPZ_H_

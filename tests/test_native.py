@@ -1,0 +1,458 @@
+"""`effgen-run` and its Python half: it agrees with the Python runtime, and says in one line what is wrong."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import noise
+
+import effgen
+from effgen.cpu import usable_cpus
+from effgen.driver import CompileRequest, compile_bundle
+from effgen.errors import BuildError, BundleError
+from effgen.native import Runner, build_runner, emulator_command, run_bundle, run_images, runtime_libraries
+from effgen.native.cache import cached_folder
+from effgen.network import NetworkRequest
+from effgen.runtime import read_manifest
+from effgen.verify import golden_pair, in_turn, pytorch_judge, relative_l2, seeded_inputs
+
+HERE = f"{platform.machine()}-linux-gnu"
+ARM = "aarch64-linux-gnu"
+ARM_COMPILER = (f"{ARM}-g++", f"g++-{ARM}")
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "effgen"
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Built anew for this machine, without a warning."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CXXFLAGS", "-Werror")
+        yield Runner(build_runner(HERE, "c++", "g++"))
+
+
+@pytest.fixture(scope="module")
+def pair_bundle(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network for two images a call."""
+    output = tmp_path_factory.mktemp("pair") / "pair"
+    compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec), batch=2), output))
+    return output
+
+
+@pytest.fixture
+def broken(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle, to be damaged."""
+    return shutil.copytree(tiny_bundle, tmp_path / "broken")
+
+
+def run(runner: Runner, *options: object, **how: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([runner.program, *map(str, options)], capture_output=True, text=True, **how)
+
+
+def edit_manifest(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest; its digest is for Python only."""
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    edit(data)
+    path.write_text(json.dumps(data))
+
+
+# What it computes.
+
+
+def test_golden_pair(runner: Runner, tiny_bundle: Path) -> None:
+    manifest = read_manifest(tiny_bundle)
+    image, expected = golden_pair(tiny_bundle)
+    report = run_bundle(runner, tiny_bundle, runs=3, layers=True)
+    assert report.passed and report.tolerance == manifest.tolerance["rel_l2"]
+    assert report.rel_l2 == pytest.approx(relative_l2(effgen.load(tiny_bundle)(image), expected), rel=1e-6)
+    assert (report.model, report.target, report.threads) == (manifest.name, "cpu", manifest.threads)
+    assert len(report.runs_ms) == 3 and len(report.steps_ms) == len(manifest.steps)
+
+
+def test_no_timing_unless_asked_for(runner: Runner, tiny_bundle: Path) -> None:
+    report = run_bundle(runner, tiny_bundle, layers=True)
+    assert report.passed and (report.runs_ms, report.steps_ms) == ((), ())
+
+
+@pytest.mark.parametrize("threads", [1, len(usable_cpus())])
+def test_images_of_ones_own_as_in_python(runner: Runner, pair_bundle: Path, threads: int) -> None:
+    images = noise((6, 3, 32, 32))
+    logits = run_images(runner, pair_bundle, images, threads)
+    np.testing.assert_array_equal(logits, in_turn(effgen.load(pair_bundle, threads), images))
+
+
+def test_text_for_people(runner: Runner, tiny_bundle: Path) -> None:
+    done = run(runner, tiny_bundle, "--threads", 1, "--runs", 2, "--min-time", 0)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split()[0] for line in done.stdout.splitlines()]
+    assert lines == ["model", "target", "golden", "time"] and "1 thread\n" in done.stdout and "pass" in done.stdout
+
+
+def test_folder_runs_wherever_it_is_copied(runner: Runner, tiny_bundle: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(runner.program.parent, tmp_path / "copied") / "effgen-run"
+    nested = shutil.copytree(runner.program.parent, tmp_path / "nested")
+    (nested / "lib").mkdir()
+    for library in nested.glob("*.so"):
+        library.rename(nested / "lib" / library.name)
+    for program in (copied, nested / "effgen-run"):
+        done = run(Runner(program), os.path.relpath(tiny_bundle, "/"), "--runs", 0, cwd="/", env={})
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_corrupted_golden_pair_is_missed(runner: Runner, broken: Path) -> None:
+    image, expected = golden_pair(broken)
+    np.savez(broken / "golden.npz", input=image, output=expected + np.float32(1e-3))
+    done = run(runner, broken, "--json", "--runs", 0)
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and "expected at most 1e-05" in done.stderr
+    report = run_bundle(runner, broken)
+    assert not report.passed and report.rel_l2 == json.loads(done.stdout)["rel_l2"] > report.tolerance
+
+
+def test_nan_never_passes(runner: Runner, broken: Path) -> None:
+    weights = np.fromfile(broken / "weights.bin", "<f4")
+    np.full_like(weights, np.nan).tofile(broken / "weights.bin")
+    edit_manifest(broken, lambda data: data.update(tolerance={"rel_l2": 1e300}))
+    report = run_bundle(runner, broken)
+    assert not report.passed and report.rel_l2 == float("inf")
+    assert "the output is not finite" in run(runner, broken, "--runs", 0).stderr
+
+
+# What it refuses.
+
+
+def truncate(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def for_arm(bundle: Path) -> None:
+    data = bytearray((bundle / "lib.so").read_bytes())
+    data[18:20] = (183 if platform.machine() == "x86_64" else 62).to_bytes(2, "little")
+    (bundle / "lib.so").write_bytes(data)
+
+
+def golden(**changes: Any) -> Callable[[Path], None]:
+    """The golden pair written again with other arrays, or by another of numpy's functions (`save`)."""
+
+    def write(bundle: Path) -> None:
+        image, output = golden_pair(bundle)
+        save = changes.pop("save", np.savez)
+        save(bundle / "golden.npz", **({"input": image, "output": output} | changes))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda b: (b / "manifest.json").unlink(), r"no bundle here \(no manifest.json\)"),
+        (lambda b: truncate(b / "manifest.json", 100), "cannot be read as JSON"),
+        (lambda b: edit_manifest(b, lambda d: d.update(format_version=1)), "format_version = 1: this effgen-run reads"),
+        (lambda b: edit_manifest(b, lambda d: d.pop("steps")), "steps: missing or of another type"),
+        (lambda b: edit_manifest(b, lambda d: d.update(threads="2")), "threads: missing or of another type"),
+        (lambda b: edit_manifest(b, lambda d: d["input"].update(shape=[1, 3])), "input: shape: makes no sense"),
+        (lambda b: edit_manifest(b, lambda d: d["target"]["llvm"].update(kind="cuda")), "runs on CPUs only"),
+        (lambda b: edit_manifest(b, lambda d: d["target"].update(features=["sse9"])), "this processor lacks sse9"),
+        (lambda b: (b / "lib.so").unlink(), "lib.so: missing from the bundle"),
+        (lambda b: (b / "lib.so").write_text("#!/bin/sh\n" * 20), "no shared library"),
+        (for_arm, rf"lib.so is for \w+, this machine is {platform.machine()}"),
+        (lambda b: truncate(b / "lib.so", 4096), "lib.so: truncated"),
+        (lambda b: (b / "weights.bin").unlink(), "weights.bin: missing: expected whole floats"),
+        (lambda b: truncate(b / "weights.bin", 4098), "4098 bytes, truncated"),
+        (
+            lambda b: truncate(b / "weights.bin", 4096),
+            r"refuses its arrays: Invalid weights.*, expected \d+: weights.bin",
+        ),
+        (lambda b: (b / "golden.npz").unlink(), "golden.npz: cannot be read"),
+        (lambda b: ((b / "golden.npz").unlink(), (b / "golden.npz").mkdir()), "golden.npz: cannot be read"),
+        (lambda b: truncate(b / "golden.npz", 10_000), "no whole .npz archive"),
+        (golden(save=np.savez_compressed), "input.npy is compressed"),
+        (golden(output=np.zeros((1, 10))), "another element type"),
+        (golden(input=np.asfortranarray(noise((1, 3, 32, 32)))), "Fortran order"),
+        (golden(output=np.zeros((1, 9), np.float32)), r"output: shape \(1, 9\): expected \(1, 10\)"),
+        (lambda b: np.savez(b / "golden.npz", input=noise((1, 3, 32, 32))), "no array output.npy"),
+    ],
+)
+def test_damaged_bundle(runner: Runner, broken: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(broken)
+    with pytest.raises(BundleError, match=message) as caught:
+        run_bundle(runner, broken)
+    assert "\n" not in str(caught.value) and str(broken) in str(caught.value)
+    assert run(runner, broken).returncode == 1
+
+
+@pytest.mark.parametrize("images", [np.zeros((3, 3, 32, 32), np.float32), np.zeros((2, 3, 32, 31), np.float32)])
+def test_images_of_another_shape(runner: Runner, pair_bundle: Path, images: np.ndarray) -> None:
+    with pytest.raises(BundleError, match=r"expected \(2, 3, 32, 32\), or a multiple in front"):
+        run_images(runner, pair_bundle, images)
+
+
+def test_images_of_another_type(runner: Runner, pair_bundle: Path) -> None:
+    with pytest.raises(BundleError, match="expected an uncompressed array of little-endian float32"):
+        run_images(runner, pair_bundle, np.zeros((2, 3, 32, 32)))
+
+
+def test_output_that_cannot_be_written(runner: Runner, tiny_bundle: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", noise((1, 3, 32, 32)))
+    done = run(runner, tiny_bundle, "--input", tmp_path / "x.npy", "--output", tmp_path / "no" / "y.npy")
+    assert done.returncode == 1 and "cannot be written; give --output" in done.stderr
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 10_000])
+def test_thread_count_that_cannot_be(runner: Runner, tiny_bundle: Path, threads: int) -> None:
+    with pytest.raises(BundleError, match=rf"^--threads {threads}: expected .*from [01]"):
+        run_bundle(runner, tiny_bundle, threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected the directory of a bundle"),
+        (["a", "b"], "b: expected one bundle"),
+        (["a", "--fast"], "unknown option --fast"),
+        (["a", "--runs"], "--runs: expected a value"),
+        (["a", "--runs", "many"], "expected a number"),
+        (["a", "--threads", "1.5"], "expected a whole number"),
+        (["a", "--min-time", "nan"], "expected a number"),
+        (["a", "--input", "x.npy"], "expected both"),
+        (["a", "--input", "x.npy", "--output", "y.npy", "--runs", "1"], "not timed"),
+    ],
+)
+def test_wrong_options(runner: Runner, options: list[str], message: str) -> None:
+    done = run(runner, *options)
+    assert done.returncode == 2 and message in done.stderr.splitlines()[0] and "usage:" in done.stderr
+
+
+# The process around it.
+
+
+def script(path: Path, text: str) -> Runner:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return Runner(path)
+
+
+def test_timeout(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"was stopped: expected to end within 0.1 s"):
+        run_bundle(script(tmp_path / "slow", "exec sleep 600"), tiny_bundle, timeout_s=0.1)
+
+
+def test_death_by_signal(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="died of SIGILL"):
+        run_bundle(script(tmp_path / "dies", "kill -ILL $$"), tiny_bundle)
+
+
+def test_status_of_its_own(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="ended with status 255: no such interpreter"):
+        run_bundle(script(tmp_path / "odd", "echo no such interpreter >&2; exit 255"), tiny_bundle)
+
+
+def test_under_an_emulator_features_are_not_looked_at(runner: Runner, broken: Path) -> None:
+    edit_manifest(broken, lambda data: data["target"].update(features=["sse9"]))
+    assert run_bundle(Runner(runner.program, emulator_command(["env"], "coreutils")), broken).passed
+
+
+def test_missing_tools_name_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BuildError, match=r"no-such-g\+\+ not found: .*apt-get install g-plus-plus$"):
+        build_runner(HERE, "no-such-g++", "g-plus-plus")
+    with pytest.raises(BuildError, match=r"no-such-qemu not found: .*apt-get install qemu-user-static$"):
+        emulator_command(["no-such-qemu", "-L", "/usr"], "qemu-user-static")
+    real = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: None if name == "cmake" else real(name, path=path))
+    with pytest.raises(BuildError, match=r"cmake not found: .*pip install cmake"):
+        build_runner(HERE, "c++", "g++")
+
+
+def test_machine_without_a_toolchain_file() -> None:
+    with pytest.raises(BuildError, match=rf"cannot be built for riscv64-linux-gnu here: .*known: {ARM}"):
+        build_runner("riscv64-linux-gnu", "c++", "g++")
+
+
+def test_failed_build_leaves_nothing(empty_cache: Path, tmp_path: Path) -> None:
+    compiler = script(tmp_path / "bad-c++", 'test "$1" = --version && exec c++ --version; echo error: no >&2; exit 1')
+    with pytest.raises(BuildError, match=r"building effgen-run .* failed: .*error"):
+        build_runner(HERE, str(compiler.program), "g++")
+    assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
+
+
+# The cache.
+
+
+def test_cached_folder_is_made_once_by_several_processes(empty_cache: Path) -> None:
+    code = """
+import os, time
+from effgen.native.cache import cached_folder
+
+def fill(folder):
+    with open(os.environ["XDG_CACHE_HOME"] + "/log", "a") as log:
+        log.write("made\\n")
+    time.sleep(0.2)
+    (folder / "whole").touch()
+
+assert (cached_folder("x", fill) / "whole").exists()
+"""
+    empty_cache.mkdir(parents=True)
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert (empty_cache.parent / "log").read_text() == "made\n"
+
+
+def test_what_a_killed_process_left_is_not_used(empty_cache: Path) -> None:
+    (empty_cache / "x.partial").mkdir(parents=True)
+    (empty_cache / "x.partial" / "half").touch()
+    assert list(cached_folder("x", lambda folder: None).iterdir()) == []
+
+
+def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(BuildError, match=r"cannot be written: .*; set XDG_CACHE_HOME"):
+        cached_folder("x", lambda folder: None)
+
+
+# TVM's libraries.
+
+
+def elf(machine: int) -> bytes:
+    return b"\x7fELF".ljust(18, b"\0") + machine.to_bytes(2, "little")
+
+
+def wheel(folder: Path, name: str, member: str, content: bytes) -> None:
+    """A wheel that pip takes for the pinned version's, with one file in it."""
+    stem = f"{name.replace('-', '_')}-{version(name)}"
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-manylinux_2_28_aarch64.whl", "w") as archive:
+        archive.writestr(member, content)
+        archive.writestr(
+            f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version(name)}\n"
+        )
+        archive.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py3-none-any\n")
+        archive.writestr(f"{stem}.dist-info/RECORD", "")
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place where pip looks."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
+    return tmp_path / "links"
+
+
+def test_libraries_of_this_machine_are_the_installed_ones() -> None:
+    assert [path.name for path in runtime_libraries(platform.machine())] == ["libtvm_runtime.so", "libtvm_ffi.so"]
+
+
+def test_libraries_out_of_wheels(wheels: Path, empty_cache: Path) -> None:
+    wheel(wheels, "apache-tvm", "tvm/lib/libtvm_runtime.so", elf(183) + b"runtime")
+    wheel(wheels, "apache-tvm-ffi", "tvm_ffi/lib/libtvm_ffi.so", elf(183) + b"ffi")
+    runtime, ffi = runtime_libraries("aarch64")
+    assert (runtime.read_bytes()[20:], ffi.read_bytes()[20:]) == (b"runtime", b"ffi")
+    assert {path.name for path in runtime.parent.iterdir()} == {"libtvm_runtime.so", "libtvm_ffi.so"}
+    shutil.rmtree(wheels)
+    assert runtime_libraries("aarch64") == (runtime, ffi)
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "message"),
+    [
+        ("tvm/lib/libtvm_runtime.so", elf(62), "is not for aarch64"),
+        ("tvm/lib/other.so", elf(183), "cannot be used: .*no item named"),
+    ],
+)
+def test_libraries_out_of_odd_wheels(
+    wheels: Path, empty_cache: Path, member: str, content: bytes, message: str
+) -> None:
+    wheel(wheels, "apache-tvm", member, content)
+    wheel(wheels, "apache-tvm-ffi", "tvm_ffi/lib/libtvm_ffi.so", elf(183))
+    with pytest.raises(BuildError, match=message):
+        runtime_libraries("aarch64")
+    assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
+
+
+def test_libraries_without_a_network(wheels: Path, empty_cache: Path) -> None:
+    wheels.mkdir()
+    with pytest.raises(
+        BuildError, match=r"run `pip download .*apache-tvm==.*PIP_FIND_LINKS.*pip says: ERROR"
+    ) as caught:
+        runtime_libraries("aarch64")
+    assert "\n" not in str(caught.value)
+
+
+def test_libraries_of_an_unknown_architecture() -> None:
+    with pytest.raises(BuildError, match="no TVM runtime for the architecture riscv64: known: aarch64, x86_64"):
+        runtime_libraries("riscv64")
+
+
+# Another machine, emulated.
+
+A72 = """
+description = "Cortex-A72, for these tests"
+cores = 4
+features = ["asimd"]
+[llvm]
+mtriple = "aarch64-linux-gnu"
+mcpu = "cortex-a72"
+mattr = ["+neon"]
+[vector]
+bytes = 16
+registers = 32
+[cache]
+l1 = 32768
+l2 = 1048576
+"""
+
+
+@pytest.fixture(scope="module")
+def arm_bundle(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("arm")
+    (folder / "a72.toml").write_text(A72)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", ARM_COMPILER[0])
+        request = CompileRequest(NetworkRequest(spec=str(tiny_spec)), folder / "tiny", target=str(folder / "a72.toml"))
+        compile_bundle(request)
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="module")
+def arm_runner() -> Runner:
+    """From the user's own cache: TVM's wheel for aarch64 is large."""
+    emulator = emulator_command(["qemu-aarch64-static", "-L", f"/usr/{ARM}"], "qemu-user-static")
+    return Runner(build_runner(ARM, *ARM_COMPILER), emulator)
+
+
+@pytest.mark.arm
+@pytest.mark.parametrize("threads", [1, 2])
+def test_arm_golden_pair(arm_runner: Runner, arm_bundle: Path, threads: int) -> None:
+    report = run_bundle(arm_runner, arm_bundle, threads, runs=2, timeout_s=300)
+    assert report.passed and report.rel_l2 <= 1e-5
+    assert report.threads == threads and len(report.runs_ms) == 2
+
+
+@pytest.mark.arm
+def test_arm_against_pytorch(arm_runner: Runner, arm_bundle: Path) -> None:
+    judge = pytorch_judge(arm_bundle)
+    cases = [images for _, images in seeded_inputs(read_manifest(arm_bundle).input, seed=0)]
+    images = np.concatenate(cases)
+    logits = run_images(arm_runner, arm_bundle, images, timeout_s=300)
+    assert relative_l2(logits, judge(images)) <= 1e-5
+
+
+@pytest.mark.arm
+def test_arm_bundle_is_refused_here(runner: Runner, arm_bundle: Path) -> None:
+    with pytest.raises(BundleError, match=f"lib.so is for aarch64, this machine is {platform.machine()}"):
+        run_bundle(runner, arm_bundle)
