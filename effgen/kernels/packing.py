@@ -94,7 +94,7 @@ def _parameter_shapes(layers: dict[str, Conv2d], machine: Machine) -> dict[str, 
 
 
 def pack_weight(workload: Conv2d, weight: Array, machine: Machine) -> Array:
-    """OIHW weight (`[N][K/groups][kh][kw]`) -> the packed weight, contiguous, of `weight_shape` and the workload's type."""
+    """OIHW weight (`[N][K/groups][kh][kw]`) -> the packed weight, contiguous, of `weight_shape` and workload's type."""
     expected = (workload.out_channels, workload.in_channels // workload.groups, *workload.kernel)
     assert weight.shape == expected, f"{workload.name}: weight {weight.shape}, expected {expected}"
     weight = _scaled(workload, weight).astype(workload.dtype, copy=False)

@@ -171,7 +171,7 @@ class _Matmul:
         return tiles.blocks(self.depth, self.plan.depth) * self.plan.depth
 
     def load_or_zero(self, into: Buffer, turn: Expr, value: Callable[[Expr], Expr], real: list[Expr]) -> None:
-        """into[turn] = value where it is real, else zeros. (Extents are multiples of VECTOR: all lanes are, or none.)"""
+        """into[turn] = value where it is real, else zeros; of four lanes all are real, or none."""
         if not real:
             load_vector(into, [turn, 0], value)
             return
