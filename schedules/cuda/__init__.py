@@ -1,0 +1,1 @@
+"""Schedule rules for NVIDIA GPUs, one family of kernels a file."""
