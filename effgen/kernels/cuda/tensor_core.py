@@ -1,0 +1,249 @@
+"""1x1 convolutions and dense layers on a GPU's tensor cores: float16 data[M, K] x weight[K][N], float32 sums.
+
+    block (tile of rows x tile of columns), warps (rows x columns, each some fragments of 16 x 16):
+        fetch the first tiles of data and weight into registers
+        for tiles of the reduction:
+            put what was fetched into shared memory (data times the gate); fetch the next tiles
+            for fragments of the reduction: acc += data fragment * weight fragment
+        sums through shared memory: out = activation(acc + bias) + residual, vectors of eight channels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.tirx import Buffer, PrimFunc
+from tvm.tirx.script.builder import ir as tir
+
+from effgen.kernels import tiles
+from effgen.kernels.builder import Index, function
+from effgen.kernels.cuda.builder import (
+    WARP,
+    as_float,
+    below,
+    for_share,
+    guarded,
+    launch,
+    load_vector,
+    registers,
+    shared,
+    synchronise,
+)
+from effgen.kernels.cuda.math import activate
+from effgen.kernels.packing import bias_shape, input_shapes
+from effgen.kernels.workload import Conv2d
+from effgen.target import Machine
+
+#: Rows, columns and depth of a fragment, the shape that `nvcuda::wmma` has on every GPU from sm_70 on.
+FRAGMENT = 16
+#: float16 values that one thread loads at once (16 bytes), and that pad the rows in shared memory against conflicts.
+HALVES = 8
+
+
+@dataclass(frozen=True)
+class FragmentPlan:
+    """A block has `warps_m` x `warps_n` warps of `rows` x `columns` fragments each, `depth` fragments of the reduction
+    at a time."""
+
+    rows: int
+    columns: int
+    warps_m: int
+    warps_n: int
+    depth: int
+
+    @property
+    def tile_m(self) -> int:
+        """Rows of a block's tile."""
+        return self.rows * self.warps_m * FRAGMENT
+
+    @property
+    def tile_n(self) -> int:
+        """Columns of a block's tile."""
+        return self.columns * self.warps_n * FRAGMENT
+
+    @property
+    def tile_k(self) -> int:
+        """Steps of the reduction at a time."""
+        return self.depth * FRAGMENT
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.warps_m * self.warps_n * WARP
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block."""
+        inputs = 2 * (self.tile_m * (self.tile_k + HALVES) + self.tile_k * (self.tile_n + HALVES))
+        return inputs + 4 * self.tile_m * (self.tile_n + HALVES)
+
+
+def tensor_core_primfunc(workload: Conv2d, machine: Machine, plan: FragmentPlan) -> PrimFunc:
+    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    with function(workload, machine) as (builder, arguments):
+        _TensorCores(workload, machine, plan, arguments).write()
+    return builder.get().with_attr("tirx.is_scheduled", True)
+
+
+class _TensorCores:
+    image: Expr
+    first_row: Expr
+    first_column: Expr
+    warp_m: Expr
+    warp_n: Expr
+
+    def __init__(self, workload: Conv2d, machine: Machine, plan: FragmentPlan, arguments: list[Buffer]) -> None:
+        self.workload, self.plan = workload, plan
+        self.width = bias_shape(workload, machine)[1]
+        named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
+        self.data, self.weight, self.bias = arguments[:3]
+        self.gate, self.residual = named.get("gate"), named.get("residual")
+        self.out = arguments[-1]
+        self.images = workload.batch if workload.gated else 1
+        self.rows = workload.rows // self.images
+        self.depth = workload.in_channels
+        self.covered_depth = tiles.blocks(self.depth, plan.tile_k) * plan.tile_k
+        self.covered_width = tiles.blocks(self.width, plan.tile_n) * plan.tile_n
+
+    def write(self) -> None:
+        plan = self.plan
+        row_tiles, column_tiles = tiles.blocks(self.rows, plan.tile_m), tiles.blocks(self.width, plan.tile_n)
+        with launch(self.images * row_tiles * column_tiles, plan.threads) as (block, thread):
+            self.image = block // (row_tiles * column_tiles)
+            self.first_row = block // column_tiles % row_tiles * plan.tile_m
+            self.first_column = block % column_tiles * plan.tile_n
+            self.warp_n = thread // WARP % plan.warps_n
+            self.warp_m = thread // WARP // plan.warps_n
+            data = shared(plan.tile_m, plan.tile_k + HALVES, dtype="float16")
+            weight = shared(plan.tile_k, plan.tile_n + HALVES, dtype="float16")
+            sums = shared(plan.tile_m, plan.tile_n + HALVES)
+            acc = self.fragments("wmma.accumulator", plan.rows * plan.columns, "float32")
+            with tir.unroll(0, plan.rows * plan.columns) as number:
+                self.intrinsic("tvm_fill_fragment", acc, number, tirx.const(0.0, "float32"))
+            self.reduce(thread, data, weight, acc)
+            self.gather(acc, sums)
+            synchronise()
+            self.store(thread, sums)
+
+    def fragments(self, scope: str, count: int, dtype: str) -> Buffer:
+        shape = (count * FRAGMENT, FRAGMENT)
+        found: Buffer = tir.alloc_buffer(shape, dtype, scope=scope, layout=None)
+        return found
+
+    def intrinsic(self, name: str, fragments: Buffer, number: Index, *rest: object) -> None:
+        """A call of one of TVM's fragment operations on fragment `number`."""
+        sizes = [FRAGMENT, FRAGMENT, FRAGMENT]
+        tir.evaluate(tirx.call_intrin("void", f"tirx.{name}", fragments.data, *sizes, number, *rest))
+
+    def reduce(self, thread: Expr, data: Buffer, weight: Buffer, acc: Buffer) -> None:
+        plan = self.plan
+        data_pieces, weight_pieces = plan.tile_m * plan.tile_k // HALVES, plan.tile_k * plan.tile_n // HALVES
+        fetched = [
+            registers(tiles.blocks(pieces, plan.threads), HALVES, dtype="float16")
+            for pieces in (data_pieces, weight_pieces)
+        ]
+        self.fetch(0, thread, *fetched)
+        with tir.serial(0, self.covered_depth // plan.tile_k) as k_tile:
+            with for_share(data_pieces, thread, plan.threads) as (turn, piece):
+                per_row = plan.tile_k // HALVES
+                load_vector(data, [piece // per_row, piece % per_row * HALVES], lambda lane: fetched[0][turn, lane], HALVES)
+            with for_share(weight_pieces, thread, plan.threads) as (turn, piece):
+                per_row = plan.tile_n // HALVES
+                load_vector(
+                    weight, [piece // per_row, piece % per_row * HALVES], lambda lane: fetched[1][turn, lane], HALVES
+                )
+            synchronise()
+            with guarded([(k_tile + 1) * plan.tile_k < self.covered_depth]):
+                self.fetch((k_tile + 1) * plan.tile_k, thread, *fetched)
+            self.multiply(data, weight, acc)
+            synchronise()
+
+    def fetch(self, first_k: Index, thread: Expr, data: Buffer, weight: Buffer) -> None:
+        plan = self.plan
+        with for_share(plan.tile_m * plan.tile_k // HALVES, thread, plan.threads) as (turn, piece):
+            per_row = plan.tile_k // HALVES
+            row = tirx.min(self.first_row + piece // per_row, self.rows - 1) + self.image * self.rows
+            k = first_k + piece % per_row * HALVES
+            self.load_or_zero(
+                data, turn, lambda lane: self.data[0, 0, row, k + lane], below(k, self.depth, self.covered_depth)
+            )
+            if self.gate is not None:
+                with guarded(below(k, self.depth, self.covered_depth)), tir.unroll(0, HALVES) as lane:
+                    scaled = as_float(data[turn, lane]) * self.gate[self.image, 0, 0, k + lane]
+                    tir.buffer_store(data, tirx.Cast("float16", scaled), [turn, lane])
+        with for_share(plan.tile_k * plan.tile_n // HALVES, thread, plan.threads) as (turn, piece):
+            per_row = plan.tile_n // HALVES
+            k, column = first_k + piece // per_row, self.first_column + piece % per_row * HALVES
+            real = [*below(k, self.depth, self.covered_depth), *below(column, self.width, self.covered_width)]
+            self.load_or_zero(weight, turn, lambda lane: self.weight[0, 0, 0, k, column + lane], real)
+
+    def load_or_zero(self, into: Buffer, turn: Expr, value: Callable[[Expr], Expr], real: list[Expr]) -> None:
+        """into[turn] = value where it is real, else zeros; of eight lanes all are real, or none."""
+        if not real:
+            load_vector(into, [turn, 0], value, HALVES)
+            return
+        with tir.If(tirx.all(*real)):
+            with tir.Then():
+                load_vector(into, [turn, 0], value, HALVES)
+            with tir.Else(), tir.unroll(0, HALVES) as lane:
+                tir.buffer_store(into, tirx.const(0.0, "float16"), [turn, lane])
+
+    def multiply(self, data: Buffer, weight: Buffer, acc: Buffer) -> None:
+        plan = self.plan
+        rows = self.fragments("wmma.matrix_a", plan.rows, "float16")
+        columns = self.fragments("wmma.matrix_b", plan.columns, "float16")
+        with tir.unroll(0, plan.depth) as step:
+            k = step * FRAGMENT
+            with tir.unroll(0, plan.rows) as i:
+                place = data[(self.warp_m * plan.rows + i) * FRAGMENT, k]
+                self.load_fragment(rows, i, place, plan.tile_k + HALVES)
+            with tir.unroll(0, plan.columns) as j:
+                place = weight[k, (self.warp_n * plan.columns + j) * FRAGMENT]
+                self.load_fragment(columns, j, place, plan.tile_n + HALVES)
+            with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns) as j:
+                number = i * plan.columns + j
+                arguments = [acc.data, number, rows.data, i, columns.data, j, acc.data, number]
+                tir.evaluate(tirx.call_intrin("void", "tirx.tvm_mma_sync", *arguments))
+
+    def load_fragment(self, into: Buffer, number: Index, place: Expr, stride: int) -> None:
+        self.intrinsic("tvm_load_matrix_sync", into, number, tirx.address_of(place), stride, "row_major")
+
+    def gather(self, acc: Buffer, sums: Buffer) -> None:
+        """The warps' sums side by side in shared memory: which thread holds which element is the hardware's affair."""
+        plan = self.plan
+        with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns) as j:
+            place = sums[(self.warp_m * plan.rows + i) * FRAGMENT, (self.warp_n * plan.columns + j) * FRAGMENT]
+            number, stride = i * plan.columns + j, plan.tile_n + HALVES
+            self.intrinsic("tvm_store_matrix_sync", acc, number, tirx.address_of(place), stride, "row_major")
+
+    def store(self, thread: Expr, sums: Buffer) -> None:
+        plan, channels = self.plan, self.workload.out_channels
+        per_row = plan.tile_n // HALVES
+        covered_rows = tiles.blocks(self.rows, plan.tile_m) * plan.tile_m
+        with for_share(plan.tile_m * per_row, thread, plan.threads) as (_, piece):
+            row, column = self.first_row + piece // per_row, self.first_column + piece % per_row * HALVES
+            with guarded([*below(row, self.rows, covered_rows), *below(column, channels, self.covered_width)]):
+                self.store_vector(sums, piece // per_row, piece % per_row * HALVES, row, column)
+
+    def store_vector(self, sums: Buffer, i: Expr, j: Expr, row: Expr, column: Expr) -> None:
+        """Eight outputs, made in registers; singly, and only the real ones, where the channels are no multiple."""
+        place = row + self.image * self.rows
+        done = registers(HALVES, dtype="float16")
+        whole = self.workload.out_channels % HALVES == 0
+        added = registers(HALVES, dtype="float16") if self.residual is not None else None
+        if added is not None and whole:
+            load_vector(added, [0], lambda lane: self.residual[0, 0, place, column + lane], HALVES)
+        with tir.unroll(0, HALVES) as lane:
+            with guarded([] if whole else [column + lane < self.workload.out_channels]):
+                value = activate(sums[i, j + lane] + self.bias[0, column + lane], self.workload.activation)
+                if added is not None:
+                    value = value + as_float(added[lane] if whole else self.residual[0, 0, place, column + lane])
+                tir.buffer_store(done, tirx.Cast("float16", value), [lane])
+                if not whole:
+                    tir.buffer_store(self.out, done[lane], [0, 0, place, column + lane])
+        if whole:
+            with tir.vectorized(0, HALVES) as lane:
+                tir.buffer_store(self.out, done[lane], [0, 0, place, column + lane])
