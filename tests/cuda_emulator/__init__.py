@@ -1,0 +1,124 @@
+"""A CUDA emulator: what TVM builds for a GPU runs from end to end on a machine that has none, as qemu does for ARM.
+
+Two halves:
+
+- The driver: fake `libcuda.so.1` and `libcudart.so.13` (driver.cc, runtime.cc) that TVM's `libtvm_runtime_cuda.so`
+  loads in place of the real ones. Memory, streams, events and graphs work; images are checked as a driver checks them.
+- The kernels: the CUDA C++ source that TVM's code generator wrote, compiled by the host's C++ compiler with device.h
+  before it, where each thread of a block is a fiber (fibers.h).
+
+The library under test is the one that is shipped, with nvcc's machine code in it. Only the launches are diverted: the
+driver looks a kernel up by name in the kernels' library and runs it on the CPU.
+
+    driver = build_driver(folder)
+    kernels = build_kernels(cuda_source, folder / "kernels.so")
+    subprocess.run([...], env=environment(driver, kernels))
+
+The emulator is stricter than a GPU: device memory faults when the host touches it, both kinds of memory begin as NaN
+and have guards around them, divergent barriers end the process with a message, and the order of threads and blocks can
+be changed. It knows nothing about time, registers or caches.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+# Floats as nvcc has them by default: contracted, otherwise IEEE. Its code reads an array through any vector type.
+_KERNEL_FLAGS = (
+    "-std=c++20 -O2 -ftree-vectorize -march=native -ffp-contract=fast -fno-math-errno -fno-strict-aliasing -fwrapv "
+    "-ftls-model=initial-exec -fvisibility=hidden -w"
+).split()
+
+_ALIGNMENT = r"(?:(?:alignas|__align__)\s*\(\s*\w+\s*\)\s*)?"
+_DYNAMIC = re.compile(rf"extern\s+__shared__\s+{_ALIGNMENT}([\w:<>, ]+?)\s+(\w+)\s*\[\s*\]\s*;")
+_STATIC = re.compile(rf"(?<!extern )__shared__\s+{_ALIGNMENT}([\w:<>, ]+?)\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);")
+_BOUNDS = r"(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?"
+_KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(')
+
+
+def build_driver(folder: Path) -> Path:
+    """Compile the fake driver and runtime into `folder` (created where missing), and return it.
+
+    It needs the headers of a CUDA toolkit.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    driver, runtime = folder / "libcuda.so.1", folder / "libcudart.so.13"
+    common = ["-O2", "-std=c++20", "-Wall", "-shared", "-fPIC", f"-I{cuda_headers()}"]
+    _compile([*common, str(FOLDER / "driver.cc"), "-o", str(driver), "-Wl,-soname,libcuda.so.1", "-ldl"])
+    # The real library's symbols carry its name as their version, and TVM's runtime asks for that.
+    version = f"-Wl,-soname,libcudart.so.13,--version-script={FOLDER / 'cudart.map'}"
+    _compile([*common, str(FOLDER / "runtime.cc"), "-o", str(runtime), version, str(driver), "-Wl,-rpath,$ORIGIN"])
+    return folder
+
+
+def build_kernels(cuda_source: str, path: Path, flags: Sequence[str] = ()) -> Path:
+    """Compile CUDA C++ as TVM generates it into the library `path` of host functions, and return it.
+
+    Every `extern "C" __global__` function becomes a kernel. Shared memory is declared inside functions, one array a
+    declaration. The source as compiled is left beside the library, as `path` with the suffix .cc.
+    """
+    source = path.with_suffix(".cc")
+    source.write_text(host_source(cuda_source))
+    include = [f"-I{FOLDER / 'include'}", "-include", str(FOLDER / "device.h")]
+    _compile([*_KERNEL_FLAGS, *flags, "-shared", "-fPIC", *include, str(source), "-o", str(path), "-pthread"])
+    return path
+
+
+def environment(driver: Path, *kernels: Path, sm: int = 90, order: str = "forward") -> dict[str, str]:
+    """The environment for a process that shall see the emulated GPU of compute capability `sm` (90: 9.0).
+
+    `order` is that of a block's threads: forward, reverse or shuffled.
+    """
+    path = os.pathsep.join(filter(None, [str(driver), os.environ.get("LD_LIBRARY_PATH")]))
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": path,
+        "EFFGEN_EMULATED_KERNELS": ":".join(str(library) for library in kernels),
+        "EFFGEN_EMULATED_SM": str(sm),
+        "EFFGEN_EMULATED_ORDER": order,
+    }
+
+
+def host_source(cuda_source: str) -> str:
+    """`cuda_source` with its shared arrays and kernels spelled for device.h; every line keeps its number."""
+    text = _DYNAMIC.sub(r"\1* \2 = emulated::dynamic_shared<\1>();", cuda_source)
+    number = -1
+
+    def static(match: re.Match[str]) -> str:
+        nonlocal number
+        number += 1
+        of, name, extents = match.groups()
+        return (
+            f"typedef {of} {name}__shared_t{extents}; "
+            f"{name}__shared_t& {name} = emulated::shared_array<{name}__shared_t>({number});"
+        )
+
+    text = _STATIC.sub(static, text)
+    bounds = {name: before or after or "0" for before, after, name in _KERNEL.findall(cuda_source)}
+    if not bounds:
+        raise ValueError('no `extern "C" __global__ void` function in the source')
+    return text + "\n" + "".join(f"EFFGEN_KERNEL({name}, {threads})\n" for name, threads in bounds.items())
+
+
+def cuda_headers() -> Path:
+    """Where cuda.h is: in $CUDA_HOME, beside nvcc, or in /usr/local/cuda."""
+    nvcc = shutil.which("nvcc")
+    roots = [os.environ.get("CUDA_HOME"), Path(nvcc).resolve().parents[1] if nvcc else None, "/usr/local/cuda"]
+    for root in filter(None, roots):
+        if (Path(root) / "include" / "cuda.h").exists():
+            return Path(root) / "include"
+    raise FileNotFoundError("no CUDA toolkit with cuda.h found; set CUDA_HOME")
+
+
+def _compile(arguments: list[str]) -> None:
+    compiler = os.environ.get("CXX") or shutil.which("g++") or "c++"
+    done = subprocess.run([compiler, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{compiler} {' '.join(arguments)}\n{done.stderr[-4000:]}")
