@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,32 @@ def test_large_dynamic_shared_memory(built: Built, tmp_path: Path) -> None:
     np.testing.assert_array_equal(out, x[::-1])
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_asynchronous_copies(built: Built, tmp_path: Path, order: str) -> None:
+    x = random(8, 1024)
+    out = built.call("pipeline", x, out=empty(1024), folder=tmp_path, order=order)
+    np.testing.assert_allclose(out, x.sum(0).reshape(256, 4)[::-1].reshape(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_missing_wait_shows(built: Built, tmp_path: Path) -> None:
+    source = re.sub(r'asm volatile\("cp.async.wait_group 1;"[^;]*;', "", built.source)
+    broken = replace(built, kernels=cuda_emulator.build_kernels(source, tmp_path / "kernels.so"))
+    assert np.isnan(broken.call("pipeline", random(8, 1024), out=empty(1024), folder=tmp_path)).any()
+
+
+def test_unknown_ptx_is_named() -> None:
+    source = 'extern "C" __global__ void f() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }'
+    with pytest.raises(ValueError, match=r"PTX that the emulator does not know: .*wgmma"):
+        cuda_emulator.host_source(source)
+
+
 def test_a_missing_barrier_shows(built: Built, tmp_path: Path) -> None:
-    x = random(1024)
+    kernels = cuda_emulator.build_kernels(built.source.replace("__syncthreads();", ""), tmp_path / "kernels.so")
+    broken = replace(built, kernels=kernels)
+    x = random(24576)
     for order in ORDERS:
-        out = built.call("reverse_unguarded", x, out=empty(1024), folder=tmp_path, order=order)
-        assert np.isnan(out).any() and not np.array_equal(out, x[::-1])
+        out = broken.call("reverse", x, out=empty(24576), folder=tmp_path, order=order)
+        assert np.isnan(out).any()
 
 
 def test_a_divergent_barrier_ends_the_process(built: Built, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ driver looks a kernel up by name in the kernels' library and runs it on the CPU.
 
 The emulator is stricter than a GPU: device memory faults when the host touches it, both kinds of memory begin as NaN
 and have guards around them, divergent barriers end the process with a message, and the order of threads and blocks can
-be changed. It knows nothing about time, registers or caches.
+be changed. It knows nothing about time, registers or caches. Of PTX it knows cp.async; not wgmma, mma, ldmatrix, bulk
+copies and their barriers, nor thread block clusters, bfloat16 and textures.
 """
 
 from __future__ import annotations
@@ -31,14 +32,31 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 # Floats as nvcc has them by default: contracted, otherwise IEEE. Its code reads an array through any vector type.
-_KERNEL_FLAGS = (
-    "-std=c++20 -O2 -ftree-vectorize -march=native -ffp-contract=fast -fno-math-errno -fno-strict-aliasing -fwrapv "
-    "-ftls-model=initial-exec -fvisibility=hidden -w"
-).split()
+_KERNEL_FLAGS = [
+    *("-std=c++20", "-O2", "-ftree-vectorize", "-march=native", "-ffp-contract=fast", "-fno-math-errno"),
+    *("-fno-strict-aliasing", "-fwrapv", "-ftls-model=initial-exec", "-fvisibility=hidden", "-w"),
+]
 
 _ALIGNMENT = r"(?:(?:alignas|__align__)\s*\(\s*\w+\s*\)\s*)?"
 _DYNAMIC = re.compile(rf"extern\s+__shared__\s+{_ALIGNMENT}([\w:<>, ]+?)\s+(\w+)\s*\[\s*\]\s*;")
 _STATIC = re.compile(rf"(?<!extern )__shared__\s+{_ALIGNMENT}([\w:<>, ]+?)\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);")
+# The PTX of TVM's helpers for asynchronous copies into shared memory, and what stands for it here.
+_COPY = r"cp\.async\.c[ag]\.shared\.global(?:\.L2::\w+)? \[%0\], \[%1\], (\d+)"
+_OPERANDS = r'"r"\((\w+)\), "l"\((\w+)\)'
+_GUARD = r"\{ \.reg \.pred p; setp\.ne\.b32 p, %2, 0; @p "
+_PTX = [
+    (rf'"{_COPY};" :\s*: {_OPERANDS} : "memory"', r"emulated::copy_async(\2, \3, \1, \1)"),
+    (rf'"{_COPY}, %2;" :\s*: {_OPERANDS}, "r"\((\w+)\) : "memory"', r"emulated::copy_async(\2, \3, \1, \4)"),
+    (
+        rf'"{_GUARD}{_COPY}; \}}" :\s*: {_OPERANDS}, "r"\((\w+)\) : "memory"',
+        r"if (\4) emulated::copy_async(\2, \3, \1, \1)",
+    ),
+    (r'"cp\.async\.commit_group;"[ :]*(?:"memory")?', "emulated::runner->copies().commit()"),
+    (r'"cp\.async\.wait_group (\d+);"[ :]*"memory"', r"emulated::runner->copies().wait(\1)"),
+    (r'"cp\.async\.wait_all;"[ :]*"memory"', "emulated::runner->copies().wait_all()"),
+]
+_PTX_LEFT = re.compile(r"(?:asm\s+volatile|__asm__\s+__volatile__)\s*\(.*")
+
 _BOUNDS = r"(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?"
 _KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(')
 
@@ -87,8 +105,16 @@ def environment(driver: Path, *kernels: Path, sm: int = 90, order: str = "forwar
 
 
 def host_source(cuda_source: str) -> str:
-    """`cuda_source` with its shared arrays and kernels spelled for device.h; every line keeps its number."""
-    text = _DYNAMIC.sub(r"\1* \2 = emulated::dynamic_shared<\1>();", cuda_source)
+    """`cuda_source` with its shared arrays, PTX and kernels spelled for device.h; every line keeps its number."""
+    text = _without_ptx(_with_shared_arrays(cuda_source))
+    bounds = {name: before or after or "0" for before, after, name in _KERNEL.findall(cuda_source)}
+    if not bounds:
+        raise ValueError('no `extern "C" __global__ void` function in the source')
+    return text + "\n" + "".join(f"EFFGEN_KERNEL({name}, {threads})\n" for name, threads in bounds.items())
+
+
+def _with_shared_arrays(text: str) -> str:
+    text = _DYNAMIC.sub(r"\1* \2 = emulated::dynamic_shared<\1>();", text)
     number = -1
 
     def static(match: re.Match[str]) -> str:
@@ -100,20 +126,26 @@ def host_source(cuda_source: str) -> str:
             f"{name}__shared_t& {name} = emulated::shared_array<{name}__shared_t>({number});"
         )
 
-    text = _STATIC.sub(static, text)
-    bounds = {name: before or after or "0" for before, after, name in _KERNEL.findall(cuda_source)}
-    if not bounds:
-        raise ValueError('no `extern "C" __global__ void` function in the source')
-    return text + "\n" + "".join(f"EFFGEN_KERNEL({name}, {threads})\n" for name, threads in bounds.items())
+    return _STATIC.sub(static, text)
+
+
+def _without_ptx(text: str) -> str:
+    for instruction, call in _PTX:
+        text = re.sub(rf"asm volatile\({instruction}\);", f"{call};", text)
+    left = _PTX_LEFT.search(text)
+    if left:
+        raise ValueError(f"PTX that the emulator does not know: {left[0]}")
+    return text
 
 
 def cuda_headers() -> Path:
     """Where cuda.h is: in $CUDA_HOME, beside nvcc, or in /usr/local/cuda."""
-    nvcc = shutil.which("nvcc")
-    roots = [os.environ.get("CUDA_HOME"), Path(nvcc).resolve().parents[1] if nvcc else None, "/usr/local/cuda"]
-    for root in filter(None, roots):
-        if (Path(root) / "include" / "cuda.h").exists():
-            return Path(root) / "include"
+    nvcc, home = shutil.which("nvcc"), os.environ.get("CUDA_HOME")
+    roots = [Path(home)] if home else []
+    roots += [Path(nvcc).resolve().parents[1]] if nvcc else []
+    for root in [*roots, Path("/usr/local/cuda")]:
+        if (root / "include" / "cuda.h").exists():
+            return root / "include"
     raise FileNotFoundError("no CUDA toolkit with cuda.h found; set CUDA_HOME")
 
 

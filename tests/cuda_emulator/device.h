@@ -159,6 +159,16 @@ EFFGEN_STORE(__stcs)
 EFFGEN_STORE(__stwt)
 #undef EFFGEN_STORE
 
+// Addresses in shared memory, as PTX has them: counted from its begin.
+inline unsigned __cvta_generic_to_shared(const void* pointer) {
+  return unsigned(static_cast<const char*>(pointer) - reinterpret_cast<char*>(&emulated::runner->shared));
+}
+namespace emulated {
+inline void copy_async(unsigned to, const void* from, unsigned bytes, unsigned read) {
+  runner->copies().add(reinterpret_cast<char*>(&runner->shared) + to, from, bytes, read);
+}
+}  // namespace emulated
+
 // Blocks run on several OS threads, hence real atomics.
 namespace emulated {
 template <class T, class F>

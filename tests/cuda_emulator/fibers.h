@@ -238,6 +238,46 @@ class SharedMemory {
   unsigned dynamic_bytes_ = 0;
 };
 
+// ---- Asynchronous copies of a thread (cp.async) ----
+
+// They are done when they are waited for, and not before: a missing wait leaves what was there.
+class AsyncCopies {
+ public:
+  // Of `bytes`, those beyond `read` become zero.
+  void add(void* to, const void* from, unsigned bytes, unsigned read) {
+    if (reinterpret_cast<uintptr_t>(to) % bytes || reinterpret_cast<uintptr_t>(from) % bytes)
+      die("an asynchronous copy of %u bytes from %p to %p: not aligned to its size", bytes, from, to);
+    copies_.push_back({static_cast<char*>(to), from, bytes, std::min(bytes, read)});
+  }
+  void commit() { groups_.push_back(copies_.size()); }
+  void wait(size_t groups_left) {
+    if (groups_.size() > groups_left) finish(groups_[groups_.size() - 1 - groups_left]);
+  }
+  void wait_all() {
+    finish(copies_.size());
+    copies_.clear();
+    groups_.clear();
+    done_ = 0;
+  }
+
+ private:
+  struct Copy {
+    char* to;
+    const void* from;
+    unsigned bytes, read;
+  };
+  void finish(size_t end) {
+    for (; done_ < end; ++done_) {
+      const Copy& copy = copies_[done_];
+      memcpy(copy.to, copy.from, copy.read);
+      memset(copy.to + copy.read, 0, copy.bytes - copy.read);
+    }
+  }
+  std::vector<Copy> copies_;
+  std::vector<size_t> groups_;  // where each ends
+  size_t done_ = 0;
+};
+
 // ---- A block ----
 
 // Done by the last lane to arrive, for all `lanes`; each has left an entry.
@@ -288,6 +328,7 @@ class Runner {
     if (!finish_collective(warp, current_ / kWarp, lane)) suspend(State::Warp);
   }
 
+  AsyncCopies& copies() { return copies_[current_]; }
   unsigned lane() const { return current_ % kWarp; }
   unsigned active_lanes() const { return warp_[current_ / kWarp].alive; }
 
@@ -344,6 +385,7 @@ class Runner {
   static void enter();
 
   void finish() {
+    copies().wait_all();
     const unsigned lane = current_ % kWarp, number = current_ / kWarp;
     Warp& warp = warp_[number];
     warp.alive &= ~(1u << lane);
@@ -404,6 +446,7 @@ class Runner {
   uint3 position_[kMaxThreads];
   State state_[kMaxThreads];
   int line_[kMaxThreads];
+  AsyncCopies copies_[kMaxThreads];
   Warp warp_[kMaxThreads / kWarp];
   Sequence warp_order_, lane_order_[2];  // lanes: of a full warp, of the last, partial one
   Stacks stacks_;

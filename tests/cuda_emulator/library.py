@@ -31,9 +31,13 @@ def export(module: Any, path: Path, compile_cuda: Compile) -> str:
     """Link the compiled `module` (`tvm.compile(...).mod`) into the shared library `path`; gives its CUDA source."""
     sources: list[str] = []
 
+    def compile_and_keep(source: str) -> bytes:
+        sources.append(source)
+        return compile_cuda(source)
+
     def pack(root: Any, is_system_lib: bool, prefix: str, workspace: str) -> str:
         blob = tvm_ffi.get_global_func("runtime.ModulePackImportsToTensor")(root).numpy().tobytes()
-        changed = with_machine_code(blob, lambda source: (sources.append(source), compile_cuda(source))[1])
+        changed = with_machine_code(blob, compile_and_keep)
         host = host_module(root).get_function("_get_target_string")()
         packed = tvm_ffi.get_global_func("codegen.codegen_blob")(changed, is_system_lib, host, prefix)
         file = f"{workspace}/devc.o"
