@@ -260,6 +260,16 @@ extern "C" __global__ void __launch_bounds__(32) stray(float* out) {
     assert "a store went 0 bytes beyond the end of an array in shared memory (128 bytes)" in done.stderr
 
 
+def test_a_misaligned_access_is_found(built: Built, tmp_path: Path) -> None:
+    source = """
+extern "C" __global__ void __launch_bounds__(32) misaligned(float* out) {
+  *(float4*)(out + 1 + threadIdx.x % 4) = make_float4(1.0f, 2.0f, 3.0f, 4.0f);
+}
+"""
+    done = _run_source(built, source, "misaligned", tmp_path)
+    assert "misaligned access in kernel misaligned" in done.stderr
+
+
 def test_warp_collectives_need_their_lanes(built: Built, tmp_path: Path) -> None:
     source = """
 extern "C" __global__ void __launch_bounds__(32) lonely(float* out) {

@@ -201,7 +201,8 @@ std::atomic<const char*> running_kernel_{nullptr};
 void on_fault(int signal_number, siginfo_t* information, void*) {
   auto put = [](const char* text) { (void)!write(2, text, strlen(text)); };
   if (const char* kernel = running_kernel_) {
-    put("CUDA emulator: illegal memory access in kernel ");
+    put(signal_number == SIGILL ? "CUDA emulator: misaligned access in kernel "
+                                : "CUDA emulator: illegal memory access in kernel ");
     put(kernel);
     put("\n");
   } else if (allocation_of(information->si_addr)) {
@@ -217,6 +218,7 @@ void report_faults() {
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigaction(SIGSEGV, &action, nullptr);
+    sigaction(SIGILL, &action, nullptr);  // what build_kernels lets a misaligned access become
   });
 }
 
