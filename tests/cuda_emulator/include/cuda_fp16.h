@@ -1,0 +1,2 @@
+// Nothing is left to declare: device.h comes before every source.
+#pragma once
