@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import grouped_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules import conv2d, depthwise, elementwise, fallback, pointwise, pool, squeeze_excite
+from effgen.schedules import conv2d, cuda, depthwise, elementwise, fallback, pointwise, pool, squeeze_excite
 from effgen.schedules.common import Rule, tvm_target
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
@@ -28,7 +28,8 @@ _RULES: tuple[Rule, ...] = (
 
 def space_of(workload: Workload, machine: Machine) -> Space | None:
     """The schedule space of a kernel: the first rule's that fits; None where only the fallback is left."""
-    spaces = (rule(workload, machine) for rule in _RULES)
+    rules = _RULES if machine.gpu is None else cuda.RULES
+    spaces = (rule(workload, machine) for rule in rules)
     return next((space for space in spaces if space is not None), None)
 
 
@@ -43,7 +44,7 @@ def kernel_from_workload(workload: Workload, machine: Machine, decisions: Decisi
 
 def schedule_operator(func: PrimFunc, machine: Machine) -> PrimFunc:
     """The fallback schedule, for a function that no rule knows."""
-    scheduled = fallback.schedule_any(func, machine)
+    scheduled = (fallback if machine.gpu is None else cuda.fallback).schedule_any(func, machine)
     if "global_symbol" in func.attrs:
         scheduled = scheduled.with_attr("global_symbol", func.attrs["global_symbol"])
     return scheduled.with_attr("tirx.is_scheduled", True)

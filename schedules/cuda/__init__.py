@@ -1,1 +1,17 @@
-"""Schedule rules for NVIDIA GPUs, one family of kernels a file."""
+"""Schedule rules for NVIDIA GPUs, one family of kernels a file. The first rule that fits wins."""
+
+from __future__ import annotations
+
+from effgen.schedules.common import Rule
+from effgen.schedules.cuda import depthwise, fallback, images, pointwise, squeeze_excite, tensor_core, window
+
+__all__ = ["RULES", "fallback"]
+
+RULES: tuple[Rule, ...] = (
+    tensor_core.space,
+    pointwise.space,
+    depthwise.space,
+    squeeze_excite.space,
+    window.space,
+    images.space,
+)

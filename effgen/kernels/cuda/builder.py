@@ -73,7 +73,7 @@ def below(index: Expr, extent: int, covered: int) -> list[Expr]:
 
 def as_float(value: Expr) -> Expr:
     """`value` in float32."""
-    return value if str(value.dtype) == "float32" else tirx.Cast("float32", value)
+    return value if str(value.ty.dtype) == "float32" else tirx.Cast("float32", value)
 
 
 def as_type(value: Expr, dtype: str) -> Expr:

@@ -1,11 +1,11 @@
 """1x1 convolutions and dense layers on a GPU's tensor cores: float16 data[M, K] x weight[K][N], float32 sums.
 
-    block (tile of rows x tile of columns), warps (rows x columns, each some fragments of 16 x 16):
-        fetch the first tiles of data and weight into registers
-        for tiles of the reduction:
-            put what was fetched into shared memory (data times the gate); fetch the next tiles
-            for fragments of the reduction: acc += data fragment * weight fragment
-        sums through shared memory: out = activation(acc + bias) + residual, vectors of eight channels
+block (tile of rows x tile of columns), warps (rows x columns, each some fragments of 16 x 16):
+    fetch the first tiles of data and weight into registers
+    for tiles of the reduction:
+        put what was fetched into shared memory (data times the gate); fetch the next tiles
+        for fragments of the reduction: acc += data fragment * weight fragment
+    sums through shared memory: out = activation(acc + bias) + residual, vectors of eight channels
 """
 
 from __future__ import annotations
@@ -129,8 +129,7 @@ class _TensorCores:
             self.store(thread, sums)
 
     def fragments(self, scope: str, count: int, dtype: str) -> Buffer:
-        shape = (count * FRAGMENT, FRAGMENT)
-        found: Buffer = tir.alloc_buffer(shape, dtype, scope=scope, layout=None)
+        found: Buffer = tir.alloc_buffer((count * FRAGMENT * FRAGMENT,), dtype, scope=scope, layout=None)
         return found
 
     def intrinsic(self, name: str, fragments: Buffer, number: Index, *rest: object) -> None:
@@ -149,7 +148,9 @@ class _TensorCores:
         with tir.serial(0, self.covered_depth // plan.tile_k) as k_tile:
             with for_share(data_pieces, thread, plan.threads) as (turn, piece):
                 per_row = plan.tile_k // HALVES
-                load_vector(data, [piece // per_row, piece % per_row * HALVES], lambda lane: fetched[0][turn, lane], HALVES)
+                load_vector(
+                    data, [piece // per_row, piece % per_row * HALVES], lambda lane: fetched[0][turn, lane], HALVES
+                )
             with for_share(weight_pieces, thread, plan.threads) as (turn, piece):
                 per_row = plan.tile_n // HALVES
                 load_vector(
@@ -198,26 +199,26 @@ class _TensorCores:
         with tir.unroll(0, plan.depth) as step:
             k = step * FRAGMENT
             with tir.unroll(0, plan.rows) as i:
-                place = data[(self.warp_m * plan.rows + i) * FRAGMENT, k]
-                self.load_fragment(rows, i, place, plan.tile_k + HALVES)
+                self.load_fragment(rows, i, data, (self.warp_m * plan.rows + i) * FRAGMENT, k)
             with tir.unroll(0, plan.columns) as j:
-                place = weight[k, (self.warp_n * plan.columns + j) * FRAGMENT]
-                self.load_fragment(columns, j, place, plan.tile_n + HALVES)
+                self.load_fragment(columns, j, weight, k, (self.warp_n * plan.columns + j) * FRAGMENT)
             with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns) as j:
                 number = i * plan.columns + j
                 arguments = [acc.data, number, rows.data, i, columns.data, j, acc.data, number]
                 tir.evaluate(tirx.call_intrin("void", "tirx.tvm_mma_sync", *arguments))
 
-    def load_fragment(self, into: Buffer, number: Index, place: Expr, stride: int) -> None:
-        self.intrinsic("tvm_load_matrix_sync", into, number, tirx.address_of(place), stride, "row_major")
+    def load_fragment(self, into: Buffer, number: Index, source: Buffer, row: Index, column: Index) -> None:
+        stride = int(source.shape[1])
+        place = source.access_ptr("r", offset=row * stride + column)
+        self.intrinsic("tvm_load_matrix_sync", into, number, place, stride, "row_major")
 
     def gather(self, acc: Buffer, sums: Buffer) -> None:
         """The warps' sums side by side in shared memory: which thread holds which element is the hardware's affair."""
-        plan = self.plan
+        plan, stride = self.plan, int(sums.shape[1])
         with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns) as j:
-            place = sums[(self.warp_m * plan.rows + i) * FRAGMENT, (self.warp_n * plan.columns + j) * FRAGMENT]
-            number, stride = i * plan.columns + j, plan.tile_n + HALVES
-            self.intrinsic("tvm_store_matrix_sync", acc, number, tirx.address_of(place), stride, "row_major")
+            row, column = (self.warp_m * plan.rows + i) * FRAGMENT, (self.warp_n * plan.columns + j) * FRAGMENT
+            place = sums.access_ptr("w", offset=row * stride + column)
+            self.intrinsic("tvm_store_matrix_sync", acc, i * plan.columns + j, place, stride, "row_major")
 
     def store(self, thread: Expr, sums: Buffer) -> None:
         plan, channels = self.plan, self.workload.out_channels

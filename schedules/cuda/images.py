@@ -1,0 +1,28 @@
+"""Whole images on a GPU: the mean over height and width, a factor for every channel (`effgen.kernels.cuda.images`)."""
+
+from __future__ import annotations
+
+from effgen.kernels.cuda.builder import WARP
+from effgen.kernels.cuda.images import average_pool_primfunc, channel_scale_primfunc
+from effgen.kernels.workload import ChannelScale, GlobalAveragePool, Workload
+from effgen.schedules.space import Space
+from effgen.target import Machine
+
+
+def space(workload: Workload, machine: Machine) -> Space | None:
+    """The rule: global average pools and channel scales."""
+    if isinstance(workload, GlobalAveragePool):
+        return Space(
+            rule="cuda_pool",
+            axes={"width": (WARP,), "slices": (2, 4, 8, 16)},
+            default={"width": WARP, "slices": 8},
+            build=lambda decisions: average_pool_primfunc(workload, machine, decisions["width"], decisions["slices"]),
+        )
+    if isinstance(workload, ChannelScale):
+        return Space(
+            rule="cuda_scale",
+            axes={"threads": (128, 256, 512)},
+            default={"threads": 256},
+            build=lambda decisions: channel_scale_primfunc(workload, machine, decisions["threads"]),
+        )
+    return None
