@@ -17,22 +17,46 @@ from dataclasses import replace
 
 from effgen.fusion import Call, KernelCall, Layer, OpCall, calls_from_graph
 from effgen.graph import Graph
-from effgen.kernels.workload import ChannelScale, Conv2d, ExpandDepthwise, GlobalAveragePool, SqueezeExcite
+from effgen.kernels.workload import (
+    ChannelScale,
+    Conv2d,
+    ExpandDepthwise,
+    GlobalAveragePool,
+    SqueezeExcite,
+    with_dtype,
+)
 
 # A layer's weights are worth asking for if they are so many (64 KiB), and so few rows of an image use them.
 _MANY_WEIGHTS, _FEW_ROWS = 16 * 1024, 512
 
 
-def kernel_calls(graph: Graph) -> tuple[Call, ...]:
-    """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes."""
-    return look_ahead(fuse_blocks(calls_from_graph(graph), graph.output))
+def kernel_calls(graph: Graph, on_gpu: bool = False) -> tuple[Call, ...]:
+    """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes.
+
+    On a GPU an expanded image stays in the large second-level cache and a kernel cannot keep a ring of its rows: there
+    the expansion is a kernel of its own, and nothing is asked for ahead.
+    """
+    calls = fuse_blocks(calls_from_graph(graph), graph.output, expand=not on_gpu)
+    return calls if on_gpu else look_ahead(calls)
 
 
-def fuse_blocks(calls: Sequence[Call], output: str) -> tuple[Call, ...]:
-    """The calls joined, still in an order in which they can run; `output` is the graph's and stays."""
-    for rewrite in (_squeeze_excite, _gate_into_pointwise, _expand_into_depthwise):
+def fuse_blocks(calls: Sequence[Call], output: str, expand: bool = True) -> tuple[Call, ...]:
+    """The calls joined, still in an order in which they can run; `output` is the graph's and stays. `expand`: whether
+    depthwise kernels take the convolution before them."""
+    for rewrite in (_squeeze_excite, _gate_into_pointwise, *([_expand_into_depthwise] if expand else [])):
         calls = _Calls(calls, output).rewritten(rewrite)
     return tuple(calls)
+
+
+def typed_calls(calls: Sequence[Call], dtype: str) -> tuple[Call, ...]:
+    """The same calls on activations and weights of type `dtype`."""
+    return tuple(_typed(call, dtype) if isinstance(call, KernelCall) else call for call in calls)
+
+
+def _typed(call: KernelCall, dtype: str) -> KernelCall:
+    layers = tuple(replace(layer, conv=replace(layer.conv, dtype=dtype)) for layer in call.layers)
+    ahead = tuple(replace(layer, conv=replace(layer.conv, dtype=dtype)) for layer in call.ahead)
+    return replace(call, workload=with_dtype(call.workload, dtype), layers=layers, ahead=ahead)
 
 
 class _Calls:

@@ -1,29 +1,58 @@
-"""Scheduled module -> shared library and weights, by TVM's code generator and the system's C++ linker."""
+"""Scheduled module -> the files of a bundle that run: a shared library by TVM's code generator and the system's C++
+linker, or machine code for GPUs; and the weights."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tvm
 
+from effgen.cuda_build import launches_of, write_kernels
 from effgen.dump import Dump
+from effgen.entry import module_from_program
 from effgen.errors import BuildError
 from effgen.kernels import lowering
 from effgen.pipeline import ScheduledModule
-from effgen.runtime.manifest import LIBRARY, WEIGHTS
+from effgen.runtime.manifest import KERNELS, LIBRARY, WEIGHTS
 from effgen.schedules import tvm_target
 from effgen.target import Machine
 from effgen.toolchain import linker
 
 
+@dataclass(frozen=True)
+class Built:
+    """What a manifest says of code that was written: the processor, as `device`, with its launches if it is a GPU."""
+
+    device: dict[str, Any]
+
+
+def write_code(scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump) -> Built:
+    """Write the machine code and the weights of the bundle `folder`. The caller has entered the TVM target.
+
+    Raises BuildError where a linker or nvcc is missing or fails.
+    """
+    scheduled.program.weights.tofile(folder / WEIGHTS)
+    if machine.gpu is None:
+        write_library(scheduled, machine, folder, dump)
+        return Built({"kind": "cpu"})
+    names = dict.fromkeys(step.kernel for step in scheduled.program.steps)
+    source = write_kernels({name: scheduled.mod[name] for name in names}, machine, folder / KERNELS, dump)
+    launches = launches_of(scheduled.program, source)
+    return Built({"kind": "cuda", "archs": list(machine.gpu.archs), "launches": launches})
+
+
 def write_library(scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump) -> None:
-    """Generate machine code for `machine` and link it into the shared library of the bundle `folder`, and write the
-    weights beside it; the kernels' assembly goes to `dump`. The caller has entered the TVM target.
+    """Generate machine code for `machine` and link it into the shared library of the bundle `folder`; the kernels'
+    assembly goes to `dump`. The caller has entered the TVM target.
 
     Raises BuildError where there is no linker or it fails.
     """
     compiler = linker(machine)
-    executable = tvm.compile(scheduled.mod, tvm_target(machine), tir_pipeline=lowering.PIPELINE)
+    mod = module_from_program(scheduled.program, scheduled.mod)
+    dump.write_module("tir_entry", mod)
+    executable = tvm.compile(mod, tvm_target(machine), tir_pipeline=lowering.PIPELINE)
     if dump.wanted:
         dump.write("assembly", executable.mod.inspect_source("s"), "s")
     path = folder / LIBRARY
@@ -31,7 +60,6 @@ def write_library(scheduled: ScheduledModule, machine: Machine, folder: Path, du
         executable.export_library(str(path), fcompile=tvm.support.cc.cross_compiler(compiler, output_format="so"))
     except RuntimeError as error:
         raise BuildError(f"{path}: linking with {compiler} failed: {last_line(error)}") from None
-    scheduled.program.weights.astype("<f4", copy=False).tofile(folder / WEIGHTS)
 
 
 def last_line(error: Exception) -> str:

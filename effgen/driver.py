@@ -12,22 +12,23 @@ from typing import Any
 
 import numpy as np
 
+from effgen import detection
 from effgen.bundle import check_directory, staged_directory, staged_file
 from effgen.checkpoints import load_checkpoint
 from effgen.cpu import missing_features
 from effgen.dump import Dump
-from effgen.errors import BuildError, VerifyError
+from effgen.errors import BuildError, TargetError, VerifyError, candidates
 from effgen.graph import Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
-from effgen.target import Machine, check_target, load_target
+from effgen.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.verify import compare, golden_pair
 from effgen.weights import initial_weights
 
-#: Relative L2 error that a float32 library may have against PyTorch.
-FLOAT32_TOLERANCE = 1e-5
+#: Types of activations and weights.
+DTYPES = ("float32", "float16")
 
 _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less"
 
@@ -45,6 +46,8 @@ class CompileRequest:
     weights: Path | None = None
     seed: int = 0
     threads: int | None = None
+    dtype: str = "float32"
+    cuda_archs: tuple[str, ...] = ()
     force: bool = False
     debug_dump: Path | None = None
     database: Path | None = None
@@ -63,8 +66,8 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
         machine = _machine(request, on_phase)
         _write_golden(network, weights, staging, request.seed, on_phase)
         _write_onnx(network, weights, staging / MODEL, True, on_phase)
-        facts = _write_library(staging, machine, request.database, dump, network, on_phase)
-        manifest = _manifest(network, machine, origin, facts, staging)
+        facts = _write_code(staging, machine, request, dump, network, on_phase)
+        manifest = _manifest(network, machine, origin, facts, request.dtype, staging)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _check_golden(staging, machine, on_phase)
     return manifest
@@ -73,11 +76,22 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
 def check_request(request: CompileRequest) -> Network:
     """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
     network = build_network(request.network)
-    check_target(request.target)
+    _check_device(request)
     check_directory(request.output, request.force)
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
     return network
+
+
+def _check_device(request: CompileRequest) -> None:
+    on_gpu = stated_target(request.target).is_cuda
+    if request.dtype not in DTYPES:
+        raise BuildError(f"--dtype {request.dtype}: {candidates(request.dtype, DTYPES)}")
+    if request.dtype != "float32" and not on_gpu:
+        raise BuildError(f"--dtype {request.dtype}: kernels for CPUs are float32 yet; expected a CUDA --target")
+    if request.cuda_archs and not on_gpu:
+        archs = ",".join(request.cuda_archs)
+        raise TargetError(f"--cuda-arch {archs}: --target {request.target} is a CPU; expected a CUDA target")
 
 
 def export_network(
@@ -115,6 +129,8 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     import effgen.pipeline  # noqa: F401  # loads TVM, so that its seconds count here
 
     machine = load_target(request.target)
+    if request.cuda_archs:
+        machine = with_cuda_archs(machine, request.cuda_archs)
     return machine if request.threads is None else dataclasses.replace(machine, cores=request.threads)
 
 
@@ -160,17 +176,18 @@ def _write_onnx(network: Network, weights: Weights, path: Path, fold: bool, on_p
 
 
 @dataclass(frozen=True)
-class _LibraryFacts:
+class _CodeFacts:
+    device: dict[str, Any]
     kernels: list[dict[str, Any]]
     steps: list[str]
     workspace_bytes: int
 
 
-def _write_library(
-    staging: Path, machine: Machine, database: Path | None, dump: Dump, network: Network, on_phase: OnPhase
-) -> _LibraryFacts:
+def _write_code(
+    staging: Path, machine: Machine, request: CompileRequest, dump: Dump, network: Network, on_phase: OnPhase
+) -> _CodeFacts:
     """Compile what was exported: the ONNX file is read back."""
-    from effgen.build import write_library
+    from effgen.build import write_code
     from effgen.importer import relax_from_graph
     from effgen.kernel_choice import KernelChoices
     from effgen.onnx_reader import graph_from_onnx
@@ -183,21 +200,22 @@ def _write_library(
     dump.write("onnx_as_read", graph.dump())
     with tvm_target(machine):
         on_phase("schedule kernels")
-        chosen = KernelChoices(machine, database)
-        imported = relax_from_graph(graph, weights, machine, chosen.kernel)
+        chosen = KernelChoices(machine, request.database)
+        imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
         scheduled = schedule_module(imported, machine, chosen, dump)
-        on_phase("generate code and link")
-        write_library(scheduled, machine, staging, dump)
+        on_phase("generate code and link" if machine.gpu is None else "generate code, compile it with nvcc")
+        built = write_code(scheduled, machine, staging, dump)
     program = scheduled.program
-    return _LibraryFacts(
+    return _CodeFacts(
+        device=built.device,
         kernels=[dataclasses.asdict(kernel) for kernel in scheduled.kernels],
         steps=[step.kernel for step in program.steps],
-        workspace_bytes=4 * program.workspace_floats,
+        workspace_bytes=program.workspace_bytes,
     )
 
 
 def _manifest(
-    network: Network, machine: Machine, weights: dict[str, Any], facts: _LibraryFacts, staging: Path
+    network: Network, machine: Machine, weights: dict[str, Any], facts: _CodeFacts, dtype: str, staging: Path
 ) -> Manifest:
     graph, spec = network.graph, network.spec
     output = graph.values[graph.output]
@@ -218,6 +236,7 @@ def _manifest(
             "llvm": machine.llvm,
             "features": list(machine.features),
         },
+        device=facts.device,
         versions=_versions(),
         threads=machine.cores,
         files={file.name: sha256_of(file) for file in sorted(staging.iterdir())},
@@ -235,7 +254,8 @@ def _manifest(
         workspace_bytes=facts.workspace_bytes,
         parameters=graph.parameter_count,
         macs=graph.macs,
-        tolerance={"rel_l2": FLOAT32_TOLERANCE},
+        dtype=dtype,
+        tolerance={"rel_l2": getattr(machine.tolerance, dtype)},
     )
 
 
@@ -254,7 +274,7 @@ def _versions() -> dict[str, str]:
 
 def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
     """Run the new library once where this processor can: a bundle that misses its tolerance is not written."""
-    if machine.is_foreign or missing_features(machine.features):
+    if machine.is_foreign or missing_features(machine.features) or (machine.gpu and not detection.found_gpu()):
         on_phase("golden pair not checked: this processor cannot run the target")
         return
     on_phase("check the golden pair")
@@ -262,9 +282,10 @@ def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
 
     model = load(staging)
     image, expected = golden_pair(staging)
-    case = compare("golden pair", model(image), expected, FLOAT32_TOLERANCE)
+    tolerance = model.manifest.tolerance["rel_l2"]
+    case = compare("golden pair", model(image), expected, tolerance)
     if not case.passed:
         raise VerifyError(
             f"{model.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
-            f"expected at most {FLOAT32_TOLERANCE:g}; no bundle was written"
+            f"expected at most {tolerance:g}; no bundle was written"
         )

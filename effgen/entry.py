@@ -24,6 +24,7 @@ from effgen.runtime.manifest import RUN, TRACE
 # clock_gettime's CLOCK_MONOTONIC, as Linux numbers it on every machine.
 _MONOTONIC = 1
 _STATUS = "int32"
+_FLOAT_BYTES = 4
 
 
 def module_from_program(program: Program, kernels: tvm.IRModule) -> tvm.IRModule:
@@ -55,8 +56,8 @@ def _entry(name: str, program: Program, kernels: dict[str, GlobalVar]) -> PrimFu
         tir.func_attr({"global_symbol": name, "tirx.is_scheduled": True})
         tir.func_ret(PrimType(_STATUS))
         arrays = {
-            array: _argument(array, (floats,), "float32", 4 if array == IMAGE else ALIGNMENT)
-            for array, floats in program.sizes.items()
+            array: _argument(array, (size // _FLOAT_BYTES,), "float32", 4 if array == IMAGE else ALIGNMENT)
+            for array, size in program.sizes.items()
         }
         clock = _argument("clock", (len(program.steps) + 1, 2), "int64", 8) if name == TRACE else None
         for number, step in enumerate(program.steps):
@@ -80,4 +81,4 @@ def _read_clock(clock: Buffer | None, number: int) -> None:
 
 
 def _address(arrays: dict[str, Buffer], place: Place) -> tvm.ir.Expr:
-    return tirx.address_of(arrays[place.array][place.offset])
+    return tirx.address_of(arrays[place.array][place.offset // _FLOAT_BYTES])

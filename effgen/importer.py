@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tvm import relax
 from tvm.tirx import PrimFunc
 
-from effgen.block_fusion import kernel_calls
+from effgen.block_fusion import kernel_calls, typed_calls
 from effgen.errors import GraphError
 from effgen.fusion import Call, KernelCall, Layer
 from effgen.graph import Graph, Node, Weights
-from effgen.kernels.packing import pack_bias, pack_weight, weight_shape
+from effgen.kernels.packing import argument_dtype, output_shapes, pack_bias, pack_weight, weight_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.ops import Shape, number
 from effgen.target import Machine
@@ -34,21 +34,25 @@ class ImportedModule:
     workloads: Mapping[str, Workload]
 
 
-def relax_from_graph(graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel) -> ImportedModule:
+def relax_from_graph(
+    graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel, dtype: str = "float32"
+) -> ImportedModule:
     """One Relax function `main(image) -> output`; kernels are as `kernel` makes them, equal workloads share one.
 
     The output may have another shape of the same size.
-    Weights are packed for `machine`'s vectors. Images are NHWC between kernels; the entry image stays NCHW.
+    Weights are packed for `machine`'s vectors. Images are NHWC between kernels; the entry image stays NCHW. Between the
+    entry image and the output, which are float32, activations and weights are of type `dtype`.
     Raises GraphError for an operator that has no Relax form here.
     """
-    return _Importer(graph, weights, machine, kernel).run()
+    return _Importer(graph, weights, machine, kernel, dtype).run()
 
 
 class _Importer:
     """`tensors` maps a graph tensor to its Relax value: NHWC where 4-D (but the entry image), else as it is."""
 
-    def __init__(self, graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel) -> None:
+    def __init__(self, graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel, dtype: str) -> None:
         self.graph = graph
+        self.dtype = dtype
         self.weights = weights
         self.machine = machine
         self.make_kernel = kernel
@@ -58,14 +62,15 @@ class _Importer:
         self.constants: dict[Layer, tuple[relax.Expr, relax.Expr]] = {}
 
     def run(self) -> ImportedModule:
-        calls = kernel_calls(self.graph)
+        calls = typed_calls(kernel_calls(self.graph, on_gpu=self.machine.gpu is not None), self.dtype)
         image = relax.Var(self.graph.input.name, relax.TensorType(self.graph.input.shape, "float32"))
         with self.builder.function(ENTRY, [image]):
             with self.builder.dataflow():
                 self.tensors[self.graph.input.name] = image
                 for call in calls:
                     self.emit(call)
-                output = self.builder.emit_output(self.unshaped(self.as_declared(self.graph.output)))
+                declared = self.unshaped(self.as_declared(self.graph.output))
+                output = self.builder.emit_output(self.converted(declared, "float32"))
             self.builder.emit_func_output(output)
         workloads = {var.name_hint: workload for workload, var in self.kernels.items()}
         return ImportedModule(self.builder.finalize(), workloads)
@@ -86,7 +91,9 @@ class _Importer:
             arguments += self.packed(layer)
         arguments += [self.nhwc(name) for name in call.inputs[1:]]
         arguments += [self.packed(layer)[0] for layer in call.ahead]
-        types = [relax.TensorType(shape, workload.dtype) for shape in workload.out_shapes]
+        types = [
+            relax.TensorType(shape, argument_dtype(workload, name)) for name, shape in output_shapes(workload).items()
+        ]
         result = self.builder.emit(
             relax.call_tir(self.kernel(workload), arguments, types if len(types) > 1 else types[0])
         )
@@ -133,13 +140,15 @@ class _Importer:
         """A tensor or a parameter, NHWC where it is 4-D."""
         if name in self.graph.parameters:
             array: NDArray[np.float32] = self.weights[name]
-            return relax.const(np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array)
+            array = np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array
+            return relax.const(array.astype(self.dtype, copy=False))
         return self.nhwc(name)
 
     def nhwc(self, name: str) -> relax.Expr:
-        if name != self.graph.input.name or len(self.graph.input.shape) != 4:
+        if name != self.graph.input.name:
             return self.tensors[name]
-        return self.permuted(self.tensors[name], self.graph.input.shape, (0, 2, 3, 1))
+        image = self.converted(self.tensors[name], self.dtype)
+        return self.permuted(image, self.graph.input.shape, (0, 2, 3, 1)) if len(self.graph.input.shape) == 4 else image
 
     def as_declared(self, name: str) -> relax.Expr:
         """The tensor in the graph's own layout (NCHW)."""
@@ -155,6 +164,11 @@ class _Importer:
         if [n for n in shape if n != 1] == [n for n in target if n != 1]:
             return self.shaped(value, target)
         return self.builder.emit(relax.op.permute_dims(value, axes))
+
+    def converted(self, value: relax.Expr, dtype: str) -> relax.Expr:
+        if value.ty.dtype == dtype:
+            return value
+        return self.builder.emit(relax.op.astype(value, dtype))
 
     def shaped(self, value: relax.Expr, shape: Shape) -> relax.Expr:
         if tuple(int(extent) for extent in value.ty.shape) == tuple(shape):
@@ -177,12 +191,12 @@ class _Importer:
         scale, shift, mean, var = (self.weights[name].astype(np.float64) for name in node.inputs[1:])
         factor = scale / np.sqrt(var + number(node.attributes, "epsilon"))
         scaled = self.builder.emit(
-            relax.op.multiply(self.operand(node.inputs[0]), relax.const(factor.astype(np.float32)))
+            relax.op.multiply(self.operand(node.inputs[0]), relax.const(factor.astype(self.dtype)))
         )
-        return relax.op.add(scaled, relax.const((shift - mean * factor).astype(np.float32)))
+        return relax.op.add(scaled, relax.const((shift - mean * factor).astype(self.dtype)))
 
     def hard_sigmoid(self, x: relax.Expr, alpha: float, beta: float) -> relax.Expr:
-        line = relax.op.add(relax.op.multiply(x, relax.const(alpha, "float32")), relax.const(beta, "float32"))
+        line = relax.op.add(relax.op.multiply(x, relax.const(alpha, self.dtype)), relax.const(beta, self.dtype))
         return relax.op.clip(self.builder.emit(line), 0, 1)
 
     def hard_swish(self, node: Node) -> relax.Expr:

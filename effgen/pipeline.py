@@ -9,7 +9,6 @@ import tvm
 from tvm import relax
 
 from effgen.dump import Dump
-from effgen.entry import module_from_program
 from effgen.importer import ImportedModule
 from effgen.kernel_choice import KernelChoices
 from effgen.kernels.workload import Workload
@@ -34,7 +33,7 @@ class ScheduledKernel:
 
 @dataclass(frozen=True)
 class ScheduledModule:
-    """What code generation takes: the program's kernels, all scheduled, under the library's two functions."""
+    """What code generation takes: the program, and the module that holds its kernels, all scheduled."""
 
     mod: tvm.IRModule
     program: Program
@@ -52,8 +51,6 @@ def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelCh
     mod = _plan_memory(mod)
     dump.write_module("relax_planned", mod)
     program = program_from_relax(mod)
-    mod = module_from_program(program, mod)
-    dump.write_module("tir_entry", mod)
     kernels = tuple(
         _kernel_facts(name, calls, imported.workloads.get(name), chosen)
         for name, calls in sorted(program.calls.items())

@@ -21,14 +21,12 @@ from effgen.runtime.arrays import ALIGNMENT
 #: The arrays that a place may be in.
 IMAGE, LOGITS, WEIGHTS, WORKSPACE = "image", "logits", "weights", "workspace"
 
-_DTYPE = "float32"
-_FLOAT_BYTES = 4
-_STEP = ALIGNMENT // _FLOAT_BYTES
+_DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor begins: an array (IMAGE, LOGITS, WEIGHTS, WORKSPACE), and floats from its start, aligned."""
+    """Where a tensor begins: an array (IMAGE, LOGITS, WEIGHTS, WORKSPACE), and bytes from its start, aligned."""
 
     array: str
     offset: int = 0
@@ -44,25 +42,25 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """The steps of a run, and what they need: the packed weights, and the sizes (floats) of the other arrays.
+    """The steps of a run, and what they need: the packed weights, and the sizes (bytes) of the other arrays.
 
     No array is empty, whether or not the network has weights and inner activations.
     """
 
     steps: tuple[Step, ...]
-    weights: NDArray[np.float32]
-    image_floats: int
-    logits_floats: int
-    workspace_floats: int
+    weights: NDArray[np.uint8]
+    image_bytes: int
+    logits_bytes: int
+    workspace_bytes: int
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Floats of each array, in the order in which the library's functions take them."""
+        """Bytes of each array, in the order in which the library's functions take them."""
         return {
-            IMAGE: self.image_floats,
-            LOGITS: self.logits_floats,
-            WEIGHTS: self.weights.size,
-            WORKSPACE: self.workspace_floats,
+            IMAGE: self.image_bytes,
+            LOGITS: self.logits_bytes,
+            WEIGHTS: self.weights.nbytes,
+            WORKSPACE: self.workspace_bytes,
         }
 
     @property
@@ -78,7 +76,7 @@ _Value: TypeAlias = "Place | tuple[_Value, ...]"
 def program_from_relax(mod: tvm.IRModule) -> Program:
     """The steps of `main`, memory planned already (`call_tir` rewritten, storages assigned).
 
-    Weights come in the order in which they are first used. Raises GraphError for what is not float32.
+    Weights come in the order in which they are first used. Raises GraphError for what is neither float32 nor float16.
     """
     reader = _Reader(mod["main"])
     return reader.read()
@@ -91,10 +89,10 @@ class _Reader:
         self.main = main
         self.values: dict[relax.Var, _Value] = {}
         self.steps: list[Step] = []
-        self.weights: list[NDArray[np.float32]] = []
+        self.weights: list[NDArray[np.uint8]] = []
         self.weight_places: dict[GenericConst, Place] = {}
-        self.weight_floats = 0
-        self.workspace_floats = 0
+        self.weight_bytes = 0
+        self.workspace_bytes = 0
 
     def read(self) -> Program:
         (image,) = self.main.params
@@ -104,13 +102,12 @@ class _Reader:
                 self.values[binding.var] = self.value(binding.value)
         result = self.value(self.main.body.body)
         assert result == Place(LOGITS), f"main returns {result}: expected a tensor allocated to be returned"
-        floats = {var: _floats(var.ty.shape) for var in (image, self.main.body.body)}
         return Program(
             steps=tuple(self.steps),
-            weights=np.concatenate(self.weights or [np.zeros(_STEP, np.float32)]),
-            image_floats=floats[image],
-            logits_floats=floats[self.main.body.body],
-            workspace_floats=self.workspace_floats or _STEP,
+            weights=np.concatenate(self.weights or [np.zeros(ALIGNMENT, np.uint8)]),
+            image_bytes=_bytes(image.ty),
+            logits_bytes=_bytes(self.main.body.body.ty),
+            workspace_bytes=self.workspace_bytes or ALIGNMENT,
         )
 
     def value(self, expr: relax.Expr) -> _Value:
@@ -137,7 +134,7 @@ class _Reader:
                 return self.stretch(int(call.args[0].values[0]))
             case "relax.memory.alloc_tensor":
                 storage, offset = self.place(call.args[0]), int(call.args[1].value)
-                return Place(storage.array, storage.offset + _check(call, offset) // _FLOAT_BYTES)
+                return Place(storage.array, storage.offset + _check(call, offset))
             case "relax.builtin.alloc_tensor":
                 _check(call, 0)
                 return Place(LOGITS)  # planning leaves out only what is returned
@@ -152,35 +149,36 @@ class _Reader:
 
     def stretch(self, size: int) -> Place:
         """The next `size` bytes of the workspace."""
-        place = Place(WORKSPACE, self.workspace_floats)
-        self.workspace_floats += _whole_steps(-(-size // _FLOAT_BYTES))
+        place = Place(WORKSPACE, self.workspace_bytes)
+        self.workspace_bytes += _whole_steps(size)
         return place
 
     def weight(self, constant: GenericConst) -> Place:
         if constant not in self.weight_places:
             array = constant.value.numpy()
-            if array.dtype != _DTYPE:
-                raise GraphError(f"a constant of type {array.dtype}: only {_DTYPE} can be compiled yet")
-            self.weight_places[constant] = Place(WEIGHTS, self.weight_floats)
-            filled = np.zeros(_whole_steps(array.size), np.float32)
-            filled[: array.size] = array.ravel()
+            if str(array.dtype) not in _DTYPES:
+                raise GraphError(f"a constant of type {array.dtype}: only {' and '.join(_DTYPES)} can be compiled yet")
+            self.weight_places[constant] = Place(WEIGHTS, self.weight_bytes)
+            filled = np.zeros(_whole_steps(array.nbytes), np.uint8)
+            # As little-endian bytes, which is what all targets read.
+            filled[: array.nbytes] = array.astype(array.dtype.newbyteorder("<"), copy=False).ravel().view(np.uint8)
             self.weights.append(filled)
-            self.weight_floats += filled.size
+            self.weight_bytes += filled.size
         return self.weight_places[constant]
 
 
 def _check(call: relax.Call, offset: int) -> int:
     dtype = str(call.ty.dtype)
-    if dtype != _DTYPE:
-        raise GraphError(f"a tensor of type {dtype}: only {_DTYPE} can be compiled yet")
+    if dtype not in _DTYPES:
+        raise GraphError(f"a tensor of type {dtype}: only {' and '.join(_DTYPES)} can be compiled yet")
     assert offset % ALIGNMENT == 0, f"a tensor {offset} bytes into its storage"
     return offset
 
 
-def _whole_steps(floats: int) -> int:
-    """`floats` rounded up to the alignment of what follows."""
-    return -(-floats // _STEP) * _STEP
+def _whole_steps(size: int) -> int:
+    """`size` bytes rounded up to the alignment of what follows."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _floats(shape: relax.ShapeExpr) -> int:
-    return int(np.prod([int(extent) for extent in shape.values]))
+def _bytes(tensor: relax.TensorType) -> int:
+    return int(np.prod([int(extent) for extent in tensor.shape.values])) * np.dtype(str(tensor.dtype)).itemsize

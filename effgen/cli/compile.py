@@ -28,6 +28,10 @@ def compile_(
     seed: o.Seed = 0,
     target: o.Target = "cpu",
     threads: o.Threads = None,
+    dtype: o.Dtype = "float32",
+    cuda_arch: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="GPU architectures to compile for, e.g. sm_80,sm_90.")
+    ] = None,
     db: o.Database = None,
     force: o.Force = False,
     debug_dump: Annotated[
@@ -42,9 +46,11 @@ def compile_(
     start = time.perf_counter()
     from effgen.driver import CompileRequest, check_request, compile_bundle
     from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest
+    from effgen.target_file import cuda_archs_from_text
 
     network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
-    request = CompileRequest(network, destination, target, weights, seed, threads, force, debug_dump, db)
+    archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
+    request = CompileRequest(network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db)
     output.resolved(check_request(request), target=target, threads=threads)
     with output.phases() as on_phase:
         manifest = compile_bundle(request, on_phase)

@@ -70,6 +70,10 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of random weights.")]
 Target = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="The machine: cpu is this one; or a .toml file of your own.")
 ]
+Dtype = Annotated[
+    Literal["float32", "float16"],
+    typer.Option("--dtype", help="Activations and weights; float16 on GPUs, with float32 sums."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists at the output path.")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A directory that effgen compile wrote.")]
 Threads = Annotated[

@@ -345,12 +345,13 @@ class SqueezeExcite:
     @property
     def squeeze(self) -> Conv2d:
         """The first dense layer."""
-        return Conv2d(self.batch, 1, 1, self.channels, self.squeezed, activation=self.activation)
+        return Conv2d(self.batch, 1, 1, self.channels, self.squeezed, activation=self.activation, dtype=self.dtype)
 
     @property
     def excite(self) -> Conv2d:
         """The second dense layer."""
-        return Conv2d(self.batch, 1, 1, self.squeezed, self.channels, activation=self.gate_activation)
+        last = self.gate_activation
+        return Conv2d(self.batch, 1, 1, self.squeezed, self.channels, activation=last, dtype=self.dtype)
 
     @property
     def family(self) -> Family:
@@ -382,6 +383,14 @@ Workload: TypeAlias = Conv2d | ExpandDepthwise | GlobalAveragePool | ChannelScal
 def without_ahead(workload: Workload) -> Workload:
     """The workload that computes the same and asks for nothing ahead: what is tuned, and what records are called by."""
     return replace(workload, ahead=()) if isinstance(workload, Conv2d | ExpandDepthwise) else workload
+
+
+def with_dtype(workload: Workload, dtype: str) -> Workload:
+    """The workload on activations and weights of another type."""
+    if isinstance(workload, ExpandDepthwise):
+        expand, depthwise = replace(workload.expand, dtype=dtype), replace(workload.depthwise, dtype=dtype)
+        return replace(workload, expand=expand, depthwise=depthwise)
+    return replace(workload, dtype=dtype)
 
 
 def _ahead_parts(shapes: tuple[Shape, ...]) -> list[str]:

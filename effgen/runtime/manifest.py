@@ -12,10 +12,11 @@ from typing import Any
 from effgen.errors import BundleError
 
 #: Raised when a reader of the old format could misread a new bundle.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 MANIFEST = "manifest.json"
 LIBRARY = "lib.so"
+KERNELS = "kernels.fatbin"
 WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
@@ -35,6 +36,9 @@ class Manifest:
     network: dict[str, Any]
     #: Target name, LLVM target, and the instruction sets that the library needs (/proc/cpuinfo spelling).
     target: dict[str, Any]
+    #: Where the kernels run: kind "cpu" (in `lib.so`), or "cuda" (in `kernels.fatbin`) with its architectures and the
+    #: launches of a run: kernel, blocks, threads, step, and for each parameter [array, bytes from its start].
+    device: dict[str, Any]
     versions: dict[str, str]
     #: Threads a call uses unless `load(threads=)` says otherwise.
     threads: int
@@ -53,6 +57,8 @@ class Manifest:
     parameters: int
     #: Multiply-adds for one image.
     macs: int
+    #: Type of the activations and weights between image and logits, which are float32.
+    dtype: str
     #: What `verify` holds the outputs to: rel_l2.
     tolerance: dict[str, float]
     format_version: int = FORMAT_VERSION
@@ -82,7 +88,8 @@ def read_manifest(path: str | Path) -> Manifest:
     """
     bundle = Path(path)
     manifest = _parse(bundle)
-    for name in {LIBRARY, WEIGHTS, MODEL, GOLDEN} - manifest.files.keys():
+    code = KERNELS if manifest.device.get("kind") == "cuda" else LIBRARY
+    for name in {code, WEIGHTS, MODEL, GOLDEN} - manifest.files.keys():
         raise BundleError(f"{bundle / MANIFEST}: files: no hash of {name}; compile the bundle again")
     for name, expected in manifest.files.items():
         if Path(name).name != name:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from effgen.cpu import architecture_of, missing_features, usable_cpus
 from effgen.errors import BundleError
 from effgen.runtime.arrays import aligned, read_aligned
+from effgen.runtime.cuda import CudaModel
+from effgen.runtime.image import check_image
 from effgen.runtime.library import load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest
 
@@ -40,7 +42,6 @@ class LoadedModel:
         self._set_threads = ffi.get_global_func("runtime.config_threadpool")
         library = _load_library(ffi, path / LIBRARY)
         self._run, self._trace = library[RUN], library[TRACE]
-        self._shape = tuple(manifest.input["shape"])
         self._from_dlpack = ffi.from_dlpack
         self._logits = aligned(tuple(manifest.output["shape"]))
         self._clock = np.zeros((len(manifest.steps) + 1, 2), np.int64)
@@ -51,7 +52,7 @@ class LoadedModel:
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
-        self._check(image)
+        check_image(image, self.manifest)
         with self._one_call:
             self._call(self._run, image, *self._arrays)
             return self._logits.copy()
@@ -61,18 +62,10 @@ class LoadedModel:
 
         Raises as calling does.
         """
-        self._check(image)
+        check_image(image, self.manifest)
         with self._one_call:
             self._call(self._trace, image, *self._arrays, self._clock_tensor)
             return self._clock[:, 0] * 1_000_000_000 + self._clock[:, 1]
-
-    def _check(self, image: NDArray[np.float32]) -> None:
-        if not isinstance(image, np.ndarray):
-            raise BundleError(f"image: a {type(image).__name__}: this bundle takes a numpy array")
-        if image.shape != self._shape or image.dtype != np.float32:
-            raise BundleError(
-                f"image {image.dtype}{list(image.shape)}: this bundle takes float32{list(self._shape)} (NCHW)"
-            )
 
     def _call(self, function: Callable[..., int], image: NDArray[np.float32], *arguments: Any) -> None:
         # Not copied unless it must be: a copy through cold caches takes 1.5% of B0's time.
@@ -86,13 +79,17 @@ class LoadedModel:
             raise BundleError(f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]}")
 
 
-def load(path: str | Path, threads: int | None = None) -> LoadedModel:
-    """Load the bundle directory `path`; `threads` (default: the manifest's, at most the cores there are).
+def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaModel:
+    """Load the bundle directory `path`; `threads` (default: the manifest's, at most the cores there are) of a CPU.
 
-    Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for, or a
-    thread count that this process cannot have.
+    Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for or no GPU
+    of its kind, or a thread count that this process cannot have.
     """
     manifest = read_manifest(path)
+    if manifest.device["kind"] == "cuda":
+        if threads not in (None, 1):
+            raise BundleError(f"threads = {threads}: this bundle runs on a GPU, which one thread feeds; leave it out")
+        return CudaModel(Path(path), manifest)
     wanted = architecture_of(manifest.target["llvm"]["mtriple"])
     if wanted != platform.machine():
         raise BundleError(

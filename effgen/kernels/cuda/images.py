@@ -17,8 +17,9 @@ def average_pool_primfunc(workload: GlobalAveragePool, machine: Machine, width: 
     """A block: `width` neighbouring channels; `slices` groups of threads share the positions, and add up in the end."""
     positions = workload.height * workload.width
     groups = tiles.blocks(workload.channels, width)
+    # In a block: Relax looks into functions of one input, which may be reshapes, and expects one there.
     with function(workload, machine) as (builder, (data, out)):
-        with launch(workload.batch * groups, width * slices) as (block, thread):
+        with tir.sblock("pool"), launch(workload.batch * groups, width * slices) as (block, thread):
             image, part = block // groups, thread // width
             channel = block % groups * width + thread % width
             shares, total = shared(slices, width), registers(1)
