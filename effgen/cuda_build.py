@@ -21,6 +21,7 @@ from tvm.tirx.build import codegen_build, split_host_device_mods
 
 from effgen.dump import Dump
 from effgen.errors import BuildError
+from effgen.kernels.cuda.tensor_core import ARRAYS_APART
 from effgen.program import Program
 from effgen.schedules import tvm_target
 from effgen.target import Gpu, Machine
@@ -29,6 +30,9 @@ from effgen.toolchain import cuda_program
 
 #: Divisions, square roots and 2^x by the GPU's own units: 2 units in the last place, NaN and infinity stay.
 _NVCC_OPTIONS = ("-O3", "-use_fast_math", "-std=c++17")
+
+# TVM would put shared arrays of several types in one place, and then refuse pointers of another type than the first's.
+_APART = {"tirx.disable_storage_rewrite": True}
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,27 @@ def cuda_source(functions: Mapping[str, PrimFunc], machine: Machine) -> CudaSour
     # TVM would compile what it has written, for this machine's GPU; nvcc does, later and for the target's.
     tvm_ffi.register_global_func("tvm_callback_cuda_compile", lambda code: b"", override=True)
     target = tvm_target(machine)
-    lower, _, finish = compilation_pipeline.get_tir_pipeline("s_tir")
-    mod = lower(tirx.transform.BindTarget(target)(tvm.IRModule(dict(functions))))
-    _, device = split_host_device_mods(mod)
-    ((device_target, device_mod),) = device.items()
-    device_mod = finish()(device_mod)
-    text = codegen_build(device_mod, device_target).inspect_source()
+    # TVM takes a function apart into host and device where it is to be seen from outside.
+    public = {name: func.with_attr("global_symbol", name) for name, func in functions.items()}
+    apart = {name: func for name, func in public.items() if func.attrs.get(ARRAYS_APART)}
+    rest = {name: func for name, func in public.items() if name not in apart}
+    device_mod = tvm.IRModule({**_lowered(rest, target, {}), **_lowered(apart, target, _APART)})
+    text = codegen_build(device_mod, target).inspect_source()
     by_symbol = {var.name_hint: func for var, func in device_mod.functions.items()}
     kernels = {name: tuple(_kernels_of(name, func, by_symbol)) for name, func in functions.items()}
     return CudaSource(text, kernels)
+
+
+def _lowered(functions: Mapping[str, PrimFunc], target: tvm.target.Target, passes: Mapping[str, Any]) -> dict[Any, Any]:
+    """The device's functions, ready for code generation, that `functions` are split into."""
+    if not functions:
+        return {}
+    lower, _, finish = compilation_pipeline.get_tir_pipeline("s_tir")
+    with tvm.transform.PassContext(config=dict(passes)):
+        mod = lower(tirx.transform.BindTarget(target)(tvm.IRModule(dict(functions))))
+        _, device = split_host_device_mods(mod)
+        ((_, device_mod),) = device.items()
+        return dict(finish()(device_mod).functions_items())
 
 
 def _kernels_of(name: str, func: PrimFunc, by_symbol: Mapping[str, PrimFunc]) -> Iterator[DeviceKernel]:

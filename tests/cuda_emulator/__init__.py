@@ -71,7 +71,17 @@ def build_driver(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     driver, runtime = folder / "libcuda.so.1", folder / "libcudart.so.13"
     common = ["-O2", "-std=c++20", "-Wall", "-shared", "-fPIC", f"-I{cuda_headers()}"]
-    _compile([*common, str(FOLDER / "driver.cc"), "-o", str(driver), "-Wl,-soname,libcuda.so.1", "-ldl"])
+    _compile(
+        [
+            *common,
+            str(FOLDER / "driver.cc"),
+            str(FOLDER / "streams.cc"),
+            "-o",
+            str(driver),
+            "-Wl,-soname,libcuda.so.1",
+            "-ldl",
+        ]
+    )
     # The real library's symbols carry its name as their version, and TVM's runtime asks for that.
     version = f"-Wl,-soname,libcudart.so.13,--version-script={FOLDER / 'cudart.map'}"
     _compile([*common, str(FOLDER / "runtime.cc"), "-o", str(runtime), version, str(driver), "-Wl,-rpath,$ORIGIN"])

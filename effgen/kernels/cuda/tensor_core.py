@@ -41,6 +41,8 @@ from effgen.target import Machine
 FRAGMENT = 16
 #: float16 values that one thread loads at once (16 bytes), and that pad the rows in shared memory against conflicts.
 HALVES = 8
+#: Attribute of a function whose shared arrays must not be put into one place.
+ARRAYS_APART = "effgen.arrays_apart"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def tensor_core_primfunc(workload: Conv2d, machine: Machine, plan: FragmentPlan)
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     with function(workload, machine) as (builder, arguments):
         _TensorCores(workload, machine, plan, arguments).write()
-    return builder.get().with_attr("tirx.is_scheduled", True)
+    return builder.get().with_attr("tirx.is_scheduled", True).with_attr(ARRAYS_APART, True)
 
 
 class _TensorCores:
