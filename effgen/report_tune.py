@@ -59,7 +59,9 @@ def notes_from_tune(report: TuneReport) -> list[str]:
     known = f", {report.resumed} known from before" if report.resumed else ""
     rate = f", {report.trials / report.seconds * 60:.0f} a minute" if report.trials and report.seconds else ""
     lines = [f"{report.trials} candidates measured ({counts or 'none'}){known} in {_time(report.seconds)}{rate}"]
-    lines += [f"ended: {_ENDS[report.end]}", f"records: {report.database}"]
+    devices = f" on {', '.join(report.devices)}" if report.devices else ""
+    lines += [f"ended: {_ENDS[report.end]}", f"measured by route {report.route}{devices}"]
+    lines += [f"records: {report.database}"]
     if report.untuned:
         names = ", ".join(report.untuned[:3]) + (", ..." if len(report.untuned) > 3 else "")
         lines.append(f"{len(report.untuned)} kernels have no schedule space and keep their schedule: {names}")

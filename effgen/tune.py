@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +17,7 @@ from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
 from effgen.machine import watch_other_work
-from effgen.measure.pool import Measurer
-from effgen.measure.protocol import DEFAULT_PROVIDER, Setup, SpaceProvider, provider_from_name
+from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.records import (
     RecordFile,
@@ -25,8 +25,11 @@ from effgen.records import (
     promote,
     record_sources,
 )
+from effgen.routes import RouteOptions, measurers, remote_of, route_of
 from effgen.search import KernelSearch
-from effgen.target import Machine, check_target, load_target
+from effgen.target import Machine, check_target, load_target, stated_target
+from effgen.target_file import Route
+from effgen.toolchain import linker
 from effgen.tuner import End, Limits, OnProgress, Tuner, measured_here, now
 
 
@@ -46,6 +49,7 @@ class TuneRequest:
     promote: Path | None = None
     seed: int = 0
     provider: str = DEFAULT_PROVIDER
+    route: RouteOptions = field(default_factory=RouteOptions)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class TuneReport:
 
     `outcomes` counts this run's candidates by status; `resumed` those known from earlier runs. `untuned` are the
     kernels without a schedule space, `promoted` the shipped records that are new or better (None: not asked for).
-    `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where the kernel does not tell.
+    `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where the kernel does not tell, or
+    the machine is another one. `devices` are the names of the machines that measured.
     """
 
     model: str
@@ -92,6 +97,8 @@ class TuneReport:
     ignored_lines: int
     promoted: int | None
     other_cpus: float | None
+    route: Route
+    devices: tuple[str, ...]
 
     @property
     def disturbed(self) -> bool:
@@ -106,16 +113,25 @@ def check_tune_request(request: TuneRequest) -> Network:
     """The network asked for, once all that can be checked without working was; raises an EffgenError."""
     network = build_network(request.network)
     check_target(request.target)
-    limits, cpus = request.limits, len(usable_cpus())
+    route = route_of(request.target, request.route)
+    limits = request.limits
     if limits.trials is not None and limits.trials < 1:
         raise TuneError(f"--trials {limits.trials}: expected 1 or more candidates")
     if limits.seconds is not None and not 0 < limits.seconds < float("inf"):
         raise TuneError(f"--minutes {limits.seconds / 60:g}: expected a time above 0")
-    if request.threads is not None and not 1 <= request.threads <= cpus:
-        raise TuneError(f"--threads {request.threads}: expected from 1 to {cpus}, the CPUs that this process may use")
+    _check_threads(request, route)
     _check_promote(request.promote)
     RecordFile(request.database or default_database()).check()
     return network
+
+
+def _check_threads(request: TuneRequest, route: Route) -> None:
+    if route == "local":
+        most, what = len(usable_cpus()), "the CPUs that this process may use"
+    else:
+        most, what = stated_target(request.target).cores or len(usable_cpus()), "the cores of the target"
+    if request.threads is not None and not 1 <= request.threads <= most:
+        raise TuneError(f"--threads {request.threads}: expected from 1 to {most}, {what}")
 
 
 def _check_promote(folder: Path | None) -> None:
@@ -137,26 +153,33 @@ def tune_network(
     """
     network = check_tune_request(request)
     on_phase(f"load TVM, describe the target {request.target}")
-    machine = _machine(request)
+    route, machine = route_of(request.target, request.route), target_machine(request)
+    remote = remote_of(request.target, request.route) if route == "rpc" else None
     on_phase("list the kernels")
+    file, searches, untuned = begin(request, network, machine)
+    sources = record_sources(machine, file.path)
+    # The workers' own work is known once they have ended: inside the watched block.
+    with watch_other_work() as other_work, ExitStack() as stack:
+        lanes = measurers(machine, request.provider, remote, request.route.rpc_devices, stack)
+        where = "" if remote is None else f" on {len(lanes)} devices of the key {remote.key}"
+        on_phase(f"measure candidates of {len(searches)} kernels{where}")
+        tuner = Tuner(searches, machine, lanes, file, request.limits, sources, on_progress)
+        tuner.run()
+    promoted = None
+    if request.promote is not None and tuner.end != "interrupted":
+        facts = promotion_facts(network, machine, route, tuner.devices, tuner.trials + tuner.resumed)
+        promoted = promote([search.best for search in searches if search.best], request.promote, facts)
+    return _report(network, machine, tuner, untuned, promoted, other_work.cpus if route == "local" else None, route)
+
+
+def begin(request: TuneRequest, network: Network, machine: Machine) -> tuple[RecordFile, list[KernelSearch], list[str]]:
+    """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
     calls = calls_of_network(network)
     file = RecordFile(request.database or default_database())
     if request.fresh:
         names = {workload.name for workload in calls}
         file.discard(lambda record: record.kernel in names and measured_here(record, machine))
-    space_of = provider_from_name(request.provider)
-    searches, untuned = searches_of(calls, machine, space_of, request.seed)
-    sources = record_sources(machine, file.path)
-    # The worker's own work is known once it has ended: inside the watched block.
-    with watch_other_work() as other_work, Measurer(Setup(machine, request.provider)) as measurer:
-        on_phase(f"measure candidates of {len(searches)} kernels")
-        tuner = Tuner(searches, machine, measurer, file, request.limits, sources, on_progress)
-        tuner.run()
-    promoted = None
-    if request.promote is not None and tuner.end != "interrupted":
-        facts = _facts(network, machine, tuner)
-        promoted = promote([search.best for search in searches if search.best], request.promote, facts)
-    return _report(network, machine, tuner, untuned, promoted, other_work.cpus)
+    return file, *searches_of(calls, machine, provider_from_name(request.provider), request.seed)
 
 
 def calls_of_network(network: Network) -> Counter[Workload]:
@@ -179,38 +202,49 @@ def searches_of(
     return searches, [workload.name for workload, space in spaces.items() if space is None]
 
 
-def _machine(request: TuneRequest) -> Machine:
-    """The target with the threads asked for. Raises TuneError where this processor cannot run it."""
+def target_machine(request: TuneRequest) -> Machine:
+    """The target with the threads asked for. Raises TuneError where its kernels cannot be measured by the route."""
     from effgen.runtime.library import prepare_tvm
 
     prepare_tvm()
     machine = load_target(request.target)
+    if route_of(request.target, request.route) != "local":
+        if machine.gpu is not None:
+            raise TuneError(f"--target {request.target}: only kernels of CPUs are measured elsewhere; expected a CPU")
+        linker(machine)
+        return dataclasses.replace(machine, cores=request.threads or machine.cores)
     missing = missing_features(machine.features)
     if missing:
         raise TuneError(
             f"--target {request.target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
-            "tune on such a machine"
+            "tune on such a machine, or give --measure rpc or --offline-out"
         )
     return dataclasses.replace(machine, cores=request.threads or len(usable_cpus()))
 
 
-def _facts(network: Network, machine: Machine, tuner: Tuner) -> dict[str, Any]:
+def promotion_facts(
+    network: Network, machine: Machine, route: Route, devices: Sequence[str], candidates: int
+) -> dict[str, Any]:
     """What a manifest of shipped records says about a promotion."""
-    from effgen.machine import describe_host
-
-    host = describe_host()
-    return {
+    facts = {
         "network": f"{network.title}, batch {network.graph.batch}",
         "tvm": version("apache-tvm"),
         "date": now(),
-        "machine": host.cpu,
-        "virtual": host.virtual,
-        "system": host.system,
+        "machine": ", ".join(devices),
+        "route": route,
         "mcpu": machine.mcpu,
         "lanes": machine.lanes,
         "cores": machine.cores,
-        "candidates": tuner.trials + tuner.resumed,
+        "candidates": candidates,
     }
+    return facts | (_local_facts() if route == "local" else {})
+
+
+def _local_facts() -> dict[str, Any]:
+    from effgen.machine import describe_host
+
+    host = describe_host()
+    return {"machine": host.cpu, "virtual": host.virtual, "system": host.system}
 
 
 def _report(
@@ -220,6 +254,7 @@ def _report(
     untuned: Sequence[str],
     promoted: int | None,
     other_cpus: float | None,
+    route: Route,
 ) -> TuneReport:
     kernels = tuple(_tuned(search, tuner.checked.get(search.workload.name)) for search in tuner.searches)
     timed = [kernel for kernel in kernels if kernel.before_s is not None and kernel.after_s is not None]
@@ -241,6 +276,8 @@ def _report(
         ignored_lines=tuner.ignored_lines,
         promoted=promoted,
         other_cpus=other_cpus,
+        route=route,
+        devices=tuple(tuner.devices),
     )
 
 

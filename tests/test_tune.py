@@ -18,8 +18,8 @@ from effgen import tune as tune_module
 from effgen import tuner as tuner_module
 from effgen.errors import EffgenError, TuneError
 from effgen.kernels.workload import ChannelScale, GlobalAveragePool, Workload
-from effgen.measure.protocol import Outcome, Timing
-from effgen.measure.timing import THOROUGH_ROUNDS
+from effgen.measure.protocol import Outcome
+from effgen.measure.timing import THOROUGH_ROUNDS, Timing
 from effgen.network import NetworkRequest
 from effgen.records import Record, RecordFile, Source, best_records
 from effgen.report_tune import json_from_tune, note_from_progress, notes_from_tune, table_from_tune, warnings_from_tune
@@ -52,14 +52,20 @@ def bowl(workload: Workload, decisions: Decisions) -> float:
 
 @dataclass
 class FakeMeasurer:
-    """Times by formula; `bad` candidates fail, `stop` raises instead of the call of that number."""
+    """Times by formula; `bad` candidates fail, `raises` is raised instead of the call of that number."""
 
     time: Time = bowl
     bad: Mapping[tuple[int, int], Outcome] = field(default_factory=dict)
-    stop: Mapping[int, BaseException] = field(default_factory=dict)
+    raises: Mapping[int, BaseException] = field(default_factory=dict)
     asked: list[tuple[Workload, tuple[int, int]]] = field(default_factory=list)
     checked: list[Workload] = field(default_factory=list)
     scale: float = 1.0
+
+    def connect(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
 
     def measure(
         self,
@@ -69,8 +75,8 @@ class FakeMeasurer:
         incumbent_s: float = 0.0,
         thorough: bool = False,
     ) -> Outcome:
-        if len(self.asked) in self.stop:
-            raise self.stop[len(self.asked)]
+        if len(self.asked) in self.raises:
+            raise self.raises[len(self.asked)]
         point = (decisions["x"], decisions["y"])
         (self.checked.append(workload) if thorough else self.asked.append((workload, point)))
         if point in self.bad:
@@ -94,7 +100,7 @@ def run(
     sources: Sequence[Source] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Tuner:
-    tuner = Tuner(wanted, MACHINE, measurer, RecordFile(path), limits, sources, on_progress)
+    tuner = Tuner(wanted, MACHINE, [measurer], RecordFile(path), limits, sources, on_progress)
     tuner.run()
     return tuner
 
@@ -269,13 +275,13 @@ def test_records_of_other_circumstances_are_not_known_here(change: dict[str, obj
 
 def test_interrupt_keeps_everything(path: Path) -> None:
     wanted = searches(LARGE)
-    tuner = run(path, FakeMeasurer(stop={7: KeyboardInterrupt()}), wanted)
+    tuner = run(path, FakeMeasurer(raises={7: KeyboardInterrupt()}), wanted)
     assert (tuner.end, tuner.trials) == ("interrupted", 7) and len(RecordFile(path).load().records) == 7
 
 
 def test_error_of_the_measurer_ends_the_run_with_its_records(path: Path) -> None:
     with pytest.raises(TuneError):
-        run(path, FakeMeasurer(stop={3: TuneError("no worker")}), searches(LARGE))
+        run(path, FakeMeasurer(raises={3: TuneError("no worker")}), searches(LARGE))
     assert len(RecordFile(path).load().records) == 3
 
 
@@ -290,7 +296,7 @@ def test_error_of_the_measurer_ends_the_run_with_its_records(path: Path) -> None
         ({"limits": Limits(seconds=float("nan"))}, "--minutes nan: expected"),
         ({"threads": 0}, "--threads 0: expected from 1 to"),
         ({"threads": 10_000}, "--threads 10000: expected from 1 to"),
-        ({"target": "x86-64-v5"}, "known: cpu"),
+        ({"target": "x86-64-v5"}, "did you mean x86-64-v4?"),
         ({"network": NetworkRequest(phi="-1")}, "--phi -1"),
         ({"database": Path("/proc/none/records.jsonl")}, "cannot be opened for records"),
         ({"promote": Path(__file__)}, "is a file; expected a folder"),
@@ -425,6 +431,7 @@ def test_reports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         model="m", target="cpu", machine="cpu", threads=1, end="time", seconds=75.0, trials=130, resumed=3,
         outcomes={"ok": 129, "crashed": 1}, before_s=1e-2, after_s=5e-3, kernels=(*kernels, failed),
         untuned=("a", "b", "c", "d"), database="db", ignored_lines=2, promoted=0, other_cpus=1.5,
+        route="rpc", devices=("board",),
     )  # fmt: skip
     table = table_from_tune(report)
     assert table.row_count == 20 + 1 + 1

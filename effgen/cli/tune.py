@@ -47,6 +47,13 @@ def tune(
         typer.Option(metavar="DIR", help="Merge what was found into the shipped records in this folder."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    measure: o.Measure = None,
+    rpc_tracker: o.RpcTracker = None,
+    rpc_key: o.RpcKey = None,
+    rpc_devices: o.RpcDevices = None,
+    offline_out: o.OfflineOut = None,
+    offline_in: o.OfflineIn = None,
+    force: o.Force = False,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -64,6 +71,7 @@ def tune(
         table_from_tune,
         warnings_from_tune,
     )
+    from effgen.routes import RouteOptions
     from effgen.tune import TuneRequest, check_tune_request, tune_network
     from effgen.tuner import Limits
 
@@ -78,6 +86,7 @@ def tune(
         fresh=fresh,
         promote=promote,
         seed=seed,
+        route=RouteOptions(measure, rpc_tracker, rpc_key, rpc_devices, offline_out, offline_in, force),
     )
     output.resolved(check_tune_request(request), target=target, threads=threads)
     with output.noted_phases() as (on_phase, note):
