@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from effgen.bench import DISTURBING_CPUS
+from effgen.bundle import check_directory
 from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
+from effgen.ledger import Ledger, measured_here, now
 from effgen.machine import watch_other_work
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
 from effgen.network import Network, NetworkRequest, build_network
@@ -30,7 +31,9 @@ from effgen.search import KernelSearch
 from effgen.target import Machine, check_target, load_target, stated_target
 from effgen.target_file import Route
 from effgen.toolchain import linker
-from effgen.tuner import End, Limits, OnProgress, Tuner, measured_here, now
+from effgen.tune_offline import FOLDER, tune_offline
+from effgen.tuned import TuneReport, report_of
+from effgen.tuner import Limits, OnProgress, Tuner
 
 
 @dataclass(frozen=True)
@@ -52,60 +55,6 @@ class TuneRequest:
     route: RouteOptions = field(default_factory=RouteOptions)
 
 
-@dataclass(frozen=True)
-class TunedKernel:
-    """One kernel before (the rule's default) and after, seconds a call; None where no candidate gave a time.
-
-    `checked`: both come from one long interleaved comparison, not from two moments of the search.
-    """
-
-    name: str
-    rule: str
-    calls: int
-    points: int
-    measured: int
-    before_s: float | None
-    after_s: float | None
-    decisions: Mapping[str, int]
-    checked: bool
-
-
-@dataclass(frozen=True)
-class TuneReport:
-    """What a run did. `before_s`, `after_s`: seconds of all calls of the kernels in the table, in one inference.
-
-    `outcomes` counts this run's candidates by status; `resumed` those known from earlier runs. `untuned` are the
-    kernels without a schedule space, `promoted` the shipped records that are new or better (None: not asked for).
-    `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where the kernel does not tell, or
-    the machine is another one. `devices` are the names of the machines that measured.
-    """
-
-    model: str
-    target: str
-    machine: str
-    threads: int
-    end: End
-    seconds: float
-    trials: int
-    resumed: int
-    outcomes: Mapping[str, int]
-    before_s: float
-    after_s: float
-    kernels: tuple[TunedKernel, ...]
-    untuned: tuple[str, ...]
-    database: str
-    ignored_lines: int
-    promoted: int | None
-    other_cpus: float | None
-    route: Route
-    devices: tuple[str, ...]
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other work was enough to doubt the times."""
-        return self.other_cpus is not None and self.other_cpus > DISTURBING_CPUS
-
-
 OnPhase = Callable[[str], None]
 
 
@@ -119,8 +68,12 @@ def check_tune_request(request: TuneRequest) -> Network:
         raise TuneError(f"--trials {limits.trials}: expected 1 or more candidates")
     if limits.seconds is not None and not 0 < limits.seconds < float("inf"):
         raise TuneError(f"--minutes {limits.seconds / 60:g}: expected a time above 0")
+    if route == "offline" and limits.seconds is not None:
+        raise TuneError("--minutes: a round takes as long as it does on the machine; give --trials to make it smaller")
     _check_threads(request, route)
     _check_promote(request.promote)
+    if request.route.offline_out is not None:
+        check_directory(request.route.offline_out, request.route.force, FOLDER)
     RecordFile(request.database or default_database()).check()
     return network
 
@@ -154,6 +107,8 @@ def tune_network(
     network = check_tune_request(request)
     on_phase(f"load TVM, describe the target {request.target}")
     route, machine = route_of(request.target, request.route), target_machine(request)
+    if route == "offline":
+        return tune_offline(request, network, machine, on_phase)
     remote = remote_of(request.target, request.route) if route == "rpc" else None
     on_phase("list the kernels")
     file, searches, untuned = begin(request, network, machine)
@@ -167,9 +122,19 @@ def tune_network(
         tuner.run()
     promoted = None
     if request.promote is not None and tuner.end != "interrupted":
-        facts = promotion_facts(network, machine, route, tuner.devices, tuner.trials + tuner.resumed)
-        promoted = promote([search.best for search in searches if search.best], request.promote, facts)
-    return _report(network, machine, tuner, untuned, promoted, other_work.cpus if route == "local" else None, route)
+        promoted = promote_found(request, network, machine, route, tuner.ledger)
+    return report_of(
+        network=network,
+        machine=machine,
+        ledger=tuner.ledger,
+        untuned=untuned,
+        end=tuner.end,
+        seconds=tuner.elapsed_s,
+        checked=tuner.checked,
+        promoted=promoted,
+        other_cpus=other_work.cpus if route == "local" else None,
+        route=route,
+    )
 
 
 def begin(request: TuneRequest, network: Network, machine: Machine) -> tuple[RecordFile, list[KernelSearch], list[str]]:
@@ -222,22 +187,22 @@ def target_machine(request: TuneRequest) -> Machine:
     return dataclasses.replace(machine, cores=request.threads or len(usable_cpus()))
 
 
-def promotion_facts(
-    network: Network, machine: Machine, route: Route, devices: Sequence[str], candidates: int
-) -> dict[str, Any]:
-    """What a manifest of shipped records says about a promotion."""
+def promote_found(request: TuneRequest, network: Network, machine: Machine, route: Route, ledger: Ledger) -> int:
+    """Merge the best records into the shipped ones that were asked for; returns how many are new or better."""
+    assert request.promote is not None
     facts = {
         "network": f"{network.title}, batch {network.graph.batch}",
         "tvm": version("apache-tvm"),
         "date": now(),
-        "machine": ", ".join(devices),
         "route": route,
+        "machine": ", ".join(ledger.devices),
         "mcpu": machine.mcpu,
         "lanes": machine.lanes,
         "cores": machine.cores,
-        "candidates": candidates,
+        "candidates": ledger.trials + ledger.resumed,
     }
-    return facts | (_local_facts() if route == "local" else {})
+    found = [search.best for search in ledger.searches if search.best]
+    return promote(found, request.promote, facts | (_local_facts() if route == "local" else {}))
 
 
 def _local_facts() -> dict[str, Any]:
@@ -245,54 +210,3 @@ def _local_facts() -> dict[str, Any]:
 
     host = describe_host()
     return {"machine": host.cpu, "virtual": host.virtual, "system": host.system}
-
-
-def _report(
-    network: Network,
-    machine: Machine,
-    tuner: Tuner,
-    untuned: Sequence[str],
-    promoted: int | None,
-    other_cpus: float | None,
-    route: Route,
-) -> TuneReport:
-    kernels = tuple(_tuned(search, tuner.checked.get(search.workload.name)) for search in tuner.searches)
-    timed = [kernel for kernel in kernels if kernel.before_s is not None and kernel.after_s is not None]
-    return TuneReport(
-        model=network.title,
-        target=machine.name,
-        machine=machine.mcpu,
-        threads=machine.cores,
-        end=tuner.end,
-        seconds=tuner.elapsed_s,
-        trials=tuner.trials,
-        resumed=tuner.resumed,
-        outcomes=dict(tuner.outcomes),
-        before_s=sum(kernel.calls * (kernel.before_s or 0) for kernel in timed),
-        after_s=sum(kernel.calls * (kernel.after_s or 0) for kernel in timed),
-        kernels=kernels,
-        untuned=tuple(untuned),
-        database=str(tuner.file.path),
-        ignored_lines=tuner.ignored_lines,
-        promoted=promoted,
-        other_cpus=other_cpus,
-        route=route,
-        devices=tuple(tuner.devices),
-    )
-
-
-def _tuned(search: KernelSearch, checked: tuple[float, float] | None) -> TunedKernel:
-    default = search.default.seconds if search.default else None
-    best = search.best.seconds if search.best else None
-    before, after = checked or (default, best if search.improved else default)
-    return TunedKernel(
-        name=search.workload.name,
-        rule=search.space.rule,
-        calls=search.calls,
-        points=search.points,
-        measured=search.measured,
-        before_s=before,
-        after_s=after,
-        decisions=dict(search.best.decisions if search.best else search.space.default),
-        checked=checked is not None,
-    )

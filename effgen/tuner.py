@@ -10,19 +10,15 @@ answer to the same key, and what a device measures is the ratio of two candidate
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Literal, cast
 
 from effgen.lanes import Job, Lanes, Measures
+from effgen.ledger import Ledger
 from effgen.measure.protocol import Outcome
-from effgen.measure.timing import EARLY_ROUNDS, better
-from effgen.records import MachineKey, Record, RecordFile, Source, find_decisions
+from effgen.records import Record, RecordFile, Source
 from effgen.search import KernelSearch
 from effgen.target import Machine
 
@@ -35,11 +31,8 @@ _WORTH_IT = 2e-4
 #: Seconds that the last long look takes a kernel; kept back from a time limit.
 _CHECK_S = 1.0
 
-#: The best candidate is recorded again when it takes less than this share of its recorded time.
-_SURPRISE = 0.9
-
 Phase = Literal["defaults", "search", "check"]
-End = Literal["trials", "time", "converged", "interrupted"]
+End = Literal["trials", "time", "converged", "interrupted", "round"]
 
 
 @dataclass(frozen=True)
@@ -74,10 +67,7 @@ OnProgress = Callable[[Progress], None]
 
 
 class Tuner:
-    """One run over the kernels of a network. `end` says why it ended, `checked` holds the last long look's times.
-
-    `devices` are the names of the machines that measured, in the order of their first outcome.
-    """
+    """One run over the kernels of a network. `end` says why it ended, `checked` holds the last long look's times."""
 
     def __init__(
         self,
@@ -89,68 +79,30 @@ class Tuner:
         sources: Iterable[Source] = (),
         on_progress: OnProgress = lambda progress: None,
     ) -> None:
-        self.searches = searches
-        self.file = file
+        self.ledger = Ledger(searches, machine, file)
+        self.ledger.take_hints(source for source in sources if not source.own)
         self.end: End = "converged"
-        self.trials = 0
-        self.outcomes: Counter[str] = Counter()
         self.checked: dict[str, tuple[float, float]] = {}
-        self.devices: list[str] = []
         self.elapsed_s = 0.0
-        self._machine = machine
+        self._searches = searches
         self._measurers = measurers
         self._limits = limits
         self._on_progress = on_progress
-        self._by_name = {search.workload.name: search for search in searches}
         self._phase: Phase = "defaults"
         self._waiting: list[KernelSearch] = []
         self._busy: set[str] = set()
         self._batches: dict[int, tuple[KernelSearch, int]] = {}
         self._started = time.monotonic()
-        self._tvm = version("apache-tvm")
-        loaded = file.load()
-        self.ignored_lines = loaded.ignored
-        self.resumed = self._resume(loaded.records)
-        self._take_hints([source for source in sources if not source.own])
 
     def run(self) -> None:
         """Measure until a limit is reached, little is left to gain, or Ctrl-C."""
-        in_turn = sorted(self.searches, key=lambda search: -search.calls * search.workload.macs)
+        in_turn = sorted(self._searches, key=lambda search: -search.calls * search.workload.macs)
         self._waiting = [search for search in in_turn if not search.started]
         try:
             Lanes(self._measurers, self._next_job, self._take_in).run()
         except KeyboardInterrupt:
             self.end = "interrupted"
         self.elapsed_s = time.monotonic() - self._started
-
-    @property
-    def latency_s(self) -> float:
-        """Seconds of all calls of the kernels measured so far, each at its best."""
-        return sum(search.calls * (search.best.seconds or 0) for search in self.searches if search.best)
-
-    @property
-    def before_s(self) -> float:
-        """The same with the rules' defaults."""
-        return sum(search.calls * (search.default.seconds or 0) for search in self.searches if search.default)
-
-    def _resume(self, records: Iterable[Record]) -> int:
-        """Tell every search what the database knows about it; returns how many candidates that is."""
-        by_name = {search.workload.name: search for search in self.searches}
-        known = 0
-        for record in records:
-            search = by_name.get(record.kernel)
-            if search is None or not measured_here(record, self._machine) or record.rule != search.space.rule:
-                continue
-            if record.tvm == self._tvm and search.space.contains(record.decisions):
-                known += not search.knows(record.decisions)
-                search.learn(record, fresh=False)
-        return known
-
-    def _take_hints(self, shipped: Sequence[Source]) -> None:
-        for search in self.searches:
-            found = find_decisions(search.workload, self._machine, search.space, shipped)
-            if found is not None:
-                search.hint(found)
 
     def _next_job(self, lane: int) -> Job | None:
         """What a lane is to measure; None: nothing now, or, where no other lane is at work, nothing any more.
@@ -164,7 +116,7 @@ class Tuner:
             if self._busy:
                 return None
             self._phase = "check"
-            self._waiting = [search for search in self.searches if self._to_check(search)]
+            self._waiting = [search for search in self._searches if self._to_check(search)]
         return self._check_of(self._waiting.pop(0)) if self._waiting else None
 
     def _candidate(self, lane: int) -> tuple[KernelSearch, Mapping[str, int]] | None:
@@ -185,9 +137,9 @@ class Tuner:
             if decisions is not None:
                 self._batches[lane] = (search, left - 1)
                 return search, decisions
-        free = [search for search in self.searches if search.workload.name not in self._busy]
+        free = [search for search in self._searches if search.workload.name not in self._busy]
         search = max(free, key=lambda search: search.expected_gain_s, default=None)
-        if search is None or search.expected_gain_s <= _WORTH_IT * self.latency_s:
+        if search is None or search.expected_gain_s <= _WORTH_IT * self.ledger.latency_s:
             return None
         decisions = search.propose()
         assert decisions is not None, "a kernel without candidates promises a gain"
@@ -197,9 +149,9 @@ class Tuner:
     def _limited(self) -> bool:
         """Whether no more candidates may be begun; `end` then says why."""
         left = self._left_s()
-        if self._limits.trials is not None and self.trials + len(self._busy) >= self._limits.trials:
+        if self._limits.trials is not None and self.ledger.trials + len(self._busy) >= self._limits.trials:
             self.end = "trials"
-        elif left is not None and left <= _CHECK_S * sum(self._to_check(search) for search in self.searches):
+        elif left is not None and left <= _CHECK_S * sum(self._to_check(search) for search in self._searches):
             self.end = "time"
         else:
             return False
@@ -214,62 +166,15 @@ class Tuner:
 
     def _take_in(self, job: Job, outcome: Outcome) -> None:
         """Record what became of a job and tell the search."""
-        search = self._by_name[job.workload.name]
+        search = self.ledger.search_of(job.workload.name)
+        assert search is not None
         self._busy.discard(job.workload.name)
-        if outcome.device and outcome.device not in self.devices:
-            self.devices.append(outcome.device)
         if job.tag == "check":
             self._take_check(search, outcome)
             return
-        if search.best is not None:
-            self._correct(search, search.best, outcome)
-        record = self._record(search, job.decisions, outcome)
-        self.file.append(record)
-        search.learn(record)
-        self.trials += 1
-        self.outcomes[record.status] += 1
+        # One lane works on a kernel at a time: its best candidate is still the one that this one was compared to.
+        record = self.ledger.take(search, job.decisions, outcome, search.best)
         self._tell(cast(Phase, job.tag), search, record)
-
-    def _correct(self, search: KernelSearch, best: Record, outcome: Outcome) -> None:
-        """Record the best candidate anew where it turns out to be faster than when it was measured: the machine was
-        busy then, and every other time of the kernel is told from this one."""
-        timing = outcome.timing
-        if timing is None or timing.incumbent_seconds is None or timing.rounds < EARLY_ROUNDS or best.seconds is None:
-            return
-        if timing.incumbent_seconds < _SURPRISE * best.seconds:
-            record = dataclasses.replace(
-                best, seconds=timing.incumbent_seconds, date=now(), device=outcome.device or best.device
-            )
-            self.file.append(record)
-            search.learn(record, fresh=False)
-
-    def _record(self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome) -> Record:
-        """`seconds` on the scale of the best record's: a ratio is measured better than a time."""
-        seconds, kept, timing, best = None, False, outcome.timing, search.best
-        if timing is not None:
-            seconds = timing.seconds if best is None else (best.seconds or 0.0) * timing.ratio
-            kept = best is None or better(timing)
-        return self._new_record(search, decisions, outcome, seconds, kept)
-
-    def _new_record(
-        self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome, seconds: float | None, kept: bool
-    ) -> Record:
-        key = MachineKey.of(self._machine)
-        return Record(
-            kernel=search.workload.name,
-            rule=search.space.rule,
-            decisions=dict(decisions),
-            status=outcome.status,
-            cores=self._machine.cores,
-            mcpu=key.mcpu,
-            lanes=key.lanes,
-            seconds=seconds,
-            kept=kept,
-            error=outcome.error,
-            tvm=self._tvm,
-            date=now(),
-            device=outcome.device,
-        )
 
     def _to_check(self, search: KernelSearch) -> bool:
         return search.improved and search.measured > 0
@@ -290,10 +195,7 @@ class Tuner:
             self.checked[search.workload.name] = (timing.incumbent_seconds, timing.seconds)
             self._tell("check", search, best)
             return
-        seconds = (best.seconds or 0.0) / timing.ratio
-        record = self._new_record(search, search.space.default, Outcome("ok", device=outcome.device), seconds, True)
-        self.file.append(record)
-        search.learn(record, fresh=False)
+        record = self.ledger.take_back(search, (best.seconds or 0.0) / timing.ratio, outcome.device)
         self._tell("check", search, record)
 
     def _left_s(self) -> float | None:
@@ -307,21 +209,12 @@ class Tuner:
                 phase=phase,
                 kernel=search.workload.name,
                 record=record,
-                trials=self.trials,
-                kernels=len(self.searches),
-                started=sum(search.started for search in self.searches),
+                trials=self.ledger.trials,
+                kernels=len(self._searches),
+                started=sum(search.started for search in self._searches),
                 elapsed_s=time.monotonic() - self._started,
                 left_s=self._left_s(),
-                before_s=self.before_s,
-                latency_s=self.latency_s,
+                before_s=self.ledger.before_s,
+                latency_s=self.ledger.latency_s,
             )
         )
-
-
-def now() -> str:
-    """The time, as records state it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def measured_here(record: Record, machine: Machine) -> bool:
-    return record.machine == MachineKey.of(machine) and record.cores == machine.cores

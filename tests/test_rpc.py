@@ -93,8 +93,8 @@ def test_killed_device_costs_the_run_nothing(tmp_path: Path) -> None:
     assert tuner.end == "converged" and len(tuner.checked) == len(workloads)
     assert {search.best.decisions["mode"] for search in searches if search.best} == {FAST}
     measured = [(p.kernel, *sorted(p.record.decisions.items())) for p in seen if p.phase != "check"]
-    assert len(measured) == len(set(measured)) == tuner.trials > 20
-    assert set(tuner.outcomes) == {"ok"}
+    assert len(measured) == len(set(measured)) == tuner.ledger.trials > 20
+    assert set(tuner.ledger.outcomes) == {"ok"}
     # A record more than candidates is the best one's, with its time put right.
     recorded = Counter((r.kernel, *sorted(r.decisions.items())) for r in file.load().records)
     assert recorded.keys() == set(measured)

@@ -14,7 +14,6 @@ import pytest
 import toy_spaces
 from toy_spaces import FAST, SLOW, WORKLOAD
 
-from effgen import tune as tune_module
 from effgen import tuner as tuner_module
 from effgen.errors import EffgenError, TuneError
 from effgen.kernels.workload import ChannelScale, GlobalAveragePool, Workload
@@ -27,6 +26,7 @@ from effgen.schedules.space import Space
 from effgen.search import KernelSearch
 from effgen.target import load_target
 from effgen.tune import TuneRequest, calls_of_network, check_tune_request, searches_of
+from effgen.tuned import TunedKernel, TuneReport
 from effgen.tuner import Limits, Progress, Tuner
 
 MACHINE = replace(load_target("x86-64-v3"), cores=1)
@@ -118,7 +118,7 @@ def test_finds_the_best_and_every_candidate_is_recorded_once(path: Path) -> None
     tuner = run(path, measurer, wanted)
     assert tuner.end == "converged" and wanted[0].best is not None
     assert wanted[0].best.decisions == {"x": 3, "y": 2}
-    assert len(measurer.asked) == len(set(measurer.asked)) == tuner.trials
+    assert len(measurer.asked) == len(set(measurer.asked)) == tuner.ledger.trials
     candidates = {(r.decisions["x"], r.decisions["y"]) for r in RecordFile(path).load().records}
     assert candidates == {point for _, point in measurer.asked}
     best = best_records(RecordFile(path).load().records)
@@ -184,7 +184,7 @@ def test_failures_are_recorded_and_never_chosen(path: Path) -> None:
     assert best is not None and best.status == "ok" and best.decisions["x"] != 3
     found = {r.decisions["y"]: r.status for r in RecordFile(path).load().records if r.decisions["x"] == 3}
     assert {y: found[y] for y in found if y < 4} == {y: s for y, s in enumerate(outcomes) if y in found}
-    assert found and tuner.outcomes.total() == tuner.trials
+    assert found and tuner.ledger.outcomes.total() == tuner.ledger.trials
 
 
 def test_default_that_fails_is_not_the_end(path: Path) -> None:
@@ -225,9 +225,9 @@ def test_time_of_a_busy_moment_is_put_right(path: Path) -> None:
     wanted = searches(LARGE)
     tuner = run(path, Busy(), wanted, Limits(trials=2))
     assert wanted[0].default is not None and wanted[0].default.seconds == pytest.approx(2.3e-3)
-    assert tuner.before_s == pytest.approx(2.3e-3)
+    assert tuner.ledger.before_s == pytest.approx(2.3e-3)
     again = searches(LARGE)
-    assert run(path, FakeMeasurer(), again, Limits(trials=1)).before_s == pytest.approx(2.3e-3)
+    assert run(path, FakeMeasurer(), again, Limits(trials=1)).ledger.before_s == pytest.approx(2.3e-3)
 
 
 # Limits, stops and resumption.
@@ -236,7 +236,7 @@ def test_time_of_a_busy_moment_is_put_right(path: Path) -> None:
 def test_trials_are_a_limit(path: Path) -> None:
     measurer = FakeMeasurer()
     tuner = run(path, measurer, searches(LARGE, SMALL), Limits(trials=5))
-    assert (tuner.end, tuner.trials, len(measurer.asked)) == ("trials", 5, 5)
+    assert (tuner.end, tuner.ledger.trials, len(measurer.asked)) == ("trials", 5, 5)
 
 
 def test_time_is_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_time_is_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuner_module.time, "monotonic", lambda: next(now))
     seen: list[Progress] = []
     tuner = run(path, FakeMeasurer(), searches(LARGE), Limits(seconds=40), on_progress=seen.append)
-    assert tuner.end == "time" and tuner.trials < 30
+    assert tuner.end == "time" and tuner.ledger.trials < 30
     left = [progress.left_s for progress in seen]
     assert all(value is not None and 0 <= value < 40 for value in left)
 
@@ -254,7 +254,7 @@ def test_next_run_measures_nothing_again(path: Path) -> None:
     run(path, first, searches(LARGE, SMALL), Limits(trials=12))
     wanted = searches(LARGE, SMALL)
     tuner = run(path, second, wanted, Limits(trials=12))
-    assert tuner.resumed == 12 and not set(first.asked) & set(second.asked)
+    assert tuner.ledger.resumed == 12 and not set(first.asked) & set(second.asked)
     assert all(search.started for search in wanted)
 
 
@@ -270,13 +270,13 @@ def test_records_of_other_circumstances_are_not_known_here(change: dict[str, obj
     other = path.with_name("other.jsonl")
     for record in RecordFile(path).load().records:
         RecordFile(other).append(replace(record, **change))  # type: ignore[arg-type]
-    assert run(other, FakeMeasurer(), searches(LARGE), Limits(trials=1)).resumed == 0
+    assert run(other, FakeMeasurer(), searches(LARGE), Limits(trials=1)).ledger.resumed == 0
 
 
 def test_interrupt_keeps_everything(path: Path) -> None:
     wanted = searches(LARGE)
     tuner = run(path, FakeMeasurer(raises={7: KeyboardInterrupt()}), wanted)
-    assert (tuner.end, tuner.trials) == ("interrupted", 7) and len(RecordFile(path).load().records) == 7
+    assert (tuner.end, tuner.ledger.trials) == ("interrupted", 7) and len(RecordFile(path).load().records) == 7
 
 
 def test_error_of_the_measurer_ends_the_run_with_its_records(path: Path) -> None:
@@ -423,11 +423,9 @@ def test_stop_keeps_what_was_found(number: signal.Signals, status: int, word: st
 
 def test_reports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report by hand: many kernels, one without any time, a damaged database, a busy machine."""
-    kernels = tuple(
-        tune_module.TunedKernel(f"kernel{i}", "toy", 2, 30, 5, 2e-4, 1e-4 * (1 + i), {"x": i}, True) for i in range(25)
-    )
-    failed = tune_module.TunedKernel("failed", "toy", 1, 30, 5, None, None, {"x": 0}, False)
-    report = tune_module.TuneReport(
+    kernels = tuple(TunedKernel(f"kernel{i}", "toy", 2, 30, 5, 2e-4, 1e-4 * (1 + i), {"x": i}, True) for i in range(25))
+    failed = TunedKernel("failed", "toy", 1, 30, 5, None, None, {"x": 0}, False, default_failed=True)
+    report = TuneReport(
         model="m", target="cpu", machine="cpu", threads=1, end="time", seconds=75.0, trials=130, resumed=3,
         outcomes={"ok": 129, "crashed": 1}, before_s=1e-2, after_s=5e-3, kernels=(*kernels, failed),
         untuned=("a", "b", "c", "d"), database="db", ignored_lines=2, promoted=0, other_cpus=1.5,

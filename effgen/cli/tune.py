@@ -75,7 +75,7 @@ def tune(
     from effgen.tune import TuneRequest, check_tune_request, tune_network
     from effgen.tuner import Limits
 
-    if minutes is None and trials is None:
+    if minutes is None and trials is None and offline_out is None and offline_in is None:
         minutes = DEFAULT_MINUTES
     request = TuneRequest(
         network=o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding),

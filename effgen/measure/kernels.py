@@ -14,7 +14,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels.workload import Workload
-from effgen.measure.case import Case
+from effgen.measure.case import Case, compile_kernels
 from effgen.measure.identity import device_name
 from effgen.measure.protocol import Setup, provider_from_name
 from effgen.measure.timing import BURST_S, timed
@@ -141,20 +141,22 @@ class CacheFlush:
     """
 
     def __init__(self, machine: Machine) -> None:
-        floats = 2 * machine.l2_bytes // 4
-        self._memory = tvm.runtime.tensor(np.zeros(floats, np.float32))
-        self._sums = tvm.runtime.tensor(np.zeros((machine.cores, _CACHE_LINE // 4), np.float32))
-        module = tvm.IRModule({"flush": _flush(machine.cores, floats)})
-        self._library = tvm.compile(module, tvm.target.Target(machine.llvm)).mod
+        function, shapes = flush_function(machine)
+        self._arrays = [tvm.runtime.tensor(np.zeros(shape, np.float32)) for shape in shapes]
+        self._library = compile_kernels({"flush": function}, tvm.target.Target(machine.llvm)).mod
         self._function = self._library["flush"]
 
     def __call__(self) -> None:
-        self._function(self._memory, self._sums)
+        self._function(*self._arrays)
 
 
-def _flush(cores: int, floats: int) -> Any:
-    """sums[core, lane] = the sum of every such lane of all cache lines, on every core."""
+def flush_function(machine: Machine) -> tuple[Any, tuple[tuple[int, ...], ...]]:
+    """The PrimFunc that does so, and the shapes of its arguments, float32 of whatever value.
+
+    sums[core, lane] = the sum of every such lane of all cache lines, on every core.
+    """
     step = _CACHE_LINE // 4
+    cores, floats = machine.cores, 2 * machine.l2_bytes // 4
     with IRBuilder() as builder, tir.prim_func(s_tir=True):
         tir.func_name("flush")
         tir.func_attr({"global_symbol": "flush", "tirx.noalias": True, "tirx.is_scheduled": True})
@@ -162,4 +164,4 @@ def _flush(cores: int, floats: int) -> Any:
         sums = tir.arg("sums", tir.buffer((cores, step), "float32", layout=None))
         with tir.parallel(0, cores) as core, tir.serial(0, floats // step) as line, tir.vectorized(0, step) as lane:
             tir.buffer_store(sums, sums[core, lane] + memory[line * step + lane], [core, lane])
-    return builder.get()
+    return builder.get(), ((floats,), (cores, step))

@@ -46,11 +46,12 @@ def tvm_ffi() -> ModuleType:
 def load_tvm_runtime() -> ModuleType:
     """`tvm_ffi` with TVM's runtime library (the thread pool) loaded into the process."""
     prepare_tvm()
-    ctypes.CDLL(str(_runtime_path()), ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(runtime_path()), ctypes.RTLD_GLOBAL)
     return tvm_ffi()
 
 
-def _runtime_path() -> Path:
+def runtime_path() -> Path:
+    """TVM's runtime library as it is installed; raises BundleError."""
     spec = importlib.util.find_spec("tvm")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "lib" / "libtvm_runtime.so"
