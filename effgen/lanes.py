@@ -109,7 +109,9 @@ class Lanes:
                 while not self._ended and self._alive:
                     self._changed.wait(0.5)  # not for ever: a signal's handler runs between two waits
         finally:
-            self._ended = True
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
             for measurer, thread in zip(self._measurers, threads, strict=True):
                 if thread.is_alive():
                     measurer.stop()

@@ -190,18 +190,18 @@ def target_machine(request: TuneRequest) -> Machine:
 def promote_found(request: TuneRequest, network: Network, machine: Machine, route: Route, ledger: Ledger) -> int:
     """Merge the best records into the shipped ones that were asked for; returns how many are new or better."""
     assert request.promote is not None
+    found = [search.best for search in ledger.searches if search.best]
     facts = {
         "network": f"{network.title}, batch {network.graph.batch}",
         "tvm": version("apache-tvm"),
         "date": now(),
         "route": route,
-        "machine": ", ".join(ledger.devices),
+        "machine": ", ".join(sorted({record.device for record in found if record.device})),
         "mcpu": machine.mcpu,
         "lanes": machine.lanes,
         "cores": machine.cores,
         "candidates": ledger.trials + ledger.resumed,
     }
-    found = [search.best for search in ledger.searches if search.best]
     return promote(found, request.promote, facts | (_local_facts() if route == "local" else {}))
 
 

@@ -1,5 +1,6 @@
 """Several measurers at once: no candidate lost, none doubled, whatever happens to a device."""
 
+import _thread
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -128,6 +129,21 @@ def test_errors_end_the_run_with_what_is_done(error: BaseException, count: int) 
     with pytest.raises(type(error)):
         tuner.run(Device(error=error), *(Device() for _ in range(count - 1)))
     assert len(tuner.done) == len(set(tuner.done)) >= 5
+
+
+def test_interrupt_stops_every_lane() -> None:
+    """Ctrl-C comes to the main thread, while one lane measures and the other waits for what may come of that."""
+    tuner, device = Tuner(left=[0]), Device()
+
+    def hang() -> None:
+        _thread.interrupt_main()
+        assert device.stopped.wait(30)
+        raise TuneError("the worker was killed")
+
+    device.before = hang
+    with pytest.raises(KeyboardInterrupt):
+        tuner.run(device, Device(before=hang))
+    assert tuner.done == []
 
 
 def test_waits_for_jobs_that_a_running_one_makes_possible() -> None:

@@ -83,7 +83,7 @@ def test_killed_device_costs_the_run_nothing(tmp_path: Path) -> None:
 
         def on_progress(progress: Progress) -> None:
             seen.append(progress)
-            if len(seen) == 10:
+            if len(seen) == 6:
                 made.signal(1, signal.SIGKILL)
 
         lanes = measurers(MACHINE, "toy_spaces:many_space_of", made.remote, None, stack)
@@ -93,7 +93,7 @@ def test_killed_device_costs_the_run_nothing(tmp_path: Path) -> None:
     assert tuner.end == "converged" and len(tuner.checked) == len(workloads)
     assert {search.best.decisions["mode"] for search in searches if search.best} == {FAST}
     measured = [(p.kernel, *sorted(p.record.decisions.items())) for p in seen if p.phase != "check"]
-    assert len(measured) == len(set(measured)) == tuner.ledger.trials > 20
+    assert len(measured) == len(set(measured)) == tuner.ledger.trials > 8
     assert set(tuner.ledger.outcomes) == {"ok"}
     # A record more than candidates is the best one's, with its time put right.
     recorded = Counter((r.kernel, *sorted(r.decisions.items())) for r in file.load().records)

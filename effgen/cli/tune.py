@@ -99,7 +99,8 @@ def tune(
     for warning in warnings_from_tune(report):
         output.warn(warning)
     notes = [Text(line) for line in notes_from_tune(report)]
-    output.result([table_from_tune(report), *notes], json_from_tune(report))
+    tables = [table_from_tune(report)] if report.trials or report.resumed else []  # nothing before a first round
+    output.result([*tables, *notes], json_from_tune(report))
     if report.end == "interrupted":
         output.warn(f"stopped before the end: all {report.trials} candidates are kept in {report.database}")
         raise KeyboardInterrupt  # one place decides what a signal says and which status it gives

@@ -16,7 +16,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels.workload import Workload
 from effgen.measure.case import Case, compile_kernels
 from effgen.measure.identity import device_name
-from effgen.measure.protocol import Setup, provider_from_name
+from effgen.measure.protocol import Connect, Setup, provider_from_name
 from effgen.measure.timing import BURST_S, timed
 from effgen.target import Machine
 
@@ -118,7 +118,7 @@ class Here:
         self._benches = Benches(lambda workload: Bench(Case(workload, setup.machine, provider), between))
         self.device = device_name()
 
-    def connect(self, limit_s: float) -> None:
+    def connect(self, request: Connect) -> None:
         """Nothing: this machine is always there."""
 
     def prepare(self, workload: Workload) -> None:

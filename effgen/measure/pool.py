@@ -25,8 +25,8 @@ from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Ou
 START_LIMIT_S = 120.0
 PREPARE_LIMIT_S = 300.0
 
-#: Seconds in which the worker must have a device or say that there is none; it waits for one to become free.
-CONNECT_LIMIT_S = 150.0
+#: Seconds in which a device that is free must answer.
+CONNECT_LIMIT_S = 60.0
 
 #: Seconds that a candidate may take to be built, checked and timed; slow kernels get more (`limit_for`).
 CANDIDATE_LIMIT_S = 20.0
@@ -61,22 +61,8 @@ class Measurer:
         return self._process.pid if self._process else None
 
     def connect(self) -> None:
-        """Start the worker and have it connect to a device; raises NoDeviceError, or TuneError where none can start.
-
-        A device that takes the connection and then says nothing, or fails the worker, costs one; then another device
-        is asked for.
-        """
-        for _ in range(2):
-            try:
-                return self._connect(self._candidate_limit_s)
-            except protocol.PipeTimeoutError:
-                self.close()
-                why = "does not answer"
-            except protocol.PipeClosedError:
-                why = f"ended the measuring process: {self._how_it_died()}"
-        remote = self._setup.remote
-        where = f"a device of the key {remote.key} at the tracker {remote.tracker}" if remote else "this machine"
-        raise NoDeviceError(f"{where} {why}; restart its server")
+        """Start the worker and have a device; raises NoDeviceError, or TuneError where no worker can be started."""
+        self._ready_for(None, self._candidate_limit_s)
 
     def measure(
         self,
@@ -143,51 +129,54 @@ class Measurer:
         assert isinstance(answer, Outcome), answer
         return answer
 
-    def _ready_for(self, workload: Workload, limit_s: float) -> None:
-        """A running worker with the workload's inputs and reference at hand and a device; raises TuneError.
+    def _ready_for(self, workload: Workload | None, limit_s: float) -> None:
+        """A running worker with the workload's inputs and reference at hand, and a device for `limit_s` seconds.
 
-        One that dies on the way is started once more, as in `measure`.
+        A worker that dies on the way is started once more, as in `measure`; so is one that was given a device which
+        says nothing. Raises NoDeviceError, or TuneError where a worker cannot do its part.
         """
+        what = "measuring" if workload is None else workload.name
         try:
             try:
                 self._prepare(workload, limit_s)
-            except protocol.PipeClosedError:
-                self._how_it_died()
+            except (_SilentDeviceError, protocol.PipeClosedError) as error:
+                self._how_it_died() if isinstance(error, protocol.PipeClosedError) else self.close()
                 self._prepare(workload, limit_s)
+        except _SilentDeviceError:
+            self.close()
+            remote = self._setup.remote
+            assert remote is not None
+            raise NoDeviceError(
+                f"--rpc-key {remote.key}: two devices of the tracker {remote.tracker} do not answer; restart their "
+                "servers"
+            ) from None
         except protocol.PipeTimeoutError:
             self.close()
-            raise self._silent(workload) from None
+            raise TuneError(f"{what}: the measuring process does not answer; try fewer --threads") from None
         except protocol.PipeClosedError:
             how = self._how_it_died()
-            raise TuneError(f"{workload.name}: the measuring process ended before a kernel ran: {how}") from None
+            raise TuneError(f"{what}: the measuring process ended before a kernel ran: {how}") from None
         except BaseException:
             self.close()
             raise
 
-    def _silent(self, workload: Workload) -> Exception:
-        if self._setup.remote is not None:
-            return DeviceLostError("timeout", "the device does not answer")
-        return TuneError(f"{workload.name}: the measuring process does not answer; try fewer --threads")
-
-    def _prepare(self, workload: Workload, limit_s: float) -> None:
-        self._started()
-        if workload not in self._prepared:
-            self._ask(Prepare(workload), PREPARE_LIMIT_S)
-            self._prepared.add(workload)
-        self._connect(limit_s)
-
-    def _connect(self, limit_s: float) -> None:
-        """Have a device for `limit_s` seconds at least."""
-        self._started()
-        if self._setup.remote is not None:
-            answer = self._ask(Connect(limit_s), CONNECT_LIMIT_S)
-            if isinstance(answer, NoDevice):
-                raise NoDeviceError(answer.error)
-
-    def _started(self) -> None:
+    def _prepare(self, workload: Workload | None, limit_s: float) -> None:
         if self._process is None:
             self._start()
             self._ask(self._setup, START_LIMIT_S)
+        if workload is not None and workload not in self._prepared:
+            self._ask(Prepare(workload), PREPARE_LIMIT_S)
+            self._prepared.add(workload)
+        if self._setup.remote is not None:
+            self._find_device(Connect(limit_s))
+
+    def _find_device(self, request: Connect) -> None:
+        try:
+            answer = self._ask(request, request.wait_s + CONNECT_LIMIT_S)
+        except protocol.PipeTimeoutError:
+            raise _SilentDeviceError from None
+        if isinstance(answer, NoDevice):
+            raise NoDeviceError(answer.error)
 
     def _start(self) -> None:
         # The threads of numpy's BLAS spin for a while after a product: they would be measured with the kernels.
@@ -226,3 +215,7 @@ class Measurer:
         self.close()
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return f"{how}: {words[-1][:200]}" if words else how
+
+
+class _SilentDeviceError(Exception):
+    """A device was found, and says nothing."""

@@ -5,6 +5,7 @@ Both ends are of one installation and the pipe is private to them, so pickle is 
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import select
@@ -65,9 +66,23 @@ class Setup:
 
 @dataclass(frozen=True)
 class Connect:
-    """Have a device that runs kernels for `limit_s` seconds from now at least: a session with a remote one."""
+    """Have a device that runs kernels for `limit_s` seconds from now at least: a session with a remote one.
+
+    The server ends a session after `session_s` seconds: that is how long a candidate that never returns keeps a device
+    from others, and a little less than `wait_s`, for which a free one is waited for.
+    """
 
     limit_s: float
+
+    @property
+    def session_s(self) -> int:
+        """At least a minute, since a session is renewed before it ends."""
+        return math.ceil(max(60, 2 * self.limit_s))
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds."""
+        return self.session_s + 30.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import json
-import math
 import tempfile
 import time
 from collections import OrderedDict
@@ -24,19 +23,12 @@ from effgen.link import link_library
 from effgen.measure.case import Case
 from effgen.measure.identity import unfit_for
 from effgen.measure.kernels import KEPT_KERNELS, Benches, DecisionKey
-from effgen.measure.protocol import IDENTITY, Remote, Setup, provider_from_name
+from effgen.measure.protocol import IDENTITY, Connect, Remote, Setup, provider_from_name
 from effgen.measure.tracker import session_with
 from effgen.target import Machine
 
 if TYPE_CHECKING:
     from effgen.measure.timing import Side
-
-#: A session lasts so many seconds at least before the server ends it: that is how long a candidate that never returns
-#: keeps a device from others. It is renewed before.
-SESSION_S = 60
-
-#: Seconds that a lane waits for a free device: longer than a hanging candidate may keep it.
-WAIT_S = 90.0
 
 #: Seconds of one burst: a burst costs a round trip, which over a wireless network takes some milliseconds.
 _BURST_S = 0.02
@@ -145,14 +137,13 @@ class There:
         self._flush = ""
         self.device = remote.key
 
-    def connect(self, limit_s: float) -> None:
-        """Have a session with `limit_s` seconds left; raises TuneError."""
-        if self._session is not None and time.monotonic() + limit_s < self._ends:
+    def connect(self, request: Connect) -> None:
+        """Have a session with enough time left; raises TuneError."""
+        if self._session is not None and time.monotonic() + request.limit_s < self._ends:
             return
         self._leave()
-        lasts_s = math.ceil(max(SESSION_S, 2 * limit_s))
-        session = session_with(self._remote, WAIT_S, lasts_s)
-        self._ends = time.monotonic() + lasts_s
+        session = session_with(self._remote, request.wait_s, request.session_s)
+        self._ends = time.monotonic() + request.session_s
         self.device = self._checked(session)
         self._flush = _FLUSH if self._cold and _has(session, _FLUSH) else ""
         self._session = session

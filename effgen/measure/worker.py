@@ -55,8 +55,8 @@ class Place(Protocol):
     device: str
     burst_s: float
 
-    def connect(self, limit_s: float) -> None:
-        """Have the device for so many seconds at least; raises TuneError."""
+    def connect(self, request: Connect) -> None:
+        """Have the device for as long as is asked for; raises TuneError."""
 
     def prepare(self, workload: Workload) -> None:
         """Make the inputs and the reference."""
@@ -102,7 +102,7 @@ class Session:
 
     def _connect(self, request: Connect) -> Answer:
         try:
-            self.place.connect(request.limit_s)
+            self.place.connect(request)
         except TuneError as error:
             return NoDevice(str(error))
         return Outcome("ok")
