@@ -12,8 +12,8 @@ import tvm
 from effgen.cuda_build import launches_of, write_kernels
 from effgen.dump import Dump
 from effgen.entry import module_from_program
-from effgen.errors import BuildError
 from effgen.kernels import lowering
+from effgen.link import link_library
 from effgen.pipeline import ScheduledModule
 from effgen.runtime.manifest import KERNELS, LIBRARY, WEIGHTS
 from effgen.schedules import tvm_target
@@ -49,20 +49,10 @@ def write_library(scheduled: ScheduledModule, machine: Machine, folder: Path, du
 
     Raises BuildError where there is no linker or it fails.
     """
-    compiler = linker(machine)
+    linker(machine)  # before the long part
     mod = module_from_program(scheduled.program, scheduled.mod)
     dump.write_module("tir_entry", mod)
     executable = tvm.compile(mod, tvm_target(machine), tir_pipeline=lowering.PIPELINE)
     if dump.wanted:
         dump.write("assembly", executable.mod.inspect_source("s"), "s")
-    path = folder / LIBRARY
-    try:
-        executable.export_library(str(path), fcompile=tvm.support.cc.cross_compiler(compiler, output_format="so"))
-    except RuntimeError as error:
-        raise BuildError(f"{path}: linking with {compiler} failed: {last_line(error)}") from None
-
-
-def last_line(error: Exception) -> str:
-    """The last line of an error's text that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    link_library(executable, machine, folder / LIBRARY)

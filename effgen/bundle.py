@@ -1,4 +1,4 @@
-"""Writing a bundle directory whole or not at all: everything goes to a folder beside it, which is renamed last."""
+"""Writing a folder, a bundle say, whole or not at all: everything goes to one beside it, which is renamed last."""
 
 from __future__ import annotations
 
@@ -7,20 +7,33 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.errors import BuildError
 from effgen.runtime.manifest import MANIFEST
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folder: the file that tells it, what errors call it, and the option that names it."""
+
+    marker: str
+    name: str
+    option: str
+
+
+BUNDLE = Kind(MANIFEST, "a bundle", "-o/--output")
+
+
 @contextmanager
-def staged_directory(output: Path, force: bool) -> Iterator[Path]:
+def staged_directory(output: Path, force: bool, kind: Kind = BUNDLE) -> Iterator[Path]:
     """A new folder beside `output` that takes its place when the block ends well, and is removed when it does not.
 
-    Raises BuildError before any work is done: `output` exists without `force`, is not a bundle that may be
+    Raises BuildError before any work is done: `output` exists without `force`, is not of the `kind` that may be
     replaced, or cannot be written; and afterwards where writing failed, a full disk say.
     """
-    check_directory(output, force)
+    check_directory(output, force, kind)
     with _beside(output) as staging:
         yield staging
         staging.chmod(0o755)  # mkdtemp makes it private
@@ -37,15 +50,15 @@ def staged_file(output: Path, force: bool) -> Iterator[Path]:
             file.replace(output.parent / file.name)
 
 
-def check_directory(output: Path, force: bool) -> None:
-    """Raise BuildError where `output` may not be written. With `force` only a bundle or an empty folder goes."""
-    _check_name(output, force)
+def check_directory(output: Path, force: bool, kind: Kind = BUNDLE) -> None:
+    """Raise BuildError where `output` may not be written. With `force` only its `kind` or an empty folder goes."""
+    _check_name(output, force, kind.option)
     if not _exists(output):
         return
     if output.is_symlink():
         raise BuildError(f"{output}: is a symbolic link: --force replaces folders only; give the path it points to")
-    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST).is_file()):
-        raise BuildError(f"{output}: exists and is not a bundle: --force replaces bundles only; remove it by hand")
+    if not output.is_dir() or (any(output.iterdir()) and not (output / kind.marker).is_file()):
+        raise BuildError(f"{output}: exists and is not {kind.name}: --force replaces nothing else; remove it by hand")
 
 
 def check_file(output: Path, force: bool) -> None:
@@ -55,11 +68,11 @@ def check_file(output: Path, force: bool) -> None:
         raise BuildError(f"{output}: is a directory; expected the name of a file")
 
 
-def _check_name(output: Path, force: bool) -> None:
+def _check_name(output: Path, force: bool, option: str = BUNDLE.option) -> None:
     if not output.name:
-        raise BuildError(f"--output '{output}': expected a name to write")
+        raise BuildError(f"{option} '{output}': expected a name to write")
     if _exists(output) and not force:
-        raise BuildError(f"{output}: exists already; choose another -o/--output, or --force to replace it")
+        raise BuildError(f"{output}: exists already; choose another {option}, or --force to replace it")
     nearest = next(parent for parent in output.absolute().parents if parent.exists())
     if not nearest.is_dir():
         raise BuildError(f"{output}: cannot be written: {nearest} is not a directory")
@@ -105,7 +118,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _replace(staging: Path, output: Path) -> None:
-    """Rename `staging` to `output`; what stood there goes only once the new bundle is in place."""
+    """Rename `staging` to `output`; what stood there goes only once the new one is in place."""
     if not output.exists():
         staging.rename(output)
         return
@@ -113,7 +126,7 @@ def _replace(staging: Path, output: Path) -> None:
     try:
         output.rename(aside)
         staging.rename(output)
-    except BaseException:  # Ctrl-C too: between the two there is no bundle at `output`
+    except BaseException:  # Ctrl-C too: between the two there is nothing at `output`
         if aside.exists() and not output.exists():
             aside.rename(output)
         raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
+
+from effgen.measure.identity import cpu_flags
 
 # Instruction sets that LLVM may use in our kernels: its name -> the name in /proc/cpuinfo.
 _FEATURES = {
@@ -44,11 +45,7 @@ def usable_cpus() -> tuple[int, ...]:
 @cache
 def cpu_features() -> frozenset[str]:
     """Names of the instruction sets that this processor has, as Linux spells them."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
+    return cpu_flags()
 
 
 def missing_features(required: Iterable[str]) -> list[str]:

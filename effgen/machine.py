@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.cpu import usable_cpus
+from effgen.measure.identity import cpu_flags, device_name, file_text
 
 #: CPU flags that decide which kernels are worth running, as Linux names them.
 NOTEWORTHY_FLAGS = (
@@ -37,7 +38,6 @@ NOTEWORTHY_FLAGS = (
     "sve2",
 )
 
-_CPUINFO = Path("/proc/cpuinfo")
 _CPU = Path("/sys/devices/system/cpu")
 
 
@@ -68,10 +68,9 @@ def describe_host(sample_s: float = 0.25) -> Host:
     """Look at the machine; takes `sample_s` seconds, in which the caller should do nothing else."""
     with watch_other_work() as busy:
         time.sleep(sample_s)
-    info, cpus = _cpuinfo(), usable_cpus()
-    flags = info.get("flags", info.get("Features", "")).split()
+    flags, cpus = cpu_flags(), usable_cpus()
     return Host(
-        cpu=_cpu_name(info),
+        cpu=device_name(),
         architecture=platform.machine(),
         cpus=cpus,
         logical_cpus=os.cpu_count() or len(cpus),
@@ -89,41 +88,18 @@ def describe_host(sample_s: float = 0.25) -> Host:
 
 def cpu_quota() -> float | None:
     """CPUs that the process's control group may use at a time (cgroup v2), None without a limit."""
-    words = _text(Path("/sys/fs/cgroup/cpu.max")).split()
+    words = file_text(Path("/sys/fs/cgroup/cpu.max")).split()
     if len(words) != 2 or words[0] == "max":
         return None
     return int(words[0]) / int(words[1])
-
-
-def _text(path: Path) -> str:
-    """A file of /proc or /sys, empty where this kernel does not have it."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _cpuinfo() -> dict[str, str]:
-    """The first processor's paragraph of /proc/cpuinfo."""
-    first = _text(_CPUINFO).split("\n\n")[0]
-    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
-
-
-def _cpu_name(info: dict[str, str]) -> str:
-    """The marketing name; arm64 kernels give numbers instead."""
-    if "model name" in info:
-        return info["model name"]
-    part = info.get("CPU part")
-    return f"implementer {info.get('CPU implementer', '?')} part {part}" if part else platform.machine()
 
 
 def _caches(cpu: int) -> dict[str, int]:
     """Size by level of the data caches that `cpu` sees, e.g. {"L1d": 32768, "L2": 1048576, "L3": ...}."""
     sizes = {}
     for folder in sorted((_CPU / f"cpu{cpu}" / "cache").glob("index*")):
-        level, kind = _text(folder / "level").strip(), _text(folder / "type").strip()
-        size = re.fullmatch(r"(\d+)([KM])", _text(folder / "size").strip())
+        level, kind = file_text(folder / "level").strip(), file_text(folder / "type").strip()
+        size = re.fullmatch(r"(\d+)([KM])", file_text(folder / "size").strip())
         if kind != "Instruction" and size is not None:
             name = f"L{level}d" if kind == "Data" else f"L{level}"
             sizes[name] = int(size[1]) * {"K": 1 << 10, "M": 1 << 20}[size[2]]
@@ -132,7 +108,7 @@ def _caches(cpu: int) -> dict[str, int]:
 
 def _system() -> str:
     """Distribution and kernel."""
-    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', _text(Path("/etc/os-release")), re.MULTILINE)
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', file_text(Path("/etc/os-release")), re.MULTILINE)
     return f"{found[1] if found else platform.system()}, {platform.system()} {platform.release()}"
 
 
@@ -162,7 +138,7 @@ def _own_seconds() -> float:
 
 def _busy_ticks() -> int | None:
     """Clock ticks spent in user, nice, system, irq, softirq and steal since boot."""
-    words = _text(Path("/proc/stat")).split("\n", 1)[0].split()
+    words = file_text(Path("/proc/stat")).split("\n", 1)[0].split()
     if len(words) < 9:
         return None
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(word) for word in words[1:9])

@@ -49,7 +49,8 @@ class Record:
     `seconds` is the time of a call where the status is ok (`effgen.measure.timing`). Candidates of a kernel are timed
     in turn with the best one known, and `seconds` is that one's times the measured ratio: so the records of a kernel
     compare among themselves although a machine is faster today than tomorrow. `kept` marks those that were the best
-    known when they were measured, better than the one before beyond the noise; only they are ever chosen.
+    known when they were measured, better than the one before beyond the noise; only they are ever chosen. `device` is
+    what the machine calls itself; lines of earlier versions lack it.
     """
 
     kernel: str
@@ -64,6 +65,7 @@ class Record:
     error: str = ""
     tvm: str = ""
     date: str = ""
+    device: str = ""
 
     @property
     def machine(self) -> MachineKey:
@@ -95,7 +97,7 @@ def record_from_line(line: str | bytes) -> Record | None:
 def _well_formed(data: dict[str, Any]) -> bool:
     known = {item.name: item for item in fields(Record)}
     required = ("kernel", "rule", "decisions", "status", "cores", "mcpu", "lanes")
-    texts = ("kernel", "rule", "status", "mcpu", "error", "tvm", "date")
+    texts = ("kernel", "rule", "status", "mcpu", "error", "tvm", "date", "device")
     if not data.keys() <= known.keys() or not all(name in data for name in required):
         return False
     if not all(isinstance(data.get(name, ""), str) for name in texts) or data["status"] not in STATUSES:

@@ -10,7 +10,7 @@ from rich.table import Table
 from effgen.report import numbers_table, threads_text
 
 if TYPE_CHECKING:
-    from effgen.tune import TunedKernel, TuneReport
+    from effgen.tuned import TunedKernel, TuneReport, Written
     from effgen.tuner import Progress
 
 #: Kernels in the table; the rest are one row.
@@ -23,6 +23,7 @@ _ENDS = {
     "time": "the time asked for",
     "converged": "nothing left that is worth measuring",
     "interrupted": "interrupted",
+    "round": "what came back from the machine",
 }
 
 
@@ -57,21 +58,35 @@ def notes_from_tune(report: TuneReport) -> list[str]:
     """What was measured, what came of it, and what was not tuned."""
     counts = ", ".join(f"{count} {status}" for status, count in sorted(report.outcomes.items()))
     known = f", {report.resumed} known from before" if report.resumed else ""
-    rate = f", {report.trials / report.seconds * 60:.0f} a minute" if report.trials and report.seconds else ""
+    measured = report.trials and report.seconds and report.route != "offline"  # there, it is the time of reading
+    rate = f", {report.trials / report.seconds * 60:.0f} a minute" if measured else ""
     lines = [f"{report.trials} candidates measured ({counts or 'none'}){known} in {_time(report.seconds)}{rate}"]
-    lines += [f"ended: {_ENDS[report.end]}", f"records: {report.database}"]
+    devices = f" on {', '.join(report.devices)}" if report.devices else ""
+    lines += [f"ended: {_ENDS[report.end]}", f"measured by route {report.route}{devices}"]
+    lines += [f"records: {report.database}"]
     if report.untuned:
         names = ", ".join(report.untuned[:3]) + (", ..." if len(report.untuned) > 3 else "")
         lines.append(f"{len(report.untuned)} kernels have no schedule space and keep their schedule: {names}")
+    if report.written is not None:
+        lines += _notes_from_written(report.written)
     if report.promoted is not None:
         lines.append(f"{report.promoted} shipped records are new or better")
     return lines
 
 
+def _notes_from_written(written: Written) -> list[str]:
+    what = f"{written.candidates} candidates of {written.kernels} kernels, {written.size / 1e6:.1f} MB"
+    failed = f", {written.failed} more could not be built" if written.failed else ""
+    return [
+        f"written: {written.folder} ({what}{failed})",
+        f"next: on the machine python3 run.py, here --offline-in results.jsonl (plan {written.plan[:12]})",
+    ]
+
+
 def warnings_from_tune(report: TuneReport) -> list[str]:
     """What is wrong: defaults that fail, lines of the database that are no records, other work on the machine."""
     lines = []
-    failed = [kernel.name for kernel in report.kernels if kernel.before_s is None and kernel.measured]
+    failed = [kernel.name for kernel in report.kernels if kernel.default_failed]
     if failed:
         lines.append(f"the default schedule of {', '.join(failed)} gave no right result: see the records")
     if report.ignored_lines:

@@ -51,6 +51,7 @@ class KernelSearch:
         self.default: Record | None = None
         self.measured = 0
         self._known: dict[DecisionKey, Record] = {}
+        self._ahead: set[DecisionKey] = set()
         self._vain = 0
         self._hints: list[dict[str, int]] = [dict(space.default)]
         self._random = random.Random(f"{seed} {workload.name}")
@@ -62,6 +63,7 @@ class KernelSearch:
         key = _key(record.decisions)
         again = self.best is not None and key == _key(self.best.decisions)  # the best one, timed once more
         self._known[key] = record
+        self._ahead.discard(key)
         self.measured += fresh
         if not again:
             self._vain = 0 if record.chosen else self._vain + 1
@@ -78,6 +80,10 @@ class KernelSearch:
     def knows(self, decisions: Mapping[str, int]) -> bool:
         """Whether this candidate was measured, whatever became of it."""
         return _key(decisions) in self._known
+
+    def record_of(self, decisions: Mapping[str, int]) -> Record | None:
+        """What is known of this candidate."""
+        return self._known.get(_key(decisions))
 
     @property
     def started(self) -> bool:
@@ -107,17 +113,37 @@ class KernelSearch:
     def propose(self) -> dict[str, int] | None:
         """The next candidate to measure: never one that is known; None where all are."""
         for hint in self._hints:
-            if not self.knows(hint):
+            if self._is_open(hint):
                 return hint
         self._drop_known()
-        drawn = [point for point in self._unvisited[-_DRAWN:] if not self.knows(point)]
+        drawn = [point for point in self._unvisited[-_DRAWN:] if self._is_open(point)]
         if drawn and self._random.random() < _EXPLORED:
             return drawn[-1]
         pool = [*self._near_the_best(), *drawn]
         if not pool:
-            return next((point for point in self._unvisited if not self.knows(point)), None)
+            return next((point for point in self._unvisited if self._is_open(point)), None)
         predict = _Model(self._known.values())
         return min(pool, key=lambda point: predict(point.items()))
+
+    def propose_ahead(self) -> dict[str, int] | None:
+        """A candidate to be measured elsewhere, before anything is known of those proposed so earlier: another one
+        each time. While there are no times to rank by it is the hints, then what is drawn near them."""
+        timed = any(record.status == "ok" for record in self._known.values())
+        found = self.propose() if timed or any(map(self._is_open, self._hints)) else self._drawn_near_hints()
+        if found is not None:
+            self._ahead.add(_key(found))
+        return found
+
+    def _drawn_near_hints(self) -> dict[str, int] | None:
+        near = [point for hint in self._hints for point in self.space.neighbours(hint) if self._is_open(point)]
+        if not near or self._random.random() < _EXPLORED:
+            return self.propose()
+        return self._random.choice(near)
+
+    def _is_open(self, decisions: Mapping[str, int]) -> bool:
+        """Whether the candidate is neither known nor proposed ahead."""
+        key = _key(decisions)
+        return key not in self._known and key not in self._ahead
 
     def _points(self) -> list[dict[str, int]]:
         """The whole space in random order; of a large one as many points as drawing finds."""
@@ -133,11 +159,11 @@ class KernelSearch:
         timed = [record for record in self._known.values() if record.status == "ok"]
         for record in sorted(timed, key=_seconds)[:_CENTRES]:
             for point in self.space.neighbours(record.decisions):
-                if not self.knows(point):
+                if self._is_open(point):
                     yield point
 
     def _drop_known(self) -> None:
-        while self._unvisited and self.knows(self._unvisited[-1]):
+        while self._unvisited and not self._is_open(self._unvisited[-1]):
             self._unvisited.pop()
 
 

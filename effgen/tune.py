@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from effgen.bench import DISTURBING_CPUS
+from effgen.bundle import check_directory
 from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
+from effgen.ledger import Ledger, measured_here, now
 from effgen.machine import watch_other_work
-from effgen.measure.pool import Measurer
-from effgen.measure.protocol import DEFAULT_PROVIDER, Setup, SpaceProvider, provider_from_name
+from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.records import (
     RecordFile,
@@ -25,9 +26,14 @@ from effgen.records import (
     promote,
     record_sources,
 )
+from effgen.routes import RouteOptions, measurers, remote_of, route_of
 from effgen.search import KernelSearch
-from effgen.target import Machine, check_target, load_target
-from effgen.tuner import End, Limits, OnProgress, Tuner, measured_here, now
+from effgen.target import Machine, check_target, load_target, stated_target
+from effgen.target_file import Route
+from effgen.toolchain import linker
+from effgen.tune_offline import FOLDER, tune_offline
+from effgen.tuned import TuneReport, report_of
+from effgen.tuner import Limits, OnProgress, Tuner
 
 
 @dataclass(frozen=True)
@@ -46,57 +52,7 @@ class TuneRequest:
     promote: Path | None = None
     seed: int = 0
     provider: str = DEFAULT_PROVIDER
-
-
-@dataclass(frozen=True)
-class TunedKernel:
-    """One kernel before (the rule's default) and after, seconds a call; None where no candidate gave a time.
-
-    `checked`: both come from one long interleaved comparison, not from two moments of the search.
-    """
-
-    name: str
-    rule: str
-    calls: int
-    points: int
-    measured: int
-    before_s: float | None
-    after_s: float | None
-    decisions: Mapping[str, int]
-    checked: bool
-
-
-@dataclass(frozen=True)
-class TuneReport:
-    """What a run did. `before_s`, `after_s`: seconds of all calls of the kernels in the table, in one inference.
-
-    `outcomes` counts this run's candidates by status; `resumed` those known from earlier runs. `untuned` are the
-    kernels without a schedule space, `promoted` the shipped records that are new or better (None: not asked for).
-    `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where the kernel does not tell.
-    """
-
-    model: str
-    target: str
-    machine: str
-    threads: int
-    end: End
-    seconds: float
-    trials: int
-    resumed: int
-    outcomes: Mapping[str, int]
-    before_s: float
-    after_s: float
-    kernels: tuple[TunedKernel, ...]
-    untuned: tuple[str, ...]
-    database: str
-    ignored_lines: int
-    promoted: int | None
-    other_cpus: float | None
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other work was enough to doubt the times."""
-        return self.other_cpus is not None and self.other_cpus > DISTURBING_CPUS
+    route: RouteOptions = field(default_factory=RouteOptions)
 
 
 OnPhase = Callable[[str], None]
@@ -106,16 +62,29 @@ def check_tune_request(request: TuneRequest) -> Network:
     """The network asked for, once all that can be checked without working was; raises an EffgenError."""
     network = build_network(request.network)
     check_target(request.target)
-    limits, cpus = request.limits, len(usable_cpus())
+    route = route_of(request.target, request.route)
+    limits = request.limits
     if limits.trials is not None and limits.trials < 1:
         raise TuneError(f"--trials {limits.trials}: expected 1 or more candidates")
     if limits.seconds is not None and not 0 < limits.seconds < float("inf"):
         raise TuneError(f"--minutes {limits.seconds / 60:g}: expected a time above 0")
-    if request.threads is not None and not 1 <= request.threads <= cpus:
-        raise TuneError(f"--threads {request.threads}: expected from 1 to {cpus}, the CPUs that this process may use")
+    if route == "offline" and limits.seconds is not None:
+        raise TuneError("--minutes: a round takes as long as it does on the machine; give --trials to make it smaller")
+    _check_threads(request, route)
     _check_promote(request.promote)
+    if request.route.offline_out is not None:
+        check_directory(request.route.offline_out, request.route.force, FOLDER)
     RecordFile(request.database or default_database()).check()
     return network
+
+
+def _check_threads(request: TuneRequest, route: Route) -> None:
+    if route == "local":
+        most, what = len(usable_cpus()), "the CPUs that this process may use"
+    else:
+        most, what = stated_target(request.target).cores or len(usable_cpus()), "the cores of the target"
+    if request.threads is not None and not 1 <= request.threads <= most:
+        raise TuneError(f"--threads {request.threads}: expected from 1 to {most}, {what}")
 
 
 def _check_promote(folder: Path | None) -> None:
@@ -137,26 +106,45 @@ def tune_network(
     """
     network = check_tune_request(request)
     on_phase(f"load TVM, describe the target {request.target}")
-    machine = _machine(request)
+    route, machine = route_of(request.target, request.route), target_machine(request)
+    if route == "offline":
+        return tune_offline(request, network, machine, on_phase)
+    remote = remote_of(request.target, request.route) if route == "rpc" else None
     on_phase("list the kernels")
+    file, searches, untuned = begin(request, network, machine)
+    sources = record_sources(machine, file.path)
+    # The workers' own work is known once they have ended: inside the watched block.
+    with watch_other_work() as other_work, ExitStack() as stack:
+        lanes = measurers(machine, request.provider, remote, request.route.rpc_devices, stack)
+        where = "" if remote is None else f" on {len(lanes)} devices of the key {remote.key}"
+        on_phase(f"measure candidates of {len(searches)} kernels{where}")
+        tuner = Tuner(searches, machine, lanes, file, request.limits, sources, on_progress)
+        tuner.run()
+    promoted = None
+    if request.promote is not None and tuner.end != "interrupted":
+        promoted = promote_found(request, network, machine, route, tuner.ledger)
+    return report_of(
+        network=network,
+        machine=machine,
+        ledger=tuner.ledger,
+        untuned=untuned,
+        end=tuner.end,
+        seconds=tuner.elapsed_s,
+        checked=tuner.checked,
+        promoted=promoted,
+        other_cpus=other_work.cpus if route == "local" else None,
+        route=route,
+    )
+
+
+def begin(request: TuneRequest, network: Network, machine: Machine) -> tuple[RecordFile, list[KernelSearch], list[str]]:
+    """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
     calls = calls_of_network(network)
     file = RecordFile(request.database or default_database())
     if request.fresh:
         names = {workload.name for workload in calls}
         file.discard(lambda record: record.kernel in names and measured_here(record, machine))
-    space_of = provider_from_name(request.provider)
-    searches, untuned = searches_of(calls, machine, space_of, request.seed)
-    sources = record_sources(machine, file.path)
-    # The worker's own work is known once it has ended: inside the watched block.
-    with watch_other_work() as other_work, Measurer(Setup(machine, request.provider)) as measurer:
-        on_phase(f"measure candidates of {len(searches)} kernels")
-        tuner = Tuner(searches, machine, measurer, file, request.limits, sources, on_progress)
-        tuner.run()
-    promoted = None
-    if request.promote is not None and tuner.end != "interrupted":
-        facts = _facts(network, machine, tuner)
-        promoted = promote([search.best for search in searches if search.best], request.promote, facts)
-    return _report(network, machine, tuner, untuned, promoted, other_work.cpus)
+    return file, *searches_of(calls, machine, provider_from_name(request.provider), request.seed)
 
 
 def calls_of_network(network: Network) -> Counter[Workload]:
@@ -179,83 +167,46 @@ def searches_of(
     return searches, [workload.name for workload, space in spaces.items() if space is None]
 
 
-def _machine(request: TuneRequest) -> Machine:
-    """The target with the threads asked for. Raises TuneError where this processor cannot run it."""
+def target_machine(request: TuneRequest) -> Machine:
+    """The target with the threads asked for. Raises TuneError where its kernels cannot be measured by the route."""
     from effgen.runtime.library import prepare_tvm
 
     prepare_tvm()
     machine = load_target(request.target)
+    if route_of(request.target, request.route) != "local":
+        if machine.gpu is not None:
+            raise TuneError(f"--target {request.target}: only kernels of CPUs are measured elsewhere; expected a CPU")
+        linker(machine)
+        return dataclasses.replace(machine, cores=request.threads or machine.cores)
     missing = missing_features(machine.features)
     if missing:
         raise TuneError(
             f"--target {request.target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
-            "tune on such a machine"
+            "tune on such a machine, or give --measure rpc or --offline-out"
         )
     return dataclasses.replace(machine, cores=request.threads or len(usable_cpus()))
 
 
-def _facts(network: Network, machine: Machine, tuner: Tuner) -> dict[str, Any]:
-    """What a manifest of shipped records says about a promotion."""
-    from effgen.machine import describe_host
-
-    host = describe_host()
-    return {
+def promote_found(request: TuneRequest, network: Network, machine: Machine, route: Route, ledger: Ledger) -> int:
+    """Merge the best records into the shipped ones that were asked for; returns how many are new or better."""
+    assert request.promote is not None
+    found = [search.best for search in ledger.searches if search.best]
+    facts = {
         "network": f"{network.title}, batch {network.graph.batch}",
         "tvm": version("apache-tvm"),
         "date": now(),
-        "machine": host.cpu,
-        "virtual": host.virtual,
-        "system": host.system,
+        "route": route,
+        "machine": ", ".join(sorted({record.device for record in found if record.device})),
         "mcpu": machine.mcpu,
         "lanes": machine.lanes,
         "cores": machine.cores,
-        "candidates": tuner.trials + tuner.resumed,
+        "candidates": ledger.trials + ledger.resumed,
     }
+    return promote(found, request.promote, facts | (_local_facts() if route == "local" else {}))
 
 
-def _report(
-    network: Network,
-    machine: Machine,
-    tuner: Tuner,
-    untuned: Sequence[str],
-    promoted: int | None,
-    other_cpus: float | None,
-) -> TuneReport:
-    kernels = tuple(_tuned(search, tuner.checked.get(search.workload.name)) for search in tuner.searches)
-    timed = [kernel for kernel in kernels if kernel.before_s is not None and kernel.after_s is not None]
-    return TuneReport(
-        model=network.title,
-        target=machine.name,
-        machine=machine.mcpu,
-        threads=machine.cores,
-        end=tuner.end,
-        seconds=tuner.elapsed_s,
-        trials=tuner.trials,
-        resumed=tuner.resumed,
-        outcomes=dict(tuner.outcomes),
-        before_s=sum(kernel.calls * (kernel.before_s or 0) for kernel in timed),
-        after_s=sum(kernel.calls * (kernel.after_s or 0) for kernel in timed),
-        kernels=kernels,
-        untuned=tuple(untuned),
-        database=str(tuner.file.path),
-        ignored_lines=tuner.ignored_lines,
-        promoted=promoted,
-        other_cpus=other_cpus,
-    )
+def _local_facts() -> dict[str, Any]:
+    from effgen.machine import describe_host
 
-
-def _tuned(search: KernelSearch, checked: tuple[float, float] | None) -> TunedKernel:
-    default = search.default.seconds if search.default else None
-    best = search.best.seconds if search.best else None
-    before, after = checked or (default, best if search.improved else default)
-    return TunedKernel(
-        name=search.workload.name,
-        rule=search.space.rule,
-        calls=search.calls,
-        points=search.points,
-        measured=search.measured,
-        before_s=before,
-        after_s=after,
-        decisions=dict(search.best.decisions if search.best else search.space.default),
-        checked=checked is not None,
-    )
+    host = describe_host()
+    return {"machine": host.cpu, "virtual": host.virtual, "system": host.system}

@@ -2,25 +2,23 @@
 
     defaults of all kernels -> batches for the kernel with the largest expected gain -> a last long look at what won
 
-Every outcome is in the database before the next candidate is measured: a run that is stopped, however it is, loses
-at most one, and the next run goes on where it stood.
+Every outcome is in the database before its measurer gets the next candidate: a run that is stopped, however it is,
+loses at most one for each, and the next run goes on where it stood. Several measurers, each for a device of its own,
+work side by side on different kernels. Records of one kernel may so come from several devices: equal ones, since they
+answer to the same key, and what a device measures is the ratio of two candidates, both on it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Literal, Protocol
+from typing import Literal, cast
 
-from effgen.kernels.workload import Workload
-from effgen.measure.protocol import Outcome, Timing
-from effgen.measure.timing import EARLY_ROUNDS, better
-from effgen.records import MachineKey, Record, RecordFile, Source, find_decisions
+from effgen.lanes import Job, Lanes, Measures
+from effgen.ledger import Ledger
+from effgen.measure.protocol import Outcome
+from effgen.records import Record, RecordFile, Source
 from effgen.search import KernelSearch
 from effgen.target import Machine
 
@@ -33,10 +31,8 @@ _WORTH_IT = 2e-4
 #: Seconds that the last long look takes a kernel; kept back from a time limit.
 _CHECK_S = 1.0
 
-#: The best candidate is recorded again when it takes less than this share of its recorded time.
-_SURPRISE = 0.9
-
-End = Literal["trials", "time", "converged", "interrupted"]
+Phase = Literal["defaults", "search", "check"]
+End = Literal["trials", "time", "converged", "interrupted", "round"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Progress:
     so far, `before_s` that of their defaults; `started` of `kernels` have been measured at all.
     """
 
-    phase: Literal["defaults", "search", "check"]
+    phase: Phase
     kernel: str
     record: Record
     trials: int
@@ -70,20 +66,6 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-class Measures(Protocol):
-    """What the tuner needs of `effgen.measure.pool.Measurer`."""
-
-    def measure(
-        self,
-        workload: Workload,
-        decisions: Mapping[str, int],
-        incumbent: Mapping[str, int] | None = None,
-        incumbent_s: float = 0.0,
-        thorough: bool = False,
-    ) -> Outcome:
-        """A candidate's outcome."""
-
-
 class Tuner:
     """One run over the kernels of a network. `end` says why it ended, `checked` holds the last long look's times."""
 
@@ -91,209 +73,148 @@ class Tuner:
         self,
         searches: Sequence[KernelSearch],
         machine: Machine,
-        measurer: Measures,
+        measurers: Sequence[Measures],
         file: RecordFile,
         limits: Limits = Limits(),
         sources: Iterable[Source] = (),
         on_progress: OnProgress = lambda progress: None,
     ) -> None:
-        self.searches = searches
-        self.file = file
+        self.ledger = Ledger(searches, machine, file)
+        self.ledger.take_hints(source for source in sources if not source.own)
         self.end: End = "converged"
-        self.trials = 0
-        self.outcomes: Counter[str] = Counter()
         self.checked: dict[str, tuple[float, float]] = {}
         self.elapsed_s = 0.0
-        self._machine = machine
-        self._measurer = measurer
+        self._searches = searches
+        self._measurers = measurers
         self._limits = limits
         self._on_progress = on_progress
+        self._phase: Phase = "defaults"
+        self._waiting: list[KernelSearch] = []
+        self._busy: set[str] = set()
+        self._batches: dict[int, tuple[KernelSearch, int]] = {}
         self._started = time.monotonic()
-        self._tvm = version("apache-tvm")
-        loaded = file.load()
-        self.ignored_lines = loaded.ignored
-        self.resumed = self._resume(loaded.records)
-        self._take_hints([source for source in sources if not source.own])
 
     def run(self) -> None:
         """Measure until a limit is reached, little is left to gain, or Ctrl-C."""
+        in_turn = sorted(self._searches, key=lambda search: -search.calls * search.workload.macs)
+        self._waiting = [search for search in in_turn if not search.started]
         try:
-            self._measure_defaults()
-            self._search()
-            self._check_winners()
+            Lanes(self._measurers, self._next_job, self._take_in).run()
         except KeyboardInterrupt:
             self.end = "interrupted"
-        except _LimitReachedError as reached:
-            self.end = reached.end
-            self._check_winners_unless_interrupted()
         self.elapsed_s = time.monotonic() - self._started
 
-    @property
-    def latency_s(self) -> float:
-        """Seconds of all calls of the kernels measured so far, each at its best."""
-        return sum(search.calls * (search.best.seconds or 0) for search in self.searches if search.best)
+    def _next_job(self, lane: int) -> Job | None:
+        """What a lane is to measure; None: nothing now, or, where no other lane is at work, nothing any more.
 
-    @property
-    def before_s(self) -> float:
-        """The same with the rules' defaults."""
-        return sum(search.calls * (search.default.seconds or 0) for search in self.searches if search.default)
+        A phase begins when all of the one before is done.
+        """
+        if self._phase != "check":
+            found = self._candidate(lane)
+            if found is not None and not self._limited():
+                return self._job(*found)
+            if self._busy:
+                return None
+            self._phase = "check"
+            self._waiting = [search for search in self._searches if self._to_check(search)]
+        return self._check_of(self._waiting.pop(0)) if self._waiting else None
 
-    def _resume(self, records: Iterable[Record]) -> int:
-        """Tell every search what the database knows about it; returns how many candidates that is."""
-        by_name = {search.workload.name: search for search in self.searches}
-        known = 0
-        for record in records:
-            search = by_name.get(record.kernel)
-            if search is None or not measured_here(record, self._machine) or record.rule != search.space.rule:
-                continue
-            if record.tvm == self._tvm and search.space.contains(record.decisions):
-                known += not search.knows(record.decisions)
-                search.learn(record, fresh=False)
-        return known
+    def _candidate(self, lane: int) -> tuple[KernelSearch, Mapping[str, int]] | None:
+        if self._phase == "defaults":
+            if self._waiting:
+                search = self._waiting.pop(0)
+                return search, search.space.default
+            if self._busy:
+                return None
+            self._phase = "search"
+        return self._proposal(lane)
 
-    def _take_hints(self, shipped: Sequence[Source]) -> None:
-        for search in self.searches:
-            found = find_decisions(search.workload, self._machine, search.space, shipped)
-            if found is not None:
-                search.hint(found)
+    def _proposal(self, lane: int) -> tuple[KernelSearch, Mapping[str, int]] | None:
+        """The next candidate of the kernel whose batch the lane is at; then of the free one with the largest gain."""
+        search, left = self._batches.pop(lane, (None, 0))
+        if search is not None and left and search.workload.name not in self._busy:
+            decisions = search.propose()
+            if decisions is not None:
+                self._batches[lane] = (search, left - 1)
+                return search, decisions
+        free = [search for search in self._searches if search.workload.name not in self._busy]
+        search = max(free, key=lambda search: search.expected_gain_s, default=None)
+        if search is None or search.expected_gain_s <= _WORTH_IT * self.ledger.latency_s:
+            return None
+        decisions = search.propose()
+        assert decisions is not None, "a kernel without candidates promises a gain"
+        self._batches[lane] = (search, BATCH - 1)
+        return search, decisions
 
-    def _measure_defaults(self) -> None:
-        for search in sorted(self.searches, key=lambda search: -search.calls * search.workload.macs):
-            if not search.started:
-                self._try("defaults", search, search.space.default)
-
-    def _search(self) -> None:
-        while True:
-            search = max(self.searches, key=lambda search: search.expected_gain_s, default=None)
-            if search is None or search.expected_gain_s <= _WORTH_IT * self.latency_s:
-                return
-            for _ in range(BATCH):
-                decisions = search.propose()
-                if decisions is None:
-                    break
-                self._try("search", search, decisions)
-
-    def _try(self, phase: Literal["defaults", "search"], search: KernelSearch, decisions: Mapping[str, int]) -> None:
-        """Measure one candidate, record it, tell the search; raises _LimitReachedError before, where one is."""
-        if self._limits.trials is not None and self.trials >= self._limits.trials:
-            raise _LimitReachedError("trials")
+    def _limited(self) -> bool:
+        """Whether no more candidates may be begun; `end` then says why."""
         left = self._left_s()
-        if left is not None and left <= _CHECK_S * sum(self._to_check(search) for search in self.searches):
-            raise _LimitReachedError("time")
+        if self._limits.trials is not None and self.ledger.trials + len(self._busy) >= self._limits.trials:
+            self.end = "trials"
+        elif left is not None and left <= _CHECK_S * sum(self._to_check(search) for search in self._searches):
+            self.end = "time"
+        else:
+            return False
+        return True
+
+    def _job(self, search: KernelSearch, decisions: Mapping[str, int]) -> Job:
+        self._busy.add(search.workload.name)
         best = search.best
         if best is None:
-            outcome = self._measurer.measure(search.workload, decisions)
-        else:
-            outcome = self._measurer.measure(search.workload, decisions, best.decisions, best.seconds or 0.0)
-            self._correct(search, best, outcome.timing)
-        record = self._record(search, decisions, outcome)
-        self.file.append(record)
-        search.learn(record)
-        self.trials += 1
-        self.outcomes[record.status] += 1
-        self._tell(phase, search, record)
+            return Job(self._phase, search.workload, decisions)
+        return Job(self._phase, search.workload, decisions, best.decisions, best.seconds or 0.0)
 
-    def _correct(self, search: KernelSearch, best: Record, timing: Timing | None) -> None:
-        """Record the best candidate anew where it turns out to be faster than when it was measured: the machine was
-        busy then, and every other time of the kernel is told from this one."""
-        if timing is None or timing.incumbent_seconds is None or timing.rounds < EARLY_ROUNDS or best.seconds is None:
+    def _take_in(self, job: Job, outcome: Outcome) -> None:
+        """Record what became of a job and tell the search."""
+        search = self.ledger.search_of(job.workload.name)
+        assert search is not None
+        self._busy.discard(job.workload.name)
+        if job.tag == "check":
+            self._take_check(search, outcome)
             return
-        if timing.incumbent_seconds < _SURPRISE * best.seconds:
-            record = dataclasses.replace(best, seconds=timing.incumbent_seconds, date=now())
-            self.file.append(record)
-            search.learn(record, fresh=False)
-
-    def _record(self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome) -> Record:
-        """`seconds` on the scale of the best record's: a ratio is measured better than a time."""
-        seconds, kept, timing, best = None, False, outcome.timing, search.best
-        if timing is not None:
-            seconds = timing.seconds if best is None else (best.seconds or 0.0) * timing.ratio
-            kept = best is None or better(timing)
-        return self._new_record(search, decisions, outcome, seconds, kept)
-
-    def _new_record(
-        self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome, seconds: float | None, kept: bool
-    ) -> Record:
-        key = MachineKey.of(self._machine)
-        return Record(
-            kernel=search.workload.name,
-            rule=search.space.rule,
-            decisions=dict(decisions),
-            status=outcome.status,
-            cores=self._machine.cores,
-            mcpu=key.mcpu,
-            lanes=key.lanes,
-            seconds=seconds,
-            kept=kept,
-            error=outcome.error,
-            tvm=self._tvm,
-            date=now(),
-        )
+        # One lane works on a kernel at a time: its best candidate is still the one that this one was compared to.
+        record = self.ledger.take(search, job.decisions, outcome, search.best)
+        self._tell(cast(Phase, job.tag), search, record)
 
     def _to_check(self, search: KernelSearch) -> bool:
         return search.improved and search.measured > 0
 
-    def _check_winners_unless_interrupted(self) -> None:
-        try:
-            self._check_winners()
-        except KeyboardInterrupt:
-            self.end = "interrupted"
+    def _check_of(self, search: KernelSearch) -> Job:
+        """A winner beside the default once more, at length: many candidates were tried, some won by luck."""
+        assert search.best is not None
+        self._busy.add(search.workload.name)
+        default = search.space.default
+        return Job("check", search.workload, search.best.decisions, default, search.best.seconds or 0.0, thorough=True)
 
-    def _check_winners(self) -> None:
-        """Compare each winner with the default once more, at length: many candidates were tried, some won by luck.
-
-        Where the winner is no better the default is recorded as kept, and so comes back.
-        """
-        for search in self.searches:
-            if not self._to_check(search) or search.best is None:
-                continue
-            best, default = search.best, search.space.default
-            outcome = self._measurer.measure(search.workload, best.decisions, default, best.seconds or 0.0, True)
-            if outcome.timing is None or outcome.timing.incumbent_seconds is None:
-                continue
-            timing = outcome.timing
-            assert timing.incumbent_seconds is not None
-            if timing.ratio < 1:
-                self.checked[search.workload.name] = (timing.incumbent_seconds, timing.seconds)
-                self._tell("check", search, best)
-            else:
-                record = self._new_record(search, default, Outcome("ok"), (best.seconds or 0.0) / timing.ratio, True)
-                self.file.append(record)
-                search.learn(record, fresh=False)
-                self._tell("check", search, record)
+    def _take_check(self, search: KernelSearch, outcome: Outcome) -> None:
+        """Where the winner is no better the default is recorded as kept, and so comes back."""
+        timing, best = outcome.timing, search.best
+        if best is None or timing is None or timing.incumbent_seconds is None:
+            return
+        if timing.ratio < 1:
+            self.checked[search.workload.name] = (timing.incumbent_seconds, timing.seconds)
+            self._tell("check", search, best)
+            return
+        record = self.ledger.take_back(search, (best.seconds or 0.0) / timing.ratio, outcome.device)
+        self._tell("check", search, record)
 
     def _left_s(self) -> float | None:
         if self._limits.seconds is None:
             return None
         return max(0.0, self._limits.seconds - (time.monotonic() - self._started))
 
-    def _tell(self, phase: Literal["defaults", "search", "check"], search: KernelSearch, record: Record) -> None:
+    def _tell(self, phase: Phase, search: KernelSearch, record: Record) -> None:
         self._on_progress(
             Progress(
                 phase=phase,
                 kernel=search.workload.name,
                 record=record,
-                trials=self.trials,
-                kernels=len(self.searches),
-                started=sum(search.started for search in self.searches),
+                trials=self.ledger.trials,
+                kernels=len(self._searches),
+                started=sum(search.started for search in self._searches),
                 elapsed_s=time.monotonic() - self._started,
                 left_s=self._left_s(),
-                before_s=self.before_s,
-                latency_s=self.latency_s,
+                before_s=self.ledger.before_s,
+                latency_s=self.ledger.latency_s,
             )
         )
-
-
-def now() -> str:
-    """The time, as records state it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class _LimitReachedError(Exception):
-    def __init__(self, end: End) -> None:
-        super().__init__(end)
-        self.end: End = end
-
-
-def measured_here(record: Record, machine: Machine) -> bool:
-    return record.machine == MachineKey.of(machine) and record.cores == machine.cores

@@ -60,7 +60,8 @@ def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path
     program = scheduled.program
     manifest = Manifest(
         name="test", network={}, target={}, device={"kind": "cpu"}, dtype="float32", versions={}, threads=1, files={},
-        kernels=[], parameters=0, macs=0, tolerance={}, input={"shape": graph.input.shape}, output={"shape": graph.values[graph.output].shape},
+        kernels=[], parameters=0, macs=0, tolerance={}, input={"shape": graph.input.shape},
+        output={"shape": graph.values[graph.output].shape},
         steps=[step.kernel for step in program.steps], workspace_bytes=program.workspace_bytes,
     )  # fmt: skip
     return LoadedModel(folder, manifest, threads=1)(image)

@@ -16,8 +16,8 @@ from toy_spaces import ABORTS, FAST, HANGS, SLOW, SLOWEST, UNBUILDABLE, UNFINISH
 from effgen.errors import TuneError
 from effgen.measure import protocol, timing
 from effgen.measure.pool import Measurer
-from effgen.measure.protocol import Outcome, PipeClosedError, PipeTimeoutError, Setup, Timing
-from effgen.measure.timing import EARLY_ROUNDS, THOROUGH_ROUNDS, alone, better, compare
+from effgen.measure.protocol import Outcome, PipeClosedError, PipeTimeoutError, Setup
+from effgen.measure.timing import EARLY_ROUNDS, THOROUGH_ROUNDS, Timing, alone, better, compare, timed
 from effgen.target import Machine, load_target
 
 SLOW_DEFAULT = {"mode": SLOW, "salt": 0}
@@ -190,6 +190,10 @@ class Clock:
 
         return run
 
+    def side(self, name: str, *seconds: float, between: str = "-") -> "timing.Side":
+        """`kernel` as a side, with 0.1 ms between its calls."""
+        return timed(self.kernel(name, *seconds), self.kernel(between, 1e-4))
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -199,7 +203,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_clear_winner_is_confirmed(clock: Clock) -> None:
-    result = compare(clock.kernel("a", 80e-6), clock.kernel("b", 100e-6), clock.kernel("-", 1e-4))
+    result = compare(clock.side("a", 80e-6), clock.side("b", 100e-6))
     assert result.ratio == pytest.approx(0.8) and result.wins == 1 and result.rounds == timing.CONFIRMED_ROUNDS
     assert (result.seconds, result.incumbent_seconds) == (pytest.approx(80e-6), pytest.approx(100e-6))
     assert better(result)
@@ -208,27 +212,26 @@ def test_clear_winner_is_confirmed(clock: Clock) -> None:
 
 
 def test_clear_loser_ends_early_and_a_hopeless_one_at_once(clock: Clock) -> None:
-    between = clock.kernel("-", 1e-4)
-    assert compare(clock.kernel("a", 150e-6), clock.kernel("b", 100e-6), between).rounds == EARLY_ROUNDS
-    assert compare(clock.kernel("a", 900e-6), clock.kernel("b", 100e-6), between).rounds == 1
-    thorough = compare(clock.kernel("a", 900e-6), clock.kernel("b", 100e-6), between, thorough=True)
+    assert compare(clock.side("a", 150e-6), clock.side("b", 100e-6)).rounds == EARLY_ROUNDS
+    assert compare(clock.side("a", 900e-6), clock.side("b", 100e-6)).rounds == 1
+    thorough = compare(clock.side("a", 900e-6), clock.side("b", 100e-6), thorough=True)
     assert thorough.rounds == THOROUGH_ROUNDS and thorough.ratio == pytest.approx(9)
 
 
 def test_equal_ones_are_not_better(clock: Clock) -> None:
-    result = compare(clock.kernel("a", 99e-6), clock.kernel("b", 100e-6), clock.kernel("-", 1e-4))
+    result = compare(clock.side("a", 99e-6), clock.side("b", 100e-6))
     assert result.ratio == pytest.approx(0.99) and not better(result)
 
 
 def test_time_slices_lost_to_others_do_not_decide(clock: Clock) -> None:
     """Every second call of the candidate is hit by 4 ms of other work, none of the incumbent's."""
-    result = compare(clock.kernel("a", 90e-6, 4e-3), clock.kernel("b", 100e-6), clock.kernel("-", 1e-4))
+    result = compare(clock.side("a", 90e-6, 4e-3), clock.side("b", 100e-6))
     assert result.ratio == pytest.approx(0.9) and better(result)
-    assert alone(clock.kernel("a", 90e-6, 90e-6, 4e-3), clock.kernel("-", 1e-4)).seconds == pytest.approx(90e-6)
+    assert alone(clock.side("a", 90e-6, 90e-6, 4e-3)).seconds == pytest.approx(90e-6)
 
 
 def test_slow_kernels_get_one_call_a_burst(clock: Clock) -> None:
-    compare(clock.kernel("a", 1.0), clock.kernel("b", 1.0), clock.kernel("-", 1e-4))
+    compare(clock.side("a", 1.0), clock.side("b", 1.0))
     assert clock.calls.count("a") == 1 + timing.ROUNDS
 
 

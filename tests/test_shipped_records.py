@@ -9,7 +9,8 @@ import pytest
 
 from effgen.cpu import missing_features
 from effgen.kernels.workload import Workload
-from effgen.measure.kernels import TOLERANCE, Bench
+from effgen.measure.case import TOLERANCE, Case
+from effgen.measure.kernels import Bench
 from effgen.network import NetworkRequest, build_network
 from effgen.records import Record, shipped_records
 from effgen.schedules import space_of
@@ -36,7 +37,7 @@ def records(name: str) -> tuple[Record, ...]:
 
 def check(record: Record, name: str) -> None:
     machine = machine_of(record, name)
-    bench = Bench(workloads()[record.kernel], machine, space_of)
+    bench = Bench(Case(workloads()[record.kernel], machine, space_of), lambda: None)
     error = bench.error_after(bench.kernel(record.decisions))
     assert error <= TOLERANCE, f"{name}: {record.kernel} {dict(record.decisions)}: relative L2 {error:.1e}"
 

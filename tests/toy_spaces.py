@@ -27,6 +27,11 @@ def space_of(workload: Workload, machine: Machine) -> Space | None:
     return toy(workload, modes=(SLOW, FAST, SLOWEST), salts=2)
 
 
+def many_space_of(workload: Workload, machine: Machine) -> Space | None:
+    """Good candidates only, a dozen of them."""
+    return toy(workload, modes=(SLOW, FAST, SLOWEST), salts=4)
+
+
 def bad_space_of(workload: Workload, machine: Machine) -> Space | None:
     """Every kind of bad candidate beside the slow default and a fast one."""
     return toy(workload, modes=tuple(range(8)), salts=1)

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compile, doctor, export, inspect, targets, tune, verify
+from effgen.cli import bench, compile, device, doctor, export, inspect, targets, tune, verify
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -29,6 +29,7 @@ app.command()(verify.verify)
 app.command()(bench.bench)
 app.command()(targets.targets)
 app.command()(doctor.doctor)
+app.add_typer(device.app, name="device")
 
 
 def _print_version(asked: bool) -> None:

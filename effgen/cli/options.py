@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Law = Literal["published", "formula"]
 Padding = Literal["symmetric", "same"]
+Route = Literal["local", "rpc", "offline"]
 
 _NETWORK = "Network"
 
@@ -89,6 +90,36 @@ Json = Annotated[
 Database = Annotated[
     Path | None,
     typer.Option("--db", metavar="FILE", help="The database of tuning records; default: the user's own."),
+]
+_ELSEWHERE = "Measuring elsewhere"
+
+Measure = Annotated[
+    Route | None,
+    typer.Option(
+        "--measure", help="Where kernels are measured; default: as the target says.", rich_help_panel=_ELSEWHERE
+    ),
+]
+RpcTracker = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="The tracker that knows the devices.", rich_help_panel=_ELSEWHERE),
+]
+RpcKey = Annotated[
+    str | None,
+    typer.Option(help="The devices' key at the tracker; default: the target's.", rich_help_panel=_ELSEWHERE),
+]
+RpcDevices = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="At most so many devices at once; default: all.", rich_help_panel=_ELSEWHERE),
+]
+OfflineOut = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Write a folder of candidates to carry to the machine.", rich_help_panel=_ELSEWHERE
+    ),
+]
+OfflineIn = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Read the results.jsonl that came back from it.", rich_help_panel=_ELSEWHERE),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More of what happens.")]

@@ -47,6 +47,13 @@ def tune(
         typer.Option(metavar="DIR", help="Merge what was found into the shipped records in this folder."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    measure: o.Measure = None,
+    rpc_tracker: o.RpcTracker = None,
+    rpc_key: o.RpcKey = None,
+    rpc_devices: o.RpcDevices = None,
+    offline_out: o.OfflineOut = None,
+    offline_in: o.OfflineIn = None,
+    force: o.Force = False,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -64,10 +71,11 @@ def tune(
         table_from_tune,
         warnings_from_tune,
     )
+    from effgen.routes import RouteOptions
     from effgen.tune import TuneRequest, check_tune_request, tune_network
     from effgen.tuner import Limits
 
-    if minutes is None and trials is None:
+    if minutes is None and trials is None and offline_out is None and offline_in is None:
         minutes = DEFAULT_MINUTES
     request = TuneRequest(
         network=o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding),
@@ -78,6 +86,7 @@ def tune(
         fresh=fresh,
         promote=promote,
         seed=seed,
+        route=RouteOptions(measure, rpc_tracker, rpc_key, rpc_devices, offline_out, offline_in, force),
     )
     output.resolved(check_tune_request(request), target=target, threads=threads)
     with output.noted_phases() as (on_phase, note):
@@ -90,7 +99,8 @@ def tune(
     for warning in warnings_from_tune(report):
         output.warn(warning)
     notes = [Text(line) for line in notes_from_tune(report)]
-    output.result([table_from_tune(report), *notes], json_from_tune(report))
+    tables = [table_from_tune(report)] if report.trials or report.resumed else []  # nothing before a first round
+    output.result([*tables, *notes], json_from_tune(report))
     if report.end == "interrupted":
         output.warn(f"stopped before the end: all {report.trials} candidates are kept in {report.database}")
         raise KeyboardInterrupt  # one place decides what a signal says and which status it gives

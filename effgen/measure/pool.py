@@ -1,6 +1,6 @@
 """The tuner's side of measuring: one worker process, given requests with a time limit, replaced when it fails.
 
-One, because two at a time would measure each other.
+One for each device, because two at a time would measure each other.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from typing import IO, Self
 
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
+from effgen.lanes import DeviceLostError, NoDeviceError
 from effgen.measure import protocol
-from effgen.measure.protocol import Measure, Outcome, Prepare, Request, Setup
+from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Outcome, Prepare, Request, Setup
 
 #: Seconds in which the worker must load TVM, and make the inputs and the reference of a workload.
 START_LIMIT_S = 120.0
 PREPARE_LIMIT_S = 300.0
+
+#: Seconds in which a device that is free must answer.
+CONNECT_LIMIT_S = 60.0
 
 #: Seconds that a candidate may take to be built, checked and timed; slow kernels get more (`limit_for`).
 CANDIDATE_LIMIT_S = 20.0
@@ -40,6 +44,7 @@ class Measurer:
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._prepared: set[Workload] = set()
+        self._stopped = False
         self.restarts = 0
 
     def __enter__(self) -> Self:
@@ -55,6 +60,10 @@ class Measurer:
         """The worker's process id; None where none runs."""
         return self._process.pid if self._process else None
 
+    def connect(self) -> None:
+        """Start the worker and have a device; raises NoDeviceError, or TuneError where no worker can be started."""
+        self._ready_for(None, self._candidate_limit_s)
+
     def measure(
         self,
         workload: Workload,
@@ -66,12 +75,21 @@ class Measurer:
         """A candidate's outcome. `incumbent_s` is what a call of the incumbent takes, for the time limit.
 
         A worker that dies is started again and the candidate tried once more, since something else may have killed
-        it: a candidate has crashed only if it did so twice. Raises TuneError where no worker can be started.
+        it: a candidate has crashed only if it did so twice. Raises TuneError where no worker can be started,
+        NoDeviceError where it finds no device, DeviceLostError where a remote one went away or says nothing more:
+        whether to try again is then the caller's to decide.
         """
         request = Measure(workload, decisions, incumbent, thorough)
         limit_s = self._candidate_limit_s + _CALLS * incumbent_s * (4 if thorough else 1)
         outcome = self._attempt(request, limit_s)
         return self._attempt(request, limit_s) if outcome.status == "crashed" and self._process is None else outcome
+
+    def stop(self) -> None:
+        """End the worker while another thread waits for it, for good: none is started any more."""
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""
@@ -88,13 +106,16 @@ class Measurer:
         self._prepared.clear()
 
     def _attempt(self, request: Measure, limit_s: float) -> Outcome:
-        self._ready_for(request.workload)
+        self._ready_for(request.workload, limit_s)
         try:
-            return self._ask(request, limit_s)
+            answer = self._ask(request, limit_s)
         except protocol.PipeTimeoutError:
             self.close()
             self.restarts += 1
-            return Outcome("timeout", f"no result within {limit_s:.0f} s")
+            text = f"no result within {limit_s:.0f} s"
+            if self._setup.remote is not None:
+                raise DeviceLostError("timeout", text) from None
+            return Outcome("timeout", text)
         except protocol.PipeClosedError:
             error = self._how_it_died()
             self.restarts += 1
@@ -102,35 +123,60 @@ class Measurer:
         except BaseException:  # Ctrl-C: an answer that nobody waits for would be taken for the next one's
             self.close()
             raise
+        if isinstance(answer, Lost):
+            self.close()  # what it holds of a device that is gone cannot be let go
+            raise DeviceLostError("crashed", f"the device was lost: {answer.error}")
+        assert isinstance(answer, Outcome), answer
+        return answer
 
-    def _ready_for(self, workload: Workload) -> None:
-        """A running worker with the workload's inputs and reference at hand; raises TuneError.
+    def _ready_for(self, workload: Workload | None, limit_s: float) -> None:
+        """A running worker with the workload's inputs and reference at hand, and a device for `limit_s` seconds.
 
-        One that dies on the way is started once more, as in `measure`.
+        A worker that dies on the way is started once more, as in `measure`; so is one that was given a device which
+        says nothing. Raises NoDeviceError, or TuneError where a worker cannot do its part.
         """
+        what = "measuring" if workload is None else workload.name
         try:
             try:
-                self._prepare(workload)
-            except protocol.PipeClosedError:
-                self._how_it_died()
-                self._prepare(workload)
+                self._prepare(workload, limit_s)
+            except (_SilentDeviceError, protocol.PipeClosedError) as error:
+                self._how_it_died() if isinstance(error, protocol.PipeClosedError) else self.close()
+                self._prepare(workload, limit_s)
+        except _SilentDeviceError:
+            self.close()
+            remote = self._setup.remote
+            assert remote is not None
+            raise NoDeviceError(
+                f"--rpc-key {remote.key}: two devices of the tracker {remote.tracker} do not answer; restart their "
+                "servers"
+            ) from None
         except protocol.PipeTimeoutError:
             self.close()
-            raise TuneError(f"{workload.name}: the measuring process does not answer; try fewer --threads") from None
+            raise TuneError(f"{what}: the measuring process does not answer; try fewer --threads") from None
         except protocol.PipeClosedError:
             how = self._how_it_died()
-            raise TuneError(f"{workload.name}: the measuring process ended before a kernel ran: {how}") from None
+            raise TuneError(f"{what}: the measuring process ended before a kernel ran: {how}") from None
         except BaseException:
             self.close()
             raise
 
-    def _prepare(self, workload: Workload) -> None:
+    def _prepare(self, workload: Workload | None, limit_s: float) -> None:
         if self._process is None:
             self._start()
             self._ask(self._setup, START_LIMIT_S)
-        if workload not in self._prepared:
+        if workload is not None and workload not in self._prepared:
             self._ask(Prepare(workload), PREPARE_LIMIT_S)
             self._prepared.add(workload)
+        if self._setup.remote is not None:
+            self._find_device(Connect(limit_s))
+
+    def _find_device(self, request: Connect) -> None:
+        try:
+            answer = self._ask(request, request.wait_s + CONNECT_LIMIT_S)
+        except protocol.PipeTimeoutError:
+            raise _SilentDeviceError from None
+        if isinstance(answer, NoDevice):
+            raise NoDeviceError(answer.error)
 
     def _start(self) -> None:
         # The threads of numpy's BLAS spin for a while after a product: they would be measured with the kernels.
@@ -148,12 +194,13 @@ class Measurer:
             process_group=0,
             bufsize=0,
         )
+        if self._stopped:  # by another thread, which may not have seen the process
+            self._process.kill()
 
-    def _ask(self, request: Request, limit_s: float) -> Outcome:
+    def _ask(self, request: Request, limit_s: float) -> Answer:
         assert self._process and self._process.stdin and self._process.stdout
         protocol.send(self._process.stdin.fileno(), request)
-        answer = protocol.receive(self._process.stdout.fileno(), limit_s)
-        assert isinstance(answer, Outcome), answer
+        answer: Answer = protocol.receive(self._process.stdout.fileno(), limit_s)
         return answer
 
     def _how_it_died(self) -> str:
@@ -168,3 +215,7 @@ class Measurer:
         self.close()
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return f"{how}: {words[-1][:200]}" if words else how
+
+
+class _SilentDeviceError(Exception):
+    """A device was found, and says nothing."""

@@ -5,6 +5,7 @@ Both ends are of one installation and the pipe is private to them, so pickle is 
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import select
@@ -16,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from effgen.kernels.workload import Workload
+from effgen.measure.timing import Timing
 from effgen.records import Status
 from effgen.target import Machine
 
@@ -28,20 +30,59 @@ SpaceProvider = Callable[[Workload, Machine], "Space | None"]
 #: Where the provider is found: `module:function`; a name, because a function cannot cross the pipe.
 DEFAULT_PROVIDER = "effgen.schedules:space_of"
 
+#: What `effgen device serve` adds to the functions that a session can call: the machine's identity as JSON.
+IDENTITY = "effgen.device.identity"
+
 _LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
+class Remote:
+    """Devices behind TVM's RPC: the tracker's address and the key that the devices' servers gave it."""
+
+    host: str
+    port: int
+    key: str
+
+    @property
+    def tracker(self) -> str:
+        """HOST:PORT."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
 class Setup:
-    """The first message: the machine that kernels are for, where spaces come from, and how to measure.
+    """The first message: the machine that kernels are for, where spaces come from, and how and where to measure.
 
     `cold`: before every call the caches of a core's own are filled with something else, because in a network another
-    kernel ran before this one.
+    kernel ran before this one. `remote` None: on this machine.
     """
 
     machine: Machine
     provider: str = DEFAULT_PROVIDER
     cold: bool = True
+    remote: Remote | None = None
+
+
+@dataclass(frozen=True)
+class Connect:
+    """Have a device that runs kernels for `limit_s` seconds from now at least: a session with a remote one.
+
+    The server ends a session after `session_s` seconds: that is how long a candidate that never returns keeps a device
+    from others, and a little less than `wait_s`, for which a free one is waited for.
+    """
+
+    limit_s: float
+
+    @property
+    def session_s(self) -> int:
+        """At least a minute, since a session is renewed before it ends."""
+        return math.ceil(max(60, 2 * self.limit_s))
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds."""
+        return self.session_s + 30.0
 
 
 @dataclass(frozen=True)
@@ -65,29 +106,34 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Seconds of a call; `ratio` candidate / incumbent: the median over the rounds, 1 without an incumbent.
-
-    `wins` is the share of rounds in which the candidate was the faster one.
-    """
-
-    seconds: float
-    incumbent_seconds: float | None
-    ratio: float
-    wins: float
-    rounds: int
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What became of a request: `timing` where a measurement's status is ok, else `error` says what happened."""
+    """What became of a request: `timing` where a measurement's status is ok, else `error` says what happened.
+
+    `device` is what the machine that measured calls itself.
+    """
 
     status: Status
     error: str = ""
     timing: Timing | None = None
+    device: str = ""
 
 
-Request = Setup | Prepare | Measure
+@dataclass(frozen=True)
+class Lost:
+    """The device went away under a candidate: the candidate may be the reason or not."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class NoDevice:
+    """No device can be had; `error` is for the user."""
+
+    error: str
+
+
+Request = Setup | Connect | Prepare | Measure
+Answer = Outcome | Lost | NoDevice
 
 
 class PipeClosedError(Exception):
@@ -98,7 +144,7 @@ class PipeTimeoutError(Exception):
     """Nothing complete arrived in time."""
 
 
-def send(descriptor: int, message: Request | Outcome) -> None:
+def send(descriptor: int, message: Request | Answer) -> None:
     """Write one message; raises PipeClosedError."""
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     data = memoryview(_LENGTH.pack(len(body)) + body)

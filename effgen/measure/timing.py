@@ -3,17 +3,24 @@
 The two are timed in turn, a burst of one, a burst of the other, round after round: what disturbs hits both, and the
 ratio within a round stays. Other work only ever makes a call slower, by whole time slices where two threads must share
 a CPU: so the lower quartile stands for a burst, and the median for the rounds.
+
+How a call is timed is the caller's: here, through an RPC session or in a folder on another machine. That folder holds
+a copy of this very file, so it uses nothing but the standard library of Python 3.8.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
+from operator import truediv
+from typing import TYPE_CHECKING
 
-from effgen.measure.protocol import Timing
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-Run = Callable[[], object]
+    #: One kernel: makes so many calls, each with cold caches, and returns the seconds of each.
+    Side = Callable[[int], list[float]]
 
 #: Rounds of a comparison: at first; until a clear loser is given up; where the candidate may be the better one.
 ROUNDS, EARLY_ROUNDS, CONFIRMED_ROUNDS = 10, 4, 24
@@ -24,6 +31,8 @@ THOROUGH_ROUNDS = 40
 #: Seconds of one burst, with what is done between the calls; at least one call.
 BURST_S = 0.003
 
+_MOST_CALLS = 200
+
 #: A candidate this much slower in every early round has lost; below `_MAYBE_BETTER` it is worth the longer series.
 _LOST, _MAYBE_BETTER = 1.08, 0.99
 
@@ -31,33 +40,59 @@ _LOST, _MAYBE_BETTER = 1.08, 0.99
 _HOPELESS = 3.0
 
 
-def compare(candidate: Run, incumbent: Run, between: Run, thorough: bool = False) -> Timing:
-    """Time both in turn; `between` runs before every call, untimed."""
-    candidate_s, incumbent_s = _one(candidate, between), _one(incumbent, between)
-    if candidate_s > _HOPELESS * incumbent_s and not thorough:
-        candidate_s, incumbent_s = (
-            min(candidate_s, _one(candidate, between)),
-            min(incumbent_s, _one(incumbent, between)),
-        )
-        if candidate_s > _HOPELESS * incumbent_s:
-            return Timing(candidate_s, incumbent_s, candidate_s / incumbent_s, 0.0, 1)
-    calls = [_calls(seconds, between) for seconds in (candidate_s, incumbent_s)]
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a call; `ratio` candidate / incumbent: the median over the rounds, 1 without an incumbent.
+
+    `wins` is the share of rounds in which the candidate was the faster one.
+    """
+
+    seconds: float
+    incumbent_seconds: float | None
+    ratio: float
+    wins: float
+    rounds: int
+
+
+def compare(candidate: Side, incumbent: Side, thorough: bool = False, burst_s: float = BURST_S) -> Timing:
+    """Time both in turn, in bursts of about `burst_s` seconds."""
+    first, calls = _first(candidate, burst_s)
+    theirs_first, their_calls = _first(incumbent, burst_s)
+    if first > _HOPELESS * theirs_first and not thorough:
+        first, theirs_first = min(first, *candidate(1)), min(theirs_first, *incumbent(1))
+        if first > _HOPELESS * theirs_first:
+            return Timing(first, theirs_first, first / theirs_first, 0.0, 1)
     mine: list[float] = []
     theirs: list[float] = []
     while len(mine) < _rounds_wanted(mine, theirs, thorough):
         # The order turns, so that neither always follows the other.
-        sides = [(mine, candidate, calls[0]), (theirs, incumbent, calls[1])]
-        for samples, run, number in sides if len(mine) % 2 else sides[::-1]:
-            samples.append(_burst(run, between, number))
+        sides = [(mine, candidate, calls), (theirs, incumbent, their_calls)]
+        for samples, side, number in sides if len(mine) % 2 else sides[::-1]:
+            samples.append(_burst(side, number))
     return _timing(mine, theirs)
 
 
-def alone(run: Run, between: Run) -> Timing:
+def alone(side: Side, burst_s: float = BURST_S) -> Timing:
     """Time one kernel with nothing to compare it to."""
-    _one(run, between)
-    number = _calls(min(_one(run, between), _one(run, between)), between)
-    bursts = sorted(_burst(run, between, number) for _ in range(ROUNDS))
+    side(1)
+    calls = max(_first(side, burst_s)[1], _first(side, burst_s)[1])
+    bursts = sorted(_burst(side, calls) for _ in range(ROUNDS))
     return Timing(bursts[ROUNDS // 4], None, 1.0, 1.0, ROUNDS)
+
+
+def timed(run: Callable[[], object], between: Callable[[], object]) -> Side:
+    """A side in this process: `between` makes the caches cold before every call of `run`, untimed."""
+
+    def calls(count: int) -> list[float]:
+        seconds = []
+        for _ in range(count):
+            between()
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    return calls
 
 
 def better(timing: Timing) -> bool:
@@ -66,7 +101,7 @@ def better(timing: Timing) -> bool:
 
 
 def _timing(mine: list[float], theirs: list[float]) -> Timing:
-    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
+    ratios = list(map(truediv, mine, theirs))
     wins = sum(ratio < 1 for ratio in ratios) / len(ratios)
     return Timing(
         statistics.median(mine), statistics.median(theirs), statistics.median(ratios), wins, rounds=len(ratios)
@@ -81,30 +116,22 @@ def _rounds_wanted(mine: list[float], theirs: list[float], thorough: bool) -> in
     if done < EARLY_ROUNDS:
         return EARLY_ROUNDS
     timing = _timing(mine, theirs)
-    if done == EARLY_ROUNDS and min(a / b for a, b in zip(mine, theirs, strict=True)) > _LOST:
+    if done == EARLY_ROUNDS and min(map(truediv, mine, theirs)) > _LOST:
         return done
     if done >= ROUNDS and (timing.ratio < _MAYBE_BETTER or timing.wins >= 0.75):
         return CONFIRMED_ROUNDS
     return max(ROUNDS, done)
 
 
-def _one(run: Run, between: Run) -> float:
-    between()
+def _first(side: Side, burst_s: float) -> tuple[float, int]:
+    """Seconds of one call, and how many calls fill a burst with what is done between them."""
     start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    (seconds,) = side(1)
+    each = time.perf_counter() - start
+    return seconds, max(1, min(_MOST_CALLS, round(burst_s / each)))
 
 
-def _burst(run: Run, between: Run, number: int) -> float:
+def _burst(side: Side, number: int) -> float:
     """Lower quartile of `number` calls, seconds; a first one wakes caches and threads and does not count."""
-    if number > 1:
-        _one(run, between)
-    return sorted(_one(run, between) for _ in range(number))[number // 4]
-
-
-def _calls(seconds: float, between: Run) -> int:
-    """Calls that fill a burst."""
-    start = time.perf_counter()
-    between()
-    each = seconds + (time.perf_counter() - start)
-    return max(1, min(200, round(BURST_S / each)))
+    seconds = side(number + 1)[1:] if number > 1 else side(1)
+    return sorted(seconds)[number // 4]

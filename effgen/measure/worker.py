@@ -7,17 +7,26 @@ input and answers on what was its standard output; it ends with its parent, howe
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
+from effgen.errors import TuneError
+from effgen.kernels.workload import Workload
 from effgen.measure import protocol
-from effgen.measure.protocol import Measure, Outcome, Prepare, Setup
+from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Outcome, Prepare, Setup
+from effgen.measure.timing import alone, compare
 from effgen.runtime.library import prepare_tvm
+
+if TYPE_CHECKING:
+    from effgen.measure.timing import Side
 
 _PR_SET_PDEATHSIG = 1
 #: An error's text in a record: enough to see what it was.
-_LONGEST_ERROR = 300
+LONGEST_ERROR = 300
 
 
 def die_with(parent: int) -> None:
@@ -27,29 +36,82 @@ def die_with(parent: int) -> None:
         raise SystemExit(1)
 
 
+class Workbench(Protocol):
+    """One workload's candidates at a place; what a kernel is, the place knows."""
+
+    def kernel(self, decisions: Mapping[str, int]) -> Any:
+        """The candidate, ready to run; raises whatever building it raises."""
+
+    def side(self, kernel: Any) -> Side:
+        """The kernel to be timed, with cold caches."""
+
+    def error_after(self, kernel: Any) -> float:
+        """Relative L2 error of a call."""
+
+
+class Place(Protocol):
+    """Where kernels run: this machine, or a device behind a tracker. `burst_s`: seconds of one burst of calls."""
+
+    device: str
+    burst_s: float
+
+    def connect(self, request: Connect) -> None:
+        """Have the device for as long as is asked for; raises TuneError."""
+
+    def prepare(self, workload: Workload) -> None:
+        """Make the inputs and the reference."""
+
+    def bench(self, workload: Workload) -> Workbench:
+        """What measures this workload's candidates."""
+
+    def lost(self) -> bool:
+        """Whether the device is gone."""
+
+
 class Session:
     """Answers requests about one machine. Made after the environment is ready: it loads TVM."""
 
     def __init__(self, setup: Setup) -> None:
         prepare_tvm()
-        from effgen.measure.kernels import Benches, CacheFlush
+        self.place: Place
+        if setup.remote is None:
+            from effgen.measure.kernels import Here
 
-        self.benches = Benches(setup.machine, protocol.provider_from_name(setup.provider))
-        self.between = CacheFlush(setup.machine) if setup.cold else lambda: None
+            self.place = Here(setup)
+        else:
+            from effgen.measure.remote import There
 
-    def answer(self, request: Prepare | Measure) -> Outcome:
+            self.place = There(setup, setup.remote)
+
+    def answer(self, request: Connect | Prepare | Measure) -> Answer:
         """Do what is asked for; a candidate that cannot be built or is wrong is an answer, not an exception."""
+        if isinstance(request, Connect):
+            return self._connect(request)
         if isinstance(request, Prepare):
-            self.benches.bench(request.workload)
+            self.place.prepare(request.workload)
             return Outcome("ok")
-        return self._measure(request)
+        try:
+            outcome = self._measure(request)
+        except Exception as error:  # the incumbent, which worked before
+            if self.place.lost():
+                return Lost(_text(error))
+            raise
+        if outcome.status in ("build_error", "crashed") and self.place.lost():
+            return Lost(outcome.error)
+        return dataclasses.replace(outcome, device=self.place.device)
+
+    def _connect(self, request: Connect) -> Answer:
+        try:
+            self.place.connect(request)
+        except TuneError as error:
+            return NoDevice(str(error))
+        return Outcome("ok")
 
     def _measure(self, request: Measure) -> Outcome:
-        from effgen.measure.kernels import TOLERANCE
-        from effgen.measure.timing import alone, compare
+        from effgen.measure.case import TOLERANCE
 
-        bench = self.benches.bench(request.workload)
-        incumbent = None if request.incumbent is None else bench.run(bench.kernel(request.incumbent))
+        bench = self.place.bench(request.workload)
+        incumbent = None if request.incumbent is None else bench.side(bench.kernel(request.incumbent))
         try:
             kernel = bench.kernel(request.decisions)
         except Exception as error:  # TVM raises anything
@@ -58,12 +120,8 @@ class Session:
             before = bench.error_after(kernel)
             if not before <= TOLERANCE:
                 return Outcome("wrong", f"relative L2 error {before:.2e}")
-            run = bench.run(kernel)
-            timing = (
-                alone(run, self.between)
-                if incumbent is None
-                else compare(run, incumbent, self.between, request.thorough)
-            )
+            side, burst_s = bench.side(kernel), self.place.burst_s
+            timing = alone(side, burst_s) if incumbent is None else compare(side, incumbent, request.thorough, burst_s)
             # Once more: threads that write where others read are right most of the time.
             after = bench.error_after(kernel)
         except Exception as error:  # a kernel refuses its arguments, say
@@ -88,7 +146,7 @@ def serve(requests: int, answers: int) -> None:
 def _text(error: Exception) -> str:
     """The error's kind and the last line of it that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:_LONGEST_ERROR]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:LONGEST_ERROR]
 
 
 def main() -> None:

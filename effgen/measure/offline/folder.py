@@ -1,0 +1,230 @@
+"""Writing the folder: libraries of candidates, inputs and expected outputs, TVM's runtime, the runner, and the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+
+from effgen.kernels.reference import random_inputs, reference_outputs
+from effgen.kernels.workload import Workload
+from effgen.ledger import now
+from effgen.link import last_line, link_library
+from effgen.measure.case import TOLERANCE, compile_kernels
+from effgen.measure.kernels import flush_function
+from effgen.measure.offline.lines import PLAN, digest_of
+from effgen.measure.offline.plan import Chosen
+from effgen.measure.pool import CANDIDATE_LIMIT_S
+from effgen.measure.worker import LONGEST_ERROR
+from effgen.native import runtime_libraries
+from effgen.search import KernelSearch
+from effgen.target import Machine
+from effgen.version import __version__
+
+#: Files of this package that go with a folder, as they are.
+_CARRIED = (
+    "measure/__init__.py",
+    "measure/identity.py",
+    "measure/timing.py",
+    "measure/offline/__init__.py",
+    "measure/offline/child.py",
+    "measure/offline/lines.py",
+    "measure/offline/native.py",
+    "measure/offline/runner.py",
+)
+
+_RUN = '''"""Measures the kernels in this folder: python3 run.py"""
+
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from effgen.measure.offline.runner import main
+
+main()
+'''
+
+
+@dataclass(frozen=True)
+class Unbuilt:
+    """A candidate that could not be built."""
+
+    search: KernelSearch
+    decisions: Mapping[str, int]
+    error: str
+
+
+def write_folder(folder: Path, chosen: Sequence[Chosen], machine: Machine) -> tuple[dict[str, Any], list[Unbuilt]]:
+    """Fill the new `folder`; returns its plan and the candidates that could not be built, which it leaves out.
+
+    Raises BuildError where the runtime or the linker for the machine is missing.
+    """
+    for path in runtime_libraries(machine.architecture):
+        _copy(path, folder / "runtime" / path.name)
+    kernels, unbuilt, first = [], [], 0
+    for number, one in enumerate(chosen):
+        kernel, failed = _write_kernel(folder, number, first, one, machine)
+        unbuilt += failed
+        if kernel is not None:
+            kernels.append(kernel)
+            first = kernel["candidates"][-1]["index"] + 1
+    content = {
+        "format": 1,
+        "effgen": __version__,
+        "tvm": version("apache-tvm"),
+        "date": now(),
+        "target": machine.name,
+        "mcpu": machine.mcpu,
+        "lanes": machine.lanes,
+        "cores": machine.cores,
+        "architecture": machine.architecture,
+        "features": list(machine.features),
+        "tolerance": TOLERANCE,
+        "limit_s": CANDIDATE_LIMIT_S,
+        "flush": _write_flush(folder, machine),
+        "kernels": kernels,
+    }
+    plan = {"id": digest_of(content), **content}
+    (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+    _write_runner(folder)
+    return plan, unbuilt
+
+
+def quantised(array: NDArray[np.float32]) -> tuple[NDArray[np.int8], float | None]:
+    """int8 numbers and the scale that makes float32 of them again; all NaN: none and None."""
+    if np.isnan(array).all():
+        return np.empty(0, np.int8), None
+    scale = float(np.abs(array).max()) / 127 or 1.0
+    return np.rint(array / scale).astype(np.int8), scale
+
+
+def dequantised(numbers: NDArray[np.int8], scale: float | None, shape: Sequence[int]) -> NDArray[np.float32]:
+    """The float32 array that the runner makes of them."""
+    if scale is None:
+        return np.full(shape, np.nan, np.float32)
+    return (numbers.astype(np.float64) * scale).astype(np.float32).reshape(shape)
+
+
+def _write_kernel(
+    folder: Path, number: int, first: int, chosen: Chosen, machine: Machine
+) -> tuple[dict[str, Any] | None, list[Unbuilt]]:
+    """One kernel's library and data; None where no candidate of it can be built. `first`: its first free index."""
+    search = chosen.search
+    incumbent = search.best
+    points = [*([incumbent.decisions] if incumbent else []), *chosen.candidates]
+    executable, built, unbuilt = _build(search, points, machine)
+    if not set(built) - ({0} if incumbent else set()):
+        return None, unbuilt
+    library = folder / "kernels" / f"{number:03d}.so"
+    library.parent.mkdir(exist_ok=True)
+    link_library(executable, machine, library)
+    candidates = [
+        {"index": first + place, "function": _name(point), "decisions": dict(points[point])}
+        for place, point in enumerate(built)
+    ]
+    known = candidates[0]["index"] if incumbent and 0 in built else None
+    kernel = {
+        "name": search.workload.name,
+        "rule": search.space.rule,
+        "library": _stated(folder, library),
+        **_write_data(folder, number, search.workload, machine),
+        "incumbent": known,
+        "incumbent_s": incumbent.seconds if incumbent and known is not None else None,
+        "candidates": candidates,
+    }
+    return kernel, unbuilt
+
+
+def _build(
+    search: KernelSearch, points: Sequence[Mapping[str, int]], machine: Machine
+) -> tuple[Any, list[int], list[Unbuilt]]:
+    """What can be compiled, together; the numbers of those points, and the other points."""
+    errors: dict[int, Exception] = {}
+    functions = {}
+    for number, decisions in enumerate(points):
+        try:
+            functions[_name(number)] = search.space.build(dict(decisions))
+        except Exception as error:  # TVM raises anything
+            errors[number] = error
+    try:
+        executable = compile_kernels(functions, _target(machine))
+    except Exception:
+        for number in set(range(len(points))) - set(errors):  # of several together nobody knows which one it was
+            try:
+                compile_kernels({_name(number): functions[_name(number)]}, _target(machine))
+            except Exception as error:
+                errors[number] = error
+                del functions[_name(number)]
+        executable = compile_kernels(functions, _target(machine)) if functions else None
+    built = [number for number in range(len(points)) if number not in errors]
+    return executable, built, [_unbuilt(search, points[number], errors[number]) for number in sorted(errors)]
+
+
+def _unbuilt(search: KernelSearch, decisions: Mapping[str, int], error: Exception) -> Unbuilt:
+    return Unbuilt(search, decisions, f"{type(error).__name__}: {last_line(error)}"[:LONGEST_ERROR])
+
+
+def _name(point: int) -> str:
+    """A candidate's name in its library."""
+    return f"candidate{point}"
+
+
+def _write_data(folder: Path, number: int, workload: Workload, machine: Machine) -> dict[str, Any]:
+    """Inputs as int8 and a scale each, then the outputs that they must make, float32: one file."""
+    inputs = random_inputs(workload, machine, np.random.default_rng(zlib.crc32(workload.name.encode())))
+    small = {name: quantised(array) for name, array in inputs.items()}
+    exact = {name: dequantised(*small[name], array.shape) for name, array in inputs.items()}
+    expected = reference_outputs(workload, exact, machine)
+    path = folder / "data" / f"{number:03d}.bin"
+    path.parent.mkdir(exist_ok=True)
+    parts = [numbers.tobytes() for numbers, _ in small.values()]
+    path.write_bytes(b"".join([*parts, *(array.astype("<f4").tobytes() for array in expected)]))
+    return {
+        "data": _stated(folder, path),
+        "inputs": [{"shape": list(inputs[name].shape), "scale": scale} for name, (_, scale) in small.items()],
+        "outputs": [list(shape) for shape in workload.out_shapes],
+    }
+
+
+def _write_flush(folder: Path, machine: Machine) -> dict[str, Any]:
+    """The library that makes caches cold between calls."""
+    function, shapes = flush_function(machine)
+    path = folder / "kernels" / "flush.so"
+    link_library(compile_kernels({"flush": function}, _target(machine)), machine, path)
+    return {"library": _stated(folder, path), "function": "flush", "arrays": [list(shape) for shape in shapes]}
+
+
+def _write_runner(folder: Path) -> None:
+    (folder / "run.py").write_text(_RUN, encoding="utf-8")
+    package = resources.files("effgen")
+    for name in _CARRIED:
+        path = folder / "effgen" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(package.joinpath(name).read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "effgen" / "__init__.py").write_text("", encoding="utf-8")
+
+
+def _target(machine: Machine) -> Any:
+    return tvm.target.Target(machine.llvm)
+
+
+def _stated(folder: Path, path: Path) -> dict[str, str]:
+    return {"path": str(path.relative_to(folder)), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _copy(source: Path, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source, path)

@@ -1,0 +1,201 @@
+"""Candidates on a device behind TVM's RPC, inside the worker: built here, run, checked and timed there."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+
+from effgen.errors import TuneError
+from effgen.kernels.workload import Workload
+from effgen.link import link_library
+from effgen.measure.case import Case
+from effgen.measure.identity import unfit_for
+from effgen.measure.kernels import KEPT_KERNELS, Benches, DecisionKey
+from effgen.measure.protocol import IDENTITY, Connect, Remote, Setup, provider_from_name
+from effgen.measure.tracker import session_with
+from effgen.target import Machine
+
+if TYPE_CHECKING:
+    from effgen.measure.timing import Side
+
+#: Seconds of one burst: a burst costs a round trip, which over a wireless network takes some milliseconds.
+_BURST_S = 0.02
+
+# TVM's way to have cold caches: before each call it pushes the lines of every argument but the first out of all caches
+# of all cores, so weights come from memory and the image, as in a network, from the kernel before. Measuring here
+# (`CacheFlush`) overwrites the first two levels instead: weights come from the third level, which boards do not have.
+_FLUSH = "cache_flush_cpu_non_first_arg"
+
+_BIG_CORES = 1  # TVM's mode of its thread pool: the fastest cores first
+
+
+@dataclass(frozen=True)
+class RemoteKernel:
+    """A candidate loaded over there."""
+
+    module: Any
+    function: Any
+
+
+class RemoteBench:
+    """One workload's case, and its kernels and arrays on the device of the session that it is attached to."""
+
+    def __init__(self, case: Case, machine: Machine) -> None:
+        self.case = case
+        self._machine = machine
+        self._session: Any = None
+        self._flush = ""
+        self._arrays: list[Any] = []
+        self._outputs: list[Any] = []
+        self._nan: list[NDArray[np.float32]] = [
+            np.full(shape, np.nan, np.float32) for shape in case.workload.out_shapes
+        ]
+        self._kernels: OrderedDict[DecisionKey, RemoteKernel] = OrderedDict()
+        self._names = (f"effgen_{number}.so" for number in itertools.count())
+
+    def attach(self, session: Any, flush: str) -> None:
+        """Send the inputs, unless they are there; `flush` names the remote function that makes caches cold."""
+        if self._session is session:
+            return
+        self.detach()
+        device = session.cpu(0)
+        self._outputs = [tvm.runtime.tensor(array, device=device) for array in self._nan]
+        inputs = [tvm.runtime.tensor(array, device=device) for array in self.case.inputs.values()]
+        self._arrays = [*inputs, *self._outputs]
+        self._session, self._flush = session, flush
+
+    def detach(self) -> None:
+        """Let go of everything over there."""
+        self._kernels.clear()
+        self._arrays, self._outputs, self._session = [], [], None
+
+    def kernel(self, decisions: Mapping[str, int]) -> RemoteKernel:
+        """The candidate with these decisions, built and sent unless it still is there; raises whatever that raises."""
+        key = tuple(sorted(decisions.items()))
+        if key not in self._kernels:
+            self._kernels[key] = self._sent(self.case.compile(decisions))
+        self._kernels.move_to_end(key)
+        while len(self._kernels) > KEPT_KERNELS:
+            self._kernels.popitem(last=False)
+        return self._kernels[key]
+
+    def _sent(self, executable: Any) -> RemoteKernel:
+        name = f"{id(self)}_{next(self._names)}"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            link_library(executable, self._machine, path)
+            self._session.upload(str(path), name)
+        module = self._session.load_module(name)
+        self._session.remove(name)  # what is loaded stays so
+        return RemoteKernel(module, module[self.case.workload.name])
+
+    def side(self, kernel: RemoteKernel) -> Side:
+        """The kernel to be timed, with cold caches, by the device's own clock."""
+        device, arrays = self._session.cpu(0), self._arrays
+
+        def calls(count: int) -> list[float]:
+            # One call more than asked for is made, and not counted, by TVM.
+            evaluator = kernel.module.time_evaluator(
+                self.case.workload.name, device, number=1, repeat=count, f_preproc=self._flush
+            )
+            return list(evaluator(*arrays).results)
+
+        return calls
+
+    def error_after(self, kernel: RemoteKernel) -> float:
+        """Relative L2 error of a call, the worst of the outputs; they are NaN before it, lest one be left out."""
+        for output, nan in zip(self._outputs, self._nan, strict=True):
+            output.copyfrom(nan)
+        kernel.function(*self._arrays)
+        return self.case.error([output.numpy() for output in self._outputs])
+
+
+class There:
+    """A device behind a tracker as the place of measuring; which one, the tracker says."""
+
+    burst_s: float = _BURST_S
+
+    def __init__(self, setup: Setup, remote: Remote) -> None:
+        provider = provider_from_name(setup.provider)
+        machine = setup.machine
+        self._remote, self._machine, self._cold = remote, machine, setup.cold
+        self._benches = Benches(lambda workload: RemoteBench(Case(workload, machine, provider), machine))
+        self._session: Any = None
+        self._ends = 0.0
+        self._flush = ""
+        self.device = remote.key
+
+    def connect(self, request: Connect) -> None:
+        """Have a session with enough time left; raises TuneError."""
+        if self._session is not None and time.monotonic() + request.limit_s < self._ends:
+            return
+        self._leave()
+        session = session_with(self._remote, request.wait_s, request.session_s)
+        self._ends = time.monotonic() + request.session_s
+        self.device = self._checked(session)
+        self._flush = _FLUSH if self._cold and _has(session, _FLUSH) else ""
+        self._session = session
+
+    def prepare(self, workload: Workload) -> None:
+        """Make the inputs and the reference, here."""
+        self._benches.bench(workload)
+
+    def bench(self, workload: Workload) -> RemoteBench:
+        """What measures this workload's candidates over there."""
+        bench = self._benches.bench(workload)
+        bench.attach(self._session, self._flush)
+        return bench
+
+    def lost(self) -> bool:
+        """Whether the session, or the device with it, is gone: it no longer answers something trivial."""
+        try:
+            self._session.get_function("runtime.NumThreads")()
+        except Exception:  # TVM raises anything
+            return True
+        return False
+
+    def _leave(self) -> None:
+        for bench in self._benches:
+            bench.detach()
+        self._session = None
+        gc.collect()  # the connection ends with the last object that lives over there
+
+    def _checked(self, session: Any) -> str:
+        """The device's name; raises TuneError where it is no machine of the target."""
+        cores = self._machine.cores
+        session.get_function("runtime.config_threadpool")(_BIG_CORES, cores)
+        threads = session.get_function("runtime.NumThreads")()
+        if threads < cores:
+            raise TuneError(
+                f"--rpc-key {self._remote.key}: a device has {threads} threads, --target {self._machine.name} asks for "
+                f"{cores}; give --threads {threads}, or serve with effgen device serve, which offers every CPU"
+            )
+        if not _has(session, IDENTITY):  # TVM's own server does not tell
+            return self._remote.key
+        identity = json.loads(session.get_function(IDENTITY)())
+        unfit = unfit_for(self._machine.architecture, list(self._machine.features), identity)
+        if unfit:
+            raise TuneError(
+                f"--rpc-key {self._remote.key}: the device {identity['device']} {unfit}; give another --target or key"
+            )
+        return str(identity["device"])
+
+
+def _has(session: Any, function: str) -> bool:
+    try:
+        session.get_function(function)
+    except Exception:  # TVM raises anything
+        return False
+    return True

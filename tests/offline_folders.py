@@ -1,0 +1,64 @@
+"""Folders of toy kernels, and running them as on another machine: without this environment, by the folder alone."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from toy_spaces import WORKLOAD, bad_space_of
+
+from effgen.measure.offline.folder import write_folder
+from effgen.measure.offline.lines import RESULTS
+from effgen.measure.offline.plan import plan_round
+from effgen.search import KernelSearch
+from effgen.target import load_target
+
+MACHINE = replace(load_target("x86-64-v3"), cores=1)
+
+
+def toy_folder(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A folder with every kind of bad candidate; `changes` are of the machine. Returns its plan."""
+    folder.mkdir()
+    space = bad_space_of(WORKLOAD, MACHINE)
+    assert space is not None
+    search = KernelSearch(WORKLOAD, 1, space)
+    plan, unbuilt = write_folder(folder, plan_round([search]), replace(MACHINE, **changes))
+    assert [one.error for one in unbuilt] == ["ValueError: no such schedule"]
+    return plan
+
+
+def run_folder(folder: Path, *words: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    """`run.py` in an empty environment, by a Python that sees neither this package nor any other."""
+    return subprocess.run(runner(folder, *words, python=python), capture_output=True, text=True, env={})
+
+
+def runner(folder: Path, *words: str, python: str = sys.executable) -> list[str]:
+    """The command of `run_folder`."""
+    return [python, "-I", "-S", str(folder / "run.py"), *words]
+
+
+def results_of(folder: Path) -> list[dict[str, Any]]:
+    """The results that the folder holds."""
+    return [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
+
+
+def modes_of(plan: dict[str, Any], results: list[dict[str, Any]]) -> dict[int, str]:
+    """What became of each toy mode."""
+    decisions = {c["index"]: c["decisions"] for kernel in plan["kernels"] for c in kernel["candidates"]}
+    assert len(results) == len({line["candidate"] for line in results})
+    return {decisions[line["candidate"]]["mode"]: line["status"] for line in results}
+
+
+def toys_only(monkeypatch: Any, provider: str) -> None:
+    """`effgen tune` in this process finds one toy kernel, whatever the network."""
+    import effgen.tune
+
+    request = functools.partial(effgen.tune.TuneRequest, provider=f"toy_spaces:{provider}")
+    monkeypatch.setattr(effgen.tune, "TuneRequest", request)
+    monkeypatch.setattr(effgen.tune, "calls_of_network", lambda network: Counter({WORKLOAD: 3}))
