@@ -53,10 +53,12 @@ def program_of(graph: Graph, weights: Weights) -> "Program":
 
 def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path) -> np.ndarray:
     scheduled = scheduled_module(graph, weights)
-    from effgen.build import write_library
+    from effgen.build import write_code
     from effgen.dump import Dump
+    from effgen.schedules import tvm_target
 
-    write_library(scheduled, load_target("cpu"), folder, Dump(None))
+    with tvm_target(load_target("cpu")):
+        write_code(scheduled, load_target("cpu"), folder, Dump(None))
     program = scheduled.program
     manifest = Manifest(
         name="test", network={}, target={}, device={"kind": "cpu"}, dtype="float32", versions={}, threads=1, files={},
