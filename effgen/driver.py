@@ -17,17 +17,16 @@ from effgen.checkpoints import load_checkpoint
 from effgen.cpu import missing_features
 from effgen.dump import Dump
 from effgen.errors import BuildError, VerifyError
+from effgen.executors import executor_of
 from effgen.graph import Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.target import Machine, check_target, load_target
+from effgen.validation import StrictModel
 from effgen.verify import compare, golden_pair
 from effgen.weights import initial_weights
-
-#: Relative L2 error that a float32 library may have against PyTorch.
-FLOAT32_TOLERANCE = 1e-5
 
 _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less"
 
@@ -217,6 +216,8 @@ def _manifest(
             "description": machine.description,
             "llvm": machine.llvm,
             "features": list(machine.features),
+            "toolchain": _plain(machine.toolchain),
+            "emulator": _plain(machine.emulator),
         },
         versions=_versions(),
         threads=machine.cores,
@@ -235,8 +236,12 @@ def _manifest(
         workspace_bytes=facts.workspace_bytes,
         parameters=graph.parameter_count,
         macs=graph.macs,
-        tolerance={"rel_l2": FLOAT32_TOLERANCE},
+        tolerance={"rel_l2": machine.tolerance.float32},
     )
+
+
+def _plain(table: StrictModel | None) -> dict[str, Any] | None:
+    return None if table is None else table.model_dump(mode="json")
 
 
 def _versions() -> dict[str, str]:
@@ -253,18 +258,25 @@ def _versions() -> dict[str, str]:
 
 
 def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
-    """Run the new library once where this processor can: a bundle that misses its tolerance is not written."""
-    if machine.is_foreign or missing_features(machine.features):
-        on_phase("golden pair not checked: this processor cannot run the target")
+    """Run the new library once, under an emulator where it is another machine's: a bundle that misses its tolerance is
+    not written. One that nothing can run here is, unchecked."""
+    missing = [] if machine.is_foreign else missing_features(machine.features)
+    if missing:
+        on_phase(f"golden pair not checked: this processor lacks {', '.join(missing)}")
         return
     on_phase("check the golden pair")
-    from effgen.runtime import load
-
-    model = load(staging)
+    try:
+        executor = executor_of(staging, on_phase=on_phase)
+    except BuildError as error:
+        on_phase(f"golden pair not checked: {error}")
+        return
+    if machine.is_foreign:
+        on_phase(f"run it by {executor.name}")
     image, expected = golden_pair(staging)
-    case = compare("golden pair", model(image), expected, FLOAT32_TOLERANCE)
+    tolerance = executor.manifest.tolerance["rel_l2"]
+    case = compare("golden pair", executor(image), expected, tolerance)
     if not case.passed:
         raise VerifyError(
-            f"{model.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
-            f"expected at most {FLOAT32_TOLERANCE:g}; no bundle was written"
+            f"{executor.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
+            f"expected at most {tolerance:g}; no bundle was written"
         )

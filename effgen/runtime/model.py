@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.cpu import architecture_of, missing_features, usable_cpus
+from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import BundleError
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.library import load_tvm_runtime
@@ -92,11 +92,14 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel:
     Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for, or a
     thread count that this process cannot have.
     """
-    manifest = read_manifest(path)
-    wanted = architecture_of(manifest.target["llvm"]["mtriple"])
-    if wanted != platform.machine():
+    return load_checked(Path(path), read_manifest(path), threads)
+
+
+def load_checked(path: Path, manifest: Manifest, threads: int | None = None) -> LoadedModel:
+    """`load` where the manifest was read, and the files' hashes checked, already."""
+    if manifest.is_foreign:
         raise BundleError(
-            f"{path}: compiled for {manifest.target['name']}, whose processor is {wanted}; this one is "
+            f"{path}: compiled for {manifest.target['name']}, whose processor is {manifest.architecture}; this one is "
             f"{platform.machine()}: compile with `--target cpu` here"
         )
     missing = missing_features(manifest.target["features"])
@@ -111,7 +114,7 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel:
             f"threads = {threads}: expected a whole number from 1 to {most}, the CPUs of this process "
             f"(or what TVM_NUM_THREADS says, where it is set)"
         )
-    return LoadedModel(Path(path), manifest, threads or min(manifest.threads, most))
+    return LoadedModel(path, manifest, threads or min(manifest.threads, most))
 
 
 def _most_threads() -> int:
