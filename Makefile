@@ -37,7 +37,7 @@ unit: install
 	$(BIN)/python -m pytest -q
 
 slow: install  ## B0..B4 compiled and verified, and the other long ones
-	$(BIN)/python -m pytest -q -m 'slow and not wheel'
+	$(BIN)/python -m pytest -q -m 'slow and not wheel and not arm'
 
 arm: install  ## bundles for aarch64, verified under qemu
 	$(BIN)/python -m pytest -q -m arm

@@ -74,8 +74,6 @@ def _running(machine: Machine) -> tuple[Running, str]:
 
 
 def _running_on_gpu(machine: Machine) -> tuple[Running, str]:
-    if machine.is_foreign:
-        return "no", f"its host is {machine.architecture}"
     found = detection.found_gpu()
     if found is None:
         return "no", "no NVIDIA GPU found here"

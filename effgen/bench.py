@@ -19,8 +19,9 @@ from effgen.cpu import usable_cpus
 from effgen.errors import BundleError
 from effgen.machine import Host, describe_host, watch_other_work
 from effgen.peers import DEFAULT_PEERS, PEERS, Job, Run, check_peer_names, peer_version
-from effgen.runtime import load
+from effgen.runtime import LoadedModel, read_manifest
 from effgen.runtime.manifest import MODEL
+from effgen.runtime.model import load_checked
 from effgen.verify import golden_pair, relative_l2
 from effgen.version import __version__
 
@@ -141,7 +142,7 @@ def bench_bundle(
     on_phase("look at the machine")
     host = describe_host()
     on_phase("load the bundle")
-    model = load(path, threads=threads or len(usable_cpus()))
+    model = load_to_time(path, threads)
     job = Job(path / MODEL, golden_pair(path)[0], model.threads)
     answer = model(job.image)
     if not np.isfinite(answer).all():
@@ -165,6 +166,20 @@ def bench_bundle(
         machine=host,
         other_cpus=other_work.cpus,
     )
+
+
+def load_to_time(path: Path, threads: int | None) -> LoadedModel:
+    """The bundle at `path` with `threads` threads (None: the CPUs of the affinity mask).
+
+    Raises BundleError where it cannot be loaded, and for another architecture's: an emulator takes other times.
+    """
+    manifest = read_manifest(path)
+    if manifest.is_foreign:
+        raise BundleError(
+            f"{path}: compiled for {manifest.target['name']} ({manifest.architecture}): the times of an emulator say "
+            f"nothing about it; copy the bundle and effgen-run there and time it there (docs/native.md)"
+        )
+    return load_checked(path, manifest, threads or len(usable_cpus()))
 
 
 def prepare_peer(name: str, job: Job, answer: NDArray[np.float32]) -> Backend | LeftOut:

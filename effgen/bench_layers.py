@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.bench import REST_S, SLOW_CALL_S, WAKE_S, Plan, burst, warm_up
-from effgen.cpu import usable_cpus
+from effgen.bench import REST_S, SLOW_CALL_S, WAKE_S, Plan, burst, load_to_time, warm_up
 from effgen.layers import NETWORK, LayersReport, report_from_profile, work_from_kernels
 from effgen.machine import describe_host, watch_other_work
 from effgen.roofline import Probes, best_ceilings, working_sets
-from effgen.runtime import LoadedModel, Manifest, load
+from effgen.runtime import LoadedModel, Manifest
 from effgen.runtime.profile import Trace, profile_from_traces, trace
 from effgen.verify import golden_pair
 
@@ -35,7 +34,7 @@ def layers_of_bundle(
     on_phase("look at the machine")
     host = describe_host()
     on_phase("load the bundle")
-    model = load(path, threads=threads or len(usable_cpus()))
+    model = load_to_time(path, threads)
     work_from_kernels(model.manifest.kernels, path)
     on_phase("compile the probes of peak and bandwidth")
     sizes = working_sets(host.caches, model.threads, host.memory_bytes)

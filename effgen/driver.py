@@ -18,12 +18,14 @@ from effgen.checkpoints import load_checkpoint
 from effgen.cpu import missing_features
 from effgen.dump import Dump
 from effgen.errors import BuildError, TargetError, VerifyError, candidates
+from effgen.executors import executor_of
 from effgen.graph import Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.target import Machine, load_target, stated_target, with_cuda_archs
+from effgen.validation import StrictModel
 from effgen.verify import compare, golden_pair
 from effgen.weights import initial_weights
 
@@ -235,6 +237,8 @@ def _manifest(
             "description": machine.description,
             "llvm": machine.llvm,
             "features": list(machine.features),
+            "toolchain": _plain(machine.toolchain),
+            "emulator": _plain(machine.emulator),
         },
         device=facts.device,
         versions=_versions(),
@@ -259,6 +263,10 @@ def _manifest(
     )
 
 
+def _plain(table: StrictModel | None) -> dict[str, Any] | None:
+    return None if table is None else table.model_dump(mode="json")
+
+
 def _versions() -> dict[str, str]:
     """Of everything that shaped the bundle."""
     names = {"effgen": "effgen", "tvm": "apache-tvm", "tvm_ffi": "apache-tvm-ffi"}
@@ -273,19 +281,28 @@ def _versions() -> dict[str, str]:
 
 
 def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
-    """Run the new library once where this processor can: a bundle that misses its tolerance is not written."""
-    if machine.is_foreign or missing_features(machine.features) or (machine.gpu and not detection.found_gpu()):
-        on_phase("golden pair not checked: this processor cannot run the target")
+    """Run the new code once, under an emulator where it is another machine's: a bundle that misses its tolerance is
+    not written. One that nothing can run here is, unchecked."""
+    if machine.gpu is not None and detection.found_gpu() is None:
+        on_phase("golden pair not checked: no NVIDIA GPU found here")
+        return
+    missing = [] if machine.is_foreign else missing_features(machine.features)
+    if missing:
+        on_phase(f"golden pair not checked: this processor lacks {', '.join(missing)}")
         return
     on_phase("check the golden pair")
-    from effgen.runtime import load
-
-    model = load(staging)
+    try:
+        executor = executor_of(staging, on_phase=on_phase)
+    except BuildError as error:
+        on_phase(f"golden pair not checked: {error}")
+        return
+    if machine.is_foreign:
+        on_phase(f"run it by {executor.name}")
     image, expected = golden_pair(staging)
-    tolerance = model.manifest.tolerance["rel_l2"]
-    case = compare("golden pair", model(image), expected, tolerance)
+    tolerance = executor.manifest.tolerance["rel_l2"]
+    case = compare("golden pair", executor(image), expected, tolerance)
     if not case.passed:
         raise VerifyError(
-            f"{model.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
+            f"{executor.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
             f"expected at most {tolerance:g}; no bundle was written"
         )

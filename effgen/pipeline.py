@@ -44,11 +44,11 @@ def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelCh
     """Run every phase; the caller has entered the TVM target. `chosen` made the kernels of `imported`."""
     mod = imported.mod
     dump.write_module("relax_imported", mod)
-    mod = _legalize_rest(mod)
+    mod = legalize_rest(mod)
     dump.write_module("relax_legalized", mod)
     mod = _schedule_rest(mod, imported.workloads, machine)
     dump.write_module("tir_scheduled", mod)
-    mod = _plan_memory(mod)
+    mod = plan_memory(mod)
     dump.write_module("relax_planned", mod)
     program = program_from_relax(mod)
     kernels = tuple(
@@ -58,7 +58,7 @@ def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelCh
     return ScheduledModule(mod, program, kernels)
 
 
-def _legalize_rest(mod: tvm.IRModule) -> tvm.IRModule:
+def legalize_rest(mod: tvm.IRModule) -> tvm.IRModule:
     """Lower the operators that no kernel of ours computes, and fuse them with each other."""
     return tvm.transform.Sequential(
         [
@@ -79,7 +79,7 @@ def _schedule_rest(mod: tvm.IRModule, ours: Mapping[str, Workload], machine: Mac
     return mod
 
 
-def _plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
+def plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
     return tvm.transform.Sequential(
         [
             relax.transform.RewriteDataflowReshape(),

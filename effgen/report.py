@@ -187,7 +187,7 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
 
 def table_from_verify(report: VerifyReport) -> Table:
     """One row a case, the worst numbers below."""
-    table = numbers_table(f"{report.model} against {report.judge}", _CASE_COLUMNS, left=1)
+    table = numbers_table(f"{report.model} on {report.run_by} against {report.judge}", _CASE_COLUMNS, left=1)
     for case in report.cases:
         table.add_row(*_case_cells(case))
     table.add_section()

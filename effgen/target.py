@@ -89,8 +89,9 @@ class Machine:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this computer's processors are of another family: it cannot run the library's (host) code."""
-        return self.architecture != platform.machine()
+        """Whether this computer's processors are of another family, and cannot run the code. A GPU's bundle holds none
+        for them: the runtime launches its kernels."""
+        return self.gpu is None and self.architecture != platform.machine()
 
     @property
     def llvm(self) -> dict[str, Any]:

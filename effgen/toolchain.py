@@ -5,60 +5,61 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from effgen.errors import BuildError
 from effgen.target import Machine
+from effgen.target_file import Emulator, Toolchain
+from effgen.tools import required_tool
 
 
 def linker(machine: Machine) -> str:
-    """The C++ compiler that links libraries for `machine`: a foreign one's own (`[toolchain]`), else `native_linker`.
+    """The C++ compiler that links libraries for `machine`: a foreign one's own, else `native_linker`.
 
     Raises BuildError that names the package to install.
     """
     if not machine.is_foreign:
         return native_linker()
-    if machine.toolchain is None:
-        raise BuildError(
-            f"--target {machine.name}: no compiler that links for {machine.mtriple}; state [toolchain] compiler and "
-            f"package in its TOML file"
-        )
-    return _found([machine.toolchain.compiler], f"links libraries for {machine.name}", machine.toolchain.package)
+    return cross_compiler(machine.name, machine.mtriple, machine.toolchain)
 
 
 def native_linker() -> str:
     """The C++ compiler of this machine: $CXX, else the first of c++, g++, clang++ on the path."""
     wanted = os.environ.get("CXX")
     names = [wanted] if wanted else ["c++", "g++", "clang++"]
-    return _found(names, "links the library", "g++", " or set CXX")
+    return required_tool(names, "links the library", "apt-get install g++, or set CXX")
+
+
+def cross_compiler(target: str, mtriple: str, stated: Toolchain | None) -> str:
+    """The C++ compiler that the target states. Raises BuildError where it states none, or that one is missing."""
+    if stated is None:
+        raise BuildError(
+            f"target {target}: no compiler that links for {mtriple}; state [toolchain] compiler and package in its "
+            f"TOML file"
+        )
+    return required_tool([stated.compiler], f"links libraries for {target}", f"apt-get install {stated.package}")
 
 
 def emulator(machine: Machine) -> tuple[str, ...]:
     """The command that runs a foreign machine's programs here; empty for this machine's own family.
 
-    Raises BuildError that names the package to install, or says that the target states none.
+    Raises BuildError as `emulator_command` does.
     """
     if not machine.is_foreign:
         return ()
-    if machine.emulator is None:
-        raise BuildError(
-            f"--target {machine.name}: {machine.architecture} code does not run here, and the target states no emulator"
-        )
-    _found(machine.emulator.command[:1], f"runs programs for {machine.name} here", machine.emulator.package)
-    return tuple(machine.emulator.command)
+    return emulator_command(machine.name, machine.architecture, machine.emulator)
 
 
-def _found(names: Sequence[str], purpose: str, package: str, instead: str = "") -> str:
-    """The first of these programs on the path."""
-    for name in names:
-        found = shutil.which(name)
-        if found:
-            return found
-    raise BuildError(
-        f"{names[0]}: not found (looked for {', '.join(names)}): it {purpose}; "
-        f"install it, e.g. apt-get install {package}{',' if instead else ''}{instead}"
-    )
+def emulator_command(target: str, architecture: str, stated: Emulator | None) -> tuple[str, ...]:
+    """The command that the target states, with its program's path.
+
+    Raises BuildError that names the package to install, or says that the target states none.
+    """
+    if stated is None:
+        raise BuildError(f"target {target}: {architecture} code does not run here, and the target states no emulator")
+    name, *arguments = stated.command
+    program = required_tool([name], f"runs programs for {target} here", f"apt-get install {stated.package}")
+    return (program, *arguments)
 
 
 def cuda_program(name: str) -> str:

@@ -19,14 +19,10 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.runtime import LoadedModel, load
+from effgen.executors import Images, Logits, executor_of
 from effgen.runtime.manifest import GOLDEN, MODEL
-
-Images = NDArray[np.float32]
-Logits = NDArray[np.float32]
 
 #: Images (batch, channels, height, width) -> logits (batch, classes).
 Judge = Callable[[Images], Logits]
@@ -69,10 +65,14 @@ class Case:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Every case, and the worst of the judged ones: their `rel_l2` is the tolerance that would have been needed."""
+    """Every case, and the worst of the judged ones: their `rel_l2` is the tolerance that would have been needed.
+
+    `run_by` is this processor, or the emulator's program.
+    """
 
     model: str
     judge: str
+    run_by: str
     threads: int
     tolerance: float
     cases: tuple[Case, ...]
@@ -108,31 +108,27 @@ def verify_bundle(
 ) -> VerifyReport:
     """Run the bundle at `path` on several inputs drawn from `seed` and compare with PyTorch.
 
-    Raises BundleError where the bundle cannot be loaded. A miss is no error here: see `VerifyReport.passed`.
+    Raises BundleError where the bundle cannot be loaded, BuildError where a tool that runs another architecture's is
+    missing. A miss is no error here: see `VerifyReport.passed`.
     """
     on_phase("load the bundle")
-    model = load(path, threads=threads)
-    tolerance = float(model.manifest.tolerance["rel_l2"])
+    executor = executor_of(path, threads, on_phase)
+    manifest = executor.manifest
+    tolerance = float(manifest.tolerance["rel_l2"])
     on_phase("golden pair")
     image, expected = golden_pair(path)
-    cases = [compare("golden pair", model(image), expected, tolerance)]
+    cases = [compare("golden pair", executor(image), expected, tolerance)]
     judge = GOLDEN_JUDGE
     if find_spec("torch") is not None:
         on_phase("read the graph")
         reference = pytorch_judge(path)
         judge = f"pytorch {version('torch')}"
-        for name, image in seeded_inputs(model.manifest.input, seed):
+        for name, image in seeded_inputs(manifest.input, seed):
             on_phase(name)
             expected = reference(image)
             noise = relative_l2(reference(jittered(image, seed)), expected)
-            cases.append(compare(name, in_turn(model, image), expected, tolerance, noise))
-    return VerifyReport(model.manifest.name, judge, model.threads, tolerance, tuple(cases))
-
-
-def in_turn(model: LoadedModel, images: Images) -> Logits:
-    """The library's logits for any multiple of its batch, one call after the other."""
-    batch = model.manifest.input["shape"][0]
-    return np.concatenate([model(images[start : start + batch]) for start in range(0, len(images), batch)])
+            cases.append(compare(name, executor(image), expected, tolerance, noise))
+    return VerifyReport(manifest.name, judge, executor.name, executor.threads, tolerance, tuple(cases))
 
 
 def golden_pair(path: Path) -> tuple[Images, Logits]:

@@ -1,8 +1,10 @@
 """Fixtures shared by the whole suite: a network small enough to compile in seconds, and its bundle."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -50,3 +52,19 @@ def tiny_bundle(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     output = tmp_path_factory.mktemp("bundle") / "tiny"
     compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec)), output))
     return output
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command in this process: exit status, standard output, standard error."""
+
+    from effgen.cli import main
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["effgen", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call

@@ -11,34 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import one_line
 
 from effgen.cli import main
 from effgen.runtime import read_manifest
 
 MAIN = "from effgen.cli import main; main()"
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command in this process: exit status, standard output, standard error."""
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["effgen", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return call
-
-
-def one_line(result: tuple[int, str, str], status: int = 1) -> str:
-    """The text of an error that came as it should: alone, on standard error, in one line."""
-    code, out, err = result
-    assert (code, out) == (status, ""), (out, err)
-    errors = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and err.endswith(errors[0] + "\n") and "Traceback" not in err, err
-    return errors[0].removeprefix("error: ")
 
 
 def test_help_and_version(run: Any) -> None:

@@ -57,8 +57,8 @@ def test_emulator_is_for_foreign_machines(empty_path: Path) -> None:
     assert emulator(load_target("x86-64-v3")) == ()
     with pytest.raises(BuildError, match=r"qemu-aarch64-static: not found.*apt-get install qemu-user-static"):
         emulator(load_target("rpi4"))
-    program(empty_path, "qemu-aarch64-static")
-    assert emulator(load_target("rpi4"))[0] == "qemu-aarch64-static"
+    qemu = program(empty_path, "qemu-aarch64-static")
+    assert emulator(load_target("rpi4"))[0] == qemu
     with pytest.raises(BuildError, match=r"aarch64 code does not run here, and the target states no emulator"):
         emulator(replace(load_target("rpi4"), emulator=None))
 

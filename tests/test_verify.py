@@ -73,7 +73,7 @@ def test_worst_is_the_worst_judged() -> None:
         compare("golden pair", logits([1, 2.001]), expected, 1e-2),
         compare("wild", logits([7, 2]), expected, 1e-2, noise=0.5),
     )
-    report = VerifyReport("m", "judge", 1, 1e-2, cases)
+    report = VerifyReport("m", "judge", "this processor", 1, 1e-2, cases)
     assert report.passed and report.worst.name == "golden pair" and report.max_abs < 0.002
     assert "unstable: " in notes_from_verify(report)[0]
 
@@ -124,7 +124,7 @@ def test_bundle_passes(tiny_bundle: Path) -> None:
     phases: list[str] = []
     report = verify_bundle(tiny_bundle, threads=1, on_phase=phases.append)
     assert report.passed and report.rel_l2 <= report.tolerance == 1e-5
-    assert report.judge.startswith("pytorch 2.")
+    assert report.judge.startswith("pytorch 2.") and report.run_by == "this processor"
     assert [case.name for case in report.cases][:2] == ["golden pair", "normal x 0.1"]
     assert len(report.cases) == 9 and report.threads == 1
     assert all(case.top1 == 1 for case in report.cases if case.name != "zeros")

@@ -243,7 +243,8 @@ class _Bands:
         depth = self.plan.expand_depth
         if not self.plan.prefetch:
             return (tiles.largest_step(expand.in_channels, _STEP, depth) if self.looked_ahead else depth), 0
-        share = max(1, register_tiles // self.plan.vectors)
+        # LLVM unrolls two steps of loaded vectors into one, asks for the loads of both first, and spills.
+        share = 1 if depth > 1 else max(1, register_tiles // self.plan.vectors)
         step = tiles.largest_step(expand.in_channels, share, depth)
         lines = tiles.blocks(self.plan.vectors * expand.in_channels, register_tiles * (expand.in_channels // step))
         return step, lines

@@ -79,7 +79,9 @@ def tile_cycles(
     """Estimated cycles of a register tile of a matrix product: multiply-adds (two in a cycle where vectors are `half`
     a register wide), what does not hide behind them, the epilogue. `at_once`: inputs of a row that one load brings."""
     arithmetic = rows * vectors
-    step = max(arithmetic, CHAIN) * (0.5 if half else 1.0) + 0.15 * (rows / at_once + vectors)
+    # Where `at_once` is above 1 (NEON) there are no operands in memory: each load is an instruction of its own.
+    load = 0.15 if at_once == 1 else 1.0
+    step = max(arithmetic, CHAIN) * (0.5 if half else 1.0) + load * (rows / at_once + vectors)
     return depth * step + activation_cycles(activation) * arithmetic * (0.6 if half else 1.0) + 20
 
 

@@ -3,13 +3,12 @@ as it is or under an emulator. Nothing here loads TVM."""
 
 from effgen.native.build import build_runner
 from effgen.native.libraries import runtime_libraries
-from effgen.native.run import Runner, RunReport, emulator_command, run_bundle, run_images
+from effgen.native.run import Runner, RunReport, run_bundle, run_images
 
 __all__ = [
     "RunReport",
     "Runner",
     "build_runner",
-    "emulator_command",
     "run_bundle",
     "run_images",
     "runtime_libraries",

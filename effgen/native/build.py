@@ -12,8 +12,8 @@ from effgen.cpu import usable_cpus
 from effgen.errors import BuildError
 from effgen.native.cache import cached_folder
 from effgen.native.libraries import runtime_libraries, runtime_versions
-from effgen.native.tools import required_tool, tool_output
 from effgen.runtime.library import package_file
+from effgen.tools import required_tool, tool_output
 
 PROGRAM = "effgen-run"
 
@@ -27,8 +27,8 @@ def build_runner(triple: str, compiler: str, package: str) -> Path:
     """
     architecture = triple.split("-")[0]
     toolchain = [] if architecture == platform.machine() else [f"-DCMAKE_TOOLCHAIN_FILE={_toolchain_file(triple)}"]
-    compiler = required_tool(compiler, f"builds {PROGRAM} for {triple}", f"apt-get install {package}")
-    cmake = required_tool("cmake", f"builds {PROGRAM}", "pip install cmake, or apt-get install cmake")
+    compiler = required_tool([compiler], f"builds {PROGRAM} for {triple}", f"apt-get install {package}")
+    cmake = required_tool(["cmake"], f"builds {PROGRAM}", "pip install cmake, or apt-get install cmake")
     runtime, ffi = runtime_libraries(architecture)
     settings = [
         *toolchain,

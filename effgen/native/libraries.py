@@ -12,8 +12,8 @@ from pathlib import Path
 
 from effgen.errors import BuildError, candidates
 from effgen.native.cache import cached_folder
-from effgen.native.tools import tool_output
 from effgen.runtime.library import package_file
+from effgen.tools import tool_output
 
 #: Distribution -> (package, the library inside it).
 _LIBRARIES = {"apache-tvm": ("tvm", "lib/libtvm_runtime.so"), "apache-tvm-ffi": ("tvm_ffi", "lib/libtvm_ffi.so")}

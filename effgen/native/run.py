@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.native.tools import required_tool
 
 # Exit statuses of effgen-run (native/main.cc).
 _PASSED, _USER_ERROR, _USAGE_ERROR, _MISSED = 0, 1, 2, 3
@@ -23,7 +22,8 @@ _PASSED, _USER_ERROR, _USAGE_ERROR, _MISSED = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Runner:
-    """The program (`build_runner`), and the command before it (`emulator_command`) where it is another machine's."""
+    """The program (`build_runner`), and the command before it (`effgen.toolchain.emulator_command`) where it is another
+    machine's."""
 
     program: Path
     emulator: tuple[str, ...] = ()
@@ -44,13 +44,6 @@ class RunReport:
     passed: bool
     runs_ms: tuple[float, ...]
     steps_ms: tuple[float, ...]
-
-
-def emulator_command(command: Sequence[str], package: str) -> tuple[str, ...]:
-    """The command with its program's path. Raises BuildError where it is missing: `package` is Debian's for it."""
-    name, *arguments = command
-    found = required_tool(name, "runs programs of another machine here", f"apt-get install {package}")
-    return (found, *arguments)
 
 
 def run_bundle(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from effgen.cpu import architecture_of
 from effgen.errors import BundleError
 
 #: Raised when a reader of the old format could misread a new bundle.
@@ -34,7 +36,8 @@ class Manifest:
     name: str
     #: The scaled spec, phi, law, coefficients, norm_eps, padding, and where the weights came from.
     network: dict[str, Any]
-    #: Target name, LLVM target, and the instruction sets that the library needs (/proc/cpuinfo spelling).
+    #: Target name, LLVM target, the instruction sets that the library needs (/proc/cpuinfo spelling), and where it is
+    #: foreign what builds programs for it (`toolchain`) and runs them elsewhere (`emulator`), as its TOML says.
     target: dict[str, Any]
     #: Where the kernels run: kind "cpu" (in `lib.so`), or "cuda" (in `kernels.fatbin`) with its architectures and the
     #: launches of a run: kernel, blocks, threads, step, and for each parameter [array, bytes from its start].
@@ -62,6 +65,16 @@ class Manifest:
     #: What `verify` holds the outputs to: rel_l2.
     tolerance: dict[str, float]
     format_version: int = FORMAT_VERSION
+
+    @property
+    def architecture(self) -> str:
+        """The processor family that the library is for, as `platform.machine()` spells it."""
+        return architecture_of(self.target["llvm"]["mtriple"])
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this computer's processors are of another family. A GPU's bundle holds no code for them."""
+        return self.device["kind"] == "cpu" and self.architecture != platform.machine()
 
     def to_json(self) -> str:
         """The text of `manifest.json`: the fields, and a digest of them, since no file holds the manifest's hash."""

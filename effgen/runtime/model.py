@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.cpu import architecture_of, missing_features, usable_cpus
+from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import BundleError
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.cuda import CudaModel
@@ -85,15 +85,18 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaMode
     Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for or no GPU
     of its kind, or a thread count that this process cannot have.
     """
-    manifest = read_manifest(path)
+    return load_checked(Path(path), read_manifest(path), threads)
+
+
+def load_checked(path: Path, manifest: Manifest, threads: int | None = None) -> LoadedModel | CudaModel:
+    """`load` where the manifest was read, and the files' hashes checked, already."""
     if manifest.device["kind"] == "cuda":
         if threads not in (None, 1):
             raise BundleError(f"threads = {threads}: this bundle runs on a GPU, which one thread feeds; leave it out")
-        return CudaModel(Path(path), manifest)
-    wanted = architecture_of(manifest.target["llvm"]["mtriple"])
-    if wanted != platform.machine():
+        return CudaModel(path, manifest)
+    if manifest.is_foreign:
         raise BundleError(
-            f"{path}: compiled for {manifest.target['name']}, whose processor is {wanted}; this one is "
+            f"{path}: compiled for {manifest.target['name']}, whose processor is {manifest.architecture}; this one is "
             f"{platform.machine()}: compile with `--target cpu` here"
         )
     missing = missing_features(manifest.target["features"])
@@ -108,7 +111,7 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaMode
             f"threads = {threads}: expected a whole number from 1 to {most}, the CPUs of this process "
             f"(or what TVM_NUM_THREADS says, where it is set)"
         )
-    return LoadedModel(Path(path), manifest, threads or min(manifest.threads, most))
+    return LoadedModel(path, manifest, threads or min(manifest.threads, most))
 
 
 def _most_threads() -> int:

@@ -12,16 +12,18 @@ from pathlib import Path
 from effgen.errors import BuildError
 
 
-def required_tool(name: str, purpose: str, fix: str) -> str:
-    """The path of the program `name`, also where pip put it beside this Python.
+def required_tool(names: Sequence[str], purpose: str, fix: str) -> str:
+    """The path of the first of these programs that is there, also where pip put it beside this Python.
 
     Raises BuildError where there is none: `purpose` says what it does, `fix` what to run.
     """
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
-    found = shutil.which(name, path=places)
-    if found is None:
-        raise BuildError(f"{name} not found: it {purpose}; install it: {fix}")
-    return found
+    for name in names:
+        found = shutil.which(name, path=places)
+        if found:
+            return found
+    others = f" (looked for {', '.join(names)})" if len(names) > 1 else ""
+    raise BuildError(f"{names[0]}: not found{others}: it {purpose}; install it, e.g. {fix}")
 
 
 def tool_output(command: Sequence[str | Path], failure: str) -> str:
