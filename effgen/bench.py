@@ -177,7 +177,7 @@ def load_to_time(path: Path, threads: int | None) -> LoadedModel:
     if manifest.is_foreign:
         raise BundleError(
             f"{path}: compiled for {manifest.target['name']} ({manifest.architecture}): the times of an emulator say "
-            f"nothing about it; copy the bundle and effgen-run there and time it there (docs/native.md)"
+            f"nothing about it; give --rpc-tracker, or copy the bundle and effgen-run there (docs/native.md)"
         )
     return load_checked(path, manifest, threads or len(usable_cpus()))
 

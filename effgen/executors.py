@@ -1,4 +1,5 @@
-"""What runs a bundle's images: this process, or `effgen-run` under an emulator of the machine that it was built for.
+"""What runs a bundle's images: this process, `effgen-run` under an emulator of the machine that it was built for, or a
+device behind TVM's RPC (`effgen.measure.bundle`).
 
 Whoever judges a bundle needs no more than `Executor`; another way to a machine is another class here, and a line of
 `executor_of`.
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from effgen.cpu import usable_cpus
 from effgen.runtime import LoadedModel, Manifest, read_manifest
 from effgen.runtime.cuda import CudaModel
+from effgen.runtime.library import prepare_tvm
 from effgen.runtime.model import load_checked
 
 if TYPE_CHECKING:
+    from effgen.measure.protocol import Remote
     from effgen.native import Runner
 
 Images = NDArray[np.float32]
@@ -88,14 +91,24 @@ class Emulated:
 
 
 def executor_of(
-    path: Path, threads: int | None = None, on_phase: Callable[[str], None] = lambda phase: None
+    path: Path,
+    threads: int | None = None,
+    on_phase: Callable[[str], None] = lambda phase: None,
+    remote: Remote | None = None,
 ) -> Executor:
-    """What can run the bundle directory `path` here; `threads` None: as many as it was compiled for, and there are.
+    """What can run the bundle directory `path`: a device behind `remote` where that is given, else what there is here.
 
-    Raises BundleError where the bundle cannot be loaded, BuildError where it is for another architecture and a tool to
-    run it here is missing, with what to install.
+    `threads` None: as many as it was compiled for, and there are. Raises BundleError where the bundle cannot be loaded,
+    BuildError where it is for another architecture and a tool to run it here is missing, with what to install,
+    TuneError where no device can be had.
     """
     manifest = read_manifest(path)
+    if remote is not None:
+        on_phase(f"find a device at the tracker {remote.tracker}, send the bundle")
+        prepare_tvm()
+        from effgen.measure.bundle import RemoteBundle
+
+        return RemoteBundle(path, manifest, remote, threads)
     if not manifest.is_foreign:
         return InProcess(load_checked(path, manifest, threads))
     runner = _emulated_runner(manifest.target, manifest.architecture, on_phase)

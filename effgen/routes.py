@@ -70,6 +70,26 @@ def remote_of(target: str, options: RouteOptions) -> Remote:
     return Remote(*tracker_from_text("--rpc-tracker", options.rpc_tracker), key)
 
 
+def remote_of_bundle(path: Path, tracker: str | None, key: str | None) -> Remote | None:
+    """Where a bundle is to be run, None: here. `key` None: as the target of the bundle's name says.
+
+    Raises TuneError for a key without a tracker, or a target that states no key.
+    """
+    if tracker is None:
+        if key is not None:
+            raise TuneError(f"--rpc-key {key}: a tracker knows it: give --rpc-tracker HOST:PORT")
+        return None
+    if key is None:
+        from effgen.runtime import read_manifest
+        from effgen.target import target_names
+
+        name = str(read_manifest(path).target["name"])
+        key = stated_target(name).measure.key if name in target_names() else None
+        if key is None:
+            raise TuneError(f"{path}: its target {name} states no [measure] key: give --rpc-key")
+    return Remote(*tracker_from_text("--rpc-tracker", tracker), key)
+
+
 def tracker_from_text(option: str, text: str) -> tuple[str, int]:
     """`127.0.0.1:9190` as its parts; raises TuneError that begins with the `option`."""
     host, _, port = text.rpartition(":")

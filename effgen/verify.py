@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,6 +23,9 @@ import numpy as np
 from effgen.errors import BundleError
 from effgen.executors import Images, Logits, executor_of
 from effgen.runtime.manifest import GOLDEN, MODEL
+
+if TYPE_CHECKING:
+    from effgen.measure.protocol import Remote
 
 #: Images (batch, channels, height, width) -> logits (batch, classes).
 Judge = Callable[[Images], Logits]
@@ -104,7 +107,11 @@ class VerifyReport:
 
 
 def verify_bundle(
-    path: Path, threads: int | None = None, seed: int = 0, on_phase: Callable[[str], None] = lambda phase: None
+    path: Path,
+    threads: int | None = None,
+    seed: int = 0,
+    on_phase: Callable[[str], None] = lambda phase: None,
+    remote: Remote | None = None,
 ) -> VerifyReport:
     """Run the bundle at `path` on several inputs drawn from `seed` and compare with PyTorch.
 
@@ -112,7 +119,7 @@ def verify_bundle(
     missing. A miss is no error here: see `VerifyReport.passed`.
     """
     on_phase("load the bundle")
-    executor = executor_of(path, threads, on_phase)
+    executor = executor_of(path, threads, on_phase, remote)
     manifest = executor.manifest
     tolerance = float(manifest.tolerance["rel_l2"])
     on_phase("golden pair")

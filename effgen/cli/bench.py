@@ -30,6 +30,8 @@ def bench(
         Path | None, typer.Option(metavar="FILE", help="With --layers: draw the roofline (.png, .svg, .pdf).")
     ] = None,
     threads: o.Threads = None,
+    rpc_tracker: o.RpcTracker = None,
+    rpc_key: o.RpcKey = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds in which all take turns.")] = 10,
     min_time: Annotated[
         float, typer.Option(min=0, max=3600, metavar="SECONDS", help="Timed seconds of each, over all rounds.")
@@ -43,7 +45,11 @@ def bench(
     from effgen.bench import Plan
 
     plan = Plan(rounds, min_time)
-    if layers:
+    if rpc_tracker is not None or rpc_key is not None:
+        if peers or skip or layers or plot is not None:
+            raise typer.BadParameter("--rpc-tracker times the bundle alone: no --peers, --skip, --layers or --plot")
+        _remote(output, bundle, threads, plan, rpc_tracker, rpc_key)
+    elif layers:
         if peers or skip:
             raise typer.BadParameter("--layers measures no peers: leave out --peers and --skip")
         _layers(output, bundle, threads, plan, plot)
@@ -51,6 +57,20 @@ def bench(
         raise typer.BadParameter("--plot draws the roofline of the kernels: add --layers")
     else:
         _peers(output, bundle, peers, skip, threads, plan)
+
+
+def _remote(
+    output: Output, bundle: Path, threads: int | None, plan: Plan, tracker: str | None, key: str | None
+) -> None:
+    from effgen.bench_remote import bench_over_rpc
+    from effgen.report_remote import json_from_remote, table_from_remote
+    from effgen.routes import remote_of_bundle
+
+    remote = remote_of_bundle(bundle, tracker, key)
+    assert remote is not None  # a key without a tracker was refused
+    with output.phases() as on_phase:
+        latency = bench_over_rpc(bundle, remote, threads, plan, on_phase)
+    output.result([table_from_remote(latency)], json_from_remote(latency))
 
 
 def _peers(output: Output, bundle: Path, peers: str, skip: str, threads: int | None, plan: Plan) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 import tempfile
 import time
 from collections import OrderedDict
@@ -17,13 +16,12 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
-from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
 from effgen.link import link_library
 from effgen.measure.case import Case
-from effgen.measure.identity import unfit_for
 from effgen.measure.kernels import KEPT_KERNELS, Benches, DecisionKey
-from effgen.measure.protocol import IDENTITY, Connect, Remote, Setup, provider_from_name
+from effgen.measure.protocol import Connect, Remote, Setup, provider_from_name
+from effgen.measure.session import device_of, has_function
 from effgen.measure.tracker import session_with
 from effgen.target import Machine
 
@@ -144,8 +142,11 @@ class There:
         self._leave()
         session = session_with(self._remote, request.wait_s, request.session_s)
         self._ends = time.monotonic() + request.session_s
-        self.device = self._checked(session)
-        self._flush = _FLUSH if self._cold and _has(session, _FLUSH) else ""
+        machine = self._machine
+        self.device = device_of(
+            session, self._remote.key, machine.name, machine.architecture, list(machine.features), machine.cores
+        )
+        self._flush = _FLUSH if self._cold and has_function(session, _FLUSH) else ""
         self._session = session
 
     def prepare(self, workload: Workload) -> None:
@@ -171,31 +172,3 @@ class There:
             bench.detach()
         self._session = None
         gc.collect()  # the connection ends with the last object that lives over there
-
-    def _checked(self, session: Any) -> str:
-        """The device's name; raises TuneError where it is no machine of the target."""
-        cores = self._machine.cores
-        session.get_function("runtime.config_threadpool")(_BIG_CORES, cores)
-        threads = session.get_function("runtime.NumThreads")()
-        if threads < cores:
-            raise TuneError(
-                f"--rpc-key {self._remote.key}: a device has {threads} threads, --target {self._machine.name} asks for "
-                f"{cores}; give --threads {threads}, or serve with effgen device serve, which offers every CPU"
-            )
-        if not _has(session, IDENTITY):  # TVM's own server does not tell
-            return self._remote.key
-        identity = json.loads(session.get_function(IDENTITY)())
-        unfit = unfit_for(self._machine.architecture, list(self._machine.features), identity)
-        if unfit:
-            raise TuneError(
-                f"--rpc-key {self._remote.key}: the device {identity['device']} {unfit}; give another --target or key"
-            )
-        return str(identity["device"])
-
-
-def _has(session: Any, function: str) -> bool:
-    try:
-        session.get_function(function)
-    except Exception:  # TVM raises anything
-        return False
-    return True

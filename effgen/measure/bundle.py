@@ -1,0 +1,81 @@
+"""A bundle on a device behind TVM's RPC: sent there, run there, and timed by the device's own clock."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+
+from effgen.errors import BundleError
+from effgen.measure.protocol import Remote
+from effgen.measure.session import device_of
+from effgen.measure.tracker import session_with
+from effgen.runtime.arrays import read_aligned
+from effgen.runtime.manifest import LIBRARY, RUN, WEIGHTS, Manifest
+
+#: Seconds to wait for a free device, and those after which the server ends the session.
+_WAIT_S, _SESSION_S = 60.0, 600
+
+_numbers = itertools.count()
+
+
+class RemoteBundle:
+    """An `effgen.executors.Executor` whose library, weights and arrays are on the device. `name` says which one."""
+
+    def __init__(self, path: Path, manifest: Manifest, remote: Remote, threads: int | None = None) -> None:
+        """Raises TuneError where no device can be had or it is none of the bundle's target, BundleError for a GPU's."""
+        if manifest.device["kind"] != "cpu":
+            raise BundleError(
+                f"{path}: compiled for a GPU: RPC reaches CPUs only; copy the bundle there (docs/cuda.md)"
+            )
+        self.manifest = manifest
+        self.threads = threads or manifest.threads
+        session = session_with(remote, _WAIT_S, _SESSION_S)
+        target = manifest.target
+        self.device = device_of(
+            session, remote.key, target["name"], manifest.architecture, target["features"], self.threads
+        )
+        self.name = f"{self.device}, by RPC"
+        library = f"effgen_bundle_{next(_numbers)}.so"
+        session.upload(bytearray((path / LIBRARY).read_bytes()), library)
+        self._module = session.load_module(library)
+        session.remove(library)  # what is loaded stays so
+        self._cpu = session.cpu(0)
+        self._run = self._module[RUN]
+        self._image, self._logits = (
+            self._sent(np.zeros(int(np.prod(side["shape"])), np.float32)) for side in (manifest.input, manifest.output)
+        )
+        workspace = np.zeros(manifest.workspace_bytes // 4, np.float32)
+        self._rest = [self._sent(read_aligned(path / WEIGHTS)), self._sent(workspace)]
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of any multiple of the batch; raises BundleError where the images do not fit or memory is short."""
+        shape = tuple(self.manifest.input["shape"])
+        if images.shape[1:] != shape[1:] or len(images) % shape[0] or images.dtype != np.float32:
+            raise BundleError(f"images {images.dtype}{list(images.shape)}: this bundle takes float32{list(shape)}")
+        batches = (images[start : start + shape[0]] for start in range(0, len(images), shape[0]))
+        return np.concatenate([self._batch(batch) for batch in batches])
+
+    def seconds(self, image: NDArray[np.float32], runs: int) -> list[float]:
+        """Seconds of each of `runs` runs in a row, by the device's clock; one before them does not count."""
+        self._batch(image)
+        evaluator = self._module.time_evaluator(RUN, self._cpu, number=1, repeat=runs)
+        return list(evaluator(self._image, self._logits, *self._rest).results)
+
+    def _batch(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._image.copyfrom(np.ascontiguousarray(image).reshape(-1))
+        self._logits.copyfrom(np.full(self._logits.shape, np.nan, np.float32))
+        failed = self._run(self._image, self._logits, *self._rest)
+        if failed:
+            raise BundleError(
+                f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]} on {self.name}"
+            )
+        logits: NDArray[np.float32] = self._logits.numpy()
+        return logits.reshape(self.manifest.output["shape"])
+
+    def _sent(self, array: NDArray[np.float32]) -> Any:
+        return tvm.runtime.tensor(array, device=self._cpu)

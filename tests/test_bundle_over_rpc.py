@@ -1,0 +1,87 @@
+"""Bundles verified and timed on a device behind TVM's RPC, on loopback."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from servers import KEY, Park, free_port, park
+
+import effgen
+from effgen.cli import main
+from effgen.errors import BundleError, TuneError
+from effgen.executors import executor_of
+from effgen.measure.identity import device_name
+from effgen.routes import remote_of_bundle
+from effgen.verify import golden_pair, verify_bundle
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[Park]:
+    """A tracker and one server."""
+    with park(1) as made:
+        yield made
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line: exit status, and the last line on standard error."""
+
+    def call(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["effgen", *map(str, words)])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0
+        return status, (capsys.readouterr().err.strip().splitlines() or [""])[-1]
+
+    return call
+
+
+def test_answers_are_those_of_this_process(one: Park, tiny_bundle: Path) -> None:
+    executor = executor_of(tiny_bundle, 1, remote=one.remote)
+    image, _ = golden_pair(tiny_bundle)
+    images = np.concatenate([image, -image, image[:, :, ::-1]])
+    model = effgen.load(tiny_bundle, threads=1)
+    expected = np.concatenate([model(np.ascontiguousarray(one_image[None])) for one_image in images])
+    np.testing.assert_array_equal(executor(images), expected)
+    assert device_name() in executor.name
+    with pytest.raises(BundleError, match=r"images float32\[1, 3, 2, 2\]: this bundle takes"):
+        executor(images[:1, :, :2, :2])
+
+
+def test_verify_says_what_ran_it(one: Park, tiny_bundle: Path) -> None:
+    report = verify_bundle(tiny_bundle, 1, remote=one.remote)
+    assert report.passed and report.run_by == f"{device_name()}, by RPC"
+
+
+def test_commands(one: Park, tiny_bundle: Path, tmp_path: Path, run: Run) -> None:
+    there = ("--rpc-tracker", one.remote.tracker, "--rpc-key", KEY, "--threads", "1")
+    assert run("verify", tiny_bundle, *there)[0] == 0
+    assert run("bench", tiny_bundle, *there, "--rounds", "2", "--min-time", "0.05", "--json", tmp_path / "j")[0] == 0
+    report = json.loads((tmp_path / "j").read_text())
+    assert report["device"] == device_name() and report["rel_l2"] <= 1e-5
+    assert report["runs"] >= 2 and 0 < report["min_ms"] <= report["median_ms"]
+    assert run("bench", tiny_bundle, *there, "--layers")[0] == 2
+
+
+def test_wrong_requests_are_one_line(one: Park, tiny_bundle: Path, run: Run) -> None:
+    status, line = run("verify", tiny_bundle, "--rpc-key", KEY)
+    assert status == 1 and "--rpc-key toy: a tracker knows it: give --rpc-tracker HOST:PORT" in line
+    status, line = run("bench", tiny_bundle, "--rpc-tracker", one.remote.tracker)
+    assert status == 1 and "its target cpu states no [measure] key: give --rpc-key" in line
+    status, line = run("bench", tiny_bundle, "--rpc-tracker", f"127.0.0.1:{free_port()}", "--rpc-key", KEY)
+    assert status == 1 and "no tracker answers there" in line
+    with pytest.raises(TuneError, match="threads, --target cpu asks for 4096"):
+        executor_of(tiny_bundle, 4096, remote=one.remote)
+
+
+def test_key_is_the_targets_own(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert remote_of_bundle(tiny_bundle, None, None) is None
+    with pytest.raises(TuneError, match=r"--rpc-tracker nowhere: expected HOST:PORT"):
+        remote_of_bundle(tiny_bundle, "nowhere", KEY)
