@@ -100,9 +100,9 @@ Manifest read_manifest(const std::filesystem::path& bundle) {
                     std::to_string(kFormatVersion) + "; build it anew, or compile the bundle again");
   }
   const Table target = root.table("target");
-  const std::string kind = target.table("llvm").maybe<String>("kind").value_or("llvm");
-  if (kind != "llvm") {
-    throw UserError(path.string() + ": target: compiled for " + kind + ": this effgen-run runs on CPUs only");
+  const std::string kind = root.table("device").get<String>("kind");
+  if (kind != "cpu") {
+    throw UserError(path.string() + ": device: compiled for " + kind + ": this effgen-run runs on CPUs only");
   }
   Manifest manifest{
       root.get<String>("name"),

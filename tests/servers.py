@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from effgen.errors import TuneError
 from effgen.measure.protocol import Remote
+from effgen.measure.tracker import servers_of
 
 KEY = "toy"
 _MAIN = "from effgen.cli import main; main()"
@@ -48,6 +51,13 @@ class Park:
         os.killpg(self.servers[number].pid, which)
 
 
+def _listed(remote: Remote) -> int:
+    try:
+        return servers_of(remote)
+    except TuneError:
+        return 0
+
+
 @contextmanager
 def park(count: int) -> Iterator[Park]:
     """A tracker and so many servers; they end with the block."""
@@ -57,6 +67,10 @@ def park(count: int) -> Iterator[Park]:
         for _ in range(count):
             port = str(free_port())
             made.servers.append(made.start("serve", "--key", KEY, "--tracker", made.remote.tracker, "--port", port))
+        for _ in range(600):  # a server listens before it has told the tracker
+            if _listed(made.remote) == count:
+                break
+            time.sleep(0.1)
         yield made
     finally:
         for process in made.processes:

@@ -166,7 +166,7 @@ def golden(**changes: Any) -> Callable[[Path], None]:
         (lambda b: edit_manifest(b, lambda d: d.pop("steps")), "steps: missing or of another type"),
         (lambda b: edit_manifest(b, lambda d: d.update(threads="2")), "threads: missing or of another type"),
         (lambda b: edit_manifest(b, lambda d: d["input"].update(shape=[1, 3])), "input: shape: makes no sense"),
-        (lambda b: edit_manifest(b, lambda d: d["target"]["llvm"].update(kind="cuda")), "runs on CPUs only"),
+        (lambda b: edit_manifest(b, lambda d: d["device"].update(kind="cuda")), "runs on CPUs only"),
         (lambda b: edit_manifest(b, lambda d: d["target"].update(features=["sse9"])), "this processor lacks sse9"),
         (lambda b: (b / "lib.so").unlink(), "lib.so: missing from the bundle"),
         (lambda b: (b / "lib.so").write_text("#!/bin/sh\n" * 20), "no shared library"),
