@@ -20,6 +20,7 @@ from effgen.errors import BundleError
 from effgen.machine import Host, describe_host, watch_other_work
 from effgen.peers import DEFAULT_PEERS, PEERS, Job, Run, check_peer_names, peer_version
 from effgen.runtime import LoadedModel, read_manifest
+from effgen.runtime.cuda import CudaModel
 from effgen.runtime.manifest import MODEL
 from effgen.runtime.model import load_checked
 from effgen.verify import golden_pair, relative_l2
@@ -168,8 +169,8 @@ def bench_bundle(
     )
 
 
-def load_to_time(path: Path, threads: int | None) -> LoadedModel:
-    """The bundle at `path` with `threads` threads (None: the CPUs of the affinity mask).
+def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
+    """The bundle at `path` with `threads` threads (None: the CPUs of the affinity mask; a GPU takes one).
 
     Raises BundleError where it cannot be loaded, and for another architecture's: an emulator takes other times.
     """
@@ -179,7 +180,8 @@ def load_to_time(path: Path, threads: int | None) -> LoadedModel:
             f"{path}: compiled for {manifest.target['name']} ({manifest.architecture}): the times of an emulator say "
             f"nothing about it; give --rpc-tracker, or copy the bundle and effgen-run there (docs/native.md)"
         )
-    return load_checked(path, manifest, threads or len(usable_cpus()))
+    default = 1 if manifest.device["kind"] == "cuda" else len(usable_cpus())
+    return load_checked(path, manifest, threads or default)
 
 
 def prepare_peer(name: str, job: Job, answer: NDArray[np.float32]) -> Backend | LeftOut:

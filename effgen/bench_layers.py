@@ -19,6 +19,7 @@ from effgen.layers import NETWORK, LayersReport, report_from_profile, work_from_
 from effgen.machine import describe_host, watch_other_work
 from effgen.roofline import Probes, best_ceilings, working_sets
 from effgen.runtime import LoadedModel, Manifest
+from effgen.runtime.cuda import CudaModel
 from effgen.runtime.profile import Trace, profile_from_traces, trace
 from effgen.verify import golden_pair
 
@@ -57,7 +58,7 @@ def working_set(manifest: Manifest) -> int:
     return 4 * manifest.parameters + manifest.workspace_bytes
 
 
-def _measure(model: LoadedModel, image: NDArray[np.float32], plan: Plan) -> tuple[list[float], list[Trace]]:
+def _measure(model: LoadedModel | CudaModel, image: NDArray[np.float32], plan: Plan) -> tuple[list[float], list[Trace]]:
     """Seconds of plain calls, and traces, in turn: `plan.min_time_s` of each over all rounds."""
     plain: list[float] = []
     kept: list[Trace] = []
@@ -70,7 +71,9 @@ def _measure(model: LoadedModel, image: NDArray[np.float32], plan: Plan) -> tupl
     return plain, kept
 
 
-def _traced_burst(model: LoadedModel, image: NDArray[np.float32], time_s: float, wake_s: float) -> list[Trace]:
+def _traced_burst(
+    model: LoadedModel | CudaModel, image: NDArray[np.float32], time_s: float, wake_s: float
+) -> list[Trace]:
     traces: list[Trace] = []
     counted = burst(lambda: traces.append(trace(model, image)), time_s, wake_s)
     return traces[-len(counted) :]  # those before were to wake caches and threads up

@@ -19,9 +19,8 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
-from effgen.build import write_library
+from effgen.build import Built, write_code
 from effgen.dump import Dump
-from effgen.entry import module_from_program
 from effgen.errors import BuildError
 from effgen.instructions import (
     Instruction,
@@ -46,7 +45,6 @@ from effgen.tools import required_tool, tool_output
 
 Layer = Conv2d | ExpandDepthwise
 
-_STEP = ALIGNMENT // 4
 _RELAX_ACTIVATIONS = {"silu": relax.op.nn.silu, "sigmoid": relax.op.sigmoid, "relu": relax.op.nn.relu}
 #: Where the emulated loader put the library: the first mapping after it was opened that fixes an address.
 _LOADED = re.compile(rf"openat\([^\n]*/{LIBRARY}\".*?mmap\(0x([0-9a-f]+),(\d+),PROT_EXEC", re.DOTALL)
@@ -84,17 +82,17 @@ def count_kernel(layer: Layer, machine: Machine) -> Counted:
     Raises BuildError where a tool is missing: the target's compiler or emulator, cmake, objdump.
     """
     data, *weights = random_inputs(layer, machine, np.random.default_rng(0)).values()
-    padded = [np.pad(weight.ravel(), (0, -weight.size % _STEP)) for weight in weights]
+    padded = [np.pad(weight.ravel().view(np.uint8), (0, -weight.nbytes % ALIGNMENT)) for weight in weights]
     offsets = np.cumsum([0, *(array.size for array in padded)])
-    floats = [prod(shape) for shape in layer.out_shapes]
-    outputs = (Place(LOGITS), Place(WORKSPACE))[: len(floats)]  # row sums go to the workspace
+    sizes = [4 * prod(shape) for shape in layer.out_shapes]
+    outputs = (Place(LOGITS), Place(WORKSPACE))[: len(sizes)]  # row sums go to the workspace
     places = (Place(IMAGE), *(Place(WEIGHTS, int(offset)) for offset in offsets[:-1]), *outputs)
     program = Program(
         steps=(Step(layer.name, places),),
         weights=np.concatenate(padded),
-        image_floats=data.size,
-        logits_floats=floats[0],
-        workspace_floats=sum(floats[1:]) or _STEP,
+        image_bytes=data.nbytes,
+        logits_bytes=sizes[0],
+        workspace_bytes=sum(sizes[1:]) or ALIGNMENT,
     )
     with tvm_target(machine):
         kernels = tvm.IRModule({layer.name: kernel_from_workload(layer, machine)})
@@ -107,7 +105,7 @@ def count_untuned(layer: Layer, machine: Machine) -> Counted:
     with tvm_target(machine):
         mod = plan_memory(legalize_rest(_relax_of(layer)))
         program = program_from_relax(mod)
-        data = np.random.default_rng(0).standard_normal(program.image_floats, dtype=np.float32)
+        data = np.random.default_rng(0).standard_normal(program.image_bytes // 4, dtype=np.float32)
         return _count(layer, machine, program, mod, data)
 
 
@@ -170,11 +168,11 @@ def _count(
     layer: Layer, machine: Machine, program: Program, kernels: tvm.IRModule, data: NDArray[np.float32]
 ) -> Counted:
     """The program in a bundle of its own, run once. The caller has entered the TVM target."""
-    scheduled = ScheduledModule(module_from_program(program, kernels), program, ())
+    scheduled = ScheduledModule(kernels, program, ())
     with TemporaryDirectory(prefix="effgen-count-") as name:
         folder = Path(name)
-        write_library(scheduled, machine, folder, Dump(None))
-        (folder / MANIFEST).write_text(_manifest(layer, machine, program).to_json())
+        built = write_code(scheduled, machine, folder, Dump(None))
+        (folder / MANIFEST).write_text(_manifest(layer, machine, program, built).to_json())
         instructions = _disassembled(folder / LIBRARY, machine)
         ran = _executed(folder, machine, instructions, data.reshape(1, 1, 1, -1))
     loops = [loop for loop in innermost_loops(instructions) if loop.mix.multiply_adds]
@@ -182,22 +180,24 @@ def _count(
     return Counted(layer.name, layer.macs, mix_of(ran.items()), tuple(zip(loops, rounds, strict=True)))
 
 
-def _manifest(layer: Layer, machine: Machine, program: Program) -> Manifest:
+def _manifest(layer: Layer, machine: Machine, program: Program, built: Built) -> Manifest:
     """As much of one as `effgen-run` reads."""
     return Manifest(
         name=layer.name,
         network={},
         target={"name": machine.name, "llvm": machine.llvm, "features": list(machine.features)},
+        device=built.device,
         versions={"python": platform.python_version()},
         threads=1,
         files={},
-        input={"shape": [1, 1, 1, program.image_floats]},
-        output={"shape": [1, program.logits_floats]},
+        input={"shape": [1, 1, 1, program.image_bytes // 4]},
+        output={"shape": [1, program.logits_bytes // 4]},
         kernels=[],
         steps=[step.kernel for step in program.steps],
-        workspace_bytes=4 * program.workspace_floats,
-        parameters=program.weights.size,
+        workspace_bytes=program.workspace_bytes,
+        parameters=program.weights.nbytes // 4,
         macs=layer.macs,
+        dtype=layer.dtype,
         tolerance={"rel_l2": machine.tolerance.float32},
     )
 

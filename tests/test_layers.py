@@ -41,8 +41,9 @@ KERNELS = [
 
 def manifest(**changes: Any) -> Manifest:
     empty: dict[str, Any] = {
-        "name": "tiny", "network": {}, "target": {"name": "cpu"}, "versions": {}, "threads": 1, "files": {},
-        "input": {"shape": [2, 3, 8, 8]}, "output": {}, "kernels": KERNELS, "steps": [], "workspace_bytes": 0,
+        "name": "tiny", "network": {}, "target": {"name": "cpu"}, "device": {"kind": "cpu"}, "versions": {},
+        "threads": 1, "files": {}, "input": {"shape": [2, 3, 8, 8]}, "output": {}, "kernels": KERNELS, "steps": [],
+        "workspace_bytes": 0, "dtype": "float32",
         "parameters": 0, "macs": 4_000_000, "tolerance": {},
     }  # fmt: skip
     return Manifest(**(empty | changes))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from effgen.runtime.cuda import CudaModel
 from effgen.runtime.model import LoadedModel
 
 
@@ -44,7 +45,7 @@ class Profile:
         return max(0.0, (self.traced_s - plain_s) / len(self.calls))
 
 
-def trace(model: LoadedModel, image: NDArray[np.float32]) -> Trace:
+def trace(model: LoadedModel | CudaModel, image: NDArray[np.float32]) -> Trace:
     """Run `model` once with a clock between its steps."""
     start = time.perf_counter()
     nanoseconds = model.trace(image)
