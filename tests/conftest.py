@@ -36,6 +36,14 @@ def no_records_of_mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 
 @pytest.fixture(scope="session")
+def emulated_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the emulated CUDA driver. Tests that use it need g++ and nvcc (`cuda_calls.needs`)."""
+    import cuda_emulator
+
+    return cuda_emulator.build_driver(tmp_path_factory.mktemp("cuda_driver"))
+
+
+@pytest.fixture(scope="session")
 def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`networks.TINY` as a file."""
     path = tmp_path_factory.mktemp("spec") / "tiny.toml"

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.kernels.packing import INPUT_SCALE, input_shapes, pack_bias, pack_weight
+from effgen.kernels.packing import INPUT_SCALE, argument_dtype, input_shapes, pack_bias, pack_weight
 from effgen.kernels.workload import (
     Activation,
     ChannelScale,
@@ -27,14 +27,15 @@ _Float64 = NDArray[np.float64]
 def random_inputs(
     workload: Workload, machine: Machine, generator: np.random.Generator
 ) -> dict[str, NDArray[np.float32]]:
-    """float32 inputs of the kernel, in the order of its arguments, so scaled that the outputs are about 1.
+    """Inputs of the kernel, in the order and of the types of its arguments, so scaled that the outputs are about 1.
 
     Weights are packed as for a real network: the lanes that fill up the last vector are zero. What is only asked for
     ahead is NaN: nothing may depend on it.
     """
     inputs = _read_inputs(workload, machine, generator)
     rest = {name: shape for name, shape in input_shapes(workload, machine).items() if name not in inputs}
-    return inputs | {name: np.full(shape, np.nan, np.float32) for name, shape in rest.items()}
+    inputs |= {name: np.full(shape, np.nan, np.float32) for name, shape in rest.items()}
+    return {name: array.astype(argument_dtype(workload, name), copy=False) for name, array in inputs.items()}
 
 
 def _read_inputs(

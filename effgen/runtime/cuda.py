@@ -35,11 +35,10 @@ class CudaModel:
         self.threads = 1
         self._one_call = Lock()
         self._driver = cuda_driver()
-        device = self._driver.use_first_device()
-        self.device = f"{self._driver.device_name(device)} ({self._driver.device_arch(device)})"
-        self._context = self._driver.handle("cuDevicePrimaryCtxRetain", device)
+        device, self._context = self._driver.use_first_device()
         self._held = _Held(self._driver, self._context, device)
         weakref.finalize(self, self._held.free)
+        self.device = f"{self._driver.device_name(device)} ({self._driver.device_arch(device)})"
         self._stream = self._held.add("cuStreamDestroy_v2", self._driver.stream())
         self._image_bytes = 4 * int(np.prod(manifest.input["shape"]))
         self._logits_bytes = 4 * int(np.prod(manifest.output["shape"]))

@@ -48,13 +48,17 @@ class Driver:
         self.call(name, byref(made), *arguments)
         return made
 
-    def use_first_device(self) -> c_int:
-        """Make the first GPU's primary context this thread's. Raises BundleError where there is none."""
+    def use_first_device(self) -> tuple[c_int, c_void_p]:
+        """Make the first GPU's primary context this thread's: the GPU, and the context, which the caller releases.
+
+        Raises BundleError where there is none.
+        """
         device = c_int()
         self.call("cuInit", 0)
         self.call("cuDeviceGet", byref(device), 0)
-        self.call("cuCtxSetCurrent", self.handle("cuDevicePrimaryCtxRetain", device))
-        return device
+        context = self.handle("cuDevicePrimaryCtxRetain", device)
+        self.call("cuCtxSetCurrent", context)
+        return device, context
 
     def device_name(self, device: c_int) -> str:
         """What the GPU is called."""

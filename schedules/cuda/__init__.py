@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from effgen.schedules.common import Rule
-from effgen.schedules.cuda import depthwise, fallback, images, pointwise, squeeze_excite, tensor_core, window
+from effgen.schedules.cuda import depthwise, direct, fallback, images, pointwise, squeeze_excite, tensor_core, window
 
 __all__ = ["RULES", "fallback"]
 
@@ -14,4 +14,5 @@ RULES: tuple[Rule, ...] = (
     squeeze_excite.space,
     window.space,
     images.space,
+    direct.space,
 )

@@ -1,14 +1,14 @@
-"""A CUDA emulator: what TVM builds for a GPU runs from end to end on a machine that has none, as qemu does for ARM.
+"""A CUDA emulator: a bundle for a GPU runs from end to end on a machine that has none, as qemu does for ARM.
 
 Two halves:
 
-- The driver: fake `libcuda.so.1` and `libcudart.so.13` (driver.cc, runtime.cc) that TVM's `libtvm_runtime_cuda.so`
-  loads in place of the real ones. Memory, streams, events and graphs work; images are checked as a driver checks them.
+- The driver: a fake `libcuda.so.1` (driver.cc, streams.cc) that is loaded in place of the real one. Memory, streams,
+  events and graphs work; images are checked as a driver checks them.
 - The kernels: the CUDA C++ source that TVM's code generator wrote, compiled by the host's C++ compiler with device.h
   before it, where each thread of a block is a fiber (fibers.h).
 
-The library under test is the one that is shipped, with nvcc's machine code in it. Only the launches are diverted: the
-driver looks a kernel up by name in the kernels' library and runs it on the CPU.
+The machine code under test is the one that is shipped, by nvcc. Only the launches are diverted: the driver looks a
+kernel up by name in the kernels' library and runs it on the CPU.
 
     driver = build_driver(folder)
     kernels = build_kernels(cuda_source, folder / "kernels.so")
@@ -28,6 +28,8 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+from effgen.toolchain import cuda_program
 
 FOLDER = Path(__file__).parent
 
@@ -64,27 +66,14 @@ _KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w
 
 
 def build_driver(folder: Path) -> Path:
-    """Compile the fake driver and runtime into `folder` (created where missing), and return it.
+    """Compile the fake driver into `folder` (created where missing), and return it.
 
     It needs the headers of a CUDA toolkit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    driver, runtime = folder / "libcuda.so.1", folder / "libcudart.so.13"
-    common = ["-O2", "-std=c++20", "-Wall", "-shared", "-fPIC", f"-I{cuda_headers()}"]
-    _compile(
-        [
-            *common,
-            str(FOLDER / "driver.cc"),
-            str(FOLDER / "streams.cc"),
-            "-o",
-            str(driver),
-            "-Wl,-soname,libcuda.so.1",
-            "-ldl",
-        ]
-    )
-    # The real library's symbols carry its name as their version, and TVM's runtime asks for that.
-    version = f"-Wl,-soname,libcudart.so.13,--version-script={FOLDER / 'cudart.map'}"
-    _compile([*common, str(FOLDER / "runtime.cc"), "-o", str(runtime), version, str(driver), "-Wl,-rpath,$ORIGIN"])
+    sources = [str(FOLDER / name) for name in ("driver.cc", "streams.cc")]
+    options = ["-O2", "-std=c++20", "-Wall", "-shared", "-fPIC", f"-I{cuda_headers()}"]
+    _compile([*options, *sources, "-o", str(folder / "libcuda.so.1"), "-Wl,-soname,libcuda.so.1", "-ldl"])
     return folder
 
 
@@ -151,11 +140,9 @@ def _without_ptx(text: str) -> str:
 
 
 def cuda_headers() -> Path:
-    """Where cuda.h is: in $CUDA_HOME, beside nvcc, or in /usr/local/cuda."""
-    nvcc, home = shutil.which("nvcc"), os.environ.get("CUDA_HOME")
-    roots = [Path(home)] if home else []
-    roots += [Path(nvcc).resolve().parents[1]] if nvcc else []
-    for root in [*roots, Path("/usr/local/cuda")]:
+    """Where cuda.h is: beside the nvcc that effgen uses (the index's packages are laid out as a toolkit is), or in
+    /usr/local/cuda."""
+    for root in (Path(cuda_program("nvcc")).resolve().parents[1], Path("/usr/local/cuda")):
         if (root / "include" / "cuda.h").exists():
             return root / "include"
     raise FileNotFoundError("no CUDA toolkit with cuda.h found; set CUDA_HOME")

@@ -1,105 +1,82 @@
-"""What a program without compiler or TVM's Python package does to run a CUDA library; for the tests' subprocesses."""
+"""What uses the driver in the tests' subprocesses: kernels launched by effgen's own `Driver`, on plain arrays.
+
+As a program: `python -m cuda_emulator.client FOLDER` runs the calls that `cuda_calls.Kernels` wrote there.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
+import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from ctypes import CDLL, c_size_t, c_uint64, c_void_p
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Importing torch, which nothing here needs, takes a second.
-sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
-import tvm_ffi  # noqa: E402
+from effgen.runtime.cuda_driver import cuda_driver
 
-_TO_DEVICE, _TO_HOST = 1, 2
+IMAGE, CALLS, INPUTS, OUTPUTS = "kernels.fatbin", "calls.json", "inputs.npz", "outputs.npz"
 
 
-def load(library: str) -> Any:
-    """The module of a compiled library, with TVM's runtimes in the process."""
-    spec = importlib.util.find_spec("tvm")
-    assert spec is not None and spec.submodule_search_locations
-    for name in ("libtvm_runtime.so", "libtvm_runtime_cuda.so"):
-        ctypes.CDLL(str(Path(spec.submodule_search_locations[0], "lib", name)), ctypes.RTLD_GLOBAL)
-    return tvm_ffi.load_module(library)
+class Gpu:
+    """The first GPU with one image's kernels, and a stream."""
+
+    def __init__(self, image: bytes) -> None:
+        self.driver = cuda_driver()
+        self.driver.use_first_device()
+        self.stream = self.driver.stream()
+        self.module = self.driver.handle("cuModuleLoadData", image)
+
+    def function(self, name: str) -> c_void_p:
+        return self.driver.handle("cuModuleGetFunction", self.module, name.encode())
+
+    def upload(self, array: NDArray[Any], address: int = 0) -> int:
+        """Where the array is on the device: at `address`, or in new memory."""
+        array = np.ascontiguousarray(array)
+        address = address or self.driver.allocate(array.nbytes)
+        self.driver.call("cuMemcpyHtoD_v2", c_uint64(address), c_void_p(array.ctypes.data), c_size_t(array.nbytes))
+        return address
+
+    def download(self, address: int, shape: Sequence[int], dtype: str = "float32") -> NDArray[Any]:
+        array: NDArray[Any] = np.empty(tuple(shape), dtype)
+        source, target, size = c_uint64(address), c_void_p(array.ctypes.data), c_size_t(array.nbytes)
+        self.driver.call("cuMemcpyDtoHAsync_v2", target, source, size, self.stream)
+        self.driver.call("cuStreamSynchronize", self.stream)
+        return array
+
+    def launch(self, name: str, blocks: int, threads: int, addresses: Sequence[int]) -> None:
+        self.driver.launch(self.function(name), blocks, threads, addresses, self.stream)
+
+    def free(self, address: int) -> None:
+        self.driver.call("cuMemFree_v2", c_uint64(address))
 
 
-def cudart() -> ctypes.CDLL:
-    return ctypes.CDLL("libcudart.so.13")
+def emulated(what: str) -> int:
+    """A count of the emulator's: launches, bytes, contexts."""
+    return int(getattr(CDLL("libcuda.so.1"), f"effgen_emulated_{what}")())
 
 
-def check(error: int) -> None:
-    """Raise unless a CUDA call succeeded."""
-    if error:
-        name = cudart().cudaGetErrorName
-        name.restype = ctypes.c_char_p
-        raise RuntimeError(f"{name(error).decode()} ({error})")
-
-
-def launches() -> int:
-    """How many kernels have run."""
-    return int(ctypes.CDLL("libcuda.so.1").effgen_emulated_launches())
-
-
-def empty(shape: Sequence[int], dtype: str) -> Any:
-    """A tensor on the device."""
-    allocate = tvm_ffi.get_global_func("runtime.TVMTensorAllocWithScope")
-    return allocate(tvm_ffi.Shape(tuple(shape)), tvm_ffi.dtype(dtype), tvm_ffi.device("cuda", 0), None)
-
-
-def upload(array: NDArray[Any], tensor: Any = None) -> Any:
-    """`array` on the device, in `tensor` where one is given."""
-    array = np.ascontiguousarray(array)
-    tensor = empty(array.shape, str(array.dtype)) if tensor is None else tensor
-    size = ctypes.c_size_t(array.nbytes)
-    check(cudart().cudaMemcpy(ctypes.c_void_p(tensor.data_ptr()), ctypes.c_void_p(array.ctypes.data), size, _TO_DEVICE))
-    return tensor
-
-
-def download(tensor: Any) -> NDArray[Any]:
-    """A tensor's values."""
-    array: NDArray[Any] = np.empty(tuple(tensor.shape), str(tensor.dtype))
-    size = ctypes.c_size_t(array.nbytes)
-    check(cudart().cudaMemcpy(ctypes.c_void_p(array.ctypes.data), ctypes.c_void_p(tensor.data_ptr()), size, _TO_HOST))
-    return array
-
-
-@contextmanager
-def stream() -> Iterator[ctypes.c_void_p]:
-    """A new stream, which TVM launches on."""
-    handle = ctypes.c_void_p()
-    non_blocking = 1
-    check(cudart().cudaStreamCreateWithFlags(ctypes.byref(handle), non_blocking))
-    with tvm_ffi.use_raw_stream(tvm_ffi.device("cuda", 0), handle.value):
-        yield handle
-    check(cudart().cudaStreamDestroy(handle))
-
-
-@contextmanager
-def capture(on: ctypes.c_void_p) -> Iterator[ctypes.c_void_p]:
-    """A graph of what happens on the stream `on`, complete and ready to launch after the block."""
-    runtime, graph, executable, everywhere = cudart(), ctypes.c_void_p(), ctypes.c_void_p(), 0
-    check(runtime.cudaStreamBeginCapture(on, everywhere))
-    yield executable
-    check(runtime.cudaStreamEndCapture(on, ctypes.byref(graph)))
-    check(runtime.cudaGraphInstantiate(ctypes.byref(executable), graph, ctypes.c_ulonglong(0)))
-
-
-def main(library: str, function: str, inputs: str, outputs: str) -> None:
-    """Call `function` with the arrays of the file `inputs`, and write those of them that follow it to `outputs`.
-
-    Arrays are given in the arguments' order; the last is the output.
-    """
-    module = load(library)
-    tensors = [upload(array) for array in np.load(inputs).values()]
-    module[function](*tensors)
-    np.save(outputs, download(tensors[-1]))
+def run_calls(folder: Path) -> None:
+    """Each call in turn, with memory of its own: outputs start as the driver gives memory, as NaN."""
+    gpu = Gpu((folder / IMAGE).read_bytes())
+    inputs = np.load(folder / INPUTS)
+    found: dict[str, NDArray[Any]] = {}
+    for call in json.loads((folder / CALLS).read_text()):
+        addresses = [gpu.upload(inputs[f"{call['name']}:{index}"]) for index in range(call["inputs"])]
+        sizes = [prod(shape) * np.dtype(dtype).itemsize for shape, dtype in call["outputs"]]
+        first = len(addresses)
+        addresses += [gpu.driver.allocate(size) for size in sizes]
+        for kernel, blocks, threads, parameters in call["launches"]:
+            gpu.launch(kernel, blocks, threads, [addresses[index] for index in parameters])
+        for index, (shape, dtype) in enumerate(call["outputs"]):
+            found[f"{call['name']}:{index}"] = gpu.download(addresses[first + index], shape, dtype)
+        for address in addresses:
+            gpu.free(address)  # which checks the guards around it
+    np.savez(folder / OUTPUTS, **found)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_calls(Path(sys.argv[1]))

@@ -46,7 +46,6 @@ int compute_capability() {
 }
 
 const char* device_name() { return "emulated GPU"; }
-size_t total_memory() { return kMemory; }
 
 int attribute(int number) {
   switch (number) {
@@ -88,31 +87,31 @@ int attribute(int number) {
 namespace {
 struct ErrorText {
   int number;
-  const char *name, *runtime_name, *text;
+  const char *name, *text;
 };
 constexpr ErrorText kErrors[] = {
-    {0, "CUDA_SUCCESS", "cudaSuccess", "no error"},
-    {1, "CUDA_ERROR_INVALID_VALUE", "cudaErrorInvalidValue", "invalid argument"},
-    {2, "CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "out of memory"},
-    {3, "CUDA_ERROR_NOT_INITIALIZED", "cudaErrorInitializationError", "initialization error"},
-    {9, "CUDA_ERROR_9", "cudaErrorInvalidConfiguration", "invalid configuration argument"},
-    {100, "CUDA_ERROR_NO_DEVICE", "cudaErrorNoDevice", "no CUDA-capable device is detected"},
-    {101, "CUDA_ERROR_INVALID_DEVICE", "cudaErrorInvalidDevice", "invalid device ordinal"},
-    {200, "CUDA_ERROR_INVALID_IMAGE", "cudaErrorInvalidKernelImage", "device kernel image is invalid"},
-    {209, "CUDA_ERROR_NO_BINARY_FOR_GPU", "cudaErrorNoKernelImageForDevice",
+    {0, "CUDA_SUCCESS", "no error"},
+    {1, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+    {2, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+    {3, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
+    {100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
+    {101, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+    {200, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
+    {209, "CUDA_ERROR_NO_BINARY_FOR_GPU",
      "no kernel image is available for execution on the device"},
-    {218, "CUDA_ERROR_INVALID_PTX", "cudaErrorInvalidPtx", "a PTX JIT compilation failed"},
-    {400, "CUDA_ERROR_INVALID_HANDLE", "cudaErrorInvalidResourceHandle", "invalid resource handle"},
-    {500, "CUDA_ERROR_NOT_FOUND", "cudaErrorSymbolNotFound", "named symbol not found"},
-    {600, "CUDA_ERROR_NOT_READY", "cudaErrorNotReady", "device not ready"},
-    {701, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "cudaErrorLaunchOutOfResources",
+    {218, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
+    {201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+    {500, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {600, "CUDA_ERROR_NOT_READY", "device not ready"},
+    {701, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
      "too many resources requested for launch"},
-    {801, "CUDA_ERROR_NOT_SUPPORTED", "cudaErrorNotSupported", "operation not supported"},
-    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "cudaErrorStreamCaptureUnsupported",
+    {801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
+    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
      "operation not permitted when stream is capturing"},
-    {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "cudaErrorStreamCaptureInvalidated",
+    {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
      "operation failed due to a previous error during capture"},
-    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT", "cudaErrorStreamCaptureImplicit",
+    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
      "operation would make the legacy stream depend on a capturing blocking stream"},
 };
 const ErrorText* find_error(int number) {
@@ -122,18 +121,35 @@ const ErrorText* find_error(int number) {
 }
 }  // namespace
 
-const char* error_name(int number) {
-  const ErrorText* error = find_error(number);
-  return error ? error->runtime_name : "unrecognized error code";
-}
-const char* error_text(int number) {
-  const ErrorText* error = find_error(number);
-  return error ? error->text : "unrecognized error code";
-}
-
 double now() {
   using namespace std::chrono;
   return duration<double>(steady_clock::now().time_since_epoch()).count();
+}
+
+// ---- Contexts ----
+
+namespace {
+long context_users_ = 0;
+thread_local bool context_is_current_ = false;
+
+Error need_context() { return context_is_current_ && context_users_ > 0 ? kSuccess : int(CUDA_ERROR_INVALID_CONTEXT); }
+}  // namespace
+
+void retain_context() {
+  Lock lock(lock_);
+  ++context_users_;
+}
+
+Error release_context() {
+  Lock lock(lock_);
+  if (context_users_ == 0) return CUDA_ERROR_INVALID_CONTEXT;
+  --context_users_;
+  return kSuccess;
+}
+
+Error set_context(bool current) {
+  context_is_current_ = current;
+  return kSuccess;
 }
 
 // ---- Memory ----
@@ -226,6 +242,7 @@ void report_faults() {
 
 Error allocate(void** pointer, size_t bytes) {
   Lock lock(lock_);
+  if (Error error = need_context()) return error;
   if (Error error = forbid_in_capture()) return error;
   *pointer = nullptr;
   if (bytes == 0) return kSuccess;
@@ -264,33 +281,19 @@ Error release(void* pointer) {
   return kSuccess;
 }
 
-size_t allocated_bytes() { return allocated_; }
-
-bool is_device(const void* pointer) {
+namespace {
+Error copy(void* to, const void* from, size_t bytes, const void* on_device, const void* on_host) {
   Lock lock(lock_);
-  return allocation_of(pointer) != nullptr;
-}
-
-Error copy(void* to, const void* from, size_t bytes, int kind) {
-  Lock lock(lock_);
-  const bool to_device = kind == 4 ? is_device(to) : kind == 1 || kind == 3;
-  const bool from_device = kind == 4 ? is_device(from) : kind == 2 || kind == 3;
   if (bytes == 0) return kSuccess;
-  if (to_device != is_device(to) || from_device != is_device(from)) return CUDA_ERROR_INVALID_VALUE;
-  if ((to_device && !inside(to, bytes)) || (from_device && !inside(from, bytes))) return CUDA_ERROR_INVALID_VALUE;
+  if (!inside(on_device, bytes) || allocation_of(on_host)) return CUDA_ERROR_INVALID_VALUE;
   Access access;
   memmove(to, from, bytes);
   return kSuccess;
 }
+}  // namespace
 
-Error fill(void* to, int value, size_t bytes) {
-  Lock lock(lock_);
-  if (bytes == 0) return kSuccess;
-  if (!inside(to, bytes)) return CUDA_ERROR_INVALID_VALUE;
-  Access access;
-  memset(to, value, bytes);
-  return kSuccess;
-}
+Error copy_to_device(void* to, const void* from, size_t bytes) { return copy(to, from, bytes, to, from); }
+Error copy_to_host(void* to, const void* from, size_t bytes) { return copy(to, from, bytes, from, to); }
 
 // ---- Streams ----
 
@@ -364,6 +367,7 @@ Error synchronize(void* handle) {
 
 Error enqueue(void* handle, std::function<Error()> work) {
   Lock lock(lock_);
+  if (Error error = need_context()) return error;
   Stream* stream = stream_of(handle);
   if (!stream) return kInvalidResourceHandle;
   if (Error error = forbid_implicit(stream)) return error;
@@ -381,7 +385,6 @@ Error begin_capture(void* handle, int mode) {
   if (stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
   stream->capture = std::make_shared<Graph>();
   stream->mode = mode;
-  stream->origin = true;
   return kSuccess;
 }
 
@@ -389,13 +392,8 @@ Error end_capture(void* handle, std::shared_ptr<Graph>* graph) {
   Lock lock(lock_);
   Stream* stream = stream_of(handle);
   if (!stream) return kInvalidResourceHandle;
-  if (!stream->capture || !stream->origin) return CUDA_ERROR_ILLEGAL_STATE;
-  *graph = stream->capture;
-  for_captures([&](Stream& other) {  // those that joined it too
-    if (other.capture != *graph) return;
-    other.capture = nullptr;
-    other.origin = false;
-  });
+  if (!stream->capture) return CUDA_ERROR_ILLEGAL_STATE;
+  *graph = std::move(stream->capture);
   return (*graph)->valid ? kSuccess : kCaptureInvalidated;
 }
 
@@ -544,11 +542,11 @@ using namespace emulated;
 // How many kernels have run, graphs' included.
 EXPORT long effgen_emulated_launches() { return launches_; }
 // How much device memory is allocated.
-EXPORT long effgen_emulated_bytes() { return long(allocated_bytes()); }
+EXPORT long effgen_emulated_bytes() { return long(allocated_); }
+// How many times the primary context is retained and not released.
+EXPORT long effgen_emulated_contexts() { return context_users_; }
 
 EXPORT CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
-EXPORT CUresult cuDriverGetVersion(int* version) { return *version = 13000, CUDA_SUCCESS; }
-EXPORT CUresult cuDeviceGetCount(int* count) { return *count = 1, CUDA_SUCCESS; }
 EXPORT CUresult cuDeviceGet(CUdevice* device, int ordinal) {
   if (ordinal != 0) return CUDA_ERROR_INVALID_DEVICE;
   return *device = 0, CUDA_SUCCESS;
@@ -557,7 +555,6 @@ EXPORT CUresult cuDeviceGetName(char* name, int length, CUdevice) {
   snprintf(name, size_t(length), "%s", device_name());
   return CUDA_SUCCESS;
 }
-EXPORT CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice) { return *bytes = total_memory(), CUDA_SUCCESS; }
 EXPORT CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute number, CUdevice) {
   *value = attribute(number);
   return *value < 0 ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
@@ -572,11 +569,6 @@ EXPORT CUresult cuGetErrorString(CUresult error, const char** text) {
   *text = found ? found->text : nullptr;
   return found ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
-EXPORT CUresult cuCtxGetCurrent(CUcontext* context) {
-  static int primary;
-  return *context = reinterpret_cast<CUcontext>(&primary), CUDA_SUCCESS;
-}
-EXPORT CUresult cuCtxSynchronize() { return CUresult(forbid_in_capture()); }
 EXPORT CUresult cuStreamSynchronize(CUstream stream) { return CUresult(synchronize(stream)); }
 
 EXPORT CUresult cuModuleLoadData(CUmodule* module, const void* image) {
@@ -606,38 +598,7 @@ EXPORT CUresult cuFuncSetAttribute(CUfunction handle, CUfunction_attribute attri
   reinterpret_cast<Function*>(handle)->dynamic_limit = value;
   return CUDA_SUCCESS;
 }
-EXPORT CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfunction handle) {
-  auto& function = *reinterpret_cast<Function*>(handle);
-  if (attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)
-    *value = function.kernel->max_threads ? int(function.kernel->max_threads) : int(kMaxThreads);
-  else if (attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
-    *value = function.dynamic_limit;
-  else
-    return CUDA_ERROR_NOT_SUPPORTED;
-  return CUDA_SUCCESS;
-}
 EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                                unsigned bz, unsigned shared, CUstream stream, void** parameters, void**) {
   return launch(function, {{gx, gy, gz}, {bx, by, bz}, shared}, stream, parameters);
-}
-EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters, void**) {
-  for (unsigned i = 0; i < config->numAttrs; ++i) {
-    auto& attribute = config->attrs[i];
-    auto& cluster = attribute.value.clusterDim;
-    if (attribute.id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION && cluster.x * cluster.y * cluster.z > 1) {
-      say("thread block clusters are not emulated");
-      return CUDA_ERROR_NOT_SUPPORTED;
-    }
-  }
-  return launch(function,
-                {{config->gridDimX, config->gridDimY, config->gridDimZ},
-                 {config->blockDimX, config->blockDimY, config->blockDimZ},
-                 config->sharedMemBytes},
-                config->hStream, parameters);
-}
-EXPORT CUresult cuTensorMapEncodeTiled(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
-                                       const cuuint64_t*, const cuuint32_t*, const cuuint32_t*,
-                                       CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
-                                       CUtensorMapFloatOOBfill) {
-  return CUDA_ERROR_NOT_SUPPORTED;
 }

@@ -1,5 +1,5 @@
-// What the fake libcuda.so.1 (driver.cc) and libcudart.so.13 (runtime.cc) share: one device's memory, streams, graphs.
-// All work is done at once, in the calling thread; the functions return CUDA's error numbers.
+// What the fake libcuda.so.1 is made of (driver.cc): one device's memory, streams, graphs. Its functions on them are in
+// streams.cc. All work is done at once, in the calling thread; errors are CUDA's numbers.
 #pragma once
 
 #include <cuda.h>
@@ -11,7 +11,6 @@
 
 namespace emulated {
 
-// The runtime's errors have the driver's numbers.
 using Error = int;
 constexpr Error kSuccess = CUDA_SUCCESS;
 constexpr int kInvalidResourceHandle = 400, kCaptureUnsupported = 900, kCaptureInvalidated = 901,
@@ -26,22 +25,12 @@ struct Stream {
   bool blocking = true;               // waits for the default stream, and that one for it
   int mode = 0;                       // of the capture
   std::shared_ptr<Graph> capture;     // what records it; null: nothing does
-  bool origin = false;                // the capture began here
 };
 
 struct Event {
   bool timing = true, recorded = false;
   double seconds = 0;
-  std::shared_ptr<Graph> capture;  // recorded by a stream that is captured
-  int mode = 0;
 };
-
-int compute_capability();       // 90: 9.0
-int attribute(int number);      // CUdevice_attribute; -1: unknown
-const char* device_name();
-size_t total_memory();
-const char* error_name(int error);
-const char* error_text(int error);
 
 // Null and the special handles of the default stream give that one; nullptr: no such stream.
 Stream* stream_of(void* handle);
@@ -59,12 +48,13 @@ Error forbid_in_capture();
 
 Error allocate(void** pointer, size_t bytes);
 Error release(void* pointer);
-size_t allocated_bytes();
-// Both check what lies in device memory to be wholly inside one allocation.
-Error copy(void* to, const void* from, size_t bytes, int kind);
-Error fill(void* to, int value, size_t bytes);
-// cudaMemcpyDefault's question.
-bool is_device(const void* pointer);
+// Between host and device; what lies in device memory must be wholly inside one allocation.
+Error copy_to_device(void* to, const void* from, size_t bytes);
+Error copy_to_host(void* to, const void* from, size_t bytes);
+// The primary context: users, and whether the calling thread has made it current.
+void retain_context();
+Error release_context();
+Error set_context(bool current);
 
 double now();
 

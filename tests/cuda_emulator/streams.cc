@@ -9,14 +9,15 @@ using namespace emulated;
 
 namespace {
 
-constexpr int kToDevice = 1, kToHost = 2;
-
 Event& event_of(CUevent event) { return *reinterpret_cast<Event*>(event); }
 std::shared_ptr<Graph>& graph_of(void* graph) { return *static_cast<std::shared_ptr<Graph>*>(graph); }
 void* address(CUdeviceptr pointer) { return reinterpret_cast<void*>(pointer); }
 
-CUresult copy_on(CUstream stream, void* to, const void* from, size_t bytes, int kind) {
-  return CUresult(enqueue(stream, [=] { return copy(to, from, bytes, kind); }));
+CUresult upload(CUstream stream, void* to, const void* from, size_t bytes) {
+  return CUresult(enqueue(stream, [=] { return copy_to_device(to, from, bytes); }));
+}
+CUresult download(CUstream stream, void* to, const void* from, size_t bytes) {
+  return CUresult(enqueue(stream, [=] { return copy_to_host(to, from, bytes); }));
 }
 
 }  // namespace
@@ -24,10 +25,11 @@ CUresult copy_on(CUstream stream, void* to, const void* from, size_t bytes, int 
 // ---- Contexts: there is one ----
 
 EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice) {
+  retain_context();
   return *context = reinterpret_cast<CUcontext>(1), CUDA_SUCCESS;
 }
-EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return CUDA_SUCCESS; }
-EXPORT CUresult cuCtxSetCurrent(CUcontext context) { return context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT; }
+EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return CUresult(release_context()); }
+EXPORT CUresult cuCtxSetCurrent(CUcontext context) { return CUresult(set_context(context != nullptr)); }
 
 // ---- Memory ----
 
@@ -49,19 +51,16 @@ EXPORT CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
 }
 EXPORT CUresult cuMemFreeHost(void* pointer) { return free(pointer), CUDA_SUCCESS; }
 EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
-  return copy_on(nullptr, address(to), from, bytes, kToDevice);
+  return upload(nullptr, address(to), from, bytes);
 }
 EXPORT CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
-  return copy_on(nullptr, to, address(from), bytes, kToHost);
+  return download(nullptr, to, address(from), bytes);
 }
 EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream) {
-  return copy_on(stream, address(to), from, bytes, kToDevice);
+  return upload(stream, address(to), from, bytes);
 }
 EXPORT CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
-  return copy_on(stream, to, address(from), bytes, kToHost);
-}
-EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream stream) {
-  return CUresult(enqueue(stream, [=] { return fill(address(to), value, bytes); }));
+  return download(stream, to, address(from), bytes);
 }
 
 // ---- Streams and events ----
@@ -87,15 +86,10 @@ EXPORT CUresult cuEventRecord(CUevent event, CUstream handle) {
   Stream* stream = stream_of(handle);
   if (!stream) return CUresult(kInvalidResourceHandle);
   Event& recorded = event_of(event);
-  recorded.capture = stream->capture;
-  recorded.mode = stream->mode;
   if (stream->capture) return CUDA_SUCCESS;
   recorded.recorded = true;
   recorded.seconds = now();
   return CUDA_SUCCESS;
-}
-EXPORT CUresult cuEventSynchronize(CUevent event) {
-  return CUresult(event_of(event).capture ? kCaptureUnsupported : kSuccess);
 }
 // Under its first name, which every driver knows; cuda.h would rename it.
 #undef cuEventElapsedTime
@@ -116,11 +110,6 @@ EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
   *graph = nullptr;
   if (Error error = end_capture(stream, &captured)) return CUresult(error);
   *graph = reinterpret_cast<CUgraph>(new std::shared_ptr<Graph>(captured));
-  return CUDA_SUCCESS;
-}
-EXPORT CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode* nodes, size_t* count) {
-  if (nodes) return CUDA_ERROR_NOT_SUPPORTED;
-  *count = graph_of(graph)->nodes.size();
   return CUDA_SUCCESS;
 }
 EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph graph, unsigned long long) {
