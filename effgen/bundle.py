@@ -14,13 +14,14 @@ from effgen.runtime.manifest import MANIFEST
 
 
 @contextmanager
-def staged_directory(output: Path, force: bool) -> Iterator[Path]:
+def staged_directory(output: Path, force: bool, mark: str = MANIFEST) -> Iterator[Path]:
     """A new folder beside `output` that takes its place when the block ends well, and is removed when it does not.
 
-    Raises BuildError before any work is done: `output` exists without `force`, is not a bundle that may be
-    replaced, or cannot be written; and afterwards where writing failed, a full disk say.
+    `mark` is the file by which a folder that may be replaced is known: a bundle's manifest. Raises BuildError before
+    any work is done: `output` exists without `force`, is no folder that may be replaced, or cannot be written; and
+    afterwards where writing failed, a full disk say.
     """
-    check_directory(output, force)
+    check_directory(output, force, mark)
     with _beside(output) as staging:
         yield staging
         staging.chmod(0o755)  # mkdtemp makes it private
@@ -37,15 +38,17 @@ def staged_file(output: Path, force: bool) -> Iterator[Path]:
             file.replace(output.parent / file.name)
 
 
-def check_directory(output: Path, force: bool) -> None:
-    """Raise BuildError where `output` may not be written. With `force` only a bundle or an empty folder goes."""
+def check_directory(output: Path, force: bool, mark: str = MANIFEST) -> None:
+    """Raise BuildError where `output` may not be written. With `force` only a folder that holds the file `mark` (a
+    bundle), or an empty one, goes."""
     _check_name(output, force)
     if not _exists(output):
         return
     if output.is_symlink():
         raise BuildError(f"{output}: is a symbolic link: --force replaces folders only; give the path it points to")
-    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST).is_file()):
-        raise BuildError(f"{output}: exists and is not a bundle: --force replaces bundles only; remove it by hand")
+    if not output.is_dir() or (any(output.iterdir()) and not (output / mark).is_file()):
+        kind = "bundle" if mark == MANIFEST else f"folder with {mark}"
+        raise BuildError(f"{output}: exists and is not a {kind}: --force replaces no other; remove it by hand")
 
 
 def check_file(output: Path, force: bool) -> None:
