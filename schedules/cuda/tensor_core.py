@@ -70,7 +70,7 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     blocks *= tiles.blocks(bias_shape(workload, machine)[1], plan.tile_n)
     depth_tiles = tiles.blocks(workload.in_channels, plan.tile_k)
     # A fragment's product keeps a tensor core busy for about 16 cycles; loading fragments takes about as long each.
-    tile = plan.depth * (16 * plan.rows * plan.columns + 16 * (plan.rows + plan.columns))
+    tile = float(plan.depth) * (16 * plan.rows * plan.columns + 16 * (plan.rows + plan.columns))
     tile += 8 * plan.tile_k * (plan.tile_m + plan.tile_n) / HALVES / plan.threads + 30
     work = depth_tiles * tile + 20 * plan.tile_m * plan.tile_n / plan.threads
     waits = LATENCY + depth_tiles * max(60.0, LATENCY - tile)

@@ -236,14 +236,14 @@ class _TensorCores:
         place = row + self.image * self.rows
         done = registers(HALVES, dtype="float16")
         whole = self.workload.out_channels % HALVES == 0
-        added = registers(HALVES, dtype="float16") if self.residual is not None else None
-        if added is not None and whole:
-            load_vector(added, [0], lambda lane: self.residual[0, 0, place, column + lane], HALVES)
+        residual, added = self.residual, registers(HALVES, dtype="float16")
+        if residual is not None and whole:
+            load_vector(added, [0], lambda lane: residual[0, 0, place, column + lane], HALVES)
         with tir.unroll(0, HALVES) as lane:
             with guarded([] if whole else [column + lane < self.workload.out_channels]):
                 value = activate(sums[i, j + lane] + self.bias[0, column + lane], self.workload.activation)
-                if added is not None:
-                    value = value + as_float(added[lane] if whole else self.residual[0, 0, place, column + lane])
+                if residual is not None:
+                    value = value + as_float(added[lane] if whole else residual[0, 0, place, column + lane])
                 tir.buffer_store(done, tirx.Cast("float16", value), [lane])
                 if not whole:
                     tir.buffer_store(self.out, done[lane], [0, 0, place, column + lane])
