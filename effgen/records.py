@@ -31,7 +31,8 @@ STATUSES: tuple[Status, ...] = ("ok", "wrong", "crashed", "timeout", "build_erro
 
 @dataclass(frozen=True)
 class MachineKey:
-    """Machines for which times and decisions are the same: LLVM's name of the processor, float32 lanes of a vector."""
+    """Machines for which times and decisions are the same: LLVM's name of the processor, or a GPU's architecture, and
+    the float32 lanes of a vector."""
 
     mcpu: str
     lanes: int
@@ -39,7 +40,7 @@ class MachineKey:
     @staticmethod
     def of(machine: Machine) -> MachineKey:
         """The key of a machine."""
-        return MachineKey(machine.mcpu, machine.lanes)
+        return MachineKey(machine.processor, machine.lanes)
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def find_record(
     passed over, where the space has no such rule or decisions any more.
     """
     found = [
-        (not same_cores, distance, index, record.mcpu != machine.mcpu, _seconds(record), record, source)
+        (not same_cores, distance, index, record.mcpu != machine.processor, _seconds(record), record, source)
         for index, source in enumerate(sources)
         for record in source.by_kernel.get(workload.name, [])
         for distance in [abs(math.log(record.cores / machine.cores))]
@@ -289,7 +290,7 @@ def find_decisions(
 
 
 def _fits(record: Record, machine: Machine, space: Space, source: Source) -> bool:
-    if record.lanes != machine.lanes or (source.own and record.mcpu != machine.mcpu):
+    if record.lanes != machine.lanes or (source.own and record.mcpu != machine.processor):
         return False
     if record.cores < machine.cores:
         return False

@@ -78,6 +78,11 @@ class Machine:
         return self.vector_bytes // 4
 
     @property
+    def processor(self) -> str:
+        """What kernels are measured on, for records: LLVM's name of the CPU, or the GPU's architecture."""
+        return self.mcpu if self.gpu is None else self.gpu.arch
+
+    @property
     def architecture(self) -> str:
         """The processor family, as `platform.machine()` spells it."""
         return architecture_of(self.mtriple)

@@ -30,7 +30,7 @@ from effgen.routes import RouteOptions, measurers, remote_of, route_of
 from effgen.search import KernelSearch
 from effgen.target import Machine, check_target, load_target, stated_target
 from effgen.target_file import Route
-from effgen.toolchain import linker
+from effgen.toolchain import cuda_program, linker
 from effgen.tune_offline import FOLDER, tune_offline
 from effgen.tuned import TuneReport, report_of
 from effgen.tuner import Limits, OnProgress, Tuner
@@ -139,7 +139,7 @@ def tune_network(
 
 def begin(request: TuneRequest, network: Network, machine: Machine) -> tuple[RecordFile, list[KernelSearch], list[str]]:
     """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
-    calls = calls_of_network(network)
+    calls = calls_of_network(network, on_gpu=machine.gpu is not None)
     file = RecordFile(request.database or default_database())
     if request.fresh:
         names = {workload.name for workload in calls}
@@ -147,7 +147,7 @@ def begin(request: TuneRequest, network: Network, machine: Machine) -> tuple[Rec
     return file, *searches_of(calls, machine, provider_from_name(request.provider), request.seed)
 
 
-def calls_of_network(network: Network) -> Counter[Workload]:
+def calls_of_network(network: Network, on_gpu: bool = False) -> Counter[Workload]:
     """How often one inference calls each kernel: those that the importer would make of the same graph."""
     from effgen.block_fusion import kernel_calls
     from effgen.fusion import KernelCall
@@ -155,7 +155,7 @@ def calls_of_network(network: Network) -> Counter[Workload]:
     from effgen.weights import initial_weights
 
     graph, _ = fold_batchnorm(network.graph, initial_weights(network.graph, seed=0))
-    return Counter(call.workload for call in kernel_calls(graph) if isinstance(call, KernelCall))
+    return Counter(call.workload for call in kernel_calls(graph, on_gpu) if isinstance(call, KernelCall))
 
 
 def searches_of(
@@ -173,9 +173,16 @@ def target_machine(request: TuneRequest) -> Machine:
 
     prepare_tvm()
     machine = load_target(request.target)
-    if route_of(request.target, request.route) != "local":
-        if machine.gpu is not None:
-            raise TuneError(f"--target {request.target}: only kernels of CPUs are measured elsewhere; expected a CPU")
+    route = route_of(request.target, request.route)
+    if machine.gpu is not None:
+        if route != "offline":
+            raise TuneError(
+                f"--target {request.target}: kernels of GPUs are measured from a folder, there and here: give "
+                "--offline-out DIR"
+            )
+        cuda_program("nvcc")
+        return machine
+    if route != "local":
         linker(machine)
         return dataclasses.replace(machine, cores=request.threads or machine.cores)
     missing = missing_features(machine.features)
@@ -197,7 +204,7 @@ def promote_found(request: TuneRequest, network: Network, machine: Machine, rout
         "date": now(),
         "route": route,
         "machine": ", ".join(sorted({record.device for record in found if record.device})),
-        "mcpu": machine.mcpu,
+        "mcpu": machine.processor,
         "lanes": machine.lanes,
         "cores": machine.cores,
         "candidates": ledger.trials + ledger.resumed,

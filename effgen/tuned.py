@@ -102,7 +102,7 @@ def report_of(
     return TuneReport(
         model=network.title,
         target=machine.name,
-        machine=machine.mcpu,
+        machine=machine.processor,
         threads=machine.cores,
         end=end,
         seconds=seconds,

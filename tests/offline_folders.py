@@ -61,4 +61,4 @@ def toys_only(monkeypatch: Any, provider: str) -> None:
 
     request = functools.partial(effgen.tune.TuneRequest, provider=f"toy_spaces:{provider}")
     monkeypatch.setattr(effgen.tune, "TuneRequest", request)
-    monkeypatch.setattr(effgen.tune, "calls_of_network", lambda network: Counter({WORKLOAD: 3}))
+    monkeypatch.setattr(effgen.tune, "calls_of_network", lambda network, on_gpu=False: Counter({WORKLOAD: 3}))

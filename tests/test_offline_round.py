@@ -204,7 +204,9 @@ def test_results_of_another_request(desk: Desk, results: Path, monkeypatch: pyte
     assert status == 1 and "does not hold: another folder's results; give the --db" in line
     assert "was written for cores 1, this is 2" in desk("--offline-in", results, "--threads", "2")[2]
     assert "was written for mcpu x86-64-v3" in desk("--offline-in", results, "--target", "x86-64-v4")[2]
-    monkeypatch.setattr("effgen.tune.calls_of_network", lambda network: {replace(WORKLOAD, channels=32): 1})
+    monkeypatch.setattr(
+        "effgen.tune.calls_of_network", lambda network, on_gpu=False: {replace(WORKLOAD, channels=32): 1}
+    )
     assert "no kernel of this network; give the network" in desk("--offline-in", results)[2]
     next(plans.iterdir()).write_text("{")
     assert "the plan is lost: write a new folder" in desk("--offline-in", results)[2]

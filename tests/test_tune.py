@@ -88,7 +88,7 @@ CLI = """if True:
     from collections import Counter
     import effgen.tune, toy_spaces
     effgen.tune.TuneRequest = functools.partial(effgen.tune.TuneRequest, provider="toy_spaces:" + sys.argv.pop(1))
-    effgen.tune.calls_of_network = lambda network: Counter({toy_spaces.WORKLOAD: 3})
+    effgen.tune.calls_of_network = lambda network, on_gpu=False: Counter({toy_spaces.WORKLOAD: 3})
     from effgen.cli import main
     main()
 """

@@ -15,10 +15,13 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effgen.measure.offline.native import Array, Call, NativeError, Runtime
-from effgen.measure.timing import alone, better, compare, timed
+from effgen.measure.offline.native import NativeError, Runtime
+from effgen.measure.timing import alone, better, compare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from effgen.measure.offline.cuda import CudaRuntime
     from effgen.measure.timing import Side, Timing
 
 _PR_SET_PDEATHSIG = 1
@@ -29,18 +32,18 @@ _NAN = float("nan")
 class Bench:
     """One kernel of a plan: its inputs, what it must make of them, and its candidates."""
 
-    def __init__(self, runtime: Runtime, folder: Path, kernel: dict[str, Any]) -> None:
-        self._runtime = runtime
-        self._library = runtime.library(checked(folder, kernel["library"]))
+    def __init__(self, runtime: Runtime | CudaRuntime, folder: Path, kernel: dict[str, Any]) -> None:
+        self._runtime: Any = runtime
+        self._library = self._runtime.library(checked(folder, kernel["library"]))
         data = memoryview(checked(folder, kernel["data"]).read_bytes())
         inputs = []
         for stated in kernel["inputs"]:
-            made = Array(stated["shape"])
+            made = self._runtime.array(stated["shape"])
             size = 0 if stated["scale"] is None else made.size
             made.write(_floats(data[:size], stated["scale"], made.size))
             data = data[size:]
             inputs.append(made)
-        self._outputs = [Array(shape) for shape in kernel["outputs"]]
+        self._outputs = [self._runtime.array(shape) for shape in kernel["outputs"]]
         self._expected = []
         for output in self._outputs:
             right = array.array("f", bytes(data[: 4 * output.size]))
@@ -48,11 +51,15 @@ class Bench:
             data = data[4 * output.size :]
         self._arrays = [*inputs, *self._outputs]
 
-    def kernel(self, name: str) -> Call:
-        """A candidate by its name in the library."""
-        return self._runtime.kernel(self._library, name, self._arrays)
+    def kernel(self, candidate: dict[str, Any]) -> Callable[[], None]:
+        """A candidate of the plan."""
+        return self._runtime.kernel(self._library, candidate, self._arrays)  # type: ignore[no-any-return]
 
-    def error_after(self, kernel: Call) -> float:
+    def side(self, kernel: Callable[[], None], flush: Callable[[], None]) -> Side:
+        """A candidate to be timed, with `flush` before every call."""
+        return self._runtime.side(kernel, flush)  # type: ignore[no-any-return]
+
+    def error_after(self, kernel: Callable[[], None]) -> float:
         """Relative L2 error of a call, the worst of the outputs; they are NaN before it, lest one be left out."""
         for output in self._outputs:
             output.write(array.array("f", [_NAN]).tobytes() * output.size)
@@ -63,30 +70,20 @@ class Bench:
         return _NAN if any(math.isnan(error) for error in errors) else max(errors)
 
 
-class Flush:
-    """Called, it fills every core's first and second level cache with something else."""
-
-    def __init__(self, runtime: Runtime, folder: Path, stated: dict[str, Any]) -> None:
-        arrays = [Array(shape) for shape in stated["arrays"]]
-        for made in arrays:
-            made.write(bytes(4 * made.size))
-        self._call = runtime.kernel(runtime.library(checked(folder, stated["library"])), stated["function"], arrays)
-
-    def __call__(self) -> None:
-        self._call()
+Kernel = Any  # a function of no arguments that runs a candidate once
 
 
 def measure(
-    bench: Bench, flush: Flush, candidate: dict[str, Any], incumbent: Call | None, tolerance: float
-) -> tuple[dict[str, Any], Call | None]:
+    bench: Bench, flush: Callable[[], None], candidate: dict[str, Any], incumbent: Kernel | None, tolerance: float
+) -> tuple[dict[str, Any], Kernel | None]:
     """A candidate's outcome as a result's fields, and the candidate where it gave a time."""
-    kernel = bench.kernel(candidate["function"])
+    kernel = bench.kernel(candidate)
     try:
         before = bench.error_after(kernel)
         if not before <= tolerance:
             return _failed("wrong", f"relative L2 error {before:.2e}"), None
-        side = timed(kernel, flush)
-        timing = alone(side) if incumbent is None else _compared(side, timed(incumbent, flush))
+        side = bench.side(kernel, flush)
+        timing = alone(side) if incumbent is None else _compared(side, bench.side(incumbent, flush))
         # Once more: threads that write where others read are right most of the time.
         after = bench.error_after(kernel)
     except NativeError as error:
@@ -116,17 +113,28 @@ def main(parent: int, folder: Path, runtime: Path, number: int, incumbent: int, 
         print(json.dumps(message), file=answers, flush=True)
 
     plan = json.loads((folder / "plan.json").read_text())
-    loaded = Runtime(runtime, plan["cores"])
+    loaded: Any = _runtime(plan, runtime)
     kernel = plan["kernels"][number]
-    bench, flush = Bench(loaded, folder, kernel), Flush(loaded, folder, plan["flush"])
+    if "library" in plan["flush"]:
+        checked(folder, plan["flush"]["library"])
+    bench, flush = Bench(loaded, folder, kernel), loaded.flush(folder, plan["flush"])
     candidates = {candidate["index"]: candidate for candidate in kernel["candidates"]}
-    theirs = None if incumbent < 0 else bench.kernel(candidates[incumbent]["function"])
+    theirs = None if incumbent < 0 else bench.kernel(candidates[incumbent])
     for index in wanted:
         say({"begun": index})
         result, mine = measure(bench, flush, candidates[index], theirs, plan["tolerance"])
         say({**result, "candidate": index, "incumbent": None if theirs is None else incumbent})
         if theirs is None and mine is not None:
             theirs, incumbent = mine, index
+
+
+def _runtime(plan: dict[str, Any], folder: Path) -> Any:
+    """What runs the plan's kernels: TVM's runtime, or the GPU's driver."""
+    if plan["device"]["kind"] == "cpu":
+        return Runtime(folder, plan["cores"])
+    from effgen.measure.offline.cuda import CudaRuntime
+
+    return CudaRuntime()
 
 
 def checked(folder: Path, file: dict[str, str]) -> Path:

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tvm
 from numpy.typing import NDArray
 
 from effgen.kernels.reference import random_inputs, reference_outputs
 from effgen.kernels.workload import Workload
 from effgen.ledger import now
-from effgen.link import last_line, link_library
-from effgen.measure.case import TOLERANCE, compile_kernels
-from effgen.measure.kernels import flush_function
+from effgen.link import last_line
+from effgen.measure.case import TOLERANCE
+from effgen.measure.offline.code import Code, code_of
 from effgen.measure.offline.lines import PLAN, digest_of
 from effgen.measure.offline.plan import Chosen
 from effgen.measure.pool import CANDIDATE_LIMIT_S
@@ -43,6 +42,9 @@ _CARRIED = (
     "measure/offline/native.py",
     "measure/offline/runner.py",
 )
+
+#: The same for GPUs.
+_CARRIED_FOR_GPU = ("errors.py", "measure/offline/cuda.py", "runtime/cuda_driver.py")
 
 _RUN = '''"""Measures the kernels in this folder: python3 run.py"""
 
@@ -72,11 +74,13 @@ def write_folder(folder: Path, chosen: Sequence[Chosen], machine: Machine) -> tu
 
     Raises BuildError where the runtime or the linker for the machine is missing.
     """
-    for path in runtime_libraries(machine.architecture):
+    code = code_of(machine)
+    for path in runtime_libraries(machine.architecture) if machine.gpu is None else ():
         _copy(path, folder / "runtime" / path.name)
+    (folder / "kernels").mkdir()
     kernels, unbuilt, first = [], [], 0
     for number, one in enumerate(chosen):
-        kernel, failed = _write_kernel(folder, number, first, one, machine)
+        kernel, failed = _write_kernel(folder, number, first, one, machine, code)
         unbuilt += failed
         if kernel is not None:
             kernels.append(kernel)
@@ -87,19 +91,20 @@ def write_folder(folder: Path, chosen: Sequence[Chosen], machine: Machine) -> tu
         "tvm": version("apache-tvm"),
         "date": now(),
         "target": machine.name,
-        "mcpu": machine.mcpu,
+        "mcpu": machine.processor,
+        "device": code.device(),
         "lanes": machine.lanes,
         "cores": machine.cores,
         "architecture": machine.architecture,
         "features": list(machine.features),
         "tolerance": TOLERANCE,
         "limit_s": CANDIDATE_LIMIT_S,
-        "flush": _write_flush(folder, machine),
+        "flush": _write_flush(folder, code),
         "kernels": kernels,
     }
     plan = {"id": digest_of(content), **content}
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
-    _write_runner(folder)
+    _write_runner(folder, (*_CARRIED, *(() if machine.gpu is None else _CARRIED_FOR_GPU)))
     return plan, unbuilt
 
 
@@ -119,20 +124,25 @@ def dequantised(numbers: NDArray[np.int8], scale: float | None, shape: Sequence[
 
 
 def _write_kernel(
-    folder: Path, number: int, first: int, chosen: Chosen, machine: Machine
+    folder: Path, number: int, first: int, chosen: Chosen, machine: Machine, code: Code
 ) -> tuple[dict[str, Any] | None, list[Unbuilt]]:
     """One kernel's library and data; None where no candidate of it can be built. `first`: its first free index."""
     search = chosen.search
     incumbent = search.best
     points = [*([incumbent.decisions] if incumbent else []), *chosen.candidates]
-    executable, built, unbuilt = _build(search, points, machine)
+    names = [f"kernel{number}_candidate{point}" for point in range(len(points))]
+    compiled, built, unbuilt = _build(search, points, names, code)
     if not set(built) - ({0} if incumbent else set()):
         return None, unbuilt
-    library = folder / "kernels" / f"{number:03d}.so"
-    library.parent.mkdir(exist_ok=True)
-    link_library(executable, machine, library)
+    library = folder / "kernels" / f"{number:03d}{code.suffix}"
+    code.write(compiled, library)
     candidates = [
-        {"index": first + place, "function": _name(point), "decisions": dict(points[point])}
+        {
+            "index": first + place,
+            "function": names[point],
+            "decisions": dict(points[point]),
+            **code.stated(compiled, names[point]),
+        }
         for place, point in enumerate(built)
     ]
     known = candidates[0]["index"] if incumbent and 0 in built else None
@@ -149,37 +159,32 @@ def _write_kernel(
 
 
 def _build(
-    search: KernelSearch, points: Sequence[Mapping[str, int]], machine: Machine
+    search: KernelSearch, points: Sequence[Mapping[str, int]], names: Sequence[str], code: Code
 ) -> tuple[Any, list[int], list[Unbuilt]]:
     """What can be compiled, together; the numbers of those points, and the other points."""
     errors: dict[int, Exception] = {}
     functions = {}
     for number, decisions in enumerate(points):
         try:
-            functions[_name(number)] = search.space.build(dict(decisions))
+            functions[names[number]] = search.space.build(dict(decisions))
         except Exception as error:  # TVM raises anything
             errors[number] = error
     try:
-        executable = compile_kernels(functions, _target(machine))
+        compiled = code.compile(functions)
     except Exception:
         for number in set(range(len(points))) - set(errors):  # of several together nobody knows which one it was
             try:
-                compile_kernels({_name(number): functions[_name(number)]}, _target(machine))
+                code.compile({names[number]: functions[names[number]]})
             except Exception as error:
                 errors[number] = error
-                del functions[_name(number)]
-        executable = compile_kernels(functions, _target(machine)) if functions else None
+                del functions[names[number]]
+        compiled = code.compile(functions) if functions else None
     built = [number for number in range(len(points)) if number not in errors]
-    return executable, built, [_unbuilt(search, points[number], errors[number]) for number in sorted(errors)]
+    return compiled, built, [_unbuilt(search, points[number], errors[number]) for number in sorted(errors)]
 
 
 def _unbuilt(search: KernelSearch, decisions: Mapping[str, int], error: Exception) -> Unbuilt:
     return Unbuilt(search, decisions, f"{type(error).__name__}: {last_line(error)}"[:LONGEST_ERROR])
-
-
-def _name(point: int) -> str:
-    """A candidate's name in its library."""
-    return f"candidate{point}"
 
 
 def _write_data(folder: Path, number: int, workload: Workload, machine: Machine) -> dict[str, Any]:
@@ -199,26 +204,23 @@ def _write_data(folder: Path, number: int, workload: Workload, machine: Machine)
     }
 
 
-def _write_flush(folder: Path, machine: Machine) -> dict[str, Any]:
-    """The library that makes caches cold between calls."""
-    function, shapes = flush_function(machine)
-    path = folder / "kernels" / "flush.so"
-    link_library(compile_kernels({"flush": function}, _target(machine)), machine, path)
-    return {"library": _stated(folder, path), "function": "flush", "arrays": [list(shape) for shape in shapes]}
+def _write_flush(folder: Path, code: Code) -> dict[str, Any]:
+    """What makes caches cold between calls."""
+    path = folder / "kernels" / f"flush{code.suffix}"
+    flush = code.write_flush(path)
+    return {**flush, "library": _stated(folder, path)} if path.exists() else flush
 
 
-def _write_runner(folder: Path) -> None:
+def _write_runner(folder: Path, carried: Sequence[str]) -> None:
     (folder / "run.py").write_text(_RUN, encoding="utf-8")
     package = resources.files("effgen")
-    for name in _CARRIED:
+    for name in carried:
         path = folder / "effgen" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(package.joinpath(name).read_text(encoding="utf-8"), encoding="utf-8")
-    (folder / "effgen" / "__init__.py").write_text("", encoding="utf-8")
-
-
-def _target(machine: Machine) -> Any:
-    return tvm.target.Target(machine.llvm)
+    for name in {Path(name).parent for name in carried} | {Path(".")}:
+        if not (folder / "effgen" / name / "__init__.py").exists():
+            (folder / "effgen" / name / "__init__.py").write_text("", encoding="utf-8")
 
 
 def _stated(folder: Path, path: Path) -> dict[str, str]:

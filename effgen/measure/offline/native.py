@@ -9,8 +9,13 @@ import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effgen.measure.timing import timed
+
 if TYPE_CHECKING:
+    import typing as t
     from collections.abc import Sequence
+
+    from effgen.measure.timing import Side
 
 #: The libraries, in the order in which they must be loaded.
 LIBRARIES = ("libtvm_ffi.so", "libtvm_runtime.so")
@@ -69,7 +74,7 @@ class NativeError(Exception):
 
 
 class Array:
-    """A float32 array in this machine's memory. Of a GPU another class would keep the same promises."""
+    """A float32 array in this machine's memory."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.size = 1
@@ -109,8 +114,27 @@ class Runtime:
         """Load kernels."""
         return self._call(self._load, [_text(str(path))])
 
-    def kernel(self, library: Any, name: str, arrays: Sequence[Array]) -> Call:
-        """A kernel of the library with its arguments."""
+    def array(self, shape: Sequence[int]) -> Array:
+        """A new array."""
+        return Array(shape)
+
+    def kernel(self, library: Any, candidate: dict[str, t.Any], arrays: Sequence[Array]) -> Call:
+        """A candidate of the plan, or another function of the library, with its arguments."""
+        return self.function(library, candidate["function"], arrays)
+
+    def flush(self, folder: Path, stated: dict[str, t.Any]) -> Call:
+        """What fills every core's first and second level cache with something else."""
+        arrays = [self.array(shape) for shape in stated["arrays"]]
+        for made in arrays:
+            made.write(bytes(4 * made.size))
+        return self.function(self.library(folder / stated["library"]["path"]), stated["function"], arrays)
+
+    def side(self, call: Call, between: Call) -> Side:
+        """The kernel to be timed by this machine's clock, with cold caches."""
+        return timed(call, between)
+
+    def function(self, library: Any, name: str, arrays: Sequence[Array]) -> Call:
+        """A function of the library with its arguments."""
         query = Any(_BOOL, 0)
         query.number = 0
         found = self._call(self._function, [library, _text(name), query])

@@ -166,7 +166,7 @@ class Runner:
             raise RunnerError(f"{self._folder / PLAN}: cannot be read: {error}; copy the folder again") from None
         if not is_sealed({**{key: plan[key] for key in plan if key != "id"}, "digest": plan.get("id")}):
             raise RunnerError(f"{self._folder / PLAN}: was changed; copy the folder again")
-        for name in LIBRARIES:
+        for name in LIBRARIES if plan["device"]["kind"] == "cpu" else ():
             try:
                 found_library(self._runtime, name)
             except OSError as error:
@@ -176,6 +176,8 @@ class Runner:
     def _checked_machine(self) -> str:
         """This machine's name; raises RunnerError where it cannot run the plan's kernels."""
         machine, plan = identity(), self._plan
+        if plan["device"]["kind"] == "cuda":
+            return self._checked_gpu(plan["device"]["arch"])
         unfit = unfit_for(plan["architecture"], plan["features"], machine)
         cpus = len(os.sched_getaffinity(0))
         if not unfit and cpus < plan["cores"]:
@@ -185,6 +187,21 @@ class Runner:
                 f"this machine ({machine['device']}) {unfit}; the folder is for --target {plan['target']}"
             )
         return str(machine["device"])
+
+    def _checked_gpu(self, arch: str) -> str:
+        """The GPU's name; raises RunnerError where there is none, or it is older than the plan's."""
+        from effgen.errors import EffgenError
+        from effgen.runtime.cuda_driver import cuda_driver
+
+        try:
+            driver = cuda_driver()
+            device = driver.use_first_device()
+            found, name = driver.device_arch(device), driver.device_name(device)
+        except EffgenError as error:
+            raise RunnerError(f"no GPU can be used: {error}") from None
+        if int(found[3:]) < int(arch[3:]):
+            raise RunnerError(f"this GPU ({name}) is {found}; the kernels are built for {arch}")
+        return name
 
     def _known(self) -> dict[int, dict[str, Any]]:
         """Results of earlier runs, by candidate; lines that are none of this plan's do not count."""
