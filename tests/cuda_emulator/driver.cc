@@ -295,6 +295,14 @@ Error copy(void* to, const void* from, size_t bytes, const void* on_device, cons
 Error copy_to_device(void* to, const void* from, size_t bytes) { return copy(to, from, bytes, to, from); }
 Error copy_to_host(void* to, const void* from, size_t bytes) { return copy(to, from, bytes, from, to); }
 
+Error fill(void* to, int value, size_t bytes) {
+  Lock lock(lock_);
+  if (!inside(to, bytes)) return CUDA_ERROR_INVALID_VALUE;
+  Access access;
+  memset(to, value, bytes);
+  return kSuccess;
+}
+
 // ---- Streams ----
 
 namespace {

@@ -51,6 +51,7 @@ Error release(void* pointer);
 // Between host and device; what lies in device memory must be wholly inside one allocation.
 Error copy_to_device(void* to, const void* from, size_t bytes);
 Error copy_to_host(void* to, const void* from, size_t bytes);
+Error fill(void* to, int value, size_t bytes);
 // The primary context: users, and whether the calling thread has made it current.
 void retain_context();
 Error release_context();

@@ -62,6 +62,9 @@ EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
 EXPORT CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
   return download(stream, to, address(from), bytes);
 }
+EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream stream) {
+  return CUresult(enqueue(stream, [=] { return fill(address(to), value, bytes); }));
+}
 
 // ---- Streams and events ----
 

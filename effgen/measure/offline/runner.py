@@ -195,7 +195,7 @@ class Runner:
 
         try:
             driver = cuda_driver()
-            device = driver.use_first_device()
+            device, _ = driver.use_first_device()
             found, name = driver.device_arch(device), driver.device_name(device)
         except EffgenError as error:
             raise RunnerError(f"no GPU can be used: {error}") from None
