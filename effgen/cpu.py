@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from functools import cache
 
-from effgen.measure.identity import cpu_flags
+from effgen.identity import cpu_flags
 
 # Instruction sets that LLVM may use in our kernels: its name -> the name in /proc/cpuinfo.
 _FEATURES = {

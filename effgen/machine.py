@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.cpu import usable_cpus
-from effgen.measure.identity import cpu_flags, device_name, file_text
+from effgen.identity import cpu_flags, device_name, file_text
 
 #: CPU flags that decide which kernels are worth running, as Linux names them.
 NOTEWORTHY_FLAGS = (

@@ -13,7 +13,7 @@ import effgen
 from effgen.cli import main
 from effgen.errors import BundleError, TuneError
 from effgen.executors import executor_of
-from effgen.measure.identity import device_name
+from effgen.identity import device_name
 from effgen.routes import remote_of_bundle
 from effgen.verify import golden_pair, verify_bundle
 

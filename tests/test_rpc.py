@@ -18,9 +18,9 @@ from toy_spaces import ABORTS, FAST, SLOW, UNBUILDABLE, WORKLOAD, WRONG, many_sp
 
 from effgen.cli import main
 from effgen.errors import TuneError
+from effgen.identity import device_name
 from effgen.kernels.workload import ChannelScale
 from effgen.lanes import DeviceLostError
-from effgen.measure.identity import device_name
 from effgen.measure.pool import Measurer
 from effgen.measure.protocol import Outcome, Remote, Setup
 from effgen.measure.timing import better

@@ -38,7 +38,7 @@ sys.path.insert(0, str(HERE))
 from gpu_compare.folder import PLAN, Configuration, Plan, noise, sha256_of_array  # noqa: E402
 
 #: What of effgen runs a CUDA bundle.
-RUNTIME = ("__init__.py", "errors.py", "version.py", "cpu.py", "runtime")
+RUNTIME = ("__init__.py", "errors.py", "version.py", "cpu.py", "identity.py", "runtime")
 
 MIB = 1 << 20
 

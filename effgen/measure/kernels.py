@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as tir
 
+from effgen.identity import device_name
 from effgen.kernels.workload import Workload
 from effgen.measure.case import Case, compile_kernels
-from effgen.measure.identity import device_name
 from effgen.measure.protocol import Connect, Setup, provider_from_name
 from effgen.measure.timing import BURST_S, timed
 from effgen.target import Machine

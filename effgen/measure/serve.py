@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from effgen.errors import TuneError
-from effgen.measure.identity import identity
+from effgen.identity import identity
 from effgen.measure.protocol import IDENTITY
 from effgen.measure.worker import die_with
 from effgen.runtime.library import prepare_tvm, tvm_ffi

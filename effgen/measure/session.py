@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from effgen.errors import TuneError
-from effgen.measure.identity import unfit_for
+from effgen.identity import unfit_for
 from effgen.measure.protocol import IDENTITY
 
 _BIG_CORES = 1  # TVM's mode of its thread pool: the fastest cores first

@@ -34,7 +34,7 @@ from effgen.version import __version__
 #: Files of this package that go with a folder, as they are.
 _CARRIED = (
     "measure/__init__.py",
-    "measure/identity.py",
+    "identity.py",
     "measure/timing.py",
     "measure/offline/__init__.py",
     "measure/offline/child.py",

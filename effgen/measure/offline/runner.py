@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from effgen.measure.identity import identity, unfit_for
+from effgen.identity import identity, unfit_for
 from effgen.measure.offline import child
 from effgen.measure.offline.lines import PLAN, RESULTS, is_sealed, sealed
 from effgen.measure.offline.native import LIBRARIES, found_library
