@@ -3,8 +3,8 @@
     effgen compile --phi 0 --target cuda-sm90 -o build/b0-cuda
     python benchmarks/cuda_machine_code.py build/b0-cuda
 
-One line a kernel, from `cuobjdump -res-usage` and `-sass` (which wants nvdisasm): registers of a thread; static bytes of
-shared memory of a block; bytes of stack and local memory, which is where spilled registers would go; and how many
+One line a kernel, from `cuobjdump -res-usage` and `-sass` (which wants nvdisasm): registers of a thread; static bytes
+of shared memory of a block; bytes of stack and local memory, which is where spilled registers would go; and how many
 instructions there are of some kinds, which is what the compiler wrote, not how often they run.
 """
 
