@@ -13,11 +13,12 @@ from effgen.version import __version__
 
 if TYPE_CHECKING:
     from effgen.runtime import LoadedModel
+    from effgen.runtime.cuda import CudaModel
 
 __all__ = ["EffgenError", "__version__", "load"]
 
 
-def load(path: str | Path, threads: int | None = None) -> LoadedModel:
+def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaModel:
     """Load a bundle; see `effgen.runtime.load`."""
     from effgen.runtime import load as load_bundle
 

@@ -126,14 +126,15 @@ class CudaModel:
     def _host_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         size = 4 * int(np.prod(shape))
         memory = (ctypes.c_float * (size // 4)).from_address(self._held.host_array(size))
-        return np.frombuffer(memory, np.float32).reshape(shape)
+        return np.ctypeslib.as_array(memory).reshape(shape)
 
     def _capture(self) -> c_void_p:
         self._launch_all()  # once before: the driver loads kernels when they are first launched
         self._driver.call("cuStreamSynchronize", self._stream)
         self._driver.begin_capture(self._stream)
         self._launch_all()
-        return self._held.add("cuGraphExecDestroy", self._driver.end_capture(self._stream))
+        graph: c_void_p = self._held.add("cuGraphExecDestroy", self._driver.end_capture(self._stream))
+        return graph
 
     def _launch_all(self, events: list[c_void_p] | None = None) -> None:
         """Tell the stream to run every launch; with `events`, to record one before the first launch of each step."""

@@ -233,17 +233,17 @@ class _TensorCores:
 
     def store_vector(self, sums: Buffer, i: Expr, j: Expr, row: Expr, column: Expr) -> None:
         """Eight outputs, made in registers; singly, and only the real ones, where the channels are no multiple."""
-        place = row + self.image * self.rows
+        place, residual = row + self.image * self.rows, self.residual
         done = registers(HALVES, dtype="float16")
         whole = self.workload.out_channels % HALVES == 0
-        added = registers(HALVES, dtype="float16") if self.residual is not None else None
-        if added is not None and whole:
-            load_vector(added, [0], lambda lane: self.residual[0, 0, place, column + lane], HALVES)
+        added = registers(HALVES, dtype="float16")
+        if residual is not None and whole:
+            load_vector(added, [0], lambda lane: residual[0, 0, place, column + lane], HALVES)
         with tir.unroll(0, HALVES) as lane:
             with guarded([] if whole else [column + lane < self.workload.out_channels]):
                 value = activate(sums[i, j + lane] + self.bias[0, column + lane], self.workload.activation)
-                if added is not None:
-                    value = value + as_float(added[lane] if whole else self.residual[0, 0, place, column + lane])
+                if residual is not None:
+                    value = value + as_float(added[lane] if whole else residual[0, 0, place, column + lane])
                 tir.buffer_store(done, tirx.Cast("float16", value), [lane])
                 if not whole:
                     tir.buffer_store(self.out, done[lane], [0, 0, place, column + lane])
