@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -201,8 +200,8 @@ def test_another_gpu_is_refused(tiny: Emulated) -> None:
 
 def test_a_network_that_does_not_fit_is_refused(tiny: Emulated, tmp_path: Path) -> None:
     large = shutil.copytree(tiny.bundle, tmp_path / "large")
-    manifest = json.loads((large / MANIFEST).read_text())
-    (large / MANIFEST).write_text(json.dumps(manifest | {"workspace_bytes": 16 << 30}))
+    manifest = replace(read_manifest(large), workspace_bytes=16 << 30)
+    (large / MANIFEST).write_text(manifest.to_json())
     said = tiny.refusal("effgen.load(bundle)", large)
     assert re.search(r"tiny.*: [\d,]+ bytes do not fit on emulated GPU \(sm_90\)", said)
 

@@ -126,8 +126,7 @@ class CudaModel:
     def _host_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         size = 4 * int(np.prod(shape))
         memory = (ctypes.c_float * (size // 4)).from_address(self._held.host_array(size))
-        array: NDArray[np.float32] = np.ctypeslib.as_array(memory).reshape(shape)
-        return array
+        return np.ctypeslib.as_array(memory).reshape(shape)
 
     def _capture(self) -> c_void_p:
         self._launch_all()  # once before: the driver loads kernels when they are first launched

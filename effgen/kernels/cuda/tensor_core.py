@@ -233,10 +233,10 @@ class _TensorCores:
 
     def store_vector(self, sums: Buffer, i: Expr, j: Expr, row: Expr, column: Expr) -> None:
         """Eight outputs, made in registers; singly, and only the real ones, where the channels are no multiple."""
-        place = row + self.image * self.rows
+        place, residual = row + self.image * self.rows, self.residual
         done = registers(HALVES, dtype="float16")
         whole = self.workload.out_channels % HALVES == 0
-        residual, added = self.residual, registers(HALVES, dtype="float16")
+        added = registers(HALVES, dtype="float16")
         if residual is not None and whole:
             load_vector(added, [0], lambda lane: residual[0, 0, place, column + lane], HALVES)
         with tir.unroll(0, HALVES) as lane:
