@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= build/b0
+# A file's tests share what they build.
+ALL_CORES := -q -n auto --dist loadfile
 
 .PHONY: demo test install lint types unit slow arm wheel clean
 
@@ -34,10 +36,10 @@ types: install
 	cd build/types && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p effgen
 
 unit: install
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest $(ALL_CORES)
 
 slow: install  ## B0..B4 compiled and verified, and the other long ones
-	$(BIN)/python -m pytest -q -m 'slow and not wheel and not arm'
+	$(BIN)/python -m pytest $(ALL_CORES) -m 'slow and not wheel and not arm'
 
 arm: install  ## bundles for aarch64, verified under qemu
 	$(BIN)/python -m pytest -q -m arm

@@ -58,9 +58,14 @@ def test_burst_times_a_slow_call_once() -> None:
 
 def test_warm_up_waits_until_times_settle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_module, "_WINDOW_S", 0.0)
-    waits = iter([0.03, 0.02, 0.01, 0.01, 0.01, 0.01])
-    settled = warm_up(lambda: time.sleep(next(waits)))  # type: ignore[arg-type, return-value]
-    assert settled == pytest.approx(0.01, rel=0.2)
+    now, waits = [0.0], iter([0.03, 0.02, 0.01, 0.01])
+
+    def run() -> None:
+        now[0] += next(waits)
+
+    monkeypatch.setattr(bench_module.time, "perf_counter", lambda: now[0])
+    assert warm_up(run) == pytest.approx(0.01)
+    assert next(waits, None) is None
 
 
 def test_peer_names() -> None:

@@ -218,9 +218,10 @@ def _write_runner(folder: Path, carried: Sequence[str]) -> None:
         path = folder / "effgen" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(package.joinpath(name).read_text(encoding="utf-8"), encoding="utf-8")
-    for name in {Path(name).parent for name in carried} | {Path(".")}:
-        if not (folder / "effgen" / name / "__init__.py").exists():
-            (folder / "effgen" / name / "__init__.py").write_text("", encoding="utf-8")
+    for part in {Path(name).parent for name in carried} | {Path(".")}:
+        marker = folder / "effgen" / part / "__init__.py"
+        if not marker.exists():
+            marker.write_text("", encoding="utf-8")
 
 
 def _stated(folder: Path, path: Path) -> dict[str, str]:
