@@ -207,8 +207,8 @@ def test_the_table_has_ratios_goals_and_reasons() -> None:
 
 
 class OldGpu:
-    def use_first_device(self) -> int:
-        return 0
+    def use_first_device(self) -> tuple[int, None]:
+        return 0, None
 
     def device_name(self, _: int) -> str:
         return "Tesla T4"

@@ -25,7 +25,7 @@ def check_gpu(archs: Sequence[str]) -> dict[str, str]:
     wanted = f"expected an NVIDIA GPU of {oldest} or newer"
     try:
         driver = cuda_driver()
-        device = driver.use_first_device()
+        device, _ = driver.use_first_device()
     except BundleError as error:
         raise CompareError(f"no GPU: {error}; {wanted}") from None
     name, arch = driver.device_name(device), driver.device_arch(device)
