@@ -150,6 +150,9 @@ def bench_bundle(
         raise BundleError(f"{path}: the library's output is not finite; see effgen verify")
     outcomes: list[Backend | LeftOut] = [Backend(OURS, __version__, lambda: model(job.image))]
     for name in dict.fromkeys(peers):
+        if isinstance(model, CudaModel):
+            outcomes.append(LeftOut(name, "runs on the CPU here: compare on the GPU by benchmarks/gpu (docs/cuda.md)"))
+            continue
         on_phase(f"prepare {name}")
         outcomes.append(prepare_peer(name, job, answer))
     backends = [outcome for outcome in outcomes if isinstance(outcome, Backend)]

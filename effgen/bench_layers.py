@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.bench import REST_S, SLOW_CALL_S, WAKE_S, Plan, burst, load_to_time, warm_up
+from effgen.errors import BundleError
 from effgen.layers import NETWORK, LayersReport, report_from_profile, work_from_kernels
 from effgen.machine import describe_host, watch_other_work
 from effgen.roofline import Probes, best_ceilings, working_sets
@@ -36,6 +37,8 @@ def layers_of_bundle(
     host = describe_host()
     on_phase("load the bundle")
     model = load_to_time(path, threads)
+    if isinstance(model, CudaModel):
+        raise BundleError(f"{path}: runs on a GPU: --layers measures this CPU's ceilings; leave --layers out")
     work_from_kernels(model.manifest.kernels, path)
     on_phase("compile the probes of peak and bandwidth")
     sizes = working_sets(host.caches, model.threads, host.memory_bytes)
