@@ -13,7 +13,6 @@ Slices of the reduction give threads to layers of few rows, which would not fill
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -37,7 +36,7 @@ from effgen.kernels.cuda.builder import (
     synchronise,
 )
 from effgen.kernels.cuda.math import activate
-from effgen.kernels.packing import bias_shape, input_shapes
+from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
 
@@ -86,34 +85,21 @@ def matmul_primfunc(workload: Conv2d, machine: Machine, plan: TilePlan) -> PrimF
     return builder.get().with_attr("tirx.is_scheduled", True)
 
 
-class _Matmul:
-    """The kernel's body; where a block and a thread stand is set when the launch begins."""
+class _Matmul(Product):
+    """The kernel's body; where a thread stands is set when the launch begins."""
 
-    first_row: Expr
-    first_column: Expr
     thread_m: Expr
     thread_n: Expr
     slice: Expr
 
     def __init__(self, workload: Conv2d, machine: Machine, plan: TilePlan, arguments: list[Buffer]) -> None:
-        self.workload, self.plan = workload, plan
-        self.width = bias_shape(workload, machine)[1]
-        named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
-        self.data, self.weight, self.bias = arguments[:3]
-        self.gate, self.residual = named.get("gate"), named.get("residual")
-        self.out = arguments[-1]
-        # A gate differs from image to image: a tile of rows must not reach into the next one.
-        self.images = workload.batch if workload.gated else 1
-        self.rows = workload.rows // self.images
-        self.depth = workload.in_channels
+        super().__init__(workload, machine, arguments, plan.tile_m, plan.tile_n, plan.depth)
+        self.plan = plan
 
     def write(self) -> None:
         plan = self.plan
-        row_tiles, column_tiles = tiles.blocks(self.rows, plan.tile_m), tiles.blocks(self.width, plan.tile_n)
-        with launch(self.images * row_tiles * column_tiles, plan.threads) as (block, thread):
-            self.image = block // (row_tiles * column_tiles)
-            self.first_row = block // column_tiles % row_tiles * plan.tile_m
-            self.first_column = block % column_tiles * plan.tile_n
+        with launch(self.blocks, plan.threads) as (block, thread):
+            self.stand(block)
             self.thread_n = thread % plan.threads_n
             self.thread_m = thread // plan.threads_n % plan.threads_m
             self.slice = thread // (plan.threads_n * plan.threads_m)
@@ -129,7 +115,7 @@ class _Matmul:
             tir.buffer_store(acc, tirx.const(0.0, "float32"), [i, j])
 
     def reduce(self, thread: Expr, data: Buffer, weight: Buffer, acc: Buffer) -> None:
-        plan, count = self.plan, tiles.blocks(self.depth, self.plan.depth)
+        plan, count = self.plan, self.depth_tiles
         data_pieces, weight_pieces = plan.tile_m * plan.depth // VECTOR, plan.depth * plan.tile_n // VECTOR
         fetched_data = registers(tiles.blocks(data_pieces, plan.threads), VECTOR)
         fetched_weight = registers(tiles.blocks(weight_pieces, plan.threads), VECTOR)
@@ -146,40 +132,24 @@ class _Matmul:
             synchronise()
 
     def fetch_data(self, first_k: Index, thread: Expr, into: Buffer, pieces: int) -> None:
-        """Vectors along k of the block's rows; rows beyond the end are the last one again, and not stored later."""
-        per_row = self.plan.depth // VECTOR
+        """Vectors along k of the block's rows."""
         with for_share(pieces, thread, self.plan.threads) as (turn, piece):
-            row = tirx.min(self.first_row + piece // per_row, self.rows - 1) + self.image * self.rows
-            k = first_k + piece % per_row * VECTOR
+            tile_row, tile_k = place_in_tile(piece, self.plan.depth, VECTOR)
+            row, k = self.data_row(tile_row), first_k + tile_k
 
             def value(lane: Expr) -> Expr:
                 found = as_float(self.data[0, 0, row, k + lane])
                 return found if self.gate is None else found * self.gate[self.image, 0, 0, k + lane]
 
-            self.load_or_zero(into, turn, value, below(k, self.depth, self.covered_depth))
+            load_or_zero(into, turn, value, below(k, self.depth, self.covered_depth), VECTOR, "float32")
 
     def fetch_weight(self, first_k: Index, thread: Expr, into: Buffer, pieces: int) -> None:
-        per_row = self.plan.tile_n // VECTOR
         with for_share(pieces, thread, self.plan.threads) as (turn, piece):
-            k, column = first_k + piece // per_row, self.first_column + piece % per_row * VECTOR
-            covered = tiles.blocks(self.width, self.plan.tile_n) * self.plan.tile_n
-            real = [*below(k, self.depth, self.covered_depth), *below(column, self.width, covered)]
-            self.load_or_zero(into, turn, lambda lane: as_float(self.weight[0, 0, 0, k, column + lane]), real)
-
-    @property
-    def covered_depth(self) -> int:
-        return tiles.blocks(self.depth, self.plan.depth) * self.plan.depth
-
-    def load_or_zero(self, into: Buffer, turn: Expr, value: Callable[[Expr], Expr], real: list[Expr]) -> None:
-        """into[turn] = value where it is real, else zeros; of four lanes all are real, or none."""
-        if not real:
-            load_vector(into, [turn, 0], value)
-            return
-        with tir.If(tirx.all(*real)):
-            with tir.Then():
-                load_vector(into, [turn, 0], value)
-            with tir.Else():
-                load_vector(into, [turn, 0], lambda lane: tirx.const(0.0, "float32"))
+            tile_k, tile_column = place_in_tile(piece, self.plan.tile_n, VECTOR)
+            k, column = first_k + tile_k, self.first_column + tile_column
+            real = [*below(k, self.depth, self.covered_depth), *below(column, self.width, self.covered_width)]
+            weight = self.weight
+            load_or_zero(into, turn, lambda lane: as_float(weight[0, 0, 0, k, column + lane]), real, VECTOR, "float32")
 
     def put_data(self, thread: Expr, fetched: Buffer, data: Buffer, pieces: int) -> None:
         per_row = self.plan.depth // VECTOR
@@ -230,12 +200,10 @@ class _Matmul:
 
     def store(self, acc: Buffer) -> None:
         plan, channels = self.plan, self.workload.out_channels
-        covered_rows = tiles.blocks(self.rows, plan.tile_m) * plan.tile_m
-        covered_columns = tiles.blocks(self.width, plan.tile_n) * plan.tile_n
         with tir.unroll(0, plan.rows) as i, tir.unroll(0, plan.columns // VECTOR) as j:
             row = self.first_row + self.thread_m * plan.rows + i
             column = self.first_column + (j * plan.threads_n + self.thread_n) * VECTOR
-            real = [*below(row, self.rows, covered_rows), *below(column, channels, covered_columns)]
+            real = [*below(row, self.rows, self.covered_rows), *below(column, channels, self.covered_width)]
             with guarded(real):
                 self.store_vector(acc, i, j, row + self.image * self.rows, column)
 

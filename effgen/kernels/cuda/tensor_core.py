@@ -10,7 +10,6 @@ block (tile of rows x tile of columns), warps (rows x columns, each some fragmen
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -33,7 +32,7 @@ from effgen.kernels.cuda.builder import (
     synchronise,
 )
 from effgen.kernels.cuda.math import activate
-from effgen.kernels.packing import bias_shape, input_shapes
+from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
 
@@ -90,33 +89,20 @@ def tensor_core_primfunc(workload: Conv2d, machine: Machine, plan: FragmentPlan)
     return builder.get().with_attr("tirx.is_scheduled", True).with_attr(ARRAYS_APART, True)
 
 
-class _TensorCores:
-    image: Expr
-    first_row: Expr
-    first_column: Expr
+class _TensorCores(Product):
+    """The kernel's body; where a warp stands is set when the launch begins."""
+
     warp_m: Expr
     warp_n: Expr
 
     def __init__(self, workload: Conv2d, machine: Machine, plan: FragmentPlan, arguments: list[Buffer]) -> None:
-        self.workload, self.plan = workload, plan
-        self.width = bias_shape(workload, machine)[1]
-        named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
-        self.data, self.weight, self.bias = arguments[:3]
-        self.gate, self.residual = named.get("gate"), named.get("residual")
-        self.out = arguments[-1]
-        self.images = workload.batch if workload.gated else 1
-        self.rows = workload.rows // self.images
-        self.depth = workload.in_channels
-        self.covered_depth = tiles.blocks(self.depth, plan.tile_k) * plan.tile_k
-        self.covered_width = tiles.blocks(self.width, plan.tile_n) * plan.tile_n
+        super().__init__(workload, machine, arguments, plan.tile_m, plan.tile_n, plan.tile_k)
+        self.plan = plan
 
     def write(self) -> None:
         plan = self.plan
-        row_tiles, column_tiles = tiles.blocks(self.rows, plan.tile_m), tiles.blocks(self.width, plan.tile_n)
-        with launch(self.images * row_tiles * column_tiles, plan.threads) as (block, thread):
-            self.image = block // (row_tiles * column_tiles)
-            self.first_row = block // column_tiles % row_tiles * plan.tile_m
-            self.first_column = block % column_tiles * plan.tile_n
+        with launch(self.blocks, plan.threads) as (block, thread):
+            self.stand(block)
             self.warp_n = thread // WARP % plan.warps_n
             self.warp_m = thread // WARP // plan.warps_n
             data = shared(plan.tile_m, plan.tile_k + HALVES, dtype="float16")
@@ -147,52 +133,40 @@ class _TensorCores:
             for pieces in (data_pieces, weight_pieces)
         ]
         self.fetch(0, thread, *fetched)
-        with tir.serial(0, self.covered_depth // plan.tile_k) as k_tile:
-            with for_share(data_pieces, thread, plan.threads) as (turn, piece):
-                per_row = plan.tile_k // HALVES
-                load_vector(
-                    data, [piece // per_row, piece % per_row * HALVES], lambda lane: fetched[0][turn, lane], HALVES
-                )
-            with for_share(weight_pieces, thread, plan.threads) as (turn, piece):
-                per_row = plan.tile_n // HALVES
-                load_vector(
-                    weight, [piece // per_row, piece % per_row * HALVES], lambda lane: fetched[1][turn, lane], HALVES
-                )
+        with tir.serial(0, self.depth_tiles) as k_tile:
+            self.put(thread, fetched[0], data, plan.tile_k, data_pieces)
+            self.put(thread, fetched[1], weight, plan.tile_n, weight_pieces)
             synchronise()
-            with guarded([(k_tile + 1) * plan.tile_k < self.covered_depth]):
+            with guarded([k_tile + 1 < self.depth_tiles]):
                 self.fetch((k_tile + 1) * plan.tile_k, thread, *fetched)
             self.multiply(data, weight, acc)
             synchronise()
 
+    def put(self, thread: Expr, fetched: Buffer, tile: Buffer, length: int, pieces: int) -> None:
+        """What a thread has fetched of a tile with rows so long, into shared memory."""
+        with for_share(pieces, thread, self.plan.threads) as (turn, piece):
+            load_vector(tile, place_in_tile(piece, length, HALVES), lambda lane: fetched[turn, lane], HALVES)
+
     def fetch(self, first_k: Index, thread: Expr, data: Buffer, weight: Buffer) -> None:
         plan = self.plan
         with for_share(plan.tile_m * plan.tile_k // HALVES, thread, plan.threads) as (turn, piece):
-            per_row = plan.tile_k // HALVES
-            row = tirx.min(self.first_row + piece // per_row, self.rows - 1) + self.image * self.rows
-            k = first_k + piece % per_row * HALVES
-            self.load_or_zero(
-                data, turn, lambda lane: self.data[0, 0, row, k + lane], below(k, self.depth, self.covered_depth)
-            )
-            if self.gate is not None:
-                with guarded(below(k, self.depth, self.covered_depth)), tir.unroll(0, HALVES) as lane:
-                    scaled = as_float(data[turn, lane]) * self.gate[self.image, 0, 0, k + lane]
-                    tir.buffer_store(data, tirx.Cast("float16", scaled), [turn, lane])
+            tile_row, tile_k = place_in_tile(piece, plan.tile_k, HALVES)
+            self.fetch_data(data, turn, self.data_row(tile_row), first_k + tile_k)
         with for_share(plan.tile_k * plan.tile_n // HALVES, thread, plan.threads) as (turn, piece):
-            per_row = plan.tile_n // HALVES
-            k, column = first_k + piece // per_row, self.first_column + piece % per_row * HALVES
-            real = [*below(k, self.depth, self.covered_depth), *below(column, self.width, self.covered_width)]
-            self.load_or_zero(weight, turn, lambda lane: self.weight[0, 0, 0, k, column + lane], real)
+            tile_k, tile_column = place_in_tile(piece, plan.tile_n, HALVES)
+            self.fetch_weight(weight, turn, first_k + tile_k, self.first_column + tile_column)
 
-    def load_or_zero(self, into: Buffer, turn: Expr, value: Callable[[Expr], Expr], real: list[Expr]) -> None:
-        """into[turn] = value where it is real, else zeros; of eight lanes all are real, or none."""
-        if not real:
-            load_vector(into, [turn, 0], value, HALVES)
-            return
-        with tir.If(tirx.all(*real)):
-            with tir.Then():
-                load_vector(into, [turn, 0], value, HALVES)
-            with tir.Else(), tir.unroll(0, HALVES) as lane:
-                tir.buffer_store(into, tirx.const(0.0, "float16"), [turn, lane])
+    def fetch_data(self, into: Buffer, turn: Expr, row: Expr, k: Expr) -> None:
+        real = below(k, self.depth, self.covered_depth)
+        load_or_zero(into, turn, lambda lane: self.data[0, 0, row, k + lane], real, HALVES, "float16")
+        if self.gate is not None:
+            with guarded(real), tir.unroll(0, HALVES) as lane:
+                scaled = as_float(into[turn, lane]) * self.gate[self.image, 0, 0, k + lane]
+                tir.buffer_store(into, tirx.Cast("float16", scaled), [turn, lane])
+
+    def fetch_weight(self, into: Buffer, turn: Expr, k: Expr, column: Expr) -> None:
+        real = [*below(k, self.depth, self.covered_depth), *below(column, self.width, self.covered_width)]
+        load_or_zero(into, turn, lambda lane: self.weight[0, 0, 0, k, column + lane], real, HALVES, "float16")
 
     def multiply(self, data: Buffer, weight: Buffer, acc: Buffer) -> None:
         plan = self.plan
@@ -225,10 +199,9 @@ class _TensorCores:
     def store(self, thread: Expr, sums: Buffer) -> None:
         plan, channels = self.plan, self.workload.out_channels
         per_row = plan.tile_n // HALVES
-        covered_rows = tiles.blocks(self.rows, plan.tile_m) * plan.tile_m
         with for_share(plan.tile_m * per_row, thread, plan.threads) as (_, piece):
             row, column = self.first_row + piece // per_row, self.first_column + piece % per_row * HALVES
-            with guarded([*below(row, self.rows, covered_rows), *below(column, channels, self.covered_width)]):
+            with guarded([*below(row, self.rows, self.covered_rows), *below(column, channels, self.covered_width)]):
                 self.store_vector(sums, piece // per_row, piece % per_row * HALVES, row, column)
 
     def store_vector(self, sums: Buffer, i: Expr, j: Expr, row: Expr, column: Expr) -> None:
