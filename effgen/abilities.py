@@ -37,7 +37,7 @@ def abilities() -> tuple[Ability, ...]:
 def ability_of(machine: Machine) -> Ability:
     """What this machine can do with one target."""
     cannot_build = _reason_not_to_build(machine)
-    runs, cannot_run = _running(machine)
+    runs, cannot_run = running_here(machine)
     return Ability(
         name=machine.name,
         description=machine.description,
@@ -59,7 +59,7 @@ def _reason_not_to_build(machine: Machine) -> str:
     return ""
 
 
-def _running(machine: Machine) -> tuple[Running, str]:
+def running_here(machine: Machine) -> tuple[Running, str]:
     """How a library for the machine runs here, and why it does not."""
     if machine.gpu is not None:
         return _running_on_gpu(machine)

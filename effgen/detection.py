@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from effgen.cpu import cpu_features, features_of
+from effgen.errors import BundleError
+from effgen.runtime.cuda_driver import cuda_driver
 from effgen.target_file import Cache, Cuda, Llvm, Vector
 
 _DEFAULT_CACHE_BYTES = {1: 32 * 1024, 2: 512 * 1024}
@@ -17,8 +18,8 @@ _DEFAULT_CACHE_BYTES = {1: 32 * 1024, 2: 512 * 1024}
 #: The GPU that `--target cuda` means where none is found: an A100.
 DEFAULT_GPU = Cuda(arch="sm_80", multiprocessors=108, shared_memory=166_912, l2=40 * 1024 * 1024)
 
-# CUdevice_attribute: compute capability, number of multiprocessors, shared memory that a block may opt in to, L2.
-_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED_MEMORY, _L2 = 75, 76, 16, 97, 38
+# CUdevice_attribute: the number of multiprocessors, the shared memory that a block may opt in to, the L2 cache.
+_MULTIPROCESSORS, _SHARED_MEMORY, _L2 = 16, 97, 38
 
 
 @cache
@@ -84,25 +85,14 @@ class FoundGpu:
 def found_gpu() -> FoundGpu | None:
     """The GPU of this computer; None where there is none, or no driver."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+        driver = cuda_driver()
+        device = driver.first_device()
+    except BundleError:
         return None
-    device = ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
-        return None
-    name = ctypes.create_string_buffer(256)
-    if driver.cuDeviceGetName(name, len(name), device):
-        return None
-
-    def attribute(number: int) -> int:
-        value = ctypes.c_int()
-        driver.cuDeviceGetAttribute(ctypes.byref(value), number, device)
-        return value.value
-
     facts = Cuda(
-        arch=f"sm_{attribute(_MAJOR)}{attribute(_MINOR)}",
-        multiprocessors=attribute(_MULTIPROCESSORS),
-        shared_memory=attribute(_SHARED_MEMORY),
-        l2=attribute(_L2),
+        arch=driver.device_arch(device),
+        multiprocessors=driver.attribute(device, _MULTIPROCESSORS),
+        shared_memory=driver.attribute(device, _SHARED_MEMORY),
+        l2=driver.attribute(device, _L2),
     )
-    return FoundGpu(name.value.decode(errors="replace"), facts)
+    return FoundGpu(driver.device_name(device), facts)

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from effgen import detection
+from effgen.abilities import running_here
 from effgen.bundle import check_directory, staged_directory, staged_file
 from effgen.checkpoints import load_checkpoint
-from effgen.cpu import missing_features
 from effgen.dump import Dump
 from effgen.errors import BuildError, TargetError, VerifyError, candidates
 from effgen.executors import executor_of
@@ -283,12 +282,9 @@ def _versions() -> dict[str, str]:
 def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
     """Run the new code once, under an emulator where it is another machine's: a bundle that misses its tolerance is
     not written. One that nothing can run here is, unchecked."""
-    if machine.gpu is not None and detection.found_gpu() is None:
-        on_phase("golden pair not checked: no NVIDIA GPU found here")
-        return
-    missing = [] if machine.is_foreign else missing_features(machine.features)
-    if missing:
-        on_phase(f"golden pair not checked: this processor lacks {', '.join(missing)}")
+    runs, reason = running_here(machine)
+    if runs == "no" and not machine.is_foreign:
+        on_phase(f"golden pair not checked: {reason}")
         return
     on_phase("check the golden pair")
     try:

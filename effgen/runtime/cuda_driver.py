@@ -48,14 +48,19 @@ class Driver:
         self.call(name, byref(made), *arguments)
         return made
 
+    def first_device(self) -> c_int:
+        """The first GPU that the driver lists; raises BundleError where there is none."""
+        device = c_int()
+        self.call("cuInit", 0)
+        self.call("cuDeviceGet", byref(device), 0)
+        return device
+
     def use_first_device(self) -> tuple[c_int, c_void_p]:
         """Make the first GPU's primary context this thread's: the GPU, and the context, which the caller releases.
 
         Raises BundleError where there is none.
         """
-        device = c_int()
-        self.call("cuInit", 0)
-        self.call("cuDeviceGet", byref(device), 0)
+        device = self.first_device()
         context = self.handle("cuDevicePrimaryCtxRetain", device)
         self.call("cuCtxSetCurrent", context)
         return device, context
@@ -68,12 +73,13 @@ class Driver:
 
     def device_arch(self, device: c_int) -> str:
         """`sm_90` and the like."""
-        parts = []
-        for attribute in (_MAJOR, _MINOR):
-            value = c_int()
-            self.call("cuDeviceGetAttribute", byref(value), attribute, device)
-            parts.append(value.value)
-        return f"sm_{parts[0]}{parts[1]}"
+        return f"sm_{self.attribute(device, _MAJOR)}{self.attribute(device, _MINOR)}"
+
+    def attribute(self, device: c_int, number: int) -> int:
+        """A fact about the GPU, by its number in `CUdevice_attribute`."""
+        value = c_int()
+        self.call("cuDeviceGetAttribute", byref(value), number, device)
+        return value.value
 
     def allocate(self, size: int) -> int:
         """The address of so many bytes on the device."""
