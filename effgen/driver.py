@@ -182,6 +182,7 @@ class _CodeFacts:
     kernels: list[dict[str, Any]]
     steps: list[str]
     workspace_bytes: int
+    compiler: str
 
 
 def _write_code(
@@ -212,6 +213,7 @@ def _write_code(
         kernels=[dataclasses.asdict(kernel) for kernel in scheduled.kernels],
         steps=[step.kernel for step in program.steps],
         workspace_bytes=program.workspace_bytes,
+        compiler=built.compiler,
     )
 
 
@@ -240,7 +242,7 @@ def _manifest(
             "emulator": _plain(machine.emulator),
         },
         device=facts.device,
-        versions=_versions(),
+        versions={**_versions(), "compiler": facts.compiler},
         threads=machine.cores,
         files={file.name: sha256_of(file) for file in sorted(staging.iterdir())},
         input={
