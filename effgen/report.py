@@ -241,19 +241,19 @@ def title_from_report(report: Report) -> str:
 def notes_from_bench(report: BenchReport) -> list[str]:
     """Backends without a time, the machine, and how it was measured."""
     left_out = [f"{item.backend}: {item.reason}" for item in report.left_out]
-    return [*left_out, host_line(report.machine), plan_line(report)]
+    other = "" if report.other_cpus is None else f", {report.other_cpus:.2f} CPUs of other work meanwhile"
+    return [*left_out, host_line(report.machine), plan_line(report) + other]
 
 
 def plan_line(report: BenchReport) -> str:
     """How it was measured, in a line; empty where that was not kept."""
     if report.plan is None:
         return ""
-    plan = f"{report.plan.min_time_s:g} s of timed calls a backend, {report.plan.rounds} interleaved rounds"
+    rounds, seconds = report.plan.rounds, report.plan.min_time_s
     if report.origin.route == "rpc":
-        plan = f"{report.plan.min_time_s:g} s of runs in {report.plan.rounds} rounds, over RPC by the device's clock"
-        return f"{plan}; relative L2 {report.results[0].rel_l2 or 0:.1e} from the golden pair"
-    other = "" if report.other_cpus is None else f", {report.other_cpus:.2f} CPUs of other work meanwhile"
-    return plan + other
+        distance = report.results[0].rel_l2 or 0.0
+        return f"{rounds} rounds, {seconds:g} s over RPC by the device's clock, relative L2 {distance:.1e}"
+    return f"{rounds} interleaved rounds, {seconds:g} s of timed calls a backend"
 
 
 def warning_from_bench(report: BenchReport) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from rich.text import Text
 
@@ -18,7 +17,7 @@ _BASELINE = "--baseline"
 class SeveralBaselines(typer.core.TyperCommand):
     """Lets `--baseline old/*.json` take all the files that the shell makes of it, up to the next option."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Every word behind `--baseline` gets an option of its own."""
         return super().parse_args(ctx, repeated(args))
 

@@ -19,6 +19,8 @@ APART = 0.05
 #: So many files are named in a line.
 _NAMED = 3
 
+_DIRTY = "+dirty"
+
 AnySource = Source[Report]
 
 _Value = TypeVar("_Value", bound=Hashable)
@@ -92,12 +94,11 @@ def _several_versions(bench: Sequence[BenchSource], sources: Sequence[AnySource]
         found = _files_by((name, version) for name, version in used if version is not None)
         if len(found) > 1:
             yield f"compiled by several versions of {what}: {_named(found)}"
-    commits = _files_by(
-        (source.name, source.report.origin.revision) for source in sources if source.report.origin.revision
-    )
+    revisions = [(source.name, source.report.origin.revision or "") for source in sources]
+    commits = _files_by((name, revision.removesuffix(_DIRTY)) for name, revision in revisions if revision)
     if len(commits) > 1:
         yield f"several commits of effgen: {_named(commits)}"
-    dirty = sum(len(files) for commit, files in commits.items() if commit.endswith("+dirty"))
+    dirty = sum(revision.endswith(_DIRTY) for _, revision in revisions)
     if dirty:
         yield f"{_of(dirty, sources)} measured with uncommitted changes to effgen"
 
