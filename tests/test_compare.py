@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from effgen.cli.compare import repeated
 from effgen.compare.comparison import Comparison, compare_files
 from effgen.compare.doubts import doubts_of
 from effgen.compare.front import front
-from effgen.compare.growth import best_peer, growth, peak_share, result_of, worst_growth
+from effgen.compare.growth import best_peer, growth, measured_peak, peak_share, result_of, worst_growth
 from effgen.compare.paper import remeasured
 from effgen.compare.regressions import check_gate, passes, regressions_of
 from effgen.compare.rows import Row, machine_label, setting_of, sorted_rows
@@ -288,6 +290,38 @@ def test_growth() -> None:
     assert result_of(reports[0], "x") is None and best_peer(reports[0]) is None
     # 2 * 1e9 operations in 5 ms are 400 GFLOP/s.
     assert peak_share(bench_report(facts(macs=10**9), effgen=5.0), peak_gflops=800.0) == pytest.approx(0.5)
+
+
+def test_peak_of_the_same_machine_and_threads() -> None:
+    layers = [layers_report(), layers_report(machine=replace(HOST, cpu="Board"))]
+    assert measured_peak(bench_report(), layers) == 200.0
+    assert measured_peak(bench_report(threads=1), layers) is None
+    assert measured_peak(bench_report(), layers[1:]) is None
+
+
+def script(name: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_scaling_script(tmp_path: Path) -> None:
+    small = written(bench_report(facts(0, macs=10**9), effgen=5.0, y=6.0), tmp_path / "a.json")
+    large = written(bench_report(facts(1, macs=2 * 10**9), effgen=12.0), tmp_path / "b.json")
+    done = script("scaling.py", large, small, "--peak", "800")
+    assert done.returncode == 0, done.stderr
+    found = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert found[2] == "| 0 | 224 | 1.00 | 1.00 | 5.00 | 1.00 | 50% | y | 6.00 (1.20x) |"
+    assert found[3] == "| 1 | 224 | 2.00 | 2.00 | 12.00 | 2.40 | 42% |  |  |"
+    assert "at most 1.20 times as much" in done.stdout
+    gate = script("scaling.py", small, large, "--max-growth", "1.1")
+    assert gate.returncode == 3 and gate.stderr.count("\n") == 1 and "1.20 times" in gate.stderr
+    written(bench_report(threads=1), tmp_path / "c.json")
+    for words, message in (
+        ((small, tmp_path / "c.json"), "a network is there twice"),
+        ((large, tmp_path / "c.json"), "networks of one machine, target, batch size, type and thread count are needed"),
+    ):
+        refused = script("scaling.py", *words)
+        assert refused.returncode == 1 and message in refused.stderr and refused.stderr.count("\n") == 1
 
 
 # Files and reports.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effgen.results import OURS, BenchReport, Result
+from effgen.compare.rows import machine_label
+from effgen.results import OURS, BenchReport, LayersReport, Result
 
 
 def result_of(report: BenchReport, backend: str) -> Result | None:
@@ -40,3 +41,14 @@ def growth(reports: Sequence[BenchReport], backend: str = OURS) -> list[tuple[fl
 def worst_growth(points: Sequence[tuple[float, float]]) -> float:
     """The largest factor by which latency has grown more than multiply-adds; at most 1 where it never has."""
     return max(latency / macs for macs, latency in points)
+
+
+def measured_peak(report: BenchReport, layers: Sequence[LayersReport]) -> float | None:
+    """The highest multiply-add peak, GFLOP/s, that files of `bench --layers` hold for the same machine and threads."""
+    machine = machine_label(report.machine)
+    peaks = (
+        each.ceilings.peak_gflops
+        for each in layers
+        if machine_label(each.machine) == machine and each.threads == report.threads
+    )
+    return max(peaks, default=None)
