@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,7 @@ from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.standalone import BUNDLE, STANDALONE, check_emit, check_standalone, library_name, write_standalone
 from effgen.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.validation import StrictModel
 from effgen.verify import compare, golden_pair
@@ -39,7 +41,7 @@ OnPhase = Callable[[str], None]
 @dataclass(frozen=True)
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
-    None: the user's own."""
+    None: the user's own; `emit`: of `effgen.standalone.EMITS`."""
 
     network: NetworkRequest
     output: Path
@@ -52,6 +54,7 @@ class CompileRequest:
     force: bool = False
     debug_dump: Path | None = None
     database: Path | None = None
+    emit: tuple[str, ...] = (BUNDLE,)
 
 
 def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: None) -> Manifest:
@@ -62,13 +65,17 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
     """
     network = check_request(request)
     dump = _debug_dump(request.debug_dump)
-    with staged_directory(request.output, request.force) as staging:
+    with staged_directory(request.output, request.force) as staging, tempfile.TemporaryDirectory() as objects:
         weights, origin = _weights(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
         _write_golden(network, weights, staging, request.seed, on_phase)
         _write_onnx(network, weights, staging / MODEL, True, on_phase)
-        facts = _write_code(staging, machine, request, dump, network, on_phase)
+        facts = _write_code(staging, machine, request, dump, network, Path(objects), on_phase)
         manifest = _manifest(network, machine, origin, facts, request.dtype, staging)
+        if STANDALONE in request.emit:
+            on_phase("compile and link the standalone library")
+            kernels = sorted(Path(objects).iterdir())
+            manifest = write_standalone(manifest, library_name(network), staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _check_golden(staging, machine, on_phase)
     return manifest
@@ -85,7 +92,9 @@ def check_request(request: CompileRequest) -> Network:
 
 
 def _check_device(request: CompileRequest) -> None:
-    on_gpu = stated_target(request.target).is_cuda
+    stated = stated_target(request.target)
+    check_emit(request.emit, request.target, stated)
+    on_gpu = stated.is_cuda
     if request.dtype not in DTYPES:
         raise BuildError(f"--dtype {request.dtype}: {candidates(request.dtype, DTYPES)}")
     if request.dtype != "float32" and not on_gpu:
@@ -185,7 +194,13 @@ class _CodeFacts:
 
 
 def _write_code(
-    staging: Path, machine: Machine, request: CompileRequest, dump: Dump, network: Network, on_phase: OnPhase
+    staging: Path,
+    machine: Machine,
+    request: CompileRequest,
+    dump: Dump,
+    network: Network,
+    objects: Path,
+    on_phase: OnPhase,
 ) -> _CodeFacts:
     """Compile what was exported: the ONNX file is read back."""
     from effgen.build import write_code
@@ -205,7 +220,7 @@ def _write_code(
         imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
         scheduled = schedule_module(imported, machine, chosen, dump)
         on_phase("generate code and link" if machine.gpu is None else "generate code, compile it with nvcc")
-        built = write_code(scheduled, machine, staging, dump)
+        built = write_code(scheduled, machine, staging, dump, objects)
     program = scheduled.program
     return _CodeFacts(
         device=built.device,
@@ -302,3 +317,5 @@ def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
             f"{executor.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
             f"expected at most {tolerance:g}; no bundle was written"
         )
+    if executor.manifest.standalone is not None:
+        check_standalone(staging, executor.manifest, image, expected, on_phase)

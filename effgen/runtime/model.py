@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, local
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from effgen.errors import BundleError
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.image import check_image
-from effgen.runtime.library import load_tvm_runtime
+from effgen.runtime.library import linked_anew, load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest
 
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
@@ -40,7 +38,8 @@ class LoadedModel:
         self._one_call = Lock()
         ffi = load_tvm_runtime()
         self._set_threads = ffi.get_global_func("runtime.config_threadpool")
-        library = _load_library(ffi, path / LIBRARY)
+        with linked_anew(path / LIBRARY) as link:
+            library = ffi.load_module(str(link))
         self._run, self._trace = library[RUN], library[TRACE]
         self._from_dlpack = ffi.from_dlpack
         self._logits = aligned(tuple(manifest.output["shape"]))
@@ -121,15 +120,3 @@ def _most_threads() -> int:
     ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES, cpus)
     _pool.threads = None
     return min(cpus, int(ffi.get_global_func("runtime.NumThreads")()))
-
-
-def _load_library(ffi: ModuleType, path: Path) -> Any:
-    """The library as a TVM module, by a name of its own.
-
-    The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
-    would silently be the old one for as long as that is loaded.
-    """
-    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
-        link = Path(folder) / path.name
-        link.symlink_to(path.resolve())
-        return ffi.load_module(str(link))
