@@ -3,7 +3,15 @@ that needs nothing of TVM. Nothing here loads TVM."""
 
 from effgen.standalone.build import write_standalone
 from effgen.standalone.check import CASE, check_standalone, standalone_logits
-from effgen.standalone.names import BUNDLE, EMITS, STANDALONE, c_name_from_text, check_emit, emits_from_texts, library_name
+from effgen.standalone.names import (
+    BUNDLE,
+    EMITS,
+    STANDALONE,
+    c_name_from_text,
+    check_emit,
+    emits_from_texts,
+    library_name,
+)
 
 __all__ = [
     "BUNDLE",

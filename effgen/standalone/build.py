@@ -82,7 +82,19 @@ def compile_driver(
         made = work / f"{Path(source).stem}.o"
         language = "assembler-with-cpp" if source.endswith(".S") else "c"
         define = [f"-DWEIGHTS_FILE={json.dumps(str(weights.absolute()))}"] if language != "c" else []
-        command = [compiler, *_FLAGS, f"-I{work}", *define, *flags, "-x", language, "-c", sources() / source, "-o", made]
+        command = [
+            compiler,
+            *_FLAGS,
+            f"-I{work}",
+            *define,
+            *flags,
+            "-x",
+            language,
+            "-c",
+            sources() / source,
+            "-o",
+            made,
+        ]
         tool_output(command, f"{source}: compiling with {compiler} failed")
         objects.append(made)
     return objects

@@ -14,14 +14,14 @@ BUNDLE, STANDALONE, EXECUTABLE = "bundle", "standalone", "executable"
 #: What `effgen compile --emit` writes: the bundle always; the C library; the program, with the library.
 EMITS = (BUNDLE, STANDALONE, EXECUTABLE)
 
-# A model's name is a type of C and C++, and stands before the names of functions.
+# A model's name is a type: no keyword of C or C++, and no name of the driver's own.
 _RESERVED = frozenset(
     """
-    alignas alignof and asm auto bitand bitor bool break case catch char class compl concept const constexpr continue
-    decltype default delete do double else enum explicit export extern false float for friend goto if inline int long main
-    model mutable namespace new noexcept not nullptr operator or private protected public register requires restrict
+    alignas alignof and asm auto bitand bitor block bool break case catch char class compl concept const constexpr continue
+    decltype default delete do double else enum explicit export extern false feature float for friend goto if inline int
+    long main model mutable namespace new noexcept not nullptr operator options or pool private protected public register requires restrict
     return short signed sizeof static struct switch template this throw true try typedef typeid typename typeof union
-    unsigned using virtual void volatile while xor
+    unsigned using virtual void volatile while worker xor
     """.split()
 )
 _LONGEST = 64
