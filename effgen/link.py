@@ -20,8 +20,9 @@ def link_library(executable: Any, machine: Machine, path: Path, objects: Path | 
     link = tvm.support.cc.cross_compiler(compiler, output_format="so")
 
     def keep_and_link(output: str, files: list[str], **options: Any) -> None:
-        for file in files if objects is not None else ():
-            shutil.copy(file, objects)
+        if objects is not None:
+            for file in files:
+                shutil.copy(file, objects)
         link(output, files, **options)
 
     keep_and_link.output_format = "so"  # type: ignore[attr-defined]  # what TVM looks at

@@ -38,7 +38,7 @@ class Model:
     facts: Mapping[str, Any]
     normalisation: Normalisation
     metadata: Mapping[str, str] = field(default_factory=dict)
-    c_name: str = "network"
+    c_name: str = "model_unnamed"
 
 
 def resolve(request: NetworkRequest) -> Network:

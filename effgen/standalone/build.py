@@ -4,7 +4,8 @@
     kernels' object (as in lib.so) --------------------+-- ld -r, objcopy --> one object that exports the header's
                                                            functions alone --> libNAME.a, libNAME.so --> NAME
 
-One object with everything else made local is what lets the static libraries of several models be linked into one program.
+One object with everything else made local is what lets the static libraries of several models be linked into one
+program.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ SOURCES = ("model.c", "pool.c", "scratch.c", "processor.c", "weights.S")
 # thread-local pointer is found without a call into the dynamic loader.
 _FLAGS = ("-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec", "-Wall", "-Wextra")
 
-# glibc 2.32 and 2.34 moved these from libpthread to libc under new versions, which older systems lack; the first ones are
-# still there. By architecture: the version of glibc that first ran on it.
+# glibc 2.32 and 2.34 moved these from libpthread to libc under new versions, which older systems lack; the first ones
+# are still there. By architecture: the version of glibc that first ran on it.
 _MOVED = ("pthread_create", "pthread_join", "pthread_sigmask")
 _FIRST_GLIBC = {"x86_64": "GLIBC_2.2.5", "aarch64": "GLIBC_2.17"}
 _PTHREAD = "libpthread.so.0"
@@ -74,28 +75,16 @@ def write_standalone(
 def compile_driver(
     manifest: Manifest, name: str, weights: Path, work: Path, compiler: str, flags: Sequence[str] = ()
 ) -> list[Path]:
-    """The driver's object files, and the headers that it was compiled with, written into `work`; `flags` come last, e.g.
-    a sanitizer's. Raises BuildError where the compiler fails."""
+    """The driver's object files, and the headers that it was compiled with, written into `work`; `flags` come last, a
+    sanitizer's say. Raises BuildError where the compiler fails."""
     write_headers(manifest, name, weights.stat().st_size, work)
     objects = []
     for source in SOURCES:
         made = work / f"{Path(source).stem}.o"
         language = "assembler-with-cpp" if source.endswith(".S") else "c"
         define = [f"-DWEIGHTS_FILE={json.dumps(str(weights.absolute()))}"] if language != "c" else []
-        command = [
-            compiler,
-            *_FLAGS,
-            f"-I{work}",
-            *define,
-            *flags,
-            "-x",
-            language,
-            "-c",
-            sources() / source,
-            "-o",
-            made,
-        ]
-        tool_output(command, f"{source}: compiling with {compiler} failed")
+        command = [compiler, *_FLAGS, f"-I{work}", *define, *flags, "-x", language, "-c", str(sources() / source)]
+        tool_output([*command, "-o", made], f"{source}: compiling with {compiler} failed")
         objects.append(made)
     return objects
 
@@ -110,8 +99,8 @@ def build_program(bundle: Path, manifest: Manifest, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="effgen-standalone-") as temporary:
         work = Path(temporary)
         write_headers(manifest, name, (bundle / WEIGHTS).stat().st_size, work)
-        command = [compiler, *_FLAGS, f"-I{work}", "-static", "-x", "c", sources() / "program.c", "-x", "none"]
-        libraries = [bundle / manifest.standalone["static"], "-lm", "-lpthread"]
+        command = [compiler, *_FLAGS, f"-I{work}", "-static", "-x", "c", str(sources() / "program.c"), "-x", "none"]
+        libraries = [str(bundle / manifest.standalone["static"]), "-lm", "-lpthread"]
         tool_output([*command, "-o", path, *libraries], f"{path.name}: linking with {compiler} failed")
 
 
@@ -210,5 +199,6 @@ def _link_shared(compiler: str, architecture: str, whole: Path, path: Path) -> N
         tool_output([_tool(compiler, "objcopy"), *renamed, whole], f"{path.name}: objcopy failed")
         libraries = [f"-Wl,--no-as-needed,-l:{_PTHREAD}", *libraries]
     options = [f"-Wl,-soname,{path.name}", "-Wl,-z,defs", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"]
-    command = [compiler, "-shared", "-o", path, *options, whole, *libraries]
-    tool_output(command, f"{path.name}: linking with {compiler} failed")
+    tool_output(
+        [compiler, "-shared", "-o", path, *options, whole, *libraries], f"{path.name}: linking with {compiler} failed"
+    )

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from effgen.errors import BundleError, VerifyError
+from effgen.executors import Images, Logits
 from effgen.runtime.manifest import Manifest
 from effgen.runtime.standalone import StandaloneModel
 from effgen.standalone.build import build_program
 from effgen.target_file import Emulator
 from effgen.toolchain import emulator_command
 from effgen.tools import complaint
-from effgen.verify import Images, Logits, compare
+from effgen.verify import compare
 
 #: The row of a report.
 CASE = "golden pair, standalone"

@@ -14,16 +14,6 @@ BUNDLE, STANDALONE, EXECUTABLE = "bundle", "standalone", "executable"
 #: What `effgen compile --emit` writes: the bundle always; the C library; the program, with the library.
 EMITS = (BUNDLE, STANDALONE, EXECUTABLE)
 
-# A model's name is a type: no keyword of C or C++, and no name of the driver's own.
-_RESERVED = frozenset(
-    """
-    alignas alignof and asm auto bitand bitor block bool break case catch char class compl concept const constexpr continue
-    decltype default delete do double else enum explicit export extern false feature float for friend goto if inline int
-    long main model mutable namespace new noexcept not nullptr operator options or pool private protected public register requires restrict
-    return short signed sizeof static struct switch template this throw true try typedef typeid typename typeof union
-    unsigned using virtual void volatile while worker xor
-    """.split()
-)
 _LONGEST = 64
 
 
@@ -45,8 +35,8 @@ def check_emit(emit: Iterable[str], target: str, stated: TargetFile) -> None:
     wanted = [name for name in emit if name != BUNDLE]
     if wanted and stated.is_cuda:
         raise BuildError(
-            f"--emit {wanted[-1]}: --target {target} compiles for a GPU, which a C library alone cannot run; expected a "
-            "CPU target"
+            f"--emit {wanted[-1]}: --target {target} compiles for a GPU, which a C library alone cannot run; "
+            "expected a CPU target"
         )
 
 
@@ -61,7 +51,9 @@ def library_name(network: Network) -> str:
 
 
 def c_name_from_text(text: str) -> str:
-    """An identifier of C and C++ made of any text: lower case, whatever is neither letter nor digit as underscores."""
+    """An identifier of C and C++ made of any text: lower case, whatever is neither letter nor digit as underscores.
+
+    A single word gets one before it: it could be a keyword, or a name of C's library.
+    """
     name = re.sub(r"[^0-9a-z]+", "_", text.lower())[:_LONGEST].strip("_")
-    plain = name and not name[0].isdigit() and name not in _RESERVED
-    return name if plain else f"model_{name}".rstrip("_")
+    return name if re.fullmatch(r"[a-z].*[0-9_].*", name) else f"model_{name}".rstrip("_")
