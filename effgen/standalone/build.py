@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,7 +63,7 @@ def write_standalone(
         work = Path(temporary)
         objects = compile_driver(manifest, name, folder / WEIGHTS, work, compiler)
         whole = _joined(compiler, [*objects, *kernels], name, work / f"{name}.o")
-        (work / names["header"]).rename(folder / names["header"])
+        shutil.copyfile(work / names["header"], folder / names["header"])
         _archive(compiler, whole, folder / names["static"])
         _link_shared(compiler, manifest.architecture, whole, folder / names["shared"])
     made = replace(manifest, standalone=names)
@@ -77,7 +78,9 @@ def compile_driver(
 ) -> list[Path]:
     """The driver's object files, and the headers that it was compiled with, written into `work`; `flags` come last, a
     sanitizer's say. Raises BuildError where the compiler fails."""
-    write_headers(manifest, name, weights.stat().st_size, work)
+    values = _values(manifest, name, weights.stat().st_size)
+    _write_header("model.h.in", values, work / f"{name}.h")
+    _write_header("config.h.in", values, work / "config.h")
     objects = []
     for source in SOURCES:
         made = work / f"{Path(source).stem}.o"
@@ -98,18 +101,16 @@ def build_program(bundle: Path, manifest: Manifest, path: Path) -> None:
     compiler, name = compiler_of(manifest), manifest.standalone["name"]
     with tempfile.TemporaryDirectory(prefix="effgen-standalone-") as temporary:
         work = Path(temporary)
-        write_headers(manifest, name, (bundle / WEIGHTS).stat().st_size, work)
-        command = [compiler, *_FLAGS, f"-I{work}", "-static", "-x", "c", str(sources() / "program.c"), "-x", "none"]
+        _write_header("config.h.in", _values(manifest, name, (bundle / WEIGHTS).stat().st_size), work / "config.h")
+        folders = [f"-I{work}", f"-I{bundle}"]
+        command = [compiler, *_FLAGS, *folders, "-static", "-x", "c", str(sources() / "program.c"), "-x", "none"]
         libraries = [str(bundle / manifest.standalone["static"]), "-lm", "-lpthread"]
         tool_output([*command, "-o", path, *libraries], f"{path.name}: linking with {compiler} failed")
 
 
-def write_headers(manifest: Manifest, name: str, weights_bytes: int, folder: Path) -> None:
-    """Write the public header `NAME.h` and the driver's `config.h` into `folder`."""
-    values = _values(manifest, name, weights_bytes)
-    for template, file in (("model.h.in", f"{name}.h"), ("config.h.in", "config.h")):
-        text = (sources() / template).read_text(encoding="utf-8")
-        (folder / file).write_text(Template(text).substitute(values), encoding="utf-8")
+def _write_header(template: str, values: dict[str, Any], path: Path) -> None:
+    text = (sources() / template).read_text(encoding="utf-8")
+    path.write_text(Template(text).substitute(values), encoding="utf-8")
 
 
 def compiler_of(manifest: Manifest) -> str:
