@@ -75,6 +75,21 @@ def _extract(wheel: Path, member: str, architecture: str, folder: Path) -> None:
         raise BuildError(
             f"{wheel.name}: cannot be used: {error}; remove it from pip's cache and PIP_FIND_LINKS"
         ) from None
-    if data[:4] != b"\x7fELF" or int.from_bytes(data[18:20], "little") != _ELF_MACHINES[architecture]:
+    if _architecture_of(data) != architecture:
         raise BuildError(f"{wheel.name}: its {member} is not for {architecture}; remove it from PIP_FIND_LINKS")
     (folder / Path(member).name).write_bytes(data)
+
+
+def elf_architecture(path: Path) -> str | None:
+    """What a program or library is for, as `uname -m` says it; None where it is neither, or for an unknown one."""
+    try:
+        with path.open("rb") as file:
+            return _architecture_of(file.read(20))
+    except OSError:
+        return None
+
+
+def _architecture_of(data: bytes) -> str | None:
+    """By an ELF file's first bytes."""
+    machine = int.from_bytes(data[18:20], "little") if data[:4] == b"\x7fELF" else None
+    return next((name for name, number in _ELF_MACHINES.items() if number == machine), None)

@@ -85,7 +85,7 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaMode
     Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for or no GPU
     of its kind, or a thread count that this process cannot have.
     """
-    return load_checked(Path(path), read_manifest(path), threads)
+    return load_checked(Path(path), read_manifest(path, whole=False), threads)
 
 
 def load_checked(path: Path, manifest: Manifest, threads: int | None = None) -> LoadedModel | CudaModel:
@@ -132,4 +132,8 @@ def _load_library(ffi: ModuleType, path: Path) -> Any:
     with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
         link = Path(folder) / path.name
         link.symlink_to(path.resolve())
-        return ffi.load_module(str(link))
+        try:
+            return ffi.load_module(str(link))
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BundleError(f"{path}: cannot be loaded: {reason}; compile the bundle again") from None
