@@ -137,7 +137,7 @@ class _Reader:
             raise self._error(f"holds {info.name!r} of {info.size} bytes: expected at most {most} more")
         free = shutil.disk_usage(destination).free
         if info.size > free:
-            raise self._error(f"holds {info.name!r} of {info.size} bytes, there are {free} free at {destination.parent}")
+            raise self._error(f"holds {info.name!r} of {info.size} bytes, {free} are free in {destination.parent}")
         self._left -= info.size
 
     def _copy(self, size: int, target: Path) -> str:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -20,12 +21,13 @@ from effgen.bundle import staged_file
 from effgen.cpu import missing_features
 from effgen.errors import BuildError, VerifyError
 from effgen.executors import emulator_of, runner_program
-from effgen.native.libraries import runtime_versions
+from effgen.native.libraries import license_texts, runtime_versions
 from effgen.runtime.manifest import MANIFEST, MODEL, PACKED, Manifest, read_manifest, sha256_of
 from effgen.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY
 from effgen.version import __version__
 
 README = "README.txt"
+LICENSES = "licenses"
 
 _MISSED = 3  # status of effgen-run (native/main.cc)
 
@@ -127,6 +129,9 @@ def _fill(folder: Path, bundle: Path, manifest: Manifest, program: Path) -> None
     for file in program.parent.iterdir():
         shutil.copyfile(file, folder / RUNTIME / file.name)
     (folder / RUNTIME / program.name).chmod(0o755)
+    (folder / LICENSES).mkdir()
+    for file_name, text in license_texts().items():
+        (folder / LICENSES / file_name).write_bytes(text)
     script = resources.files("effgen.native_sources").joinpath("verify.sh").read_text(encoding="utf-8")
     (folder / VERIFY).write_text(script, encoding="utf-8")
     (folder / VERIFY).chmod(0o755)
@@ -148,9 +153,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _verify(
-    bundle: Path, folder: Path, manifest: Manifest, on_phase: Callable[[str], None]
-) -> tuple[str, ...] | None:
+def _verify(bundle: Path, folder: Path, manifest: Manifest, on_phase: Callable[[str], None]) -> tuple[str, ...] | None:
     """Run the folder's `verify` without timing; by which command, None where nothing here can."""
     try:
         command = emulator_of(manifest)
@@ -181,8 +184,11 @@ def _write(path: Path, top: str, files: dict[str, Path]) -> None:
 
 
 def _readme(folder: Path, manifest: Manifest) -> str:
-    target, shape = manifest.target, manifest.input["shape"]
-    emulator = " ".join(target["emulator"]["command"]) if target.get("emulator") else "qemu-NAME-static -L SYSROOT"
+    target, shape, machine = manifest.target, tuple(manifest.input["shape"]), manifest.architecture
+    stated = target.get("emulator") or {"command": [f"qemu-{machine}-static", "-L", "SYSROOT"]}
+    features = textwrap.fill(
+        ", ".join(target["features"]) or "any", 110, initial_indent="    ", subsequent_indent="    "
+    )
     tvm, ffi = runtime_versions()
     return f"""{manifest.name}, compiled by effgen {__version__} for {target["name"]}: {target["description"]}
 
@@ -192,21 +198,22 @@ checks every file against SHA256SUMS, runs the network on the image of bundle/go
 PyTorch's, and times it. Exit status 3: the answer misses the tolerance; 1: an error, in one line. Options:
 
     ./verify --threads 2 --runs 50 --layers
-    ./verify --input images.npy --output logits.npy      # float32 {tuple(shape)}, normalised
+    ./verify --input images.npy --output logits.npy      # float32 {shape}, normalised
 
-It needs Linux on {manifest.architecture} ({_or_none(target["features"])}), {_needs(folder)}, sha256sum.
+It needs Linux, {_needs(folder)}, sha256sum, and a processor of
+{machine} with these instruction sets:
+
+{features}
+
 On another machine, with an emulator (its times say nothing):
 
-    EFFGEN_EMULATOR="{emulator}" ./verify
+    EFFGEN_EMULATOR="{" ".join(stated["command"])}" ./verify
 
-bundle/     the network: lib.so (kernels), weights.bin, golden.npz, manifest.json. From Python: effgen.load("bundle")
-runtime/    effgen-run, and libtvm_runtime.so and libtvm_ffi.so of Apache TVM {tvm} and tvm-ffi {ffi} (Apache License 2.0)
+bundle/     the network: lib.so (kernels), weights.bin, golden.npz, manifest.json; from Python: effgen.load("bundle")
+runtime/    effgen-run, with libtvm_runtime.so of Apache TVM {tvm} and libtvm_ffi.so of tvm-ffi {ffi}
+licenses/   of those two libraries
 pack.json   what this is, for programs; `effgen unpack` checks it
 """
-
-
-def _or_none(features: list[str]) -> str:
-    return ", ".join(features) or "any"
 
 
 def _needs(folder: Path) -> str:

@@ -47,8 +47,8 @@ def unpack_archive(
     on_phase: Callable[[str], None] = lambda phase: None,
     limits: Limits | None = None,
 ) -> Unpacked:
-    """Unpack `archive` as the folder `output`, once every file agrees with SHA256SUMS, the bundle with its manifest, and
-    each library with the architecture stated.
+    """Unpack `archive` as the folder `output`, once every file agrees with SHA256SUMS, the bundle with its manifest,
+    and each library with the architecture stated.
 
     Raises BundleError for an archive that is damaged or no pack of this format, BuildError where `output` cannot be
     written; then nothing is left there.
@@ -112,4 +112,4 @@ def _check_architecture(folder: Path, architecture: str, manifest: Manifest) -> 
     for file in [folder / PACKED / LIBRARY, *sorted((folder / RUNTIME).glob("*"))]:
         found = elf_architecture(file)
         if found != architecture:
-            raise BundleError(f"{file}: is for {found or 'no machine'}, the archive for {architecture!r}; pack it again")
+            raise BundleError(f"{file}: is for {found or 'no machine'}, not for {architecture!r}; pack it again")

@@ -19,7 +19,7 @@ def pack(
     ] = None,
     destination: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The .tar.gz to write; default: named by model and target."),
+        typer.Option("--output", "-o", metavar="FILE", help="The .tar.gz to write; default: by model and target."),
     ] = None,
     with_model: Annotated[
         bool, typer.Option("--with-model", help="Carry model.onnx too, which effgen verify and bench judge by.")

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import zipfile
-from importlib.metadata import version
+from importlib.metadata import files, version
 from pathlib import Path
 
 from effgen.errors import BuildError, candidates
@@ -48,6 +48,17 @@ def runtime_versions() -> tuple[str, str]:
     """Of apache-tvm and apache-tvm-ffi, as installed."""
     tvm, ffi = (version(name) for name in _LIBRARIES)
     return tvm, ffi
+
+
+def license_texts() -> dict[str, bytes]:
+    """The licences and notices that must go where the two libraries go, by a file name for each."""
+    texts = {}
+    for name in _LIBRARIES:
+        for file in files(name) or []:
+            if file.name in ("LICENSE", "NOTICE"):
+                part = f"-{file.parent.name}" if "3rdparty" in file.parts else ""
+                texts[f"{name}{part}.{file.name}"] = Path(str(file.locate())).read_bytes()
+    return texts
 
 
 def _fetch(architecture: str, folder: Path) -> None:
