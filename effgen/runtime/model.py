@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, local
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,7 @@ class LoadedModel:
         self._one_call = Lock()
         ffi = load_tvm_runtime()
         self._set_threads = ffi.get_global_func("runtime.config_threadpool")
-        with linked_anew(path / LIBRARY) as link:
-            library = ffi.load_module(str(link))
+        library = _load_library(ffi, path / LIBRARY)
         self._run, self._trace = library[RUN], library[TRACE]
         self._from_dlpack = ffi.from_dlpack
         self._logits = aligned(tuple(manifest.output["shape"]))
@@ -84,7 +84,7 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaMode
     Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for or no GPU
     of its kind, or a thread count that this process cannot have.
     """
-    return load_checked(Path(path), read_manifest(path), threads)
+    return load_checked(Path(path), read_manifest(path, whole=False), threads)
 
 
 def load_checked(path: Path, manifest: Manifest, threads: int | None = None) -> LoadedModel | CudaModel:
@@ -120,3 +120,13 @@ def _most_threads() -> int:
     ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES, cpus)
     _pool.threads = None
     return min(cpus, int(ffi.get_global_func("runtime.NumThreads")()))
+
+
+def _load_library(ffi: ModuleType, path: Path) -> Any:
+    """The library as a TVM module. Raises BundleError where the dynamic loader refuses it."""
+    with linked_anew(path) as link:
+        try:
+            return ffi.load_module(str(link))
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BundleError(f"{path}: cannot be loaded: {reason}; compile the bundle again") from None
