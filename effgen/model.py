@@ -11,6 +11,7 @@ from typing import Any
 from effgen.checkpoints import load_checkpoint
 from effgen.graph import Graph, Weights
 from effgen.network import Network, NetworkRequest, build_network
+from effgen.onnx_network import OnnxNetwork, OnnxRequest, read_network
 from effgen.spec import NetworkSpec
 from effgen.weights import initial_weights
 
@@ -38,9 +39,28 @@ class Model:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def resolve(request: NetworkRequest) -> Network:
-    """The network asked for, without its weights: counted, not allocated. Raises an EffgenError."""
-    return build_network(request)
+def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
+    """The network asked for: one of a spec without its weights, or a file as it was read. Raises an EffgenError."""
+    return read_network(request) if isinstance(request, OnnxRequest) else build_network(request)
+
+
+def model_of(network: Network | OnnxNetwork, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+    """The network with its weights: the file's own; else of a checkpoint, or drawn from `seed`. Raises WeightsError."""
+    if isinstance(network, OnnxNetwork):
+        return model_from_onnx(network)
+    return model_from_network(network, checkpoint, seed, on_phase)
+
+
+def model_from_onnx(network: OnnxNetwork) -> Model:
+    """The graph as it was read."""
+    return Model(
+        title=network.title,
+        graph=network.graph,
+        weights=network.weights,
+        facts=network.facts,
+        normalisation=Normalisation(network.mean, network.std),
+        metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
+    )
 
 
 def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
