@@ -17,8 +17,9 @@ from effgen.bundle import check_directory, staged_directory, staged_file
 from effgen.dump import Dump
 from effgen.errors import BuildError, TargetError, VerifyError, candidates
 from effgen.executors import executor_of
-from effgen.model import Model, OnPhase, model_from_network, resolve
+from effgen.model import Model, OnPhase, model_from_network, model_of, resolve
 from effgen.network import Network, NetworkRequest
+from effgen.onnx_network import OnnxNetwork, OnnxRequest, check_reading
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
@@ -36,9 +37,9 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 @dataclass(frozen=True)
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
-    None: the user's own; `emit`: of `effgen.standalone.EMITS`."""
+    None: the user's own; `emit`: of `effgen.standalone.EMITS`. An ONNX file brings its own weights."""
 
-    network: NetworkRequest
+    network: NetworkRequest | OnnxRequest
     output: Path
     target: str = "cpu"
     weights: Path | None = None
@@ -52,18 +53,24 @@ class CompileRequest:
     emit: tuple[str, ...] = (BUNDLE,)
 
 
-def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: None) -> Manifest:
-    """Compile a network and write its bundle directory; returns its manifest.
+def compile_bundle(
+    request: CompileRequest,
+    on_phase: OnPhase = lambda text: None,
+    network: Network | OnnxNetwork | None = None,
+) -> Manifest:
+    """Compile a network and write its bundle directory; returns its manifest. `network`: what `check_request` gave.
 
     `on_phase` is told the name of each phase as it begins. Raises an EffgenError (one line) for anything that the
     user can mend; then, as on Ctrl-C, nothing is left at `request.output`.
     """
-    network = check_request(request)
+    network = network or check_request(request)
     dump = _debug_dump(request.debug_dump)
     with staged_directory(request.output, request.force) as staging, tempfile.TemporaryDirectory() as objects:
-        model = model_from_network(network, request.weights, request.seed, on_phase)
+        model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
         _write_golden(model, staging, request.seed, on_phase)
+        if isinstance(network, OnnxNetwork):
+            on_phase(check_reading(network, *golden_pair(staging)))
         _write_onnx(model, staging / MODEL, True, on_phase)
         facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
         manifest = _manifest(model, machine, facts, request.dtype, staging)
@@ -76,14 +83,15 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
     return manifest
 
 
-def check_request(request: CompileRequest) -> Network:
+def check_request(request: CompileRequest) -> Network | OnnxNetwork:
     """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
-    network = resolve(request.network)
     _check_device(request)
     check_directory(request.output, request.force)
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
-    return network
+    if isinstance(request.network, OnnxRequest) and request.weights is not None:
+        raise BuildError(f"--weights {request.weights}: {request.network.file} holds its own; leave one of them out")
+    return resolve(request.network)
 
 
 def _check_device(request: CompileRequest) -> None:
