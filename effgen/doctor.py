@@ -27,6 +27,7 @@ _OPTIONAL = {
     "torch": ("torch", "verify has only the golden pair, and compile cannot compute one"),
     "onnxruntime": ("peers", "bench --peers onnxruntime has nothing to run"),
     "openvino": ("peers", "bench --peers openvino has nothing to run"),
+    "plotly": ("report", "compare writes no HTML report"),
 }
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.doctor import DoctorReport
     from effgen.inspection import Inspection, StageRow
     from effgen.machine import Host
-    from effgen.network import Network
     from effgen.results import BenchReport, Report, Result
     from effgen.runtime import Manifest
     from effgen.verify import Case, VerifyReport
@@ -77,27 +76,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def lines_from_network(network: Network, target: str | None, threads: int | None) -> list[str]:
-    """The resolved request: coefficients and their source, what the spec gives, and what is compiled for."""
-    by, spec = network.coefficients, network.spec
-    lines = [
-        f"{network.title}: width {by.width:.4g}, depth {by.depth:.4g}, resolution {by.resolution} ({by.source})",
-        f"batch {network.graph.batch}, {spec.classifier.classes} classes, "
-        f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding",
-    ]
-    if target is not None:
-        count = threads_text(threads) if threads else "a thread for each of its cores"
-        lines.append(f"target {target}, {count}")
-    return lines
-
-
-def warning_from_network(network: Network) -> str:
-    """What a user who asked for published coefficients should know: that there were none; empty otherwise."""
-    if network.coefficients.law == network.request.law or not network.spec.scaling.published:
-        return ""
-    return f"phi {network.request.phi} has no published row: scaled by the formula"
 
 
 def json_from_inspection(inspection: Inspection) -> dict[str, Any]:
@@ -175,6 +153,8 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
         "workspace": bytes_text(manifest.workspace_bytes),
         "compiled in": f"{seconds:.1f} s",
     }
+    if manifest.standalone is not None:
+        lines["standalone"] = ", ".join(file for key, file in manifest.standalone.items() if file and key != "name")
     for key, value in lines.items():
         table.add_row(key, Text(value))
     return table

@@ -32,6 +32,9 @@ FORMAT = 1
 #: The bundle's own row; the others are named as in `effgen.peers.PEERS`.
 OURS = "effgen"
 
+#: Rows of effgen's own kernels, which are no peers: the bundle, and the C library beside it.
+OWN = frozenset({OURS, "standalone"})
+
 #: CPUs' worth of other work from which on times are worth a warning: a spinning thread that has to share its CPU
 #: costs its pool whole time slices.
 DISTURBING_CPUS = 0.2

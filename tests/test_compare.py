@@ -221,6 +221,14 @@ def test_peer_that_is_new_is_no_regression() -> None:
     assert change.change == pytest.approx(0.0) and change.peers == ("openvino",)
 
 
+def test_own_c_library_is_no_peer() -> None:
+    report = bench_report(standalone=4.9, openvino=6.0)
+    peer = best_peer(report)
+    assert peer is not None and peer.backend == "openvino"
+    assert change_of(report, report).peers == ("openvino",)
+    assert [row.bytes is None for row in rows(report)] == [False, True, False]
+
+
 def test_peer_that_is_gone_is_noted() -> None:
     change = change_of(bench_report(openvino=6.0), bench_report(openvino=6.0, pytorch=3.0))
     assert change.change == pytest.approx(0.0) and change.note == "without pytorch, which the baseline has"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from effgen.compare.rows import machine_label
-from effgen.results import OURS, BenchReport, LayersReport, Result
+from effgen.results import OURS, OWN, BenchReport, LayersReport, Result
 
 
 def result_of(report: BenchReport, backend: str) -> Result | None:
@@ -15,7 +15,7 @@ def result_of(report: BenchReport, backend: str) -> Result | None:
 
 def best_peer(report: BenchReport) -> Result | None:
     """The fastest peer's result, None where no peer was measured."""
-    peers = [result for result in report.results if result.backend != OURS]
+    peers = [result for result in report.results if result.backend not in OWN]
     return min(peers, key=lambda result: result.median_ms, default=None)
 
 

@@ -14,7 +14,7 @@ from statistics import median
 from effgen.compare.rows import Setting, setting_of
 from effgen.compare.sources import BenchSource
 from effgen.errors import RegressionError, ResultsError
-from effgen.results import OURS, BenchReport
+from effgen.results import OURS, OWN, BenchReport
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _judged(reports: Sequence[BenchReport], peers: frozenset[str]) -> float:
 
 def _peers(reports: Sequence[BenchReport]) -> frozenset[str]:
     """Those that every report has a time for."""
-    return frozenset.intersection(*(frozenset(_medians(report)) - {OURS} for report in reports))
+    return frozenset.intersection(*(frozenset(_medians(report)) - OWN for report in reports))
 
 
 def _ours(report: BenchReport) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from effgen.compare.sources import BenchSource
 from effgen.machine import Host
-from effgen.results import OURS, BenchReport, ModelFacts, Result
+from effgen.results import OURS, OWN, BenchReport, ModelFacts, Result
 
 #: What chips' names carry without saying anything.
 _ORNAMENT = re.compile(r"\((?:R|TM|C)\)|\bCPU\b(?= @)", re.IGNORECASE)
@@ -84,11 +84,17 @@ def rows_of(source: BenchSource) -> list[Row]:
             model=model,
             setting=setting,
             result=result,
-            bytes=model.bundle_bytes if result.backend == OURS else model.onnx_bytes,
+            bytes=_bytes(model, result.backend),
             disturbed=report.disturbed,
         )
         for result in report.results
     ]
+
+
+def _bytes(model: ModelFacts, backend: str) -> int | None:
+    if backend in OWN:
+        return model.bundle_bytes if backend == OURS else None
+    return model.onnx_bytes
 
 
 def sorted_rows(sources: Sequence[BenchSource]) -> tuple[Row, ...]:
