@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -16,7 +14,6 @@ from effgen.compare.comparison import Comparison
 from effgen.compare.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.compare.regressions import Case, Change, Regressions, judged_text, passes
 from effgen.compare.rows import Row, Setting
-from effgen.errors import EffgenError
 from effgen.report import bytes_text, milliseconds_text, numbers_table
 
 if TYPE_CHECKING:
@@ -66,23 +63,6 @@ _CSV_COLUMNS: dict[str, Callable[[Row], object]] = {
     "disturbed": lambda row: row.disturbed,
     "source": lambda row: row.source,
 }
-
-
-def write_text(option: str, path: Path, text: str) -> None:
-    """Write the file whole or not at all. Raises EffgenError where it cannot be written."""
-    partial = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-        ) as file:
-            partial = Path(file.name)
-            file.write(text)
-        partial.chmod(0o644)  # temporary files are private
-        partial.replace(path)
-    except OSError as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-        raise EffgenError(f"{option} {path}: cannot be written: {error.strerror}; give another path") from None
 
 
 def tables_from_comparison(comparison: Comparison, gate: float | None = None) -> list[RenderableType]:

@@ -25,6 +25,8 @@ from effgen.compare.regressions import check_gate, passes, regressions_of
 from effgen.compare.rows import Row, machine_label, setting_of, sorted_rows
 from effgen.compare.sources import BenchSource, LayersSource, Source, read_sources
 from effgen.errors import EffgenError, RegressionError, ResultsError
+from effgen.measure.session import host_of
+from effgen.report import host_line, write_text
 from effgen.report_compare import (
     count_text,
     csv_from_comparison,
@@ -32,7 +34,6 @@ from effgen.report_compare import (
     markdown_from_comparison,
     notes_from_comparison,
     tables_from_comparison,
-    write_text,
 )
 from effgen.results import BenchReport
 
@@ -67,6 +68,17 @@ def test_machine_is_named_without_ornaments() -> None:
     assert machine_label(host) == "Intel Core i7-9700 @ 3.00GHz, 1 CPU"
     assert machine_label(replace(HOST, cpu="board", cpus=())) == "board"
     assert machine_label(replace(HOST, cpu="", cpus=())) == "x86_64"
+
+
+def test_device_that_tells_only_its_name() -> None:
+    class Session:
+        """A server of TVM's own: it has none of effgen's functions."""
+
+        def get_function(self, name: str) -> None:
+            raise AttributeError(name)
+
+    host = host_of(Session(), "pi", "aarch64")
+    assert (host.cpu, host.architecture, host_line(host), machine_label(host)) == ("pi", "aarch64", "pi", "pi")
 
 
 def test_rows_stand_by_setting_and_size() -> None:
@@ -419,9 +431,18 @@ def test_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(EffgenError, match=r"--csv .*x.csv: cannot be written: No space left"):
+    with pytest.raises(EffgenError, match=r"--csv .*x.csv: cannot write: No space left"):
         write_text("--csv", path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_file_is_written_through(tmp_path: Path) -> None:
+    write_text("--json", Path("/dev/null"), "x")
+    assert not Path("/dev/null").is_file()
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_text("--json", tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "new"
 
 
 def test_every_baseline_gets_its_option() -> None:

@@ -65,14 +65,13 @@ def compare(
         raise typer.BadParameter("--gate judges against earlier results: add --baseline")
     from effgen.compare.comparison import compare_files
     from effgen.compare.regressions import check_gate
-    from effgen.report import check_writable
+    from effgen.report import check_writable, write_text
     from effgen.report_compare import (
         csv_from_comparison,
         json_from_comparison,
         markdown_from_comparison,
         notes_from_comparison,
         tables_from_comparison,
-        write_text,
     )
 
     for option, path in (("-o/--output", output), ("--csv", csv), ("--markdown", markdown)):
