@@ -169,8 +169,8 @@ def test_front_holds_whoever_is_not_beaten(points: list[tuple[int, int]]) -> Non
 # The paper.
 
 
-def onnx(name: str, **medians_ms: float) -> BenchReport:
-    model = replace(FACTS, name=name, family=None, phi=None, law=None)
+def onnx(name: str, parameters: int = 60_192_808, **medians_ms: float) -> BenchReport:
+    model = replace(FACTS, name=name, family=None, phi=None, law=None, parameters=parameters)
     return bench_report(model, threads=1, **medians_ms)
 
 
@@ -187,6 +187,11 @@ def test_pairs_need_the_same_setting() -> None:
     found = remeasured(rows(b1, onnx("resnet152", effgen=200.0)))
     assert {(each.large_ms, each.small_ms) for each in found} == {(None, 40.0), (200.0, None)}
     assert all(each.ratio is None for each in found)
+
+
+def test_size_tells_a_network_from_its_namesake() -> None:
+    assert remeasured(rows(onnx("resnet152", parameters=5_000_000))) == ()
+    assert len(remeasured(rows(onnx("resnet152-21classes", parameters=58_200_000)))) == 1
 
 
 @pytest.mark.parametrize("name", ["resnet1520", "resnet50", "efficientnet-b10", "densenet121"])

@@ -173,18 +173,15 @@ _RESULT_COLUMNS: dict[str, tuple[Column, Callable[[Row], Cell]]] = {
     "version": (Column("version", numeric=False), lambda row: _word(row.result.version or "")),
 }
 
-#: Columns that give way to a sentence where all rows agree.
+#: Columns that give way to a sentence where all rows agree. Those that are empty throughout are left out.
 _SETTING_COLUMNS = ("hardware", "threads", "batch", "type")
 
 
 def _result_table(rows: Sequence[Row]) -> dict[str, Any]:
     """The rows, and what holds for all of them in words."""
-    common = {}
-    for key in _SETTING_COLUMNS:
-        found = {_RESULT_COLUMNS[key][1](row).text for row in rows}
-        if len(found) == 1:
-            common[key] = found.pop()
-    shown = [column for key, column in _RESULT_COLUMNS.items() if key not in common]
+    found = {key: {cell(row).text for row in rows} for key, (_, cell) in _RESULT_COLUMNS.items()}
+    common = {key: next(iter(found[key])) for key in _SETTING_COLUMNS if len(found[key]) == 1}
+    shown = [column for key, column in _RESULT_COLUMNS.items() if key not in common and found[key] != {""}]
     lines = [Line([cell(row) for _, cell in shown], "ours" if row.is_ours else "") for row in rows]
     words = {"hardware": "{}", "threads": "threads: {}", "batch": "batch {}", "type": "{}"}
     same = ", ".join(words[key].format(text) for key, text in common.items())
