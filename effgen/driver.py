@@ -19,10 +19,11 @@ from effgen.dump import Dump
 from effgen.errors import BuildError, TargetError, VerifyError, candidates
 from effgen.executors import executor_of
 from effgen.graph import Weights
+from effgen.labels import labels_from_option
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.runtime.manifest import GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.validation import StrictModel
 from effgen.verify import compare, golden_pair
@@ -39,7 +40,7 @@ OnPhase = Callable[[str], None]
 @dataclass(frozen=True)
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
-    None: the user's own."""
+    None: the user's own; `labels`: a file of the classes' names or "imagenet", None: the bundle has numbers only."""
 
     network: NetworkRequest
     output: Path
@@ -52,6 +53,7 @@ class CompileRequest:
     force: bool = False
     debug_dump: Path | None = None
     database: Path | None = None
+    labels: str | None = None
 
 
 def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: None) -> Manifest:
@@ -67,6 +69,7 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
         machine = _machine(request, on_phase)
         _write_golden(network, weights, staging, request.seed, on_phase)
         _write_onnx(network, weights, staging / MODEL, True, on_phase)
+        _write_labels(request.labels, network.spec.classifier.classes, staging)
         facts = _write_code(staging, machine, request, dump, network, on_phase)
         manifest = _manifest(network, machine, origin, facts, request.dtype, staging)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -81,6 +84,8 @@ def check_request(request: CompileRequest) -> Network:
     check_directory(request.output, request.force)
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
+    if request.labels is not None:
+        labels_from_option(request.labels, network.spec.classifier.classes)
     return network
 
 
@@ -167,13 +172,18 @@ def _write_golden(network: Network, weights: Weights, staging: Path, seed: int, 
 
 def _write_onnx(network: Network, weights: Weights, path: Path, fold: bool, on_phase: OnPhase) -> list[Path]:
     on_phase("export ONNX")
-    from effgen.export import onnx_from_graph, save_onnx
+    from effgen.export import metadata_from_network, onnx_from_graph, save_onnx
 
     graph = network.graph
     if fold:
         graph, weights = fold_batchnorm(graph, weights)
-    metadata = {"effgen.network": network.title, "effgen.coefficients": network.coefficients.source}
-    return save_onnx(onnx_from_graph(graph, weights, metadata), path)
+    return save_onnx(onnx_from_graph(graph, weights, metadata_from_network(network)), path)
+
+
+def _write_labels(labels: str | None, classes: int, staging: Path) -> None:
+    if labels is not None:
+        text = "".join(f"{name}\n" for name in labels_from_option(labels, classes))
+        (staging / LABELS).write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -248,8 +258,7 @@ def _manifest(
             "shape": list(graph.input.shape),
             "dtype": "float32",
             "layout": "NCHW",
-            "mean": spec.input.mean,
-            "std": spec.input.std,
+            **spec.input.preparation,
         },
         output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
         kernels=facts.kernels,

@@ -32,6 +32,10 @@ def compile_(
     cuda_arch: Annotated[
         str | None, typer.Option(metavar="NAMES", help="GPU architectures to compile for, e.g. sm_80,sm_90.")
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|imagenet", help="The classes' names, one a line; imagenet: an installed timm's."),
+    ] = None,
     db: o.Database = None,
     force: o.Force = False,
     debug_dump: Annotated[
@@ -50,7 +54,9 @@ def compile_(
 
     network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
-    request = CompileRequest(network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db)
+    request = CompileRequest(
+        network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, labels
+    )
     output.resolved(check_request(request), target=target, threads=threads)
     with output.phases() as on_phase:
         manifest = compile_bundle(request, on_phase)
