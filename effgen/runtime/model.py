@@ -47,10 +47,11 @@ class LoadedModel(ImageClassifier):
         self._weights = ffi.from_dlpack(read_aligned(path / WEIGHTS))
         self._take_memory()
 
-    def twin(self) -> LoadedModel:
+    def twin(self, threads: int | None = None) -> LoadedModel:
         """This model with memory of its own for a run, and the same code and weights: for a second Python thread, which
-        then need not wait for its turn."""
+        then need not wait for its turn. `threads`: at most as many as the model has, which is the default."""
         other = copy.copy(self)
+        other.threads = self.threads if threads is None else threads
         other._take_memory()
         return other
 

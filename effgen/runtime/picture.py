@@ -178,10 +178,15 @@ def _reason(picture: Picture, error: Exception) -> str:
 def _named(picture: Picture) -> str:
     """How an error calls it."""
     if isinstance(picture, str | Path):
-        return str(picture)
+        return printable(picture)
     if isinstance(picture, np.ndarray):
         return f"array {picture.dtype}{list(picture.shape)}"
     return "image"
+
+
+def printable(path: str | Path) -> str:
+    """The path as text that can be encoded: a file's name may hold any bytes."""
+    return str(path).encode(errors="replace").decode()
 
 
 def _are_numbers(values: Any, count: int) -> bool:
