@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import encoded, pixels, write_picture
+from PIL import Image
 
 import effgen
 from effgen.driver import CompileRequest, compile_bundle

@@ -65,7 +65,7 @@ def test_imagenet_by_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_imagenet_by_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     _without(monkeypatch, "timm", "torchvision")
-    with pytest.raises(BuildError, match="--labels imagenet: .*neither is installed: pip install timm"):
+    with pytest.raises(BuildError, match=r"--labels imagenet: .*neither is installed: pip install timm"):
         labels.labels_from_option("imagenet", 1000)
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import tiny_spec
-from PIL import Image
 from pictures import encoded, pixels, write_picture
+from PIL import Image
 from zoo import external_module
 
 from effgen.errors import BundleError, ImageError
