@@ -55,7 +55,13 @@ def metadata_from_network(network: Network) -> dict[str, str]:
     Numbers and lists are JSON, e.g. `effgen.mean` is "[0.485, 0.456, 0.406]".
     """
     spec, by = network.spec, network.coefficients
-    facts = {"phi": by.phi, "width": by.width, "depth": by.depth, "padding": spec.padding, "norm_eps": spec.norm.eps}
+    facts: dict[str, Any] = {
+        "phi": by.phi,
+        "width": by.width,
+        "depth": by.depth,
+        "padding": spec.padding,
+        "norm_eps": spec.norm.eps,
+    }
     facts |= {"classes": spec.classifier.classes, "layout": "NCHW", "version": __version__, **spec.input.preparation}
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
     texts |= {"network": network.title, "coefficients": by.source}

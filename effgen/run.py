@@ -124,12 +124,12 @@ class _Streams:
         self._preparation = model.preparation  # says at once where pictures cannot be prepared
         self.count, self.threads = 1, model.threads
         models: list[LoadedModel | CudaModel] = [model]
-        if throughput and isinstance(model, CudaModel):  # the GPU has one stream; the CPUs read for it
-            self.count = len(usable_cpus())
-            models *= self.count
-        elif throughput:
+        if throughput and isinstance(model, LoadedModel):
             self.count, self.threads = model.threads, 1
             models = [model.twin(threads=1) for _ in range(self.count)]
+        elif throughput:  # the GPU has one stream; the CPUs read for it
+            self.count = len(usable_cpus())
+            models = [model] * self.count
         self._idle: SimpleQueue[LoadedModel | CudaModel] = SimpleQueue()
         for idle in models:
             self._idle.put(idle)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from effgen.errors import BundleError, ImageError
 from effgen.runtime.labels import read_labels
 from effgen.runtime.manifest import LABELS, Manifest
 from effgen.runtime.picture import Picture, Preparation, preparation_of
+
+#: A list or tuple of `Picture`s. Not Sequence: a path, too, is one of str.
+Pictures: TypeAlias = "list[Any] | tuple[Any, ...]"
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,9 @@ class ImageClassifier(ABC):
     def classify(self, image: Picture, top: int = 5) -> list[Prediction]: ...
 
     @overload
-    def classify(self, image: Sequence[Picture], top: int = 5) -> list[list[Prediction]]: ...
+    def classify(self, image: Pictures, top: int = 5) -> list[list[Prediction]]: ...
 
-    def classify(self, image: Picture | Sequence[Picture], top: int = 5) -> list[Prediction] | list[list[Prediction]]:
+    def classify(self, image: Picture | Pictures, top: int = 5) -> list[Prediction] | list[list[Prediction]]:
         """The `top` likeliest classes of a picture, the likeliest first; of a list of pictures, a list for each.
 
         A picture is a file's path, its bytes, a Pillow image or uint8 pixels `(height, width, 3)`, RGB. Raises

@@ -84,7 +84,9 @@ class Preparation:
     def _tables(self) -> NDArray[np.float32]:
         """What each of the 256 values of a pixel becomes, by channel."""
         values = np.arange(256, dtype=np.float32) / np.float32(255)
-        return (values - np.float32(self.mean)[:, None]) / np.float32(self.std)[:, None]  # type: ignore[no-any-return]
+        mean, std = (np.array(numbers, np.float32)[:, None] for numbers in (self.mean, self.std))
+        tables: NDArray[np.float32] = (values - mean) / std
+        return tables
 
 
 def preparation_of(manifest: Manifest) -> Preparation:
