@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from pathlib import Path
 
 from effgen.errors import BuildError
 from effgen.runtime.labels import checked_labels, read_labels
+from effgen.runtime.library import find_package_file
 
 #: The name that stands for the 1000 classes of ILSVRC-2012; a file of that name is `./imagenet`.
 IMAGENET = "imagenet"
@@ -58,10 +58,5 @@ def _from_torchvision() -> list[str] | None:
 
 
 def _package_text(package: str, path: str) -> str | None:
-    """The text of a file of an installed package, which is not imported."""
-    spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        file = Path(folder) / path
-        if file.is_file():
-            return file.read_text(encoding="utf-8")
-    return None
+    file = find_package_file(package, path)
+    return None if file is None else file.read_text(encoding="utf-8")
