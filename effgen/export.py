@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,9 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 from effgen.graph import Graph, Node, Value, Weights, check_weights
 from effgen.ops import number
 from effgen.version import __version__
-
-if TYPE_CHECKING:
-    from effgen.network import Network
 
 #: Swish has an operator of its own from opset 24 on only; 17 is read by every current runtime.
 OPSET = 17
@@ -47,25 +43,6 @@ def onnx_from_graph(graph: Graph, weights: Weights, metadata: Mapping[str, str] 
     if metadata:
         helper.set_model_props(model, dict(metadata))
     return model
-
-
-def metadata_from_network(network: Network) -> dict[str, str]:
-    """What others need in order to use the file: where the network comes from and how a picture is prepared for it.
-
-    Numbers and lists are JSON, e.g. `effgen.mean` is "[0.485, 0.456, 0.406]".
-    """
-    spec, by = network.spec, network.coefficients
-    facts: dict[str, Any] = {
-        "phi": by.phi,
-        "width": by.width,
-        "depth": by.depth,
-        "padding": spec.padding,
-        "norm_eps": spec.norm.eps,
-    }
-    facts |= {"classes": spec.classifier.classes, "layout": "NCHW", "version": __version__, **spec.input.preparation}
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-    texts |= {"network": network.title, "coefficients": by.source}
-    return {f"effgen.{key}": text for key, text in sorted(texts.items())}
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> list[Path]:

@@ -52,16 +52,11 @@ class InputSpec(StrictModel):
     crop_padding: Annotated[int, Field(ge=0, le=8192)] = 0
 
     @property
-    def preparation(self) -> dict[str, Any]:
-        """What a manifest and an ONNX file say of it: resize (shorter side) and crop in pixels, interpolation, mean,
-        std."""
-        return {
-            "resize": self.resolution + self.crop_padding,
-            "crop": self.resolution,
-            "interpolation": self.interpolation,
-            "mean": self.mean,
-            "std": self.std,
-        }
+    def framing(self) -> dict[str, Any]:
+        """What a manifest and an ONNX file say beside mean and std: resize (of the shorter side) and crop in pixels,
+        interpolation."""
+        resize = self.resolution + self.crop_padding
+        return {"resize": resize, "crop": self.resolution, "interpolation": self.interpolation}
 
 
 class NormSpec(StrictModel):

@@ -63,20 +63,18 @@ def test_published_networks_as_timm(phi: str, fraction: float) -> None:
     expected = create_transform(
         (3, spec.resolution, spec.resolution), interpolation="bicubic", crop_pct=fraction, mean=MEAN, std=STD
     )
-    stated = spec.preparation
-    found = Preparation(3, stated["crop"], stated["resize"], stated["interpolation"], MEAN, STD)
+    found = Preparation(channels=3, mean=MEAN, std=STD, **spec.framing)
     image = Image.fromarray(pixels(500, 375))
     np.testing.assert_allclose(found(image), expected(image).numpy(), rtol=1e-6, atol=1e-6)
 
 
 def test_crop_of_the_published_networks() -> None:
-    sides = [build_network(NetworkRequest(phi=str(phi))).spec.input.preparation["resize"] for phi in range(8)]
+    sides = [build_network(NetworkRequest(phi=str(phi))).spec.input.framing["resize"] for phi in range(8)]
     assert sides == [256, 272, 292, 332, 412, 488, 560, 632]
 
 
 def test_a_spec_of_ones_own_is_not_padded() -> None:
-    stated = tiny_spec().input.preparation
-    assert (stated["resize"], stated["crop"], stated["interpolation"]) == (32, 32, "bicubic")
+    assert tiny_spec().input.framing == {"resize": 32, "crop": 32, "interpolation": "bicubic"}
 
 
 def test_all_kinds_of_pictures_are_one(tmp_path: Path) -> None:

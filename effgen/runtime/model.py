@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import platform
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, local
@@ -20,7 +19,7 @@ from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.image import check_image
-from effgen.runtime.library import load_tvm_runtime
+from effgen.runtime.library import linked_anew, load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest
 
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
@@ -99,7 +98,7 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaMode
     Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for or no GPU
     of its kind, or a thread count that this process cannot have.
     """
-    return load_checked(Path(path), read_manifest(path), threads)
+    return load_checked(Path(path), read_manifest(path, whole=False), threads)
 
 
 def load_checked(path: Path, manifest: Manifest, threads: int | None = None) -> LoadedModel | CudaModel:
@@ -138,12 +137,10 @@ def _most_threads() -> int:
 
 
 def _load_library(ffi: ModuleType, path: Path) -> Any:
-    """The library as a TVM module, by a name of its own.
-
-    The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
-    would silently be the old one for as long as that is loaded.
-    """
-    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
-        link = Path(folder) / path.name
-        link.symlink_to(path.resolve())
-        return ffi.load_module(str(link))
+    """The library as a TVM module. Raises BundleError where the dynamic loader refuses it."""
+    with linked_anew(path) as link:
+        try:
+            return ffi.load_module(str(link))
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BundleError(f"{path}: cannot be loaded: {reason}; compile the bundle again") from None
