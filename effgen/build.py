@@ -28,14 +28,17 @@ class Built:
     device: dict[str, Any]
 
 
-def write_code(scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump) -> Built:
-    """Write the machine code and the weights of the bundle `folder`. The caller has entered the TVM target.
+def write_code(
+    scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump, objects: Path | None = None
+) -> Built:
+    """Write the machine code and the weights of the bundle `folder`, and the object files of a CPU's kernels into the
+    folder `objects`. The caller has entered the TVM target.
 
     Raises BuildError where a linker or nvcc is missing or fails.
     """
     scheduled.program.weights.tofile(folder / WEIGHTS)
     if machine.gpu is None:
-        write_library(scheduled, machine, folder, dump)
+        write_library(scheduled, machine, folder, dump, objects)
         return Built({"kind": "cpu"})
     names = dict.fromkeys(step.kernel for step in scheduled.program.steps)
     source = write_kernels({name: scheduled.mod[name] for name in names}, machine, folder / KERNELS, dump)
@@ -43,9 +46,11 @@ def write_code(scheduled: ScheduledModule, machine: Machine, folder: Path, dump:
     return Built({"kind": "cuda", "archs": list(machine.gpu.archs), "launches": launches})
 
 
-def write_library(scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump) -> None:
+def write_library(
+    scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump, objects: Path | None = None
+) -> None:
     """Generate machine code for `machine` and link it into the shared library of the bundle `folder`; the kernels'
-    assembly goes to `dump`. The caller has entered the TVM target.
+    assembly goes to `dump`, their object files to the folder `objects`. The caller has entered the TVM target.
 
     Raises BuildError where there is no linker or it fails.
     """
@@ -55,4 +60,4 @@ def write_library(scheduled: ScheduledModule, machine: Machine, folder: Path, du
     executable = tvm.compile(mod, tvm_target(machine), tir_pipeline=lowering.PIPELINE)
     if dump.wanted:
         dump.write("assembly", executable.mod.inspect_source("s"), "s")
-    link_library(executable, machine, folder / LIBRARY)
+    link_library(executable, machine, folder / LIBRARY, objects)

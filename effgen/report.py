@@ -180,6 +180,8 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
         "workspace": bytes_text(manifest.workspace_bytes),
         "compiled in": f"{seconds:.1f} s",
     }
+    if manifest.standalone is not None:
+        lines["standalone"] = ", ".join(file for key, file in manifest.standalone.items() if file and key != "name")
     for key, value in lines.items():
         table.add_row(key, Text(value))
     return table

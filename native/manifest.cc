@@ -18,7 +18,7 @@ namespace {
 namespace json = tvm::ffi::json;
 using tvm::ffi::String;
 
-constexpr std::int64_t kFormatVersion = 3;
+constexpr std::int64_t kFormatVersion = 4;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 40;
 
 // An object of the manifest and where it stands, for messages.

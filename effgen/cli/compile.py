@@ -32,6 +32,13 @@ def compile_(
     cuda_arch: Annotated[
         str | None, typer.Option(metavar="NAMES", help="GPU architectures to compile for, e.g. sm_80,sm_90.")
     ] = None,
+    emit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="More to write, with commas between: standalone (a C library that needs nothing), executable.",
+        ),
+    ] = None,
     db: o.Database = None,
     force: o.Force = False,
     debug_dump: Annotated[
@@ -46,11 +53,15 @@ def compile_(
     start = time.perf_counter()
     from effgen.driver import CompileRequest, check_request, compile_bundle
     from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest
+    from effgen.standalone import emits_from_texts
     from effgen.target_file import cuda_archs_from_text
 
     network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
-    request = CompileRequest(network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db)
+    emits = emits_from_texts(emit or [])
+    request = CompileRequest(
+        network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits
+    )
     output.resolved(check_request(request), target=target, threads=threads)
     with output.phases() as on_phase:
         manifest = compile_bundle(request, on_phase)

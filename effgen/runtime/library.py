@@ -6,6 +6,9 @@ import ctypes
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +51,19 @@ def load_tvm_runtime() -> ModuleType:
     prepare_tvm()
     ctypes.CDLL(str(package_file("tvm", "lib/libtvm_runtime.so")), ctypes.RTLD_GLOBAL)
     return tvm_ffi()
+
+
+@contextmanager
+def linked_anew(path: Path) -> Iterator[Path]:
+    """The shared library `path` by a name of its own, for as long as it takes to load it.
+
+    The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
+    would silently be the old one for as long as that is loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
+        link = Path(folder) / path.name
+        link.symlink_to(path.resolve())
+        yield link
 
 
 def package_file(package: str, path: str) -> Path:

@@ -14,7 +14,7 @@ from effgen.cpu import architecture_of
 from effgen.errors import BundleError
 
 #: Raised when a reader of the old format could misread a new bundle.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 MANIFEST = "manifest.json"
 LIBRARY = "lib.so"
@@ -67,6 +67,9 @@ class Manifest:
     dtype: str
     #: What `verify` holds the outputs to: rel_l2.
     tolerance: dict[str, float]
+    #: The C library beside the bundle's files, where there is one: its C name, and the files header, shared, static and
+    #: executable (None where it was not asked for).
+    standalone: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -151,6 +154,8 @@ def _parse(bundle: Path) -> Manifest:
         raise BundleError(f"{path}: keys missing or surplus: {odd}; compile the bundle again")
     for key, kind in expected.items():
         # Annotations are strings here ("dict[str, Any]"): the outermost type is what indexing relies on.
+        if data[key] is None and str(kind).endswith(" | None"):
+            continue
         if type(data[key]).__name__ != str(kind).split("[")[0]:
             raise BundleError(f"{path}: {key} = {data[key]!r}: expected {kind}; compile the bundle again")
     _check_nested(path, data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, local
@@ -18,7 +17,7 @@ from effgen.errors import BundleError
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.image import check_image
-from effgen.runtime.library import load_tvm_runtime
+from effgen.runtime.library import linked_anew, load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest
 
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
@@ -124,14 +123,8 @@ def _most_threads() -> int:
 
 
 def _load_library(ffi: ModuleType, path: Path) -> Any:
-    """The library as a TVM module, by a name of its own.
-
-    The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
-    would silently be the old one for as long as that is loaded.
-    """
-    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
-        link = Path(folder) / path.name
-        link.symlink_to(path.resolve())
+    """The library as a TVM module. Raises BundleError where the dynamic loader refuses it."""
+    with linked_anew(path) as link:
         try:
             return ffi.load_module(str(link))
         except (OSError, RuntimeError) as error:

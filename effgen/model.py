@@ -1,0 +1,84 @@
+"""A network with its weights, wherever it came from: what the driver compiles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from effgen.checkpoints import load_checkpoint
+from effgen.graph import Graph, Weights
+from effgen.network import Network, NetworkRequest, build_network
+from effgen.spec import NetworkSpec
+from effgen.standalone.names import library_name
+from effgen.weights import initial_weights
+
+OnPhase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How pixels in [0, 1] become the network's input, channel by channel: `(pixel - mean) / std`."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """`graph` may hold batch norms that can be folded. `facts` are the manifest's `network`: what the model was made
+    from, plain JSON; `metadata` goes into the exported ONNX file; `c_name` is what a C library calls it
+    (`effgen.standalone.c_name_from_text`)."""
+
+    title: str
+    graph: Graph
+    weights: Weights
+    facts: Mapping[str, Any]
+    normalisation: Normalisation
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    c_name: str = "model_unnamed"
+
+
+def resolve(request: NetworkRequest) -> Network:
+    """The network asked for, without its weights: counted, not allocated. Raises an EffgenError."""
+    return build_network(request)
+
+
+def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+    """The unfolded network with weights of a checkpoint, or drawn from `seed`. Raises WeightsError."""
+    weights, origin = _weights(network, checkpoint, seed, on_phase)
+    spec = network.spec
+    return Model(
+        title=network.title,
+        graph=network.graph,
+        weights=weights,
+        facts={
+            "spec": spec.model_dump(mode="json"),
+            "phi": network.coefficients.phi,
+            "law": network.coefficients.law,
+            "coefficients": dataclasses.asdict(network.coefficients),
+            "norm_eps": spec.norm.eps,
+            "padding": spec.padding,
+            "weights": origin,
+        },
+        normalisation=_normalisation(spec),
+        metadata={"effgen.network": network.title, "effgen.coefficients": network.coefficients.source},
+        c_name=library_name(network),
+    )
+
+
+def _normalisation(spec: NetworkSpec) -> Normalisation:
+    return Normalisation(tuple(spec.input.mean), tuple(spec.input.std))
+
+
+def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:
+    """The weights and where they come from."""
+    if checkpoint is None:
+        on_phase(f"initialise weights (seed {seed})")
+        return initial_weights(network.graph, seed), {"origin": "seed", "seed": seed}
+    on_phase(f"load {checkpoint.name}")
+    loaded = load_checkpoint(checkpoint, network.graph)
+    origin = {"origin": "checkpoint", "file": checkpoint.name, "naming": loaded.naming, "sha256": loaded.sha256}
+    return loaded.weights, origin
