@@ -27,7 +27,7 @@ def test_help_and_version(run: Any) -> None:
     assert (code, err) == (0, "") and out.startswith("effgen ")
 
 
-@pytest.mark.parametrize("command", ["inspect", "export", "compile", "verify", "bench", "doctor"])
+@pytest.mark.parametrize("command", ["inspect", "export", "compile", "verify", "bench", "pack", "unpack", "doctor"])
 def test_every_command_has_help(command: str, run: Any) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0 and f"effgen {command}" in out
