@@ -214,3 +214,8 @@ def _check_nested(path: Path, data: dict[str, Any]) -> None:
         raise BundleError(f"{path}: shapes, threads or workspace_bytes make no sense; compile the bundle again")
     if not all(type(word) is str for word in words):
         raise BundleError(f"{path}: files, features or steps: expected text; compile the bundle again")
+    for key, name in (data["standalone"] or {}).items():
+        if name is not None and (type(name) is not str or (key != "name" and name not in data["files"])):
+            raise BundleError(
+                f"{path}: standalone.{key} = {name!r}: expected one of the files; compile the bundle again"
+            )
