@@ -152,6 +152,14 @@ def test_changed_library_is_refused(tiny: Made, tmp_path: Path) -> None:
         load_standalone(bundle)
 
 
+def test_path_out_of_the_bundle_is_refused(tiny: Made, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny.bundle, tmp_path / "bundle")
+    standalone = {**(tiny.manifest.standalone or {}), "shared": "../evil.so"}
+    (bundle / "manifest.json").write_text(replace(tiny.manifest, standalone=standalone).to_json())
+    with pytest.raises(BundleError, match=r"standalone: shared = '\.\./evil\.so': expected a file with a hash"):
+        load_standalone(bundle)
+
+
 def test_same_input_same_files(tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:
     again = made(tmp_path, NetworkRequest(spec=str(tiny_spec)))
     ours, theirs = tiny.manifest.files, again.manifest.files

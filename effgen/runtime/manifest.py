@@ -109,6 +109,9 @@ def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
     needed = {code, WEIGHTS, MODEL, GOLDEN} if whole else {code, WEIGHTS}
     for name in needed - manifest.files.keys():
         raise BundleError(f"{bundle / MANIFEST}: files: no hash of {name}; compile the bundle again")
+    for key, name in (manifest.standalone or {}).items():
+        if key != "name" and name is not None and name not in manifest.files:
+            raise BundleError(f"{bundle / MANIFEST}: standalone: {key} = {name!r}: expected a file with a hash")
     for name, expected in manifest.files.items():
         if Path(name).name != name:
             raise BundleError(f"{bundle / MANIFEST}: files[{name!r}]: expected a plain file name inside the bundle")
