@@ -196,6 +196,7 @@ class _CodeFacts:
     kernels: list[dict[str, Any]]
     steps: list[str]
     workspace_bytes: int
+    compiler: str
 
 
 def _write_code(
@@ -232,6 +233,7 @@ def _write_code(
         kernels=[dataclasses.asdict(kernel) for kernel in scheduled.kernels],
         steps=[step.kernel for step in program.steps],
         workspace_bytes=program.workspace_bytes,
+        compiler=built.compiler,
     )
 
 
@@ -250,7 +252,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "emulator": _plain(machine.emulator),
         },
         device=facts.device,
-        versions=_versions(),
+        versions={**_versions(), "compiler": facts.compiler},
         threads=machine.cores,
         files={file.name: sha256_of(file) for file in sorted(staging.iterdir())},
         input={
