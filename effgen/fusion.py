@@ -1,6 +1,7 @@
 """Graph -> kernel calls: which nodes become one kernel, decided on plain data before any compiler is involved.
 
-    Conv or Gemm -> activation -> Add of an earlier tensor     one Conv2d kernel (bias, activation, residual inside)
+    Conv or Gemm -> activation -> Add of an earlier tensor     one Conv2d kernel (bias, activation, residual inside);
+                                                               the Add may come before the activation
     GlobalAveragePool                                          one kernel
     Mul of an image with one number a channel                  one ChannelScale kernel
     anything else                                              kept as a node, for TVM's operators
@@ -12,7 +13,7 @@ further in `effgen.block_fusion`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from effgen.graph import Graph, Node
@@ -82,11 +83,14 @@ class _Fusion:
         return OpCall(node)
 
     def conv2d(self, node: Node) -> KernelCall:
-        """The kernel takes the activation and the residual that follow."""
+        """The kernel takes the activation and the residual that follow, in either order."""
         last, activation = self.with_activation(node)
         last, residual = self.with_residual(last, first=node)
-        data, weight = node.inputs[:2]
         workload = self.workload(node, activation, residual is not None)
+        if residual is not None and activation == "none":
+            last, activation = self.with_activation(last)
+            workload = replace(workload, activation=activation, residual_first=activation != "none")
+        data, weight = node.inputs[:2]
         bias = node.inputs[2] if len(node.inputs) == 3 else None
         inputs = (data,) if residual is None else (data, residual)
         return KernelCall(workload, inputs, (last.output,), (Layer(workload, weight, bias),))

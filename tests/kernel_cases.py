@@ -46,8 +46,10 @@ def conv_reference(
         stride=workload.stride,
         groups=workload.groups,
     )
+    if workload.residual_first:
+        out = out + torch.from_numpy(inputs["residual"]).permute(0, 3, 1, 2)
     activated = np.asarray(ACTIVATIONS[workload.activation](out).permute(0, 2, 3, 1))
-    return activated + inputs["residual"] if workload.residual else activated
+    return activated + inputs["residual"] if workload.residual and not workload.residual_first else activated
 
 
 def case(workload: Workload, machine: Machine) -> tuple[Arrays, list[NDArray[np.float64]]]:

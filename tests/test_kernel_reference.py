@@ -24,6 +24,7 @@ MACHINE = load_target("x86-64-v3")
 
 CONVOLUTIONS = [
     Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True),
+    Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True, residual_first=True),
     Conv2d(2, 3, 5, 7, 16, gated=True, activation="hard_swish"),
     Conv2d(2, 1, 1, 9, 21, activation="sigmoid"),
     Conv2d(1, 7, 6, 3, 11, (3, 3), (2, 2), (1, 1, 0, 1), data_layout="NCHW", activation="relu6"),
@@ -84,8 +85,13 @@ def naive(workload: Conv2d, inputs: dict[str, NDArray[np.float32]]) -> NDArray[n
                 gate = float(inputs["gate"][b, 0, 0, channel]) if workload.gated else 1.0
                 weight = packed_weight(workload, inputs["weight"], n, k, ky, kx)
                 total += float(data[b, y, x, channel]) * gate * weight
-        out[b, oy, ox, n] = scalar(total / INPUT_SCALE.get(workload.activation, 1.0), workload.activation)
-    return out + inputs["residual"] if workload.residual else out
+        total /= INPUT_SCALE.get(workload.activation, 1.0)
+        residual = float(inputs["residual"][b, oy, ox, n]) if workload.residual else 0.0
+        if workload.residual_first:
+            out[b, oy, ox, n] = scalar(total + residual, workload.activation)
+        else:
+            out[b, oy, ox, n] = scalar(total, workload.activation) + residual
+    return out
 
 
 @pytest.mark.parametrize("workload", CONVOLUTIONS, ids=lambda workload: workload.name)
@@ -174,8 +180,11 @@ def test_convolutions_against_torch(workload: Conv2d) -> None:
     image = torch.nn.functional.pad(image, (left, right, top, bottom))
     parameters = (torch.from_numpy(weight).double(), torch.from_numpy(bias).double())
     out = torch.nn.functional.conv2d(image, *parameters, stride=workload.stride, groups=workload.groups)
-    expected = np.vectorize(scalar, otypes=[float])(out.permute(0, 2, 3, 1).numpy(), workload.activation)
-    expected = expected + inputs["residual"] if workload.residual else expected
+    sums = out.permute(0, 2, 3, 1).numpy()
+    sums = sums + inputs["residual"] if workload.residual_first else sums
+    expected = np.vectorize(scalar, otypes=[float])(sums, workload.activation)
+    if workload.residual and not workload.residual_first:
+        expected = expected + inputs["residual"]
     # Packed weights are float32 once more after they were scaled for the activation.
     tolerance = 1e-6 if workload.activation in INPUT_SCALE else 1e-12
     np.testing.assert_allclose(

@@ -18,18 +18,16 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, block, covered, function, if_real, or_zero, shifted, temporary
-from effgen.kernels.math import activate
+from effgen.kernels.math import finish
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool
 from effgen.target import Machine
 
 
 def _finish(workload: Conv2d, value: Expr, arguments: list[Buffer], position: Sequence[Index]) -> None:
-    """out[position] = activation(value) [+ residual[position]]; guarded where the channels were padded."""
-    result = activate(value, workload.activation)
-    if workload.residual:
-        result = result + arguments[-2][tuple(position)]
-    tir.buffer_store(arguments[-1], result, list(position))
+    """out[position] = the convolution's result for a sum; guarded where the channels were padded."""
+    residual = arguments[-2][tuple(position)] if workload.residual else None
+    tir.buffer_store(arguments[-1], finish(workload, value, residual), list(position))
 
 
 def conv2d_primfunc(workload: Conv2d, machine: Machine, rows: int, tile_columns: int) -> PrimFunc:

@@ -24,7 +24,8 @@ _KERNEL_NAME_OF_FAMILY: dict[Family, str] = {
 
 @dataclass(frozen=True)
 class Conv2d:
-    """`activation(conv(data, weight) + bias) [+ residual]`, output NHWC.
+    """`activation(conv(data, weight) + bias) [+ residual]`, output NHWC; with `residual_first` (ResNet's order)
+    `activation(conv(data, weight) + bias + residual)`.
 
     `data_layout` is the layout of the input alone: NCHW lets the stem read an image without a transposed
     copy. `padding` is (top, left, bottom, right). There is always a bias argument.
@@ -49,6 +50,7 @@ class Conv2d:
     data_layout: DataLayout = "NHWC"
     activation: Activation = "none"
     residual: bool = False
+    residual_first: bool = False
     gated: bool = False
     row_sums: bool = False
     ahead: tuple[Shape, ...] = ()
@@ -59,6 +61,8 @@ class Conv2d:
         assert self.out_height > 0 and self.out_width > 0, self
         assert not (self.gated or self.ahead) or self.family == "pointwise", self
         assert not self.row_sums or self.family == "depthwise", self
+        # Without an activation there is but one order, and one name for it.
+        assert not self.residual_first or (self.residual and self.activation != "none"), self
 
     @property
     def out_height(self) -> int:
@@ -142,9 +146,10 @@ class Conv2d:
             parts += [f"b{self.batch}"] if self.batch != 1 else []
         else:
             parts = [short, *self._window_parts()]
+        parts += ["res"] if self.residual_first else []
         if self.activation != "none":
             parts.append(self.activation)
-        flags = {"gated": self.gated, "res": self.residual, "sums": self.row_sums}
+        flags = {"gated": self.gated, "res": self.residual and not self.residual_first, "sums": self.row_sums}
         return "_".join([*parts, *(flag for flag, there in flags.items() if there), *ahead_parts(self.ahead)])
 
     def _window_parts(self) -> list[str]:

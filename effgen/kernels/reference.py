@@ -121,7 +121,7 @@ def _squeeze_excite(workload: SqueezeExcite, inputs: Inputs) -> _Float64:
 
 
 def _convolution(workload: Conv2d, inputs: Inputs) -> _Float64:
-    """`activation(conv(gate * data, weight) + bias) [+ residual]`, NHWC."""
+    """`activation(conv(gate * data, weight) + bias) [+ residual]`, or the residual first; NHWC."""
     image = inputs["data"].astype(np.float64)
     if workload.data_layout == "NCHW":
         image = image.transpose(0, 2, 3, 1)
@@ -130,7 +130,10 @@ def _convolution(workload: Conv2d, inputs: Inputs) -> _Float64:
     sums = _windows(workload, _padded(workload, image), _taps(workload, inputs["weight"].astype(np.float64)))
     sums += inputs["bias"].reshape(-1)[: workload.out_channels]
     # The packed parameters make the argument of some activations times a constant.
-    out = _activate(sums / INPUT_SCALE.get(workload.activation, 1.0), workload.activation)
+    argument = sums / INPUT_SCALE.get(workload.activation, 1.0)
+    if workload.residual_first:
+        return _activate(argument + inputs["residual"], workload.activation)
+    out = _activate(argument, workload.activation)
     return out + inputs["residual"] if workload.residual else out
 
 

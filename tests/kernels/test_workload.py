@@ -25,6 +25,7 @@ AFTER_STEM = Conv2d(1, 112, 112, 32, 32, (3, 3), (1, 1), (1, 1, 1, 1), groups=32
     [
         (replace(PLAIN, activation="silu"), "f32_pointwise_m3136_k24_n144_silu", "pointwise"),
         (replace(PLAIN, batch=2, residual=True), "f32_pointwise_m6272_k24_n144_b2_res", "pointwise"),
+        (replace(PLAIN, activation="relu", residual=True, residual_first=True), "f32_pointwise_m3136_k24_n144_res_relu", "pointwise"),
         (replace(PLAIN, width=28), "f32_pointwise_m1568_k24_n144_h56w28", "pointwise"),
         (DEPTHWISE, "f32_dwconv2d_k5s2_c144_h56_silu", "depthwise"),
         (replace(DEPTHWISE, padding=(1, 1, 2, 2)), "f32_dwconv2d_k5s2_c144_h56_p1x1x2x2_silu", "depthwise"),

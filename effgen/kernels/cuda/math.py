@@ -6,8 +6,9 @@ from tvm import tirx
 from tvm.ir import Expr
 
 from effgen.kernels.math import activate as activate_by_arithmetic
+from effgen.kernels.math import finish as finish_with
 from effgen.kernels.packing import INPUT_SCALE
-from effgen.kernels.workload import Activation
+from effgen.kernels.workload import Activation, Conv2d
 
 # 2^a beyond this is infinite in float32, and silu's infinity divided by infinity no number.
 _LIMIT = 126.0
@@ -23,3 +24,8 @@ def activate(a: Expr, activation: Activation) -> Expr:
     if activation == "silu":
         numerator = low * tirx.const(1.0 / INPUT_SCALE["silu"], "float32")
     return tirx.Let(bound, a, numerator / (tirx.const(1.0, "float32") + tirx.exp2(low)))
+
+
+def finish(conv: Conv2d, value: Expr, residual: Expr | None) -> Expr:
+    """What `conv` stores for a sum of products and bias: activation and residual in its order, all float32."""
+    return finish_with(conv, value, residual, activate)
