@@ -152,10 +152,10 @@ def _relax_of(layer: Layer) -> tvm.IRModule:
                 value = relax.op.nn.conv2d(value, weight, conv.stride, conv.padding, groups=conv.groups)
                 value = relax.op.add(value, constant(1, conv.out_channels, 1, 1))
                 residual = (conv.batch, conv.out_channels, conv.out_height, conv.out_width)
-                if conv.residual_first:
+                if conv.activation_last:
                     value = relax.op.add(value, constant(*residual))
                 value = _activated(value, conv.activation)
-                if conv.residual and not conv.residual_first:
+                if conv.residual and not conv.activation_last:
                     value = relax.op.add(value, constant(*residual))
             result = builder.emit_output(builder.normalize(value))
         builder.emit_func_output(result)

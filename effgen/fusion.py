@@ -89,7 +89,7 @@ class _Fusion:
         workload = self.workload(node, activation, residual is not None)
         if residual is not None and activation == "none":
             last, activation = self.with_activation(last)
-            workload = replace(workload, activation=activation, residual_first=activation != "none")
+            workload = replace(workload, activation=activation, activation_last=activation != "none")
         data, weight = node.inputs[:2]
         bias = node.inputs[2] if len(node.inputs) == 3 else None
         inputs = (data,) if residual is None else (data, residual)
@@ -125,6 +125,9 @@ class _Fusion:
         layout_is_image = node.inputs[0] == self.graph.input.name
         top, left, bottom, right = ints(node.attributes, "pads", (0, 0, 0, 0))
         stride = ints(node.attributes, "strides", (1, 1))
+        # One tap has no distance to another.
+        spread = ints(node.attributes, "dilations", (1, 1))
+        dilation = _pair(tuple(d if taps > 1 else 1 for d, taps in zip(spread, weight[2:], strict=True)))
         return Conv2d(
             batch=data[0],
             height=data[2],
@@ -132,9 +135,10 @@ class _Fusion:
             in_channels=data[1],
             out_channels=weight[0],
             kernel=(weight[2], weight[3]),
-            stride=(stride[0], stride[1]),
+            stride=_pair(stride),
             padding=(top, left, bottom, right),
             groups=integer(node.attributes, "group", 1),
+            dilation=dilation,
             data_layout="NCHW" if layout_is_image else "NHWC",
             activation=activation,
             residual=residual,
@@ -161,6 +165,11 @@ def activation_of(node: Node) -> Activation | None:
         assert isinstance(slope, float) and isinstance(offset, float)
         return "hard_sigmoid" if abs(slope - 1 / 6) < 1e-6 and offset == 0.5 else None
     return _ACTIVATIONS.get(node.op_type)
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    first, second = values
+    return first, second
 
 
 _ACTIVATIONS: dict[str, Activation] = {

@@ -63,7 +63,7 @@ def test_residual_may_come_before_the_activation():
     calls = calls_from_graph(b.finish(conv(b, b.add("Relu", [total], "sum.relu"), 8, "c")))
     assert summary(calls) == [("Conv2d", "a.relu"), ("Conv2d", "sum.relu"), ("Conv2d", "c")]
     workload = calls[1].workload
-    assert (workload.activation, workload.residual, workload.residual_first) == ("relu", True, True)
+    assert (workload.activation, workload.residual, workload.activation_last) == ("relu", True, True)
     assert calls[1].inputs == ("a.relu", "a.relu")
 
 
@@ -73,7 +73,7 @@ def test_sum_that_is_read_twice_is_stored_before_its_activation():
     total = b.add("Add", [conv(b, a, 8, "b"), a], "sum")
     calls = calls_from_graph(b.finish(b.add("Add", [b.add("Relu", [total], "sum.relu"), total], "out")))
     assert summary(calls) == [("Conv2d", "r"), ("Conv2d", "sum"), ("Relu", "sum.relu"), ("Add", "out")]
-    assert not calls[1].workload.residual_first
+    assert not calls[1].workload.activation_last
 
 
 def test_one_residual_is_added_once():

@@ -98,18 +98,6 @@ def zero() -> Expr:
     return tirx.const(0.0, "float32")
 
 
-def covered(extent: int, tile: int) -> int:
-    """`extent` rounded up to whole tiles."""
-    return tiles.blocks(extent, tile) * tile
-
-
-def shifted(position: Expr, extent: int, tile: int) -> Expr:
-    """Real position of a position counted in whole tiles: the last tile is moved back until it fits."""
-    if extent % tile == 0:
-        return position
-    return tirx.min(position // tile * tile, extent - tile) + position % tile
-
-
 def tile_start(index: Index, extent: int, tile: int) -> Index:
     """Where tile number `index` begins; the last one is moved back until it fits."""
     if extent % tile == 0:

@@ -38,7 +38,7 @@ from effgen.kernels.builder import (
     tile_start,
     zero,
 )
-from effgen.kernels.math import activate, finish
+from effgen.kernels.math import activate, finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.stem import StemRows
 from effgen.kernels.workload import Conv2d, ExpandDepthwise
@@ -288,7 +288,7 @@ class _Bands:
             residual = None
             if self.residual is not None:
                 residual = self.residual[self.image, row, x0 + i, self.real_channel(block, lane)]
-            tir.buffer_store(acc, finish(self.conv, acc[i, lane], residual), [i, lane])
+            tir.buffer_store(acc, finished(acc[i, lane], self.conv, residual), [i, lane])
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
             channel = block * self.lanes + lane
             with if_real(channel, self.conv.out_channels, self.lanes):

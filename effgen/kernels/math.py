@@ -137,14 +137,13 @@ def activate(x: Expr, activation: Activation) -> Expr:
     return _EXPRESSION[activation](x)
 
 
-def finish(
-    conv: Conv2d, value: Expr, residual: Expr | None, activated: Callable[[Expr, Activation], Expr] = activate
+def finished(
+    value: Expr, conv: Conv2d, residual: Expr | None, activate: Callable[[Expr, Activation], Expr] = activate
 ) -> Expr:
-    """What `conv` stores for a sum of products and bias, float32: activation and residual in its order."""
-    if residual is None:
-        return activated(value, conv.activation)
-    if not conv.residual_first:
-        return activated(value, conv.activation) + residual
-    # The sum comes multiplied by what the activation wants; the residual does not.
-    scale = INPUT_SCALE.get(conv.activation, 1.0)
-    return activated(value + (residual if scale == 1.0 else residual * _float(scale)), conv.activation)
+    """What is stored for a convolution's sum, float32: activated, and the residual added before or after."""
+    if residual is not None and conv.activation_last:
+        # The sum comes multiplied by what the activation wants; the residual does not.
+        scale = INPUT_SCALE.get(conv.activation, 1.0)
+        return activate(value + (residual if scale == 1.0 else residual * _float(scale)), conv.activation)
+    value = activate(value, conv.activation)
+    return value if residual is None else value + residual

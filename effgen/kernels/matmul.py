@@ -27,7 +27,7 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import Ahead, Index, fewer, function, if_real, loaded_ahead, local, prefetch, tile_start
-from effgen.kernels.math import finish
+from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
@@ -146,7 +146,7 @@ class _Matmul:
             channel = (first_vector + v) * self.lanes + lane
             with if_real(channel, self.workload.out_channels, self.lanes):
                 residual = None if self.residual is None else self.residual[0, 0, first_row + i, channel]
-                value = finish(self.workload, acc[i, v, lane], residual)
+                value = finished(acc[i, v, lane], self.workload, residual)
                 tir.buffer_store(self.out, value, [0, 0, first_row + i, channel])
 
     def multiply(self, acc: Buffer, first_row: Index, first_vector: Index, k: Expr, panel: Buffer | None) -> None:

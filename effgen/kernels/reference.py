@@ -131,7 +131,7 @@ def _convolution(workload: Conv2d, inputs: Inputs) -> _Float64:
     sums += inputs["bias"].reshape(-1)[: workload.out_channels]
     # The packed parameters make the argument of some activations times a constant.
     argument = sums / INPUT_SCALE.get(workload.activation, 1.0)
-    if workload.residual_first:
+    if workload.activation_last:
         return _activate(argument + inputs["residual"], workload.activation)
     out = _activate(argument, workload.activation)
     return out + inputs["residual"] if workload.residual else out
@@ -160,7 +160,8 @@ def _windows(workload: Conv2d, image: _Float64, taps: _Float64) -> _Float64:
     term = np.empty(workload.out_shape)
     (sh, sw), (height, width) = workload.stride, workload.out_shape[1:3]
     for y, x in product(range(workload.kernel[0]), range(workload.kernel[1])):
-        shifted = image[:, y : y + (height - 1) * sh + 1 : sh, x : x + (width - 1) * sw + 1 : sw]
+        top, left = y * workload.dilation[0], x * workload.dilation[1]
+        shifted = image[:, top : top + (height - 1) * sh + 1 : sh, left : left + (width - 1) * sw + 1 : sw]
         if workload.family == "depthwise":
             np.multiply(shifted, taps[y, x, 0], out=term)
         else:

@@ -1,7 +1,7 @@
 """Dense windows: 3x3, 7x7, 1x7 ... convolutions of one group, and 1x1 ones that are strided or padded.
 
     for task in parallel(images x chunks of vector tiles x bands of rows):
-        image[rows][columns][channels]                         the band's input with its border, copied where it is wanted
+        image[rows][columns][channels]                         the band with its border: a copy, or where it lies
         for vector tiles of the chunk: for tiles of the band's positions:
             acc[columns, vectors, lanes] = bias                in registers
             for blocks of channels: for ky, kx: for k:         `depth` of k at a time
@@ -12,9 +12,9 @@ A panel of weights (a vector tile's) is used by all tiles of the band, one after
 for. A block of channels is as long as the window's rows of it stay in the nearest cache, where all taps read them.
 
 The copy leaves out what a 1x1 window steps over: its positions lie side by side then, whatever the stride, and a tile
-may reach over the end of a row. Pixels of many channels are set apart in it: at a power of two they would fall into few
-sets of the cache. The image as the user has it (NCHW) is copied as it is: one float for all lanes comes from any address.
-The last tile or band is moved back until it fits (`effgen.kernels.matmul`).
+may reach over the end of a row. Pixels of many channels are set apart in it: at a power of two they would fall into
+few sets of the cache. The image as the user has it (NCHW) is copied as it is: a float for all lanes comes from any
+address. The last tile or band is moved back until it fits (`effgen.kernels.matmul`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from effgen.kernels.builder import (
     tile_start,
     zero,
 )
-from effgen.kernels.math import finish
+from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
@@ -90,12 +90,12 @@ class Geometry:
     @property
     def height(self) -> int:
         """Rows of the copy."""
-        return (self.rows - 1) * self.stride[0] + self.conv.kernel[0]
+        return (self.rows - 1) * self.stride[0] + self.conv.window[0]
 
     @property
     def width(self) -> int:
         """Columns of the copy."""
-        return (self.conv.out_width - 1) * self.stride[1] + self.conv.kernel[1]
+        return (self.conv.out_width - 1) * self.stride[1] + self.conv.window[1]
 
     @property
     def pixel(self) -> int:
@@ -242,10 +242,12 @@ class _Window:
     def multiply(self, acc: Buffer, at: tuple[Index, Index], tap: tuple[Expr, Expr, Expr], first_vector: Index) -> None:
         """acc += image[columns, k .. k + depth] * weight[vectors, k .. k + depth, lanes] of one tap."""
         plan, (line, x0), (ky, kx, k) = self.plan, at, tap
-        sh, sw = self.geometry.stride
-        data = loaded_ahead(
-            plan.columns, plan.depth, lambda i, step: self.input(line * sh + ky, (x0 + i) * sw + kx, k + step)
-        )
+        (sh, sw), (dh, dw) = self.geometry.stride, self.conv.dilation
+
+        def value(i: Expr, step: Index) -> Expr:
+            return self.input(line * sh + ky * dh, (x0 + i) * sw + kx * dw, k + step)
+
+        data = loaded_ahead(plan.columns, plan.depth, value)
         with tir.unroll(0, plan.depth) as step, register_tile(plan.columns, plan.vectors, self.lanes) as (i, v, lane):
             weight = self.weight[first_vector + v, ky, kx, k + step, lane]
             tir.buffer_store(acc, acc[i, v, lane] + data(i, step) * weight, [i, v, lane])
@@ -256,7 +258,7 @@ class _Window:
             with if_real(channel, self.conv.out_channels, self.lanes):
                 place = [self.image, self.first_row + line, x0 + i, channel]
                 residual = None if self.residual is None else self.residual[tuple(place)]
-                tir.buffer_store(self.out, finish(self.conv, acc[i, v, lane], residual), place)
+                tir.buffer_store(self.out, finished(acc[i, v, lane], self.conv, residual), place)
 
     @property
     def tiles_of_panel(self) -> int:

@@ -25,7 +25,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     """
     if not isinstance(workload, Conv2d) or workload.family != "depthwise" or workload.in_channels % VECTOR:
         return None
-    if workload.residual_first:
+    if workload.activation_last:
         return None
     axes = {"rows": (1, 2, 4), "columns": (1, 2, 4, 7, 8, 16), "vectors": (1, 2, 4, 8, 16, 32, 64)}
     admits = partial(_admits, workload)

@@ -6,7 +6,7 @@ from tvm import tirx
 from tvm.ir import Expr
 
 from effgen.kernels.math import activate as activate_by_arithmetic
-from effgen.kernels.math import finish as finish_with
+from effgen.kernels.math import finished as finished_with
 from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.workload import Activation, Conv2d
 
@@ -26,6 +26,6 @@ def activate(a: Expr, activation: Activation) -> Expr:
     return tirx.Let(bound, a, numerator / (tirx.const(1.0, "float32") + tirx.exp2(low)))
 
 
-def finish(conv: Conv2d, value: Expr, residual: Expr | None) -> Expr:
-    """What `conv` stores for a sum of products and bias: activation and residual in its order, all float32."""
-    return finish_with(conv, value, residual, activate)
+def finished(value: Expr, conv: Conv2d, residual: Expr | None) -> Expr:
+    """What is stored for a convolution's sum, float32: activated, and the residual added before or after."""
+    return finished_with(value, conv, residual, activate)

@@ -31,7 +31,7 @@ from effgen.kernels.cuda.builder import (
     shared,
     synchronise,
 )
-from effgen.kernels.cuda.math import finish
+from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
@@ -217,7 +217,7 @@ class _TensorCores(Product):
                 rest = None
                 if residual is not None:
                     rest = as_float(added[lane] if whole else residual[0, 0, place, column + lane])
-                value = finish(self.workload, sums[i, j + lane] + self.bias[0, column + lane], rest)
+                value = finished(sums[i, j + lane] + self.bias[0, column + lane], self.workload, rest)
                 tir.buffer_store(done, tirx.Cast("float16", value), [lane])
                 if not whole:
                     tir.buffer_store(self.out, done[lane], [0, 0, place, column + lane])
