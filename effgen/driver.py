@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,34 +13,31 @@ import numpy as np
 
 from effgen.abilities import running_here
 from effgen.bundle import check_directory, staged_directory, staged_file
-from effgen.checkpoints import load_checkpoint
 from effgen.dump import Dump
 from effgen.errors import BuildError, TargetError, VerifyError, candidates
 from effgen.executors import executor_of
-from effgen.graph import Weights
+from effgen.model import Model, OnPhase, model_from_network, model_of, resolve
 from effgen.network import Network, NetworkRequest, build_network
+from effgen.onnx_network import OnnxNetwork, OnnxRequest, check_reading
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.validation import StrictModel
 from effgen.verify import compare, golden_pair
-from effgen.weights import initial_weights
 
 #: Types of activations and weights.
 DTYPES = ("float32", "float16")
 
 _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less"
 
-OnPhase = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
-    None: the user's own."""
+    None: the user's own. An ONNX file brings its own weights."""
 
-    network: NetworkRequest
+    network: NetworkRequest | OnnxRequest
     output: Path
     target: str = "cpu"
     weights: Path | None = None
@@ -54,34 +50,41 @@ class CompileRequest:
     database: Path | None = None
 
 
-def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: None) -> Manifest:
-    """Compile a network and write its bundle directory; returns its manifest.
+def compile_bundle(
+    request: CompileRequest,
+    on_phase: OnPhase = lambda text: None,
+    network: Network | OnnxNetwork | None = None,
+) -> Manifest:
+    """Compile a network and write its bundle directory; returns its manifest. `network`: what `check_request` gave.
 
     `on_phase` is told the name of each phase as it begins. Raises an EffgenError (one line) for anything that the
     user can mend; then, as on Ctrl-C, nothing is left at `request.output`.
     """
-    network = check_request(request)
+    network = network or check_request(request)
     dump = _debug_dump(request.debug_dump)
     with staged_directory(request.output, request.force) as staging:
-        weights, origin = _weights(network, request.weights, request.seed, on_phase)
+        model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
-        _write_golden(network, weights, staging, request.seed, on_phase)
-        _write_onnx(network, weights, staging / MODEL, True, on_phase)
-        facts = _write_code(staging, machine, request, dump, network, on_phase)
-        manifest = _manifest(network, machine, origin, facts, request.dtype, staging)
+        _write_golden(model, staging, request.seed, on_phase)
+        if isinstance(network, OnnxNetwork):
+            on_phase(check_reading(network, *golden_pair(staging)))
+        _write_onnx(model, staging / MODEL, True, on_phase)
+        facts = _write_code(staging, machine, request, dump, model, on_phase)
+        manifest = _manifest(model, machine, facts, request.dtype, staging)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _check_golden(staging, machine, on_phase)
     return manifest
 
 
-def check_request(request: CompileRequest) -> Network:
+def check_request(request: CompileRequest) -> Network | OnnxNetwork:
     """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
-    network = build_network(request.network)
     _check_device(request)
     check_directory(request.output, request.force)
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
-    return network
+    if isinstance(request.network, OnnxRequest) and request.weights is not None:
+        raise BuildError(f"--weights {request.weights}: {request.network.file} holds its own; leave one of them out")
+    return resolve(request.network)
 
 
 def _check_device(request: CompileRequest) -> None:
@@ -107,8 +110,8 @@ def export_network(
     """Write the network as ONNX, batch norms folded or not; returns the files written."""
     network = build_network(request)
     with staged_file(output, force) as staged:
-        arrays, _ = _weights(network, weights, seed, on_phase)
-        files = _write_onnx(network, arrays, staged, fold, on_phase)
+        model = model_from_network(network, weights, seed, on_phase)
+        files = _write_onnx(model, staged, fold, on_phase)
         names = [file.name for file in files]
     return [output.parent / name for name in names]
 
@@ -135,18 +138,7 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     return machine if request.threads is None else dataclasses.replace(machine, cores=request.threads)
 
 
-def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:
-    """The unfolded network's weights and where they come from, for the manifest."""
-    if checkpoint is None:
-        on_phase(f"initialise weights (seed {seed})")
-        return initial_weights(network.graph, seed), {"origin": "seed", "seed": seed}
-    on_phase(f"load {checkpoint.name}")
-    loaded = load_checkpoint(checkpoint, network.graph)
-    origin = {"origin": "checkpoint", "file": checkpoint.name, "naming": loaded.naming, "sha256": loaded.sha256}
-    return loaded.weights, origin
-
-
-def _write_golden(network: Network, weights: Weights, staging: Path, seed: int, on_phase: OnPhase) -> None:
+def _write_golden(model: Model, staging: Path, seed: int, on_phase: OnPhase) -> None:
     """The input/output pair that a bundle carries: the unfolded graph run by PyTorch."""
     on_phase("golden pair by PyTorch")
     try:
@@ -154,26 +146,25 @@ def _write_golden(network: Network, weights: Weights, staging: Path, seed: int, 
     except ImportError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
     try:
-        image = np.random.default_rng(seed).standard_normal(network.graph.input.shape, dtype=np.float32)
-        output = run_reference(network.graph, weights, image)
+        image = np.random.default_rng(seed).standard_normal(model.graph.input.shape, dtype=np.float32)
+        output = run_reference(model.graph, model.weights, image)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
-        raise BuildError(f"{network.title}: {_TOO_LARGE}") from None
+        raise BuildError(f"{model.title}: {_TOO_LARGE}") from None
     if not np.isfinite(output).all():
-        raise BuildError(f"{network.title}: PyTorch's output is not finite with these weights; nothing to verify")
+        raise BuildError(f"{model.title}: PyTorch's output is not finite with these weights; nothing to verify")
     np.savez(staging / GOLDEN, input=image, output=output)
 
 
-def _write_onnx(network: Network, weights: Weights, path: Path, fold: bool, on_phase: OnPhase) -> list[Path]:
+def _write_onnx(model: Model, path: Path, fold: bool, on_phase: OnPhase) -> list[Path]:
     on_phase("export ONNX")
     from effgen.export import onnx_from_graph, save_onnx
 
-    graph = network.graph
+    graph, weights = model.graph, model.weights
     if fold:
         graph, weights = fold_batchnorm(graph, weights)
-    metadata = {"effgen.network": network.title, "effgen.coefficients": network.coefficients.source}
-    return save_onnx(onnx_from_graph(graph, weights, metadata), path)
+    return save_onnx(onnx_from_graph(graph, weights, model.metadata), path)
 
 
 @dataclass(frozen=True)
@@ -185,7 +176,7 @@ class _CodeFacts:
 
 
 def _write_code(
-    staging: Path, machine: Machine, request: CompileRequest, dump: Dump, network: Network, on_phase: OnPhase
+    staging: Path, machine: Machine, request: CompileRequest, dump: Dump, model: Model, on_phase: OnPhase
 ) -> _CodeFacts:
     """Compile what was exported: the ONNX file is read back."""
     from effgen.build import write_code
@@ -195,7 +186,7 @@ def _write_code(
     from effgen.pipeline import schedule_module
     from effgen.schedules import tvm_target
 
-    dump.write("graph", network.graph.dump())
+    dump.write("graph", model.graph.dump())
     on_phase("import ONNX")
     graph, weights = graph_from_onnx(staging / MODEL)
     dump.write("onnx_as_read", graph.dump())
@@ -215,22 +206,12 @@ def _write_code(
     )
 
 
-def _manifest(
-    network: Network, machine: Machine, weights: dict[str, Any], facts: _CodeFacts, dtype: str, staging: Path
-) -> Manifest:
-    graph, spec = network.graph, network.spec
+def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, staging: Path) -> Manifest:
+    graph = model.graph
     output = graph.values[graph.output]
     return Manifest(
-        name=network.title,
-        network={
-            "spec": spec.model_dump(mode="json"),
-            "phi": network.coefficients.phi,
-            "law": network.coefficients.law,
-            "coefficients": dataclasses.asdict(network.coefficients),
-            "norm_eps": spec.norm.eps,
-            "padding": spec.padding,
-            "weights": weights,
-        },
+        name=model.title,
+        network=dict(model.facts),
         target={
             "name": machine.name,
             "description": machine.description,
@@ -248,8 +229,8 @@ def _manifest(
             "shape": list(graph.input.shape),
             "dtype": "float32",
             "layout": "NCHW",
-            "mean": spec.input.mean,
-            "std": spec.input.std,
+            "mean": list(model.normalisation.mean),
+            "std": list(model.normalisation.std),
         },
         output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
         kernels=facts.kernels,

@@ -18,6 +18,7 @@ from effgen.report import STANDARD_OUTPUT, check_json_path, lines_from_network, 
 
 if TYPE_CHECKING:
     from effgen.network import Network
+    from effgen.onnx_network import OnnxNetwork
 
 #: Columns for what is not to be folded: also for files and pipes, which rich takes for terminals of 80 columns.
 _WIDEST = 200
@@ -46,7 +47,7 @@ class Output:
         log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO)
         log.handlers[:] = [_Handler(self._err)]
 
-    def resolved(self, network: Network, target: str | None = None, threads: int | None = None) -> None:
+    def resolved(self, network: Network | OnnxNetwork, target: str | None = None, threads: int | None = None) -> None:
         """Log what the options came to, before the work starts."""
         for line in lines_from_network(network, target, threads):
             log.info("%s", line)

@@ -8,7 +8,9 @@ from typing import Literal, TypeAlias
 
 Activation = Literal["none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish"]
 DataLayout = Literal["NHWC", "NCHW"]
-Family = Literal["pointwise", "dense", "depthwise", "conv2d", "grouped", "pool", "scale", "squeeze_excite"]
+Family = Literal[
+    "pointwise", "dense", "depthwise", "conv2d", "grouped", "pool", "scale", "squeeze_excite", "window_pool", "concat"
+]
 Shape: TypeAlias = tuple[int, ...]
 
 #: Types as kernels' names have them.

@@ -1,0 +1,100 @@
+"""A network with its weights, wherever it came from: what the driver compiles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from effgen.checkpoints import load_checkpoint
+from effgen.graph import Graph, Weights
+from effgen.network import Network, NetworkRequest, build_network
+from effgen.onnx_network import OnnxNetwork, OnnxRequest, read_network
+from effgen.spec import NetworkSpec
+from effgen.weights import initial_weights
+
+OnPhase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How pixels in [0, 1] become the network's input, channel by channel: `(pixel - mean) / std`."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """`graph` may hold batch norms that can be folded. `facts` are the manifest's `network`: what the model was made
+    from, plain JSON; `metadata` goes into the exported ONNX file."""
+
+    title: str
+    graph: Graph
+    weights: Weights
+    facts: Mapping[str, Any]
+    normalisation: Normalisation
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
+    """The network asked for: one of a spec without its weights, or a file as it was read. Raises an EffgenError."""
+    return read_network(request) if isinstance(request, OnnxRequest) else build_network(request)
+
+
+def model_of(network: Network | OnnxNetwork, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+    """The network with its weights: the file's own; else of a checkpoint, or drawn from `seed`. Raises WeightsError."""
+    if isinstance(network, OnnxNetwork):
+        return model_from_onnx(network)
+    return model_from_network(network, checkpoint, seed, on_phase)
+
+
+def model_from_onnx(network: OnnxNetwork) -> Model:
+    """The graph as it was read."""
+    return Model(
+        title=network.title,
+        graph=network.graph,
+        weights=network.weights,
+        facts=network.facts,
+        normalisation=Normalisation(network.mean, network.std),
+        metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
+    )
+
+
+def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+    """The unfolded network with weights of a checkpoint, or drawn from `seed`. Raises WeightsError."""
+    weights, origin = _weights(network, checkpoint, seed, on_phase)
+    spec = network.spec
+    return Model(
+        title=network.title,
+        graph=network.graph,
+        weights=weights,
+        facts={
+            "spec": spec.model_dump(mode="json"),
+            "phi": network.coefficients.phi,
+            "law": network.coefficients.law,
+            "coefficients": dataclasses.asdict(network.coefficients),
+            "norm_eps": spec.norm.eps,
+            "padding": spec.padding,
+            "weights": origin,
+        },
+        normalisation=_normalisation(spec),
+        metadata={"effgen.network": network.title, "effgen.coefficients": network.coefficients.source},
+    )
+
+
+def _normalisation(spec: NetworkSpec) -> Normalisation:
+    return Normalisation(tuple(spec.input.mean), tuple(spec.input.std))
+
+
+def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:
+    """The weights and where they come from."""
+    if checkpoint is None:
+        on_phase(f"initialise weights (seed {seed})")
+        return initial_weights(network.graph, seed), {"origin": "seed", "seed": seed}
+    on_phase(f"load {checkpoint.name}")
+    loaded = load_checkpoint(checkpoint, network.graph)
+    origin = {"origin": "checkpoint", "file": checkpoint.name, "naming": loaded.naming, "sha256": loaded.sha256}
+    return loaded.weights, origin
