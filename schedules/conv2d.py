@@ -20,8 +20,13 @@ from effgen.target import Machine
 
 # Channels of a block of the reduction: long enough to read weights in runs.
 _SHORTEST_BLOCK = 32
+# Cycles of a load beyond what a matrix product's costs: a window's panel of weights fills no nearest cache.
+_LOAD = 0.1
 # Cycles for a vector that comes from the second-level cache, and from beyond, where tiles wait for it.
 _SECOND_LEVEL, _BEYOND = 0.25, 3.0
+# What is shared out, and how; tried with so many of the best register tiles.
+_SHARES = ("bands", "chunks", "copied")
+_TILES_TRIED = 8
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:
@@ -95,10 +100,31 @@ def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, .
     """Everything of least estimated time but the block, which the nearest cache decides."""
     fixed = {"depth": max(axes["depth"])} if "depth" in axes else {}
     fixed |= {"prefetch": int(_weight_bytes(workload, machine) > machine.l2_bytes // 2)}
-    tried = ("bands", "columns", "vectors", "chunks", "copied")
-    points = (fixed | dict(zip(tried, values, strict=True)) for values in product(*(axes[name] for name in tried)))
+    tiles_of = (
+        fixed | {"columns": columns, "vectors": vectors}
+        for columns, vectors in product(axes["columns"], axes["vectors"])
+        if tiles.fits_registers(columns, vectors, machine, fixed.get("depth", 1))
+    )
+    best_tiles = sorted(tiles_of, key=partial(_image_cycles, workload, machine))[:_TILES_TRIED]
+    shares = [dict(zip(_SHARES, values, strict=True)) for values in product(*(axes[name] for name in _SHARES))]
+    points = (tile | share for tile in best_tiles for share in shares)
     best = min((p for p in points if _admits(workload, machine, p)), key=partial(_cost, workload, machine))
     return best | {"block": _near_block(workload, machine, axes["block"], best["columns"])}
+
+
+def _image_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
+    """Estimated cycles of the tiles of a whole image, in rows as they are or, strided 1x1, in one run."""
+    (blocks, lanes), (_, height, width, _) = bias_shape(workload, machine), workload.out_shape
+    lines, positions = (1, height * width) if workload.kernel == (1, 1) else (height, width)
+    count = lines * tiles.blocks(positions, tile["columns"]) * tiles.blocks(blocks, tile["vectors"])
+    return count * _tile_cycles(workload, machine, tile)
+
+
+def _tile_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
+    half, at_once = bias_shape(workload, machine)[1] < machine.lanes, tile.get("depth", 1)
+    depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
+    loads = _LOAD * (tile["columns"] + tile["vectors"]) * depth
+    return tiles.tile_cycles(tile["columns"], tile["vectors"], depth, workload.activation, half, at_once) + loads
 
 
 def _near_block(workload: Conv2d, machine: Machine, choices: tuple[int, ...], columns: int) -> int:
@@ -123,8 +149,7 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     tasks = workload.batch * tiles.blocks(vector_tiles, per_chunk) * bands
     tiles_of_panel = lines * tiles.blocks(positions, decisions["columns"])
     depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
-    half, at_once = lanes < machine.lanes, decisions.get("depth", 1)
-    cycles = tiles.tile_cycles(decisions["columns"], vectors, depth, workload.activation, half, at_once)
+    cycles = _tile_cycles(workload, machine, decisions)
     panel = depth * vectors * lanes * 4 / machine.vector_bytes
     band = geometry.bytes / machine.vector_bytes
     near = geometry.bytes <= machine.l2_bytes // 2

@@ -133,6 +133,8 @@ class _Matmul:
         acc = local(self.plan.rows, self.plan.vectors, self.lanes)
         with self.over_tile() as (i, v, lane):
             tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
+        if self.workload.activation_last:
+            self.prefetch_ends(first_row, first_vector)
         step = self.depth_step()
         with tir.serial(0, self.workload.in_channels // step) as k_outer:
             tile = row_tile * self.column_tiles + column_tile
@@ -182,6 +184,14 @@ class _Matmul:
         first = (row_tile * (depth // step) + k_outer) * each
         with tir.unroll(0, each) as line:
             prefetch(self.weight, [first_vector + vectors, 0, 0, first + line, 0])
+
+    def prefetch_ends(self, first_row: Index, first_vector: Index) -> None:
+        """Ask for what the tile's end adds and writes: images that no near cache holds where ResNet's blocks end."""
+        assert self.residual is not None
+        with tir.unroll(0, self.plan.rows) as i, tir.unroll(0, self.plan.vectors) as v:
+            place = [0, 0, first_row + i, (first_vector + v) * self.lanes]
+            prefetch(self.residual, place)
+            prefetch(self.out, place, write=True)
 
     @contextmanager
     def over_tile(self) -> Iterator[tuple[Expr, Expr, Expr]]:

@@ -48,6 +48,8 @@ from effgen.target import Machine
 # Pixels of a multiple of so many channels (a quarter of a page) would share sets of the nearest cache.
 _SHARED_SETS = 256
 _LINE_FLOATS = 16
+# Channels between two looks ahead, at most.
+_LONGEST_STEP = 32
 
 
 @dataclass(frozen=True)
@@ -266,16 +268,25 @@ class _Window:
         return self.lines * tiles.blocks(self.positions, self.plan.columns)
 
     def prefetch_step(self) -> int:
-        """Channels between two of `prefetch_next`: a panel's tiles ask for the next one together."""
-        if not self.plan.prefetch:
-            return self.plan.depth
-        return tiles.largest_step(self.plan.block, self.tiles_of_panel // self.plan.vectors, self.plan.depth)
+        """Channels between two of `prefetch_next`: a panel's tiles ask for the next one together, as nearly as can be.
+
+        What is asked for beyond it drives out what is in use.
+        """
+        plan = self.plan
+        if not plan.prefetch:
+            return plan.depth
+        steps = [plan.depth * n for n in tiles.divisors(plan.block // plan.depth) if plan.depth * n <= _LONGEST_STEP]
+        return min(steps or [plan.depth], key=lambda step: (self.lines_of_step(step) / step, step))
+
+    def lines_of_step(self, step: int) -> int:
+        """Cache lines to ask for in so many channels, if all tiles of a panel do."""
+        return tiles.blocks(self.plan.vectors * step, self.tiles_of_panel)
 
     def prefetch_next(self, first_vector: Index, number: Expr, done: Expr, step: int) -> None:
         """Ask for lines of the panel that follows this one in memory, in step `done` of tile `number`."""
         kh, kw = self.conv.kernel
         rows = kh * kw * self.conv.in_channels
-        each = tiles.blocks(self.plan.vectors * step, self.tiles_of_panel)
+        each = self.lines_of_step(step)
         first = (number * (rows // step) + done) * each
         with tir.unroll(0, each) as line:
             prefetch(self.weight, [first_vector + self.plan.vectors, 0, 0, first + line, 0])
