@@ -10,6 +10,7 @@ for task in parallel(batch x column chunks x bands of output rows):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -18,11 +19,14 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels import tiles
 from effgen.kernels.compute import conv2d_primfunc
-from effgen.kernels.packing import bias_shape
+from effgen.kernels.packing import bias_shape, weight_shape
 from effgen.kernels.workload import Conv2d, Workload
 from effgen.schedules.common import bands_for, in_registers, schedule_of, scheduled, split, unroll_tile
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
+
+# What a core gets of weights in a cycle, beside what hides behind the multiply-adds.
+_NEAR_BYTES_PER_CYCLE, _FAR_BYTES_PER_CYCLE = 64, 24
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:
@@ -86,7 +90,15 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     tasks = workload.batch * decisions["chunks"] * tiles.blocks(workload.out_height, rows)
     copied = tiles.padded_rows(workload, rows) * tiles.padded_row_bytes(workload, workload.in_channels)
     task = rows * _row_cycles(workload, machine, decisions) + tiles.copy_cycles(copied, machine)
-    return tiles.turns(tasks, machine) * task
+    return tiles.turns(tasks, machine) * (task + _fetch_cycles(workload, machine, decisions))
+
+
+def _fetch_cycles(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
+    """Estimated cycles that one task waits for its weights: all of its chunk's, however many rows use them."""
+    size = 4 * math.prod(weight_shape(workload, machine))
+    # Those of a small layer are near from the task before.
+    rate = _NEAR_BYTES_PER_CYCLE if size <= machine.l2_bytes // 2 else _FAR_BYTES_PER_CYCLE
+    return size / decisions["chunks"] / rate
 
 
 def _build(workload: Conv2d, machine: Machine, decisions: Decisions) -> PrimFunc:

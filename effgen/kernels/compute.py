@@ -18,7 +18,7 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, block, covered, function, if_real, or_zero, shifted, temporary
-from effgen.kernels.math import activate
+from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool
 from effgen.target import Machine
@@ -26,10 +26,8 @@ from effgen.target import Machine
 
 def _finish(workload: Conv2d, value: Expr, arguments: list[Buffer], position: Sequence[Index]) -> None:
     """out[position] = activation(value) [+ residual[position]]; guarded where the channels were padded."""
-    result = activate(value, workload.activation)
-    if workload.residual:
-        result = result + arguments[-2][tuple(position)]
-    tir.buffer_store(arguments[-1], result, list(position))
+    residual = arguments[-2][tuple(position)] if workload.residual else None
+    tir.buffer_store(arguments[-1], finished(value, workload, residual), list(position))
 
 
 def conv2d_primfunc(workload: Conv2d, machine: Machine, rows: int, tile_columns: int) -> PrimFunc:
@@ -39,7 +37,7 @@ def conv2d_primfunc(workload: Conv2d, machine: Machine, rows: int, tile_columns:
     """
     vectors, width = bias_shape(workload, machine)
     height, columns, channels = workload.out_shape[1:]
-    (kh, kw), (sh, sw) = workload.kernel, workload.stride
+    (kh, kw), (sh, sw), (dh, dw) = workload.kernel, workload.stride, workload.dilation
     with function(workload, machine) as (builder, arguments):
         data, weight, bias = arguments[:3]
         image = _padded(workload, data) if any(workload.padding) else data
@@ -48,8 +46,8 @@ def conv2d_primfunc(workload: Conv2d, machine: Machine, rows: int, tile_columns:
         with block("acc", acc.shape, [kh, kw, workload.in_channels]) as (b, y, x, n, lane, ky, kx, k):
             with tir.init():
                 tir.buffer_store(acc, bias[n, lane], [b, y, x, n, lane])
-            iy = shifted(y, height, rows) * sh + ky
-            ix = shifted(x, columns, tile_columns) * sw + kx
+            iy = shifted(y, height, rows) * sh + ky * dh
+            ix = shifted(x, columns, tile_columns) * sw + kx * dw
             product = image[_in_layout(workload, b, iy, ix, k)] * weight[n, ky, kx, k, lane]
             tir.buffer_store(acc, acc[b, y, x, n, lane] + product, [b, y, x, n, lane])
         with block("store", acc.shape) as (b, y, x, n, lane):
@@ -63,14 +61,14 @@ def conv2d_primfunc(workload: Conv2d, machine: Machine, rows: int, tile_columns:
 def grouped_primfunc(workload: Conv2d, machine: Machine) -> PrimFunc:
     """The plain definition over natural shapes, for the fallback schedule."""
     depth, out_depth = workload.in_channels // workload.groups, workload.out_channels // workload.groups
-    (sh, sw), (top, left) = workload.stride, workload.padding[:2]
+    (sh, sw), (dh, dw), (top, left) = workload.stride, workload.dilation, workload.padding[:2]
     with function(workload, machine) as (builder, arguments):
         data, weight, bias = arguments[:3]
         acc = temporary(*workload.out_shape)
         with block("acc", acc.shape, [*workload.kernel, depth]) as (b, y, x, n, ky, kx, k):
             with tir.init():
                 tir.buffer_store(acc, bias[n], [b, y, x, n])
-            iy, ix, channel = y * sh + ky, x * sw + kx, n // out_depth * depth + k
+            iy, ix, channel = y * sh + ky * dh, x * sw + kx * dw, n // out_depth * depth + k
             value = data[_in_layout(workload, b, iy - top, ix - left, channel)]
             product = or_zero(_inside(workload, iy, ix), value) * weight[n, ky, kx, k]
             tir.buffer_store(acc, acc[b, y, x, n] + product, [b, y, x, n])
@@ -81,8 +79,8 @@ def grouped_primfunc(workload: Conv2d, machine: Machine) -> PrimFunc:
 
 def _padded(workload: Conv2d, data: Buffer) -> Buffer:
     """The rows and columns of `data` that the windows read, with the zeros around it, in its own layout."""
-    height = (workload.out_height - 1) * workload.stride[0] + workload.kernel[0]
-    columns = (workload.out_width - 1) * workload.stride[1] + workload.kernel[1]
+    height = (workload.out_height - 1) * workload.stride[0] + workload.window[0]
+    columns = (workload.out_width - 1) * workload.stride[1] + workload.window[1]
     image = temporary(*_in_layout(workload, workload.batch, height, columns, workload.in_channels))
     with block("pad", image.shape) as position:
         b, y, x, k = position if workload.data_layout == "NHWC" else [position[i] for i in (0, 2, 3, 1)]

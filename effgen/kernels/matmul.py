@@ -28,7 +28,7 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import Ahead, Index, function, if_real, loaded_ahead, local, prefetch, tile_start
-from effgen.kernels.math import activate
+from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
@@ -146,9 +146,8 @@ class _Matmul:
         with self.over_tile() as (i, v, lane):
             channel = (first_vector + v) * self.lanes + lane
             with if_real(channel, self.workload.out_channels, self.lanes):
-                value = activate(acc[i, v, lane], self.workload.activation)
-                if self.residual is not None:
-                    value = value + self.residual[0, 0, first_row + i, channel]
+                residual = None if self.residual is None else self.residual[0, 0, first_row + i, channel]
+                value = finished(acc[i, v, lane], self.workload, residual)
                 tir.buffer_store(self.out, value, [0, 0, first_row + i, channel])
 
     def multiply(self, acc: Buffer, first_row: Index, first_vector: Index, k: Expr, panel: Buffer | None) -> None:
