@@ -119,9 +119,6 @@ def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
         raise BundleError(f"{bundle}: holds no {MODEL}, which judges it: pack it with --with-model")
     if missing:
         raise BundleError(f"{bundle / MANIFEST}: files: no hash of {missing[0]}; compile the bundle again")
-    for key, name in (manifest.standalone or {}).items():
-        if key != "name" and name is not None and name not in manifest.files:
-            raise BundleError(f"{bundle / MANIFEST}: standalone: {key} = {name!r}: expected a file with a hash")
     for name, expected in manifest.files.items():
         _check_file(bundle, name, expected)
     return manifest

@@ -76,9 +76,10 @@ static void gate_destroy(gate *gate) {
 static void gate_raise(gate *gate) {
   atomic_fetch_add(&gate->value, 1);
   if (atomic_load(&gate->sleepers) == 0) return;
+  // Whoever is about to sleep does so once the lock is free; woken after that, nobody has to wait for it.
   pthread_mutex_lock(&gate->mutex);
-  pthread_cond_broadcast(&gate->raised);
   pthread_mutex_unlock(&gate->mutex);
+  pthread_cond_broadcast(&gate->raised);
 }
 
 static bool raised_while_looking(gate *gate, unsigned old, int64_t spin_ns) {
