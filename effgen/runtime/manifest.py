@@ -22,6 +22,8 @@ KERNELS = "kernels.fatbin"
 WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
+#: The classes' names, where the bundle has them.
+LABELS = "labels.txt"
 
 #: The folder of an unpacked archive (`effgen pack`) that is the bundle.
 PACKED = "bundle"
@@ -50,7 +52,9 @@ class Manifest:
     threads: int
     #: File name -> SHA-256 of every other file of the bundle.
     files: dict[str, str]
-    #: name, shape (batch, channels, height, width), dtype, layout, normalisation mean and std.
+    #: name, shape (batch, channels, height, width), dtype, layout; and where it is known how a picture is prepared:
+    #: resize (pixels of the shorter side), crop (pixels of the square cut from its middle), interpolation, and the
+    #: normalisation's mean and std, one number a channel, for pixels from 0 to 1.
     input: dict[str, Any]
     #: name, shape (batch, classes), dtype.
     output: dict[str, Any]
@@ -115,6 +119,9 @@ def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
         raise BundleError(f"{bundle}: holds no {MODEL}, which judges it: pack it with --with-model")
     if missing:
         raise BundleError(f"{bundle / MANIFEST}: files: no hash of {missing[0]}; compile the bundle again")
+    for key, name in (manifest.standalone or {}).items():
+        if key != "name" and name is not None and name not in manifest.files:
+            raise BundleError(f"{bundle / MANIFEST}: standalone: {key} = {name!r}: expected a file with a hash")
     for name, expected in manifest.files.items():
         _check_file(bundle, name, expected)
     return manifest
