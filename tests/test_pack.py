@@ -1,6 +1,5 @@
 """`effgen pack`: an archive that verifies itself wherever it is unpacked, and runs nothing that was changed."""
 
-import hashlib
 import json
 import os
 import platform
@@ -97,19 +96,21 @@ def listing_of(folder: Path, name: str) -> list[str]:
     return [f"{name}/{below}" for below in listing(folder)]
 
 
-def test_standalone_library_stays_at_home(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_labels_come_along_the_standalone_library_stays_at_home(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     (bundle / "libtiny.so").write_text("weights again")
+    (bundle / "labels.txt").write_text("a\nb\n")
     standalone = {"name": "tiny", "header": None, "shared": "libtiny.so", "static": None, "executable": None}
 
     def add(data: dict[str, Any]) -> None:
         data["standalone"] = standalone
-        data["files"]["libtiny.so"] = hashlib.sha256(b"weights again").hexdigest()
+        data["files"] |= {"libtiny.so": "", "labels.txt": ""}
 
     edit_manifest(bundle, add)
+    seal(bundle)
     assert not [name for name in pack_bundle(PackRequest(bundle, output=tmp_path / "x")).files if "tiny" in name]
     carried = unpack_archive(tmp_path / "x", tmp_path / "out").manifest
-    assert carried.standalone is None and carried.files.keys() == {"lib.so", "weights.bin", "golden.npz"}
+    assert carried.standalone is None and carried.files.keys() == {"lib.so", "weights.bin", "golden.npz", "labels.txt"}
 
 
 def test_model_comes_along_if_asked_for(tiny_bundle: Path, tmp_path: Path, run: Any) -> None:
