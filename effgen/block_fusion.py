@@ -36,7 +36,7 @@ def kernel_calls(graph: Graph, on_gpu: bool = False) -> tuple[Call, ...]:
     On a GPU an expanded image stays in the large second-level cache and a kernel cannot keep a ring of its rows: there
     the expansion is a kernel of its own, and nothing is asked for ahead.
     """
-    calls = fuse_blocks(calls_from_graph(graph), graph.output, expand=not on_gpu)
+    calls = fuse_blocks(calls_from_graph(graph, on_gpu), graph.output, expand=not on_gpu)
     return calls if on_gpu else look_ahead(calls)
 
 
@@ -137,7 +137,7 @@ def _expand_into_depthwise(calls: _Calls, expand: KernelCall) -> None:
     conv = expand.workload
     if not isinstance(conv, Conv2d) or conv.gated or conv.residual:
         return
-    if conv.family != "pointwise" and not conv.is_stem:
+    if conv.family != "pointwise" and not (conv.is_stem and conv.dilation == (1, 1)):
         return
     reader = calls.only_reader(expand.outputs[0])
     if reader is None or not _is_depthwise(reader) or len(reader.inputs) > 1:
@@ -156,6 +156,7 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
     """The calls, those with time to spare asking for the weights that are read until the next such call, and by it.
 
     Weights that few rows use take longer to come from memory than to use. While a matrix product runs, memory rests.
+    Those of a window with many go through the near caches whole and drive out what was asked for: it asks for its own.
     """
     found: list[Call] = []
     wanted: list[Layer] = []
@@ -163,7 +164,10 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
         if isinstance(call, KernelCall):
             carries = _may_look_ahead(call)
             found.append(replace(call, ahead=tuple(wanted)) if carries else call)
-            wanted = [layer for layer in call.layers if _is_awaited(layer)] + ([] if carries else wanted)
+            awaited = [layer for layer in call.layers if _is_awaited(layer)]
+            if any(layer.conv.family == "conv2d" for layer in awaited):
+                awaited, wanted = [], []
+            wanted = awaited + ([] if carries else wanted)
         else:
             found.append(call)
     return tuple(reversed(found))

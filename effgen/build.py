@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+from tvm.target import codegen
 
 from effgen.cuda_build import launches_of, write_kernels
 from effgen.dump import Dump
@@ -18,14 +19,17 @@ from effgen.pipeline import ScheduledModule
 from effgen.runtime.manifest import KERNELS, LIBRARY, WEIGHTS
 from effgen.schedules import tvm_target
 from effgen.target import Machine
-from effgen.toolchain import linker
+from effgen.toolchain import cuda_program, linker
+from effgen.tools import tool_version
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a manifest says of code that was written: the processor, as `device`, with its launches if it is a GPU."""
+    """What a manifest says of code that was written: the processor, as `device`, with its launches if it is a GPU; and
+    the `compiler` with its version."""
 
     device: dict[str, Any]
+    compiler: str
 
 
 def write_code(
@@ -39,11 +43,12 @@ def write_code(
     scheduled.program.weights.tofile(folder / WEIGHTS)
     if machine.gpu is None:
         write_library(scheduled, machine, folder, dump, objects)
-        return Built({"kind": "cpu"})
+        return Built({"kind": "cpu"}, f"LLVM {codegen.llvm_version_major()}, linked by {tool_version(linker(machine))}")
     names = dict.fromkeys(step.kernel for step in scheduled.program.steps)
     source = write_kernels({name: scheduled.mod[name] for name in names}, machine, folder / KERNELS, dump)
     launches = launches_of(scheduled.program, source)
-    return Built({"kind": "cuda", "archs": list(machine.gpu.archs), "launches": launches})
+    device = {"kind": "cuda", "archs": list(machine.gpu.archs), "launches": launches}
+    return Built(device, tool_version(cuda_program("nvcc")))
 
 
 def write_library(

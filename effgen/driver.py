@@ -19,8 +19,9 @@ from effgen.errors import BuildError, TargetError, VerifyError, candidates
 from effgen.executors import executor_of
 from effgen.graph import Graph
 from effgen.labels import labels_from_option
-from effgen.model import Model, OnPhase, model_from_network, resolve
+from effgen.model import Model, OnPhase, model_from_network, model_of, resolve
 from effgen.network import Network, NetworkRequest
+from effgen.onnx_network import OnnxNetwork, OnnxRequest, check_reading
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
@@ -39,9 +40,9 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
     None: the user's own; `emit`: of `effgen.standalone.EMITS`; `labels`: a file of the classes' names or "imagenet",
-    None: the bundle has numbers only."""
+    None: the bundle has numbers only. An ONNX file brings its own weights."""
 
-    network: NetworkRequest
+    network: NetworkRequest | OnnxRequest
     output: Path
     target: str = "cpu"
     weights: Path | None = None
@@ -56,18 +57,24 @@ class CompileRequest:
     labels: str | None = None
 
 
-def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: None) -> Manifest:
-    """Compile a network and write its bundle directory; returns its manifest.
+def compile_bundle(
+    request: CompileRequest,
+    on_phase: OnPhase = lambda text: None,
+    network: Network | OnnxNetwork | None = None,
+) -> Manifest:
+    """Compile a network and write its bundle directory; returns its manifest. `network`: what `check_request` gave.
 
     `on_phase` is told the name of each phase as it begins. Raises an EffgenError (one line) for anything that the
     user can mend; then, as on Ctrl-C, nothing is left at `request.output`.
     """
-    network = check_request(request)
+    network = network or check_request(request)
     dump = _debug_dump(request.debug_dump)
     with staged_directory(request.output, request.force) as staging, tempfile.TemporaryDirectory() as objects:
-        model = model_from_network(network, request.weights, request.seed, on_phase)
+        model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
         _write_golden(model, staging, request.seed, on_phase)
+        if isinstance(network, OnnxNetwork):
+            on_phase(check_reading(network, *golden_pair(staging)))
         _write_onnx(model, staging / MODEL, True, on_phase)
         _write_labels(request.labels, model.graph, staging)
         facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
@@ -81,13 +88,15 @@ def compile_bundle(request: CompileRequest, on_phase: OnPhase = lambda text: Non
     return manifest
 
 
-def check_request(request: CompileRequest) -> Network:
+def check_request(request: CompileRequest) -> Network | OnnxNetwork:
     """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
-    network = resolve(request.network)
     _check_device(request)
     check_directory(request.output, request.force)
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
+    if isinstance(request.network, OnnxRequest) and request.weights is not None:
+        raise BuildError(f"--weights {request.weights}: {request.network.file} holds its own; leave one of them out")
+    network = resolve(request.network)
     if request.labels is not None:
         labels_from_option(request.labels, network.graph.classes)
     return network
@@ -187,6 +196,7 @@ class _CodeFacts:
     kernels: list[dict[str, Any]]
     steps: list[str]
     workspace_bytes: int
+    compiler: str
 
 
 def _write_code(
@@ -223,6 +233,7 @@ def _write_code(
         kernels=[dataclasses.asdict(kernel) for kernel in scheduled.kernels],
         steps=[step.kernel for step in program.steps],
         workspace_bytes=program.workspace_bytes,
+        compiler=built.compiler,
     )
 
 
@@ -241,7 +252,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "emulator": _plain(machine.emulator),
         },
         device=facts.device,
-        versions=_versions(),
+        versions={**_versions(), "compiler": facts.compiler},
         threads=machine.cores,
         files={file.name: sha256_of(file) for file in sorted(staging.iterdir())},
         input={

@@ -149,12 +149,14 @@ def _relax_of(layer: Layer) -> tvm.IRModule:
                 if conv.gated:
                     value = relax.op.multiply(value, constant(conv.batch, conv.in_channels, 1, 1))
                 weight = constant(conv.out_channels, conv.in_channels // conv.groups, *conv.kernel)
-                value = relax.op.nn.conv2d(value, weight, conv.stride, conv.padding, groups=conv.groups)
-                value = _activated(relax.op.add(value, constant(1, conv.out_channels, 1, 1)), conv.activation)
-                if conv.residual:
-                    value = relax.op.add(
-                        value, constant(conv.batch, conv.out_channels, conv.out_height, conv.out_width)
-                    )
+                value = relax.op.nn.conv2d(value, weight, conv.stride, conv.padding, conv.dilation, conv.groups)
+                value = relax.op.add(value, constant(1, conv.out_channels, 1, 1))
+                residual = (conv.batch, conv.out_channels, conv.out_height, conv.out_width)
+                if conv.activation_last:
+                    value = relax.op.add(value, constant(*residual))
+                value = _activated(value, conv.activation)
+                if conv.residual and not conv.activation_last:
+                    value = relax.op.add(value, constant(*residual))
             result = builder.emit_output(builder.normalize(value))
         builder.emit_func_output(result)
     return builder.get()

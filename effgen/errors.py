@@ -46,6 +46,10 @@ class ImageError(EffgenError):
     """A picture cannot be read, or labels do not fit the network that is to classify it."""
 
 
+class ResultsError(EffgenError):
+    """A file of measurements cannot be read, or measurements cannot be set side by side."""
+
+
 class VerifyError(EffgenError):
     """Outputs miss their stated tolerance."""
 

@@ -21,9 +21,9 @@ from effgen.ops import OPS, Attributes, AttributeValue, Shape
 #: Parameter name -> float32 array of the declared shape.
 Weights: TypeAlias = Mapping[str, NDArray[np.float32]]
 
-#: What a parameter is for; batch-norm statistics are not trained and not counted.
-Role = Literal["kernel", "bias", "norm_scale", "norm_bias", "norm_mean", "norm_var"]
-_STATISTICS = ("norm_mean", "norm_var")
+#: What a parameter is for; batch-norm statistics and constants of arithmetic are not trained and not counted.
+Role = Literal["kernel", "bias", "norm_scale", "norm_bias", "norm_mean", "norm_var", "constant"]
+_NOT_TRAINED = ("norm_mean", "norm_var", "constant")
 
 FLOAT32_BYTES = 4
 
@@ -55,7 +55,7 @@ class Parameter(Value):
     @property
     def trainable(self) -> bool:
         """Whether it counts as a parameter in the paper's sense."""
-        return self.role not in _STATISTICS
+        return self.role not in _NOT_TRAINED
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _infer(node: Node, known: Mapping[str, Value]) -> Shape:
     low, high = info.arity
     if not low <= len(node.inputs) <= high:
         raise GraphError(f"{node.output}: {node.op_type} takes {low} to {high} inputs, found {len(node.inputs)}")
-    surplus = set(node.attributes) - info.attributes
+    surplus = set(node.attributes) - info.attributes - info.optional
     if surplus:
         raise GraphError(f"{node.output}: {node.op_type} has no attribute {min(surplus)}")
     lacking = info.attributes - set(node.attributes)

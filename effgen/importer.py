@@ -14,7 +14,7 @@ from tvm.tirx import PrimFunc
 
 from effgen.block_fusion import kernel_calls, typed_calls
 from effgen.errors import GraphError
-from effgen.fusion import Call, KernelCall, Layer
+from effgen.fusion import Call, KernelCall, Layer, pool2d_of
 from effgen.graph import Graph, Node, Weights
 from effgen.kernels.packing import argument_dtype, output_shapes, pack_bias, pack_weight, weight_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
@@ -90,6 +90,7 @@ class _Importer:
         for layer in call.layers:
             arguments += self.packed(layer)
         arguments += [self.nhwc(name) for name in call.inputs[1:]]
+        arguments += [] if call.norm is None else [relax.const(array) for array in self.norm_arrays(call.norm)]
         arguments += [self.packed(layer)[0] for layer in call.ahead]
         types = [
             relax.TensorType(shape, argument_dtype(workload, name)) for name, shape in output_shapes(workload).items()
@@ -188,12 +189,46 @@ class _Importer:
 
     def batchnorm(self, node: Node) -> relax.Expr:
         """As a multiply-add along the last (channel) axis."""
+        factor, summand = (relax.const(array.astype(self.dtype)) for array in self.norm_arrays(node))
+        scaled = self.builder.emit(relax.op.multiply(self.operand(node.inputs[0]), factor))
+        return relax.op.add(scaled, summand)
+
+    def norm_arrays(self, node: Node) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What a batch norm multiplies by and adds, a number a channel each."""
         scale, shift, mean, var = (self.weights[name].astype(np.float64) for name in node.inputs[1:])
         factor = scale / np.sqrt(var + number(node.attributes, "epsilon"))
-        scaled = self.builder.emit(
-            relax.op.multiply(self.operand(node.inputs[0]), relax.const(factor.astype(self.dtype)))
+        return factor.astype(np.float32), (shift - mean * factor).astype(np.float32)
+
+    def max_pool(self, node: Node) -> relax.Expr:
+        pool = pool2d_of(node, self.graph.values[node.inputs[0]].shape)
+        return relax.op.nn.max_pool2d(
+            self.operand(node.inputs[0]), pool.kernel, pool.stride, pool.padding, pool.dilation, layout="NHWC"
         )
-        return relax.op.add(scaled, relax.const((shift - mean * factor).astype(self.dtype)))
+
+    def average_pool(self, node: Node) -> relax.Expr:
+        """Means with every pixel of the padding counted, times what makes them those that are meant."""
+        pool = pool2d_of(node, self.graph.values[node.inputs[0]].shape)
+        data = self.operand(node.inputs[0])
+        means = relax.op.nn.avg_pool2d(
+            data, pool.kernel, pool.stride, pool.padding, count_include_pad=True, layout="NHWC"
+        )
+        share = pool.kernel[0] * pool.kernel[1] / pool.counts[None, :, :, None]
+        return relax.op.multiply(self.builder.emit(means), relax.const(share.astype(self.dtype)))
+
+    def concat(self, node: Node) -> relax.Expr:
+        tensors = [self.operand(name) for name in node.inputs]
+        return relax.op.concat(tensors, axis=3 if len(self.graph.values[node.output].shape) == 4 else 1)
+
+    def slice(self, node: Node) -> relax.Expr:
+        start, end = (int(number(node.attributes, key)) for key in ("start", "end"))
+        return relax.op.strided_slice(self.operand(node.inputs[0]), [3], [start], [end])
+
+    def shuffle(self, node: Node) -> relax.Expr:
+        n, c, h, w = self.graph.values[node.output].shape
+        group = int(number(node.attributes, "group"))
+        split = self.builder.emit(relax.op.reshape(self.operand(node.inputs[0]), (n, h, w, group, c // group)))
+        swapped = self.builder.emit(relax.op.permute_dims(split, (0, 1, 2, 4, 3)))
+        return relax.op.reshape(swapped, (n, h, w, c))
 
     def hard_sigmoid(self, x: relax.Expr, alpha: float, beta: float) -> relax.Expr:
         line = relax.op.add(relax.op.multiply(x, relax.const(alpha, self.dtype)), relax.const(beta, self.dtype))
@@ -225,6 +260,15 @@ _OPS: Mapping[str, Callable[[_Importer, Node], relax.Expr]] = {
         importer.operand(node.inputs[0]), number(node.attributes, "alpha"), number(node.attributes, "beta")
     ),
     "HardSwish": _Importer.hard_swish,
+    "LeakyRelu": lambda importer, node: relax.op.nn.leakyrelu(
+        importer.operand(node.inputs[0]), number(node.attributes, "alpha")
+    ),
+    "Softmax": lambda importer, node: relax.op.nn.softmax(importer.operand(node.inputs[0]), axis=1),
     "BatchNormalization": _Importer.batchnorm,
+    "MaxPool": _Importer.max_pool,
+    "AveragePool": _Importer.average_pool,
+    "Concat": _Importer.concat,
+    "Slice": _Importer.slice,
+    "ChannelShuffle": _Importer.shuffle,
     "Flatten": _Importer.flatten,
 }

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from effgen.checkpoints import load_checkpoint
 from effgen.graph import Graph, Weights
 from effgen.network import Network, NetworkRequest, build_network
+from effgen.onnx_network import OnnxNetwork, OnnxRequest, read_network
 from effgen.spec import NetworkSpec
-from effgen.standalone.names import library_name
+from effgen.standalone.names import c_name_from_text, library_name
 from effgen.version import __version__
 from effgen.weights import initial_weights
 
@@ -40,14 +41,35 @@ class Model:
     facts: Mapping[str, Any]
     normalisation: Normalisation
     #: resize, crop, interpolation, as in the manifest's `input`; empty where nobody knows how a picture is prepared.
-    framing: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    c_name: str = "model_unnamed"
+    framing: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    c_name: str
 
 
-def resolve(request: NetworkRequest) -> Network:
-    """The network asked for, without its weights: counted, not allocated. Raises an EffgenError."""
-    return build_network(request)
+def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
+    """The network asked for: one of a spec without its weights, or a file as it was read. Raises an EffgenError."""
+    return read_network(request) if isinstance(request, OnnxRequest) else build_network(request)
+
+
+def model_of(network: Network | OnnxNetwork, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+    """The network with its weights: the file's own; else of a checkpoint, or drawn from `seed`. Raises WeightsError."""
+    if isinstance(network, OnnxNetwork):
+        return model_from_onnx(network)
+    return model_from_network(network, checkpoint, seed, on_phase)
+
+
+def model_from_onnx(network: OnnxNetwork) -> Model:
+    """The graph as it was read."""
+    return Model(
+        title=network.title,
+        graph=network.graph,
+        weights=network.weights,
+        facts=network.facts,
+        normalisation=Normalisation(network.mean, network.std),
+        framing=network.framing,
+        metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
+        c_name=c_name_from_text(network.title),
+    )
 
 
 def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:

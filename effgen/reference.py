@@ -25,7 +25,8 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
         self._input = graph.input.name
         self._output = graph.output
         self._dead_after = _last_uses(graph)
-        self._attribute_of = {name: name.replace(".", "_") for name in graph.parameters}
+        # Numbers, not names: another program's may hold anything.
+        self._attribute_of = {name: f"parameter_{index}" for index, name in enumerate(graph.parameters)}
         for name, attribute in self._attribute_of.items():
             tensor = torch.tensor(weights[name], dtype=dtype)
             self.register_parameter(attribute, torch.nn.Parameter(tensor, requires_grad=False))
@@ -72,7 +73,44 @@ def _conv(node: Node, data: Tensor, weight: Tensor, bias: Tensor | None = None) 
     if (top, left) != (bottom, right):
         data = functional.pad(data, (left, right, top, bottom))
         padding = (0, 0)
-    return functional.conv2d(data, weight, bias, attributes["strides"], padding, groups=attributes["group"])
+    dilation = attributes.get("dilations", (1, 1))
+    return functional.conv2d(data, weight, bias, attributes["strides"], padding, dilation, attributes["group"])
+
+
+def _max_pool(node: Node, x: Tensor) -> Tensor:
+    attributes: Any = node.attributes
+    padded = _bordered(x, attributes["pads"], -torch.inf)
+    dilation = attributes.get("dilations", (1, 1))
+    return functional.max_pool2d(padded, attributes["kernel_shape"], attributes["strides"], dilation=dilation)
+
+
+def _average_pool(node: Node, x: Tensor) -> Tensor:
+    """Sums of windows over the number of pixels in them that count."""
+    attributes: Any = node.attributes
+    kernel, strides, (top, left, bottom, right) = attributes["kernel_shape"], attributes["strides"], attributes["pads"]
+    down, across = attributes.get("uncounted", (0, 0))
+    counted = torch.ones_like(x[:1, :1])
+    if attributes["count_include_pad"]:
+        counted = _bordered(counted, (top, left, bottom - down, right - across), 1.0)
+        counted = _bordered(counted, (0, 0, down, across), 0.0)
+    else:
+        counted = _bordered(counted, attributes["pads"], 0.0)
+    sums, counts = (
+        functional.avg_pool2d(image, kernel, strides, divisor_override=1)
+        for image in (_bordered(x, attributes["pads"], 0.0), counted)
+    )
+    return sums / counts
+
+
+def _bordered(x: Tensor, pads: tuple[int, ...], value: float) -> Tensor:
+    top, left, bottom, right = pads
+    return functional.pad(x, (left, right, top, bottom), value=value)
+
+
+def _shuffle(node: Node, x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    group = int(number(node.attributes, "group"))
+    return x.reshape(n, group, c // group, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
 def _batchnorm(node: Node, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor) -> Tensor:
@@ -93,6 +131,11 @@ _RUN: dict[str, Callable[..., Tensor]] = {
     "BatchNormalization": _batchnorm,
     "Gemm": lambda node, data, weight, bias=None: functional.linear(data, weight, bias),
     "GlobalAveragePool": lambda node, x: x.mean((2, 3), keepdim=True),
+    "MaxPool": _max_pool,
+    "AveragePool": _average_pool,
+    "Concat": lambda node, *images: torch.cat(images, node.attributes["axis"]),
+    "Slice": lambda node, x: x[:, node.attributes["start"] : node.attributes["end"]],
+    "ChannelShuffle": _shuffle,
     "Flatten": lambda node, x: x.flatten(node.attributes["axis"]),
     "Add": lambda node, a, b: a + b,
     "Mul": lambda node, a, b: a * b,
@@ -102,4 +145,6 @@ _RUN: dict[str, Callable[..., Tensor]] = {
     "Clip": _clip,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": lambda node, x: functional.hardswish(x),
+    "LeakyRelu": lambda node, x: functional.leaky_relu(x, number(node.attributes, "alpha")),
+    "Softmax": lambda node, x: torch.softmax(x, node.attributes["axis"]),
 }

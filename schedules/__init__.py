@@ -9,7 +9,18 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import grouped_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules import conv2d, cuda, depthwise, elementwise, fallback, pointwise, pool, squeeze_excite
+from effgen.schedules import (
+    concat,
+    conv2d,
+    cuda,
+    depthwise,
+    elementwise,
+    fallback,
+    pointwise,
+    pool,
+    squeeze_excite,
+    window_pool,
+)
 from effgen.schedules.common import Rule, tvm_target
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
@@ -22,6 +33,8 @@ _RULES: tuple[Rule, ...] = (
     squeeze_excite.space,
     conv2d.space,
     pool.space,
+    window_pool.space,
+    concat.space,
     elementwise.space,
 )
 

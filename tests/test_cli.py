@@ -27,7 +27,21 @@ def test_help_and_version(run: Any) -> None:
     assert (code, err) == (0, "") and out.startswith("effgen ")
 
 
-@pytest.mark.parametrize("command", ["inspect", "export", "compile", "verify", "run", "bench", "doctor"])
+COMMANDS = [
+    "inspect",
+    "export",
+    "compile",
+    "verify",
+    "run",
+    "bench",
+    "compare",
+    "pack",
+    "unpack",
+    "doctor",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, run: Any) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0 and f"effgen {command}" in out

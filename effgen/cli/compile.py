@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
 
+if TYPE_CHECKING:
+    from effgen.network import NetworkRequest
+    from effgen.onnx_network import OnnxRequest
+
 
 def compile_(
+    context: typer.Context,
     destination: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle directory to write.")],
     spec: o.Spec = "efficientnet",
     phi: o.Phi = "0",
@@ -24,6 +29,9 @@ def compile_(
     batch: o.Batch = 1,
     norm_eps: o.NormEps = None,
     padding: o.PaddingOption = None,
+    onnx: o.Onnx = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
     weights: o.Weights = None,
     seed: o.Seed = 0,
     target: o.Target = "cpu",
@@ -60,15 +68,21 @@ def compile_(
     from effgen.standalone import emits_from_texts
     from effgen.target_file import cuda_archs_from_text
 
-    network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
+    network: NetworkRequest | OnnxRequest
+    if onnx is None:
+        o.check_normalisation(mean, std)
+        network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
+    else:
+        network = o.onnx_request(context, onnx, batch, mean, std)
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
     emits = emits_from_texts(emit or [])
     request = CompileRequest(
         network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits, labels
     )
-    output.resolved(check_request(request), target=target, threads=threads)
+    resolved = check_request(request)
+    output.resolved(resolved, target=target, threads=threads)
     with output.phases() as on_phase:
-        manifest = compile_bundle(request, on_phase)
+        manifest = compile_bundle(request, on_phase, resolved)
     seconds = time.perf_counter() - start
     output.details(lines_from_kernels(manifest))
     table = table_from_manifest(manifest, destination, seconds)

@@ -14,10 +14,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from effgen.report import STANDARD_OUTPUT, check_json_path, lines_from_network, warning_from_network, write_json
+from effgen.report import STANDARD_OUTPUT, check_json_path, write_json
 
 if TYPE_CHECKING:
     from effgen.network import Network
+    from effgen.onnx_network import OnnxNetwork
 
 #: Columns for what is not to be folded: also for files and pipes, which rich takes for terminals of 80 columns.
 _WIDEST = 200
@@ -46,8 +47,10 @@ class Output:
         log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO)
         log.handlers[:] = [_Handler(self._err)]
 
-    def resolved(self, network: Network, target: str | None = None, threads: int | None = None) -> None:
+    def resolved(self, network: Network | OnnxNetwork, target: str | None = None, threads: int | None = None) -> None:
         """Log what the options came to, before the work starts."""
+        from effgen.report_network import lines_from_network, warning_from_network
+
         for line in lines_from_network(network, target, threads):
             log.info("%s", line)
         self.warn(warning_from_network(network))

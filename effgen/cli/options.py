@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from effgen.network import NetworkRequest
+    from effgen.onnx_network import OnnxRequest
 
 Law = Literal["published", "formula"]
 Padding = Literal["symmetric", "same"]
@@ -59,6 +60,23 @@ PaddingOption = Annotated[
     typer.Option(
         "--padding", help="symmetric as PyTorch, same as TensorFlow; not in a checkpoint.", rich_help_panel=_NETWORK
     ),
+]
+
+_FILE = "A network of an ONNX file"
+
+Onnx = Annotated[
+    Path | None,
+    typer.Option("--onnx", metavar="FILE", help="An ONNX file of a ConvNet, instead of a spec.", rich_help_panel=_FILE),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS", help="What is taken from its pixels (0 to 1); default: ImageNet's.", rich_help_panel=_FILE
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(metavar="NUMBERS", help="What they are divided by then; default: ImageNet's.", rich_help_panel=_FILE),
 ]
 
 Weights = Annotated[
@@ -144,3 +162,41 @@ def network_request(
     eps = None if norm_eps is None else norm_eps_from_text(norm_eps)
     overrides = Overrides(width, depth, resolution, classes, eps, padding)
     return NetworkRequest(spec, phi, law, batch, overrides)
+
+
+#: Options that say which network of which spec, or its weights: an ONNX file has both.
+_OF_A_SPEC = (
+    "spec", "phi", "law", "width", "depth", "resolution", "classes", "norm_eps", "padding", "weights", "seed",
+)  # fmt: skip
+
+
+def onnx_request(context: typer.Context, onnx: Path, batch: int, mean: str | None, std: str | None) -> OnnxRequest:
+    """The options of a network in a file. Raises GraphError where options of a spec stand beside `--onnx`."""
+    from effgen.errors import GraphError
+    from effgen.onnx_network import OnnxRequest, numbers_from_text
+
+    given = [name for name in _OF_A_SPEC if _is_given(context, name)]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise GraphError(f"--onnx {onnx}: the file says what {names} would; leave one of them out")
+    return OnnxRequest(
+        file=onnx,
+        batch=batch if _is_given(context, "batch") else None,
+        mean=None if mean is None else numbers_from_text("--mean", mean),
+        std=None if std is None else numbers_from_text("--std", std),
+    )
+
+
+def check_normalisation(mean: str | None, std: str | None) -> None:
+    """Raise GraphError where a normalisation is given for a spec, which has its own."""
+    from effgen.errors import GraphError
+
+    for option, text in (("--mean", mean), ("--std", std)):
+        if text is not None:
+            raise GraphError(f"{option} {text}: a spec has its own, under [input]; expected --onnx FILE beside it")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user gave the option: not its default, whatever that is."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

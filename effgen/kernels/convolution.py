@@ -8,7 +8,9 @@ from typing import Literal, TypeAlias
 
 Activation = Literal["none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish"]
 DataLayout = Literal["NHWC", "NCHW"]
-Family = Literal["pointwise", "dense", "depthwise", "conv2d", "grouped", "pool", "scale", "squeeze_excite"]
+Family = Literal[
+    "pointwise", "dense", "depthwise", "conv2d", "grouped", "pool", "scale", "squeeze_excite", "window_pool", "concat"
+]
 Shape: TypeAlias = tuple[int, ...]
 
 #: Types as kernels' names have them.
@@ -25,6 +27,10 @@ _KERNEL_NAME_OF_FAMILY: dict[Family, str] = {
 @dataclass(frozen=True)
 class Conv2d:
     """`activation(conv(data, weight) + bias) [+ residual]`, output NHWC.
+
+    With `activation_last` it is `activation(conv(data, weight) + bias + residual)`: where ResNet's blocks end.
+    `dilation`: pixels from one tap to the next; convolutions so spread are of no other family than "conv2d" and
+    "grouped".
 
     `data_layout` is the layout of the input alone: NCHW lets the stem read an image without a transposed
     copy. `padding` is (top, left, bottom, right). There is always a bias argument.
@@ -46,9 +52,11 @@ class Conv2d:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
+    dilation: tuple[int, int] = (1, 1)
     data_layout: DataLayout = "NHWC"
     activation: Activation = "none"
     residual: bool = False
+    activation_last: bool = False
     gated: bool = False
     row_sums: bool = False
     ahead: tuple[Shape, ...] = ()
@@ -59,14 +67,21 @@ class Conv2d:
         assert self.out_height > 0 and self.out_width > 0, self
         assert not (self.gated or self.ahead) or self.family == "pointwise", self
         assert not self.row_sums or self.family == "depthwise", self
+        # Without an activation there is but one order, and one name for it.
+        assert not self.activation_last or (self.residual and self.activation != "none"), self
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Rows and columns of the image that one output reads from: the kernel, spread by the dilation."""
+        return tuple((self.kernel[i] - 1) * self.dilation[i] + 1 for i in range(2))  # type: ignore[return-value]
 
     @property
     def out_height(self) -> int:
-        return (self.height + self.padding[0] + self.padding[2] - self.kernel[0]) // self.stride[0] + 1
+        return (self.height + self.padding[0] + self.padding[2] - self.window[0]) // self.stride[0] + 1
 
     @property
     def out_width(self) -> int:
-        return (self.width + self.padding[1] + self.padding[3] - self.kernel[1]) // self.stride[1] + 1
+        return (self.width + self.padding[1] + self.padding[3] - self.window[1]) // self.stride[1] + 1
 
     @property
     def data_shape(self) -> tuple[int, int, int, int]:
@@ -118,7 +133,8 @@ class Conv2d:
             if one_by_one and self.stride == (1, 1) and self.data_layout == "NHWC":
                 return "pointwise"
             return "conv2d"
-        if self.groups == self.in_channels == self.out_channels and self.data_layout == "NHWC":
+        spread = self.dilation != (1, 1)
+        if self.groups == self.in_channels == self.out_channels and self.data_layout == "NHWC" and not spread:
             return "depthwise"
         return "grouped"
 
@@ -142,9 +158,10 @@ class Conv2d:
             parts += [f"b{self.batch}"] if self.batch != 1 else []
         else:
             parts = [short, *self._window_parts()]
-        if self.activation != "none":
+        if self.activation != "none" and not self.activation_last:
             parts.append(self.activation)
-        flags = {"gated": self.gated, "res": self.residual, "sums": self.row_sums}
+        flags = {"gated": self.gated, "res": self.residual, self.activation: self.activation_last}
+        flags |= {"sums": self.row_sums}
         return "_".join([*parts, *(flag for flag, there in flags.items() if there), *ahead_parts(self.ahead)])
 
     def _window_parts(self) -> list[str]:
@@ -156,6 +173,8 @@ class Conv2d:
         parts.append(f"h{self.height}" if self.height == self.width else f"h{self.height}w{self.width}")
         if self.family == "grouped":
             parts.append(f"g{self.groups}")
+        if self.dilation != (1, 1):
+            parts.append(f"d{_size(self.dilation)}")
         if self.padding != _usual_padding(self.kernel):
             parts.append("p" + "x".join(map(str, self.padding)))
         if self.batch != 1:

@@ -21,7 +21,7 @@ from tvm import tirx
 from tvm.ir import Expr
 
 from effgen.kernels.packing import INPUT_SCALE
-from effgen.kernels.workload import Activation
+from effgen.kernels.workload import Activation, Conv2d
 
 # 2^f - 1 over f, least maximum relative error of 2^f on [-1/2, 1/2] (1.1e-7), coefficients of f^1 .. f^5.
 _EXP2 = (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.001326472731307149)
@@ -135,3 +135,15 @@ _EXPRESSION: dict[Activation, Callable[[Expr], Expr]] = {
 def activate(x: Expr, activation: Activation) -> Expr:
     """`activation` of one float32 expression, which is the argument times `INPUT_SCALE[activation]` (if any)."""
     return _EXPRESSION[activation](x)
+
+
+def finished(
+    value: Expr, conv: Conv2d, residual: Expr | None, activate: Callable[[Expr, Activation], Expr] = activate
+) -> Expr:
+    """What is stored for a convolution's sum, float32: activated, and the residual added before or after."""
+    if residual is not None and conv.activation_last:
+        # The sum comes multiplied by what the activation wants; the residual does not.
+        scale = INPUT_SCALE.get(conv.activation, 1.0)
+        return activate(value + (residual if scale == 1.0 else residual * _float(scale)), conv.activation)
+    value = activate(value, conv.activation)
+    return value if residual is None else value + residual

@@ -9,9 +9,11 @@ from effgen.kernels.tiles import blocks, lanes
 from effgen.kernels.workload import (
     Activation,
     ChannelScale,
+    Concat,
     Conv2d,
     ExpandDepthwise,
     GlobalAveragePool,
+    Pool2d,
     Shape,
     SqueezeExcite,
     Workload,
@@ -48,8 +50,12 @@ def bias_shape(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
 
 def input_shapes(workload: Workload, machine: Machine) -> dict[str, Shape]:
     """Name and shape of every input of the workload's kernel, in the order of its arguments; the outputs follow."""
-    if isinstance(workload, GlobalAveragePool):
+    if isinstance(workload, GlobalAveragePool | Pool2d):
         return {"data": workload.data_shape}
+    if isinstance(workload, Concat):
+        images = {f"data{index}": shape for index, shape in enumerate(workload.data_shapes)}
+        channels = (workload.channels,)
+        return images | ({"factor": channels, "summand": channels} if workload.affine else {})
     if isinstance(workload, ChannelScale):
         return {"data": workload.data_shape, "gate": workload.gate_shape}
     if isinstance(workload, SqueezeExcite):
@@ -76,7 +82,7 @@ def output_shapes(workload: Workload) -> dict[str, Shape]:
 def argument_dtype(workload: Workload, name: str) -> str:
     """Type of an argument of the workload's kernel: the workload's, but float32 for what is small or a sum (biases,
     gates, row sums), and for an image as the user has it."""
-    small = name.endswith("bias") or name in ("gate", "sums", "sums_out")
+    small = name.endswith("bias") or name in ("gate", "sums", "sums_out", "factor", "summand")
     gate = isinstance(workload, SqueezeExcite) and name == "out"
     image = name == "data" and isinstance(workload, Conv2d | ExpandDepthwise) and workload.data_layout == "NCHW"
     return "float32" if small or gate or image else workload.dtype

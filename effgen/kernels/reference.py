@@ -12,9 +12,11 @@ from effgen.kernels.packing import INPUT_SCALE, argument_dtype, input_shapes, pa
 from effgen.kernels.workload import (
     Activation,
     ChannelScale,
+    Concat,
     Conv2d,
     ExpandDepthwise,
     GlobalAveragePool,
+    Pool2d,
     SqueezeExcite,
     Workload,
 )
@@ -41,8 +43,10 @@ def random_inputs(
 def _read_inputs(
     workload: Workload, machine: Machine, generator: np.random.Generator
 ) -> dict[str, NDArray[np.float32]]:
-    if isinstance(workload, GlobalAveragePool):
+    if isinstance(workload, GlobalAveragePool | Pool2d):
         return {"data": _normal(workload.data_shape, generator)}
+    if isinstance(workload, Concat):
+        return {name: _normal(shape, generator) for name, shape in input_shapes(workload, machine).items()}
     if isinstance(workload, ChannelScale):
         return {
             "data": _normal(workload.data_shape, generator),
@@ -72,6 +76,10 @@ def reference_outputs(workload: Workload, inputs: Inputs, machine: Machine) -> l
     """
     if isinstance(workload, GlobalAveragePool):
         return [inputs["data"].mean((1, 2), dtype=np.float64, keepdims=True)]
+    if isinstance(workload, Pool2d):
+        return [_pooled(workload, inputs["data"].astype(np.float64))]
+    if isinstance(workload, Concat):
+        return [_joined(workload, inputs)]
     if isinstance(workload, ChannelScale):
         return [inputs["data"].astype(np.float64) * inputs["gate"]]
     if isinstance(workload, SqueezeExcite):
@@ -120,8 +128,30 @@ def _squeeze_excite(workload: SqueezeExcite, inputs: Inputs) -> _Float64:
     return _convolution(workload.excite, _named(inputs, "excite_", data=squeezed))
 
 
+def _pooled(workload: Pool2d, image: _Float64) -> _Float64:
+    """The maximum of every window, or its sum over the number of pixels that count; tap by tap."""
+    top, left, bottom, right = workload.padding
+    lowest = -np.inf if workload.mode == "max" else 0.0
+    image = np.pad(image, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=lowest)
+    out = np.full(workload.out_shape, lowest)
+    (sh, sw), (rows, columns) = workload.stride, workload.out_shape[1:3]
+    for ky, kx in product(range(workload.kernel[0]), range(workload.kernel[1])):
+        y, x = ky * workload.dilation[0], kx * workload.dilation[1]
+        tap = image[:, y : y + (rows - 1) * sh + 1 : sh, x : x + (columns - 1) * sw + 1 : sw]
+        out = np.maximum(out, tap) if workload.mode == "max" else out + tap
+    return out if workload.mode == "max" else out / workload.counts[None, :, :, None]
+
+
+def _joined(workload: Concat, inputs: Inputs) -> _Float64:
+    images = [inputs[f"data{index}"].astype(np.float64) for index in range(len(workload.parts))]
+    out = np.concatenate(images, axis=3)
+    if workload.affine:
+        out = out * inputs["factor"] + inputs["summand"]
+    return _activate(out, workload.activation)
+
+
 def _convolution(workload: Conv2d, inputs: Inputs) -> _Float64:
-    """`activation(conv(gate * data, weight) + bias) [+ residual]`, NHWC."""
+    """`activation(conv(gate * data, weight) + bias) [+ residual]`, or `activation(... + residual)`; NHWC."""
     image = inputs["data"].astype(np.float64)
     if workload.data_layout == "NCHW":
         image = image.transpose(0, 2, 3, 1)
@@ -130,7 +160,10 @@ def _convolution(workload: Conv2d, inputs: Inputs) -> _Float64:
     sums = _windows(workload, _padded(workload, image), _taps(workload, inputs["weight"].astype(np.float64)))
     sums += inputs["bias"].reshape(-1)[: workload.out_channels]
     # The packed parameters make the argument of some activations times a constant.
-    out = _activate(sums / INPUT_SCALE.get(workload.activation, 1.0), workload.activation)
+    argument = sums / INPUT_SCALE.get(workload.activation, 1.0)
+    if workload.activation_last:
+        return _activate(argument + inputs["residual"], workload.activation)
+    out = _activate(argument, workload.activation)
     return out + inputs["residual"] if workload.residual else out
 
 
@@ -157,7 +190,8 @@ def _windows(workload: Conv2d, image: _Float64, taps: _Float64) -> _Float64:
     term = np.empty(workload.out_shape)
     (sh, sw), (height, width) = workload.stride, workload.out_shape[1:3]
     for y, x in product(range(workload.kernel[0]), range(workload.kernel[1])):
-        shifted = image[:, y : y + (height - 1) * sh + 1 : sh, x : x + (width - 1) * sw + 1 : sw]
+        top, left = y * workload.dilation[0], x * workload.dilation[1]
+        shifted = image[:, top : top + (height - 1) * sh + 1 : sh, left : left + (width - 1) * sw + 1 : sw]
         if workload.family == "depthwise":
             np.multiply(shifted, taps[y, x, 0], out=term)
         else:

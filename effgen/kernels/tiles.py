@@ -1,7 +1,7 @@
 """How much of a kernel is computed at once in vector registers. Plain arithmetic on shapes and a machine.
 
 A tile that does not divide its extent is not padded: the last tile is moved back until it fits, and what
-it shares with its neighbour is computed twice, with the same result (see `effgen.kernels.compute`).
+it shares with its neighbour is computed twice, with the same result (see `effgen.kernels.matmul`).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def divisors(number: int) -> list[int]:
 
 def padded_row_bytes(workload: Conv2d, channels: int) -> int:
     """Bytes of `channels` of one padded row."""
-    return ((workload.out_width - 1) * workload.stride[1] + workload.kernel[1]) * channels * 4
+    return ((workload.out_width - 1) * workload.stride[1] + workload.window[1]) * channels * 4
 
 
 def padded_rows(workload: Conv2d, rows: int) -> int:
     """Padded input rows that `rows` output rows read."""
-    return (rows - 1) * workload.stride[0] + workload.kernel[0]
+    return (rows - 1) * workload.stride[0] + workload.window[0]
 
 
 def fits_stack(size: int, machine: Machine) -> bool:

@@ -8,15 +8,18 @@ from math import prod
 from typing import TypeAlias
 
 from effgen.kernels.convolution import SHORT_DTYPE, Activation, Conv2d, DataLayout, Family, Shape, ahead_parts
+from effgen.kernels.images import Concat, Pool2d
 
 __all__ = [
     "Activation",
     "ChannelScale",
+    "Concat",
     "Conv2d",
     "DataLayout",
     "ExpandDepthwise",
     "Family",
     "GlobalAveragePool",
+    "Pool2d",
     "Shape",
     "SqueezeExcite",
     "Workload",
@@ -237,7 +240,7 @@ class SqueezeExcite:
         return f"{SHORT_DTYPE[self.dtype]}_se_c{self.channels}_s{self.squeezed}_{size}{suffix}_{acts}"
 
 
-Workload: TypeAlias = Conv2d | ExpandDepthwise | GlobalAveragePool | ChannelScale | SqueezeExcite
+Workload: TypeAlias = Conv2d | ExpandDepthwise | GlobalAveragePool | ChannelScale | SqueezeExcite | Pool2d | Concat
 
 
 def without_ahead(workload: Workload) -> Workload:

@@ -119,6 +119,9 @@ def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
         raise BundleError(f"{bundle}: holds no {MODEL}, which judges it: pack it with --with-model")
     if missing:
         raise BundleError(f"{bundle / MANIFEST}: files: no hash of {missing[0]}; compile the bundle again")
+    for key, name in (manifest.standalone or {}).items():
+        if key != "name" and name is not None and name not in manifest.files:
+            raise BundleError(f"{bundle / MANIFEST}: standalone: {key} = {name!r}: expected a file with a hash")
     for name, expected in manifest.files.items():
         _check_file(bundle, name, expected)
     return manifest
@@ -214,3 +217,8 @@ def _check_nested(path: Path, data: dict[str, Any]) -> None:
         raise BundleError(f"{path}: shapes, threads or workspace_bytes make no sense; compile the bundle again")
     if not all(type(word) is str for word in words):
         raise BundleError(f"{path}: files, features or steps: expected text; compile the bundle again")
+    for key, name in (data["standalone"] or {}).items():
+        if name is not None and (type(name) is not str or (key != "name" and name not in data["files"])):
+            raise BundleError(
+                f"{path}: standalone.{key} = {name!r}: expected one of the files; compile the bundle again"
+            )

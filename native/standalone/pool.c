@@ -203,7 +203,10 @@ void pool_destroy(pool *pool) {
 
 void pool_enter(pool *pool) { current_worker = &pool->workers[0]; }
 
-void pool_leave(void) { current_worker = NULL; }
+void pool_leave(pool *pool, int failed) {
+  current_worker = NULL;
+  for (int index = 0; failed && index < pool->threads; ++index) scratch_reclaim(&pool->workers[index]);
+}
 
 int usable_cpus(void) {
   cpu_set_t set;

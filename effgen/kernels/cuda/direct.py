@@ -13,7 +13,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launch, registers
-from effgen.kernels.cuda.math import activate
+from effgen.kernels.cuda.math import finished
 from effgen.kernels.packing import input_shapes
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
@@ -61,10 +61,8 @@ class _Direct:
             column = strip * columns + x
             self.accumulate(acc, column)
             place = [self.image, self.row, column, self.channel]
-            value = activate(acc[0], self.conv.activation)
-            if self.residual is not None:
-                value = value + as_float(self.residual[tuple(place)])
-            tir.buffer_store(acc, value, [0])
+            residual = None if self.residual is None else as_float(self.residual[tuple(place)])
+            tir.buffer_store(acc, finished(acc[0], self.conv, residual), [0])
             tir.buffer_store(total, total[0] + acc[0], [0])
             tir.buffer_store(self.out, as_type(acc[0], self.conv.dtype), place)
         if self.sums is not None:
@@ -76,8 +74,8 @@ class _Direct:
         depth, share = conv.in_channels // conv.groups, conv.out_channels // conv.groups
         tir.buffer_store(acc, self.bias[self.channel] if grouped else self.bias[0, self.channel], [0])
         with tir.grid(*conv.kernel, depth) as (ky, kx, k):
-            y = self.row * conv.stride[0] + ky - conv.padding[0]
-            x = column * conv.stride[1] + kx - conv.padding[1]
+            y = self.row * conv.stride[0] + ky * conv.dilation[0] - conv.padding[0]
+            x = column * conv.stride[1] + kx * conv.dilation[1] - conv.padding[1]
             with guarded([y >= 0, y < conv.height, x >= 0, x < conv.width]):
                 value = self.pixel(y, x, self.channel // share * depth + k) * self.factor(ky, kx, k)
                 tir.buffer_store(acc, acc[0] + value, [0])

@@ -3,7 +3,7 @@
 block (tile of output positions), threads (strips of columns x channel vectors):
     acc[columns, VECTOR] = bias
     for ky, kx, k: acc += data[.., k] * weight[ky, kx, k]
-    out = activation(acc) + residual
+    out = activation(acc) + residual      (in either order)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import VECTOR, as_float, as_type, below, guarded, launch, load_vector, registers
-from effgen.kernels.cuda.math import activate
+from effgen.kernels.cuda.math import finished
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
@@ -87,8 +87,8 @@ class _Window:
 
     def pixel(self, ky: Expr, kx: Expr, x: Expr, k: Expr) -> Expr:
         conv = self.conv
-        row = self.row * conv.stride[0] + ky - conv.padding[0]
-        column = (self.strip * self.plan.columns + x) * conv.stride[1] + kx - conv.padding[1]
+        row = self.row * conv.stride[0] + ky * conv.dilation[0] - conv.padding[0]
+        column = (self.strip * self.plan.columns + x) * conv.stride[1] + kx * conv.dilation[1] - conv.padding[1]
         inside = tirx.all(row >= 0, row < conv.height, column >= 0, column < conv.width)
         place = (self.image, row, column, k) if conv.data_layout == "NHWC" else (self.image, k, row, column)
         return tirx.if_then_else(inside, as_float(self.data[place]), tirx.const(0.0, "float32"))
@@ -100,7 +100,6 @@ class _Window:
             column = self.strip * plan.columns + x
             with guarded(below(column, conv.out_width, covered)), tir.vectorized(0, VECTOR) as lane:
                 place = [self.image, self.row, column, self.channel + lane]
-                value = activate(acc[x, lane], conv.activation)
-                if self.residual is not None:
-                    value = value + as_float(self.residual[tuple(place)])
+                residual = None if self.residual is None else as_float(self.residual[tuple(place)])
+                value = finished(acc[x, lane], conv, residual)
                 tir.buffer_store(self.out, as_type(value, conv.dtype), place)

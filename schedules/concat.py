@@ -1,0 +1,25 @@
+"""Images joined along their channels, a batch norm and an activation on the way: `effgen.kernels.joining`."""
+
+from __future__ import annotations
+
+from effgen.kernels.images import Concat
+from effgen.kernels.joining import ConcatPlan, concat_primfunc
+from effgen.kernels.workload import Workload
+from effgen.schedules.common import bands_for, worth_a_launch
+from effgen.schedules.space import Space
+from effgen.target import Machine
+
+
+def space(workload: Workload, machine: Machine) -> Space | None:
+    """The rule: joined images, and one image scaled and shifted."""
+    if not isinstance(workload, Concat):
+        return None
+    positions = workload.batch * workload.height * workload.width
+    bands = bands_for(positions, machine)
+    shared = worth_a_launch(machine, 0, workload.bytes) and machine.cores in bands
+    return Space(
+        rule="concat",
+        axes={"bands": bands},
+        default={"bands": machine.cores if shared else 1},
+        build=lambda decisions: concat_primfunc(workload, machine, ConcatPlan(decisions["bands"])),
+    )

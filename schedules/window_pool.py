@@ -1,0 +1,47 @@
+"""Maximum and mean of windows: `effgen.kernels.pooling`. Rows are shared out, and channels where rows are few."""
+
+from __future__ import annotations
+
+from tvm.tirx import PrimFunc
+
+from effgen.kernels import tiles
+from effgen.kernels.images import Pool2d
+from effgen.kernels.pooling import PoolPlan, pool2d_primfunc, vector_lanes
+from effgen.kernels.workload import Workload
+from effgen.schedules.common import worth_a_launch
+from effgen.schedules.space import Decisions, Space
+from effgen.target import Machine
+
+# Comparisons are 3-4 cycles deep and two start in a cycle: so many vectors keep them busy.
+_VECTORS_AT_MOST = 8
+
+
+def space(workload: Workload, machine: Machine) -> Space | None:
+    """The rule: pooling by windows."""
+    if not isinstance(workload, Pool2d):
+        return None
+    blocks = tiles.blocks(workload.channels, vector_lanes(workload.channels, machine))
+    axes = {
+        "vectors": tuple(d for d in tiles.divisors(blocks) if d <= _VECTORS_AT_MOST),
+        "chunks": tuple(sorted({1, min(2, blocks), min(machine.cores, blocks)})),
+        "parallel": (0, 1),
+    }
+    return Space(
+        rule="window_pool",
+        axes=axes,
+        default=_default(workload, machine, blocks),
+        build=lambda decisions: _build(workload, machine, decisions),
+        admits=lambda decisions: decisions["vectors"] * decisions["chunks"] <= blocks,
+    )
+
+
+def _default(workload: Pool2d, machine: Machine, blocks: int) -> dict[str, int]:
+    taps = workload.kernel[0] * workload.kernel[1]
+    values = taps * workload.batch * workload.out_shape[1] * workload.out_shape[2] * workload.channels
+    parallel = worth_a_launch(machine, values, workload.bytes)
+    return {"vectors": tiles.largest_divisor(blocks, _VECTORS_AT_MOST), "chunks": 1, "parallel": int(parallel)}
+
+
+def _build(workload: Pool2d, machine: Machine, decisions: Decisions) -> PrimFunc:
+    plan = PoolPlan(decisions["vectors"], decisions["chunks"], bool(decisions["parallel"]))
+    return pool2d_primfunc(workload, machine, plan)
