@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -63,10 +64,30 @@ def write_json(data: dict[str, Any], destination: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
+    write_text("--json", Path(destination), text)
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """Write the file whole or not at all. Raises EffgenError, naming `option`, where it cannot be written."""
+    partial = None
     try:
-        Path(destination).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise EffgenError(f"--json {destination}: cannot write: {error.strerror}; give another path") from None
+        if path.exists() and not path.is_file():  # a pipe or a device: nothing to replace
+            path.write_text(text, encoding="utf-8")
+            return
+        path = path.resolve()  # what a link points to is replaced, not the link
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        ) as file:
+            partial = Path(file.name)
+            file.write(text)
+        partial.chmod(0o644)  # temporary files are private
+        partial.replace(path)
+    except BaseException as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise EffgenError(f"{option} {path}: cannot write: {error.strerror}; give another path") from None
+        raise
 
 
 def _plain(value: Any) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,7 @@ from effgen.compare.comparison import Comparison
 from effgen.compare.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.compare.regressions import Case, Change, Regressions, judged_text, passes
 from effgen.compare.rows import Row, Setting
-from effgen.errors import EffgenError
-from effgen.report import bytes_text, milliseconds_text, numbers_table
+from effgen.report import bytes_text, check_writable, milliseconds_text, numbers_table, write_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,21 +66,35 @@ _CSV_COLUMNS: dict[str, Callable[[Row], object]] = {
 }
 
 
-def write_text(option: str, path: Path, text: str) -> None:
-    """Write the file whole or not at all. Raises EffgenError where it cannot be written."""
-    partial = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-        ) as file:
-            partial = Path(file.name)
-            file.write(text)
-        partial.chmod(0o644)  # temporary files are private
-        partial.replace(path)
-    except OSError as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-        raise EffgenError(f"{option} {path}: cannot be written: {error.strerror}; give another path") from None
+@dataclass(frozen=True)
+class Files:
+    """Where a comparison is to be written: the HTML page, the rows as CSV, the tables as Markdown; None is nowhere."""
+
+    page: Path | None = None
+    csv: Path | None = None
+    markdown: Path | None = None
+
+    def check(self) -> None:
+        """Raise EffgenError where one could not be written: before the work, not after it."""
+        for option, path in (("-o/--output", self.page), ("--csv", self.csv), ("--markdown", self.markdown)):
+            if path is not None:
+                check_writable(option, path)
+        if self.page is not None:
+            from effgen.html.page import check_packages
+
+            check_packages()
+
+
+def write_files(comparison: Comparison, gate: float | None, files: Files) -> None:
+    """Write those that are wanted, each whole or not at all. Raises EffgenError where one cannot be written."""
+    if files.csv is not None:
+        write_text("--csv", files.csv, csv_from_comparison(comparison))
+    if files.markdown is not None:
+        write_text("--markdown", files.markdown, markdown_from_comparison(comparison, gate))
+    if files.page is not None:
+        from effgen.html.page import page_from_comparison
+
+        write_text("-o/--output", files.page, page_from_comparison(comparison, gate))
 
 
 def tables_from_comparison(comparison: Comparison, gate: float | None = None) -> list[RenderableType]:

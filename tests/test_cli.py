@@ -22,7 +22,7 @@ MAIN = "from effgen.cli import main; main()"
 def test_help_and_version(run: Any) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    assert all(name in out for name in ("inspect", "export", "compile", "verify", "bench", "doctor"))
+    assert all(name in out for name in ("inspect", "export", "compile", "verify", "bench", "compare", "doctor"))
     code, out, err = run("--version")
     assert (code, err) == (0, "") and out.startswith("effgen ")
 

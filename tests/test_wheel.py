@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_inside(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for folder, package in (("effgen", "effgen"), ("schedules", "effgen/schedules"), ("targets", "effgen/targets")):
-        for suffix in ("*.py", "*.toml"):
+        for suffix in ("*.py", "*.toml", "*.html", "*.css", "*.js"):
             for file in (ROOT / folder).rglob(suffix):
                 assert f"{package}/{file.relative_to(ROOT / folder)}" in names
     for file in (ROOT / "native").rglob("*.*"):

@@ -65,36 +65,21 @@ def compare(
         raise typer.BadParameter("--gate judges against earlier results: add --baseline")
     from effgen.compare.comparison import compare_files
     from effgen.compare.regressions import check_gate
-    from effgen.report import check_writable
     from effgen.report_compare import (
-        csv_from_comparison,
+        Files,
         json_from_comparison,
-        markdown_from_comparison,
         notes_from_comparison,
         tables_from_comparison,
-        write_text,
+        write_files,
     )
 
-    for option, path in (("-o/--output", output), ("--csv", csv), ("--markdown", markdown)):
-        if path is not None:
-            check_writable(option, path)
-    if output is not None:
-        from effgen.html.page import check_packages
-
-        check_packages()
+    wanted = Files(output, csv, markdown)
+    wanted.check()
     comparison = compare_files(files, baseline or ())
     for line in comparison.doubts:
         said.warn(line)
-    if csv is not None:
-        write_text("--csv", csv, csv_from_comparison(comparison))
-    if markdown is not None:
-        write_text("--markdown", markdown, markdown_from_comparison(comparison, gate))
-    if output is not None:
-        from effgen.html.page import page_from_comparison
-
-        write_text("-o/--output", output, page_from_comparison(comparison, gate))
+    write_files(comparison, gate, wanted)
     notes = [Text(note) for note in notes_from_comparison(comparison)]
     said.result([*tables_from_comparison(comparison, gate), *notes], json_from_comparison(comparison, gate))
-    if gate is not None:
-        assert comparison.regressions is not None
+    if comparison.regressions is not None and gate is not None:
         check_gate(comparison.regressions, gate)

@@ -27,7 +27,7 @@ from effgen.results import LayersReport
 from effgen.version import __version__
 
 if TYPE_CHECKING:
-    from effgen.html.figures import View
+    from effgen.html.drawing import View
 
 #: What `effgen[report]` installs.
 _PACKAGES = ("jinja2", "plotly")
