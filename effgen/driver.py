@@ -17,12 +17,14 @@ from effgen.bundle import check_directory, staged_directory, staged_file
 from effgen.dump import Dump
 from effgen.errors import BuildError, TargetError, VerifyError, candidates
 from effgen.executors import executor_of
+from effgen.graph import Graph
+from effgen.labels import labels_from_option
 from effgen.model import Model, OnPhase, model_from_network, model_of, resolve
 from effgen.network import Network, NetworkRequest
 from effgen.onnx_network import OnnxNetwork, OnnxRequest, check_reading
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.runtime.manifest import GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.standalone import BUNDLE, STANDALONE, check_emit, check_standalone, write_standalone
 from effgen.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.validation import StrictModel
@@ -37,7 +39,8 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 @dataclass(frozen=True)
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
-    None: the user's own; `emit`: of `effgen.standalone.EMITS`. An ONNX file brings its own weights."""
+    None: the user's own; `emit`: of `effgen.standalone.EMITS`; `labels`: a file of the classes' names or "imagenet",
+    None: the bundle has numbers only. An ONNX file brings its own weights."""
 
     network: NetworkRequest | OnnxRequest
     output: Path
@@ -51,6 +54,7 @@ class CompileRequest:
     debug_dump: Path | None = None
     database: Path | None = None
     emit: tuple[str, ...] = (BUNDLE,)
+    labels: str | None = None
 
 
 def compile_bundle(
@@ -72,6 +76,7 @@ def compile_bundle(
         if isinstance(network, OnnxNetwork):
             on_phase(check_reading(network, *golden_pair(staging)))
         _write_onnx(model, staging / MODEL, True, on_phase)
+        _write_labels(request.labels, model.graph, staging)
         facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
         manifest = _manifest(model, machine, facts, request.dtype, staging)
         if STANDALONE in request.emit:
@@ -91,7 +96,10 @@ def check_request(request: CompileRequest) -> Network | OnnxNetwork:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
     if isinstance(request.network, OnnxRequest) and request.weights is not None:
         raise BuildError(f"--weights {request.weights}: {request.network.file} holds its own; leave one of them out")
-    return resolve(request.network)
+    network = resolve(request.network)
+    if request.labels is not None:
+        labels_from_option(request.labels, network.graph.classes)
+    return network
 
 
 def _check_device(request: CompileRequest) -> None:
@@ -176,6 +184,12 @@ def _write_onnx(model: Model, path: Path, fold: bool, on_phase: OnPhase) -> list
     return save_onnx(onnx_from_graph(graph, weights, model.metadata), path)
 
 
+def _write_labels(labels: str | None, graph: Graph, staging: Path) -> None:
+    if labels is not None:
+        text = "".join(f"{name}\n" for name in labels_from_option(labels, graph.classes))
+        (staging / LABELS).write_text(text, encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class _CodeFacts:
     device: dict[str, Any]
@@ -248,6 +262,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "layout": "NCHW",
             "mean": list(model.normalisation.mean),
             "std": list(model.normalisation.std),
+            **model.framing,
         },
         output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
         kernels=facts.kernels,

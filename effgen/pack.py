@@ -110,13 +110,11 @@ def _name(manifest: Manifest) -> str:
 def _carried(manifest: Manifest, with_model: bool) -> Manifest:
     """The manifest without the files that only this machine needs: the ONNX model, which PyTorch judges by, holds the
     weights a second time, and the standalone library holds them again."""
-    fields = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)}
     left_out = set() if with_model else {MODEL}
-    if fields.get("standalone") is not None:
-        left_out |= {name for name in fields["standalone"].values() if name is not None}
-        fields["standalone"] = None
-    fields["files"] = {name: digest for name, digest in manifest.files.items() if name not in left_out}
-    return Manifest(**fields)
+    if manifest.standalone is not None:
+        left_out |= set(manifest.standalone.values())
+    files = {name: digest for name, digest in manifest.files.items() if name not in left_out}
+    return dataclasses.replace(manifest, files=files, standalone=None)
 
 
 def _fill(folder: Path, bundle: Path, manifest: Manifest, program: Path) -> None:

@@ -44,10 +44,13 @@ def conv_reference(
         torch.from_numpy(weight).double(),
         torch.from_numpy(bias).double(),
         stride=workload.stride,
+        dilation=workload.dilation,
         groups=workload.groups,
     )
+    if workload.activation_last:
+        out = out + torch.from_numpy(inputs["residual"]).permute(0, 3, 1, 2)
     activated = np.asarray(ACTIVATIONS[workload.activation](out).permute(0, 2, 3, 1))
-    return activated + inputs["residual"] if workload.residual else activated
+    return activated + inputs["residual"] if workload.residual and not workload.activation_last else activated
 
 
 def case(workload: Workload, machine: Machine) -> tuple[Arrays, list[NDArray[np.float64]]]:

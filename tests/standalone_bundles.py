@@ -78,13 +78,15 @@ def output_of(*command: object, **how: Any) -> str:
     return done.stdout
 
 
-def driver_objects(made: Made, folder: Path, *flags: str, features: list[str] | None = None) -> list[Path]:
+def driver_objects(
+    made: Made, folder: Path, *flags: str, features: list[str] | None = None, compiler: str = "g++"
+) -> list[Path]:
     """The driver's objects with these flags, warnings being errors; `config.h` and the header lie beside them."""
     folder.mkdir(exist_ok=True)
     manifest = made.manifest
     if features is not None:
         manifest.target["features"] = features
-    return compile_driver(manifest, made.name, made.bundle / WEIGHTS, folder, "g++", ["-Werror", *flags])
+    return compile_driver(manifest, made.name, made.bundle / WEIGHTS, folder, compiler, ["-Werror", *flags])
 
 
 def versions_of_glibc(readelf: str, library: Path) -> list[tuple[int, ...]]:

@@ -24,12 +24,14 @@ MACHINE = load_target("x86-64-v3")
 
 CONVOLUTIONS = [
     Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True),
+    Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True, activation_last=True),
     Conv2d(2, 3, 5, 7, 16, gated=True, activation="hard_swish"),
     Conv2d(2, 1, 1, 9, 21, activation="sigmoid"),
     Conv2d(1, 7, 6, 3, 11, (3, 3), (2, 2), (1, 1, 0, 1), data_layout="NCHW", activation="relu6"),
     Conv2d(1, 7, 6, 5, 8, (3, 2), (1, 2), (0, 1, 1, 0), activation="relu", residual=True),
     Conv2d(2, 7, 5, 11, 11, (3, 5), (2, 1), (1, 2, 1, 2), groups=11, activation="hard_sigmoid", row_sums=True),
     Conv2d(1, 5, 4, 6, 4, (3, 3), (1, 1), (1, 1, 1, 1), groups=2),
+    Conv2d(1, 7, 6, 5, 8, (3, 3), (1, 2), (2, 1, 2, 1), dilation=(2, 1)),
 ]
 OTHERS: list[Workload] = [
     GlobalAveragePool(2, 3, 5, 7),
@@ -77,15 +79,20 @@ def naive(workload: Conv2d, inputs: dict[str, NDArray[np.float32]]) -> NDArray[n
     for b, oy, ox, n in product(*map(range, workload.out_shape)):
         total = float(inputs["bias"].reshape(-1)[n])
         for ky, kx, k in product(*map(range, workload.kernel), range(depth)):
-            y = oy * workload.stride[0] + ky - workload.padding[0]
-            x = ox * workload.stride[1] + kx - workload.padding[1]
+            y = oy * workload.stride[0] + ky * workload.dilation[0] - workload.padding[0]
+            x = ox * workload.stride[1] + kx * workload.dilation[1] - workload.padding[1]
             if 0 <= y < workload.height and 0 <= x < workload.width:
                 channel = n // wide * depth + k
                 gate = float(inputs["gate"][b, 0, 0, channel]) if workload.gated else 1.0
                 weight = packed_weight(workload, inputs["weight"], n, k, ky, kx)
                 total += float(data[b, y, x, channel]) * gate * weight
-        out[b, oy, ox, n] = scalar(total / INPUT_SCALE.get(workload.activation, 1.0), workload.activation)
-    return out + inputs["residual"] if workload.residual else out
+        total /= INPUT_SCALE.get(workload.activation, 1.0)
+        residual = float(inputs["residual"][b, oy, ox, n]) if workload.residual else 0.0
+        if workload.activation_last:
+            out[b, oy, ox, n] = scalar(total + residual, workload.activation)
+        else:
+            out[b, oy, ox, n] = scalar(total, workload.activation) + residual
+    return out
 
 
 @pytest.mark.parametrize("workload", CONVOLUTIONS, ids=lambda workload: workload.name)
@@ -173,9 +180,14 @@ def test_convolutions_against_torch(workload: Conv2d) -> None:
     top, left, bottom, right = workload.padding
     image = torch.nn.functional.pad(image, (left, right, top, bottom))
     parameters = (torch.from_numpy(weight).double(), torch.from_numpy(bias).double())
-    out = torch.nn.functional.conv2d(image, *parameters, stride=workload.stride, groups=workload.groups)
-    expected = np.vectorize(scalar, otypes=[float])(out.permute(0, 2, 3, 1).numpy(), workload.activation)
-    expected = expected + inputs["residual"] if workload.residual else expected
+    out = torch.nn.functional.conv2d(
+        image, *parameters, stride=workload.stride, groups=workload.groups, dilation=workload.dilation
+    )
+    sums = out.permute(0, 2, 3, 1).numpy()
+    sums = sums + inputs["residual"] if workload.activation_last else sums
+    expected = np.vectorize(scalar, otypes=[float])(sums, workload.activation)
+    if workload.residual and not workload.activation_last:
+        expected = expected + inputs["residual"]
     # Packed weights are float32 once more after they were scaled for the activation.
     tolerance = 1e-6 if workload.activation in INPUT_SCALE else 1e-12
     np.testing.assert_allclose(

@@ -24,6 +24,7 @@ from effgen.native import build_runner
 from effgen.network import NetworkRequest
 from effgen.pack import PackRequest, pack_bundle
 from effgen.runtime import load, read_manifest
+from effgen.unpack import unpack_archive
 from effgen.verify import golden_pair, relative_l2, verify_bundle
 
 HERE = platform.machine()
@@ -93,6 +94,23 @@ def test_same_bytes_twice(packed: Path, tiny_bundle: Path, tmp_path: Path, monke
 
 def listing_of(folder: Path, name: str) -> list[str]:
     return [f"{name}/{below}" for below in listing(folder)]
+
+
+def test_labels_come_along_the_standalone_library_stays_at_home(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    (bundle / "libtiny.so").write_text("weights again")
+    (bundle / "labels.txt").write_text("a\nb\n")
+    standalone = {"name": "tiny", "header": None, "shared": "libtiny.so", "static": None, "executable": None}
+
+    def add(data: dict[str, Any]) -> None:
+        data["standalone"] = standalone
+        data["files"] |= {"libtiny.so": "", "labels.txt": ""}
+
+    edit_manifest(bundle, add)
+    seal(bundle)
+    assert not [name for name in pack_bundle(PackRequest(bundle, output=tmp_path / "x")).files if "tiny" in name]
+    carried = unpack_archive(tmp_path / "x", tmp_path / "out").manifest
+    assert carried.standalone is None and carried.files.keys() == {"lib.so", "weights.bin", "golden.npz", "labels.txt"}
 
 
 def test_model_comes_along_if_asked_for(tiny_bundle: Path, tmp_path: Path, run: Any) -> None:

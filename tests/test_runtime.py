@@ -261,6 +261,12 @@ def test_manifest_that_lies(broken, changes, message):
         (["output", "shape"], [1, 10.0], "shapes, threads or workspace_bytes make no sense"),
         (["threads"], 0, "shapes, threads or workspace_bytes make no sense"),
         (["workspace_bytes"], -4, "shapes, threads or workspace_bytes make no sense"),
+        (
+            ["standalone"],
+            {"name": "x", "shared": "../x.so"},
+            r"standalone.shared = '../x.so': expected one of the files",
+        ),
+        (["standalone"], {"name": ["x"]}, r"standalone.name = \['x'\]: expected one of the files"),
         (["tolerance"], {}, r"tolerance.rel_l2 = None: expected float"),
     ],
 )

@@ -152,6 +152,14 @@ def test_changed_library_is_refused(tiny: Made, tmp_path: Path) -> None:
         load_standalone(bundle)
 
 
+def test_path_out_of_the_bundle_is_refused(tiny: Made, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny.bundle, tmp_path / "bundle")
+    standalone = {**(tiny.manifest.standalone or {}), "shared": "../evil.so"}
+    (bundle / "manifest.json").write_text(replace(tiny.manifest, standalone=standalone).to_json())
+    with pytest.raises(BundleError, match=r"standalone\.shared = '\.\./evil\.so': expected one of the files"):
+        load_standalone(bundle)
+
+
 def test_same_input_same_files(tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:
     again = made(tmp_path, NetworkRequest(spec=str(tiny_spec)))
     ours, theirs = tiny.manifest.files, again.manifest.files
@@ -405,14 +413,23 @@ def test_sanitizers(name: str, threads: int, tiny: Made, tmp_path: Path) -> None
     assert relative_l2(found, golden_pair(tiny.bundle)[1]) <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["", "address,undefined"])
-def test_shortage_of_memory_and_threads(name: str, tiny: Made, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["", "address,undefined", "thread"])
+def test_driver_under_odd_kernels(name: str, tiny: Made, tmp_path: Path) -> None:
     flags = sanitized(name, tmp_path) if name else []
     objects = driver_objects(tiny, tmp_path / "driver", *flags)
+    headers = ["-I", tmp_path / "driver", "-I", sources()]
+    output_of("cc", "-Wall", *flags, *headers, PROGRAMS / "kernels.c", "-o", tmp_path / "odd", *objects, *SYSTEM)
+    output_of(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("name", ["", "address,undefined"])
+def test_shortage_of_memory_and_threads(name: str, small_b0: Made, tmp_path: Path) -> None:
+    flags = sanitized(name, tmp_path) if name else []
+    objects = driver_objects(small_b0, tmp_path / "driver", *flags)
     wrapped = [f"-Wl,--wrap={function}" for function in ("aligned_alloc", "calloc", "pthread_create")]
     program, headers = tmp_path / "shortage", ["-I", tmp_path / "driver"]
     output_of(
-        "cc", *flags, *headers, PROGRAMS / "shortage.c", *wrapped, "-o", program, *objects, *tiny.kernels, *SYSTEM
+        "cc", *flags, *headers, PROGRAMS / "shortage.c", *wrapped, "-o", program, *objects, *small_b0.kernels, *SYSTEM
     )
     creates, runs = map(int, output_of(program).split())
     assert creates == 4 and runs >= 1  # handle, activations, logits, pool; and what kernels ask for
@@ -482,8 +499,7 @@ def test_for_arm(tiny_spec: Path, tmp_path: Path) -> None:
     assert max(versions_of_glibc(readelf, board.shared)) <= (2, 17)
     image, expected = board.image(tmp_path), golden_pair(board.bundle)[1]
     headers, compiler = ["-I", board.bundle, "-I", tmp_path / "driver"], "aarch64-linux-gnu-gcc"
-    (tmp_path / "driver").mkdir()
-    compile_driver_config(board, tmp_path / "driver")
+    driver_objects(board, tmp_path / "driver", compiler="aarch64-linux-gnu-g++")
     output_of(compiler, *headers, PROGRAMS / "stress.c", "-o", tmp_path / "stress", board.shared, *SYSTEM)
     for threads in (1, 2, 4):
         program = ["qemu-aarch64-static", board.bundle / board.name, "--threads", threads]
@@ -495,13 +511,6 @@ def test_for_arm(tiny_spec: Path, tmp_path: Path) -> None:
         assert relative_l2(found[0], expected) <= 1e-5
     report = verify_bundle(board.bundle)
     assert report.passed and report.cases[1].name == "golden pair, standalone"
-
-
-def compile_driver_config(board: Made, folder: Path) -> None:
-    """The driver's `config.h`, through which the stress program names the model."""
-    from effgen.standalone.build import compile_driver
-
-    compile_driver(board.manifest, board.name, board.bundle / "weights.bin", folder, "aarch64-linux-gnu-g++")
 
 
 @pytest.mark.arm

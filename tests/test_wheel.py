@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from pictures import write_picture
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.wheel
@@ -47,3 +48,5 @@ def test_compiles_where_nothing_else_is(wheel: Path, tiny_spec: Path, tmp_path: 
     assert str(ROOT) not in run(python, "-c", "import effgen.schedules as s; print(s.__file__)", cwd=tmp_path)
     run(effgen, "compile", "--spec", tiny_spec, "--target", "cpu", "--emit", "standalone", "-o", "out", cwd=tmp_path)
     run(effgen, "verify", "out", cwd=tmp_path)
+    write_picture(tmp_path / "a.png")
+    assert run(effgen, "run", "out", "a.png", "--top", "1", cwd=tmp_path).endswith("a.png\n")

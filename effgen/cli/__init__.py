@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compare, compile, device, doctor, export, inspect, pack, targets, tune, verify
+from effgen.cli import bench, compare, compile, device, doctor, export, inspect, pack, run, targets, tune, verify
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -26,6 +26,7 @@ app.command()(export.export)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
+app.command()(run.run)
 app.command()(bench.bench)
 app.command(cls=compare.SeveralBaselines)(compare.compare)
 app.command()(pack.pack)

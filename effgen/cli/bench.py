@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def bench(
     bundle: o.Bundle,
     peers: Annotated[
-        str, typer.Option(metavar="NAMES", help="More to measure, with commas: onnxruntime, openvino, standalone.")
+        str, typer.Option(metavar="NAMES", help="More to measure: onnxruntime, openvino, standalone; commas between.")
     ] = "",
     skip: Annotated[
         str, typer.Option(metavar="NAMES", help="Not to measure: pytorch, pytorch-channels-last, torch.compile.")

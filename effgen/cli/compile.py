@@ -47,6 +47,10 @@ def compile_(
             help="More to write, with commas between: standalone (a C library that needs nothing), executable.",
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|imagenet", help="The classes' names, one a line; imagenet: an installed timm's."),
+    ] = None,
     db: o.Database = None,
     force: o.Force = False,
     debug_dump: Annotated[
@@ -73,7 +77,7 @@ def compile_(
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
     emits = emits_from_texts(emit or [])
     request = CompileRequest(
-        network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits
+        network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits, labels
     )
     resolved = check_request(request)
     output.resolved(resolved, target=target, threads=threads)

@@ -60,14 +60,22 @@ class Output:
         for line in lines:
             log.debug("%s", line)
 
+    def info(self, line: str) -> None:
+        """Log what `--quiet` leaves out."""
+        log.info("%s", line)
+
+    def problem(self, text: str) -> None:
+        """Log an error that does not end the command."""
+        log.error("%s", " ".join(text.split()))
+
     def warn(self, text: str) -> None:
         """Log a warning, unless there is none."""
         if text:
             log.warning("%s", text)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Print plain results."""
-        for line in lines:
+        """Print plain results, unless JSON takes their place."""
+        for line in lines if self._json_path != STANDARD_OUTPUT else ():
             self._out.print(Text(line), soft_wrap=True)
 
     def result(self, tables: Iterable[RenderableType], data: dict[str, Any]) -> None:

@@ -68,10 +68,18 @@ def linked_anew(path: Path) -> Iterator[Path]:
 
 def package_file(package: str, path: str) -> Path:
     """A file of `tvm` or `tvm_ffi`, found without importing the package. Raises BundleError where there is none."""
+    file = find_package_file(package, path)
+    if file is None:
+        distribution = f"apache-{package.replace('_', '-')}"
+        raise BundleError(f"{Path(path).name} not found: install {distribution} (see `effgen doctor`)")
+    return file
+
+
+def find_package_file(package: str, path: str) -> Path | None:
+    """A file of an installed package, which is not imported; None where there is none."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         file = Path(folder) / path
         if file.is_file():
             return file
-    distribution = f"apache-{package.replace('_', '-')}"
-    raise BundleError(f"{Path(path).name} not found: install {distribution} (see `effgen doctor`)")
+    return None

@@ -22,6 +22,8 @@ KERNELS = "kernels.fatbin"
 WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
+#: The classes' names, where the bundle has them.
+LABELS = "labels.txt"
 
 #: The folder of an unpacked archive (`effgen pack`) that is the bundle.
 PACKED = "bundle"
@@ -50,7 +52,9 @@ class Manifest:
     threads: int
     #: File name -> SHA-256 of every other file of the bundle.
     files: dict[str, str]
-    #: name, shape (batch, channels, height, width), dtype, layout, normalisation mean and std.
+    #: name, shape (batch, channels, height, width), dtype, layout; and where it is known how a picture is prepared:
+    #: resize (pixels of the shorter side), crop (pixels of the square cut from its middle), interpolation, and the
+    #: normalisation's mean and std, one number a channel, for pixels from 0 to 1.
     input: dict[str, Any]
     #: name, shape (batch, classes), dtype.
     output: dict[str, Any]
@@ -210,3 +214,8 @@ def _check_nested(path: Path, data: dict[str, Any]) -> None:
         raise BundleError(f"{path}: shapes, threads or workspace_bytes make no sense; compile the bundle again")
     if not all(type(word) is str for word in words):
         raise BundleError(f"{path}: files, features or steps: expected text; compile the bundle again")
+    for key, name in (data["standalone"] or {}).items():
+        if name is not None and (type(name) is not str or (key != "name" and name not in data["files"])):
+            raise BundleError(
+                f"{path}: standalone.{key} = {name!r}: expected one of the files; compile the bundle again"
+            )

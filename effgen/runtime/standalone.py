@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -34,6 +35,7 @@ class StandaloneModel:
         self._destroy.argtypes, self._destroy.restype = [ctypes.c_void_p], None
         self._error.restype = ctypes.c_char_p
         self._check(library[f"{name}_create"](ctypes.byref(self._handle), threads or 0))
+        self._finalizer = weakref.finalize(self, self._destroy, self._handle)
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
@@ -45,8 +47,8 @@ class StandaloneModel:
 
     def close(self) -> None:
         """Free what the model holds; it cannot be called any more."""
-        handle, self._handle = self._handle, ctypes.c_void_p()
-        self._destroy(handle)
+        self._handle = ctypes.c_void_p()
+        self._finalizer()
 
     def _check(self, status: int) -> None:
         if status:

@@ -104,7 +104,7 @@ PUBLIC int MODEL(run)(model *handle, const float *image, float *logits) {
   pthread_mutex_lock(&handle->one_call);
   pool_enter(handle->pool);
   const int ran = call_kernels(handle, image);
-  pool_leave();
+  pool_leave(handle->pool, !ran);
   if (ran) memcpy(logits, handle->logits, LOGITS_FLOATS * sizeof(float));
   pthread_mutex_unlock(&handle->one_call);
   return ran ? OK : ERROR_MEMORY;

@@ -76,9 +76,10 @@ static void gate_destroy(gate *gate) {
 static void gate_raise(gate *gate) {
   atomic_fetch_add(&gate->value, 1);
   if (atomic_load(&gate->sleepers) == 0) return;
+  // Whoever is about to sleep does so once the lock is free; woken after that, nobody has to wait for it.
   pthread_mutex_lock(&gate->mutex);
-  pthread_cond_broadcast(&gate->raised);
   pthread_mutex_unlock(&gate->mutex);
+  pthread_cond_broadcast(&gate->raised);
 }
 
 static bool raised_while_looking(gate *gate, unsigned old, int64_t spin_ns) {
@@ -203,7 +204,10 @@ void pool_destroy(pool *pool) {
 
 void pool_enter(pool *pool) { current_worker = &pool->workers[0]; }
 
-void pool_leave(void) { current_worker = NULL; }
+void pool_leave(pool *pool, int failed) {
+  current_worker = NULL;
+  for (int index = 0; failed && index < pool->threads; ++index) scratch_reclaim(&pool->workers[index]);
+}
 
 int usable_cpus(void) {
   cpu_set_t set;

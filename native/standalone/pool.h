@@ -12,7 +12,7 @@ typedef struct {
   _Alignas(64) pool *pool;
   int index;
   pthread_t thread;
-  block *free_blocks;
+  block *free_blocks, *used_blocks;
 } worker;
 
 // The worker that this thread is; NULL outside of a run.
@@ -24,9 +24,10 @@ int pool_create(pool **made, int threads);
 // Ends the threads and frees what they kept. NULL is allowed.
 void pool_destroy(pool *pool);
 
-// The calling thread is the pool's first worker from here to `pool_leave`: one at a time.
+// The calling thread is the pool's first worker from here to `pool_leave`, which is told whether the kernels failed: one
+// thread at a time.
 void pool_enter(pool *pool);
-void pool_leave(void);
+void pool_leave(pool *pool, int failed);
 
 // CPUs that this process may use.
 int usable_cpus(void);

@@ -13,6 +13,11 @@ struct block {
   uint64_t bytes;  // of the data
 };
 
+static void push(block **list, block *pushed) {
+  pushed->next = *list;
+  *list = pushed;
+}
+
 static block *new_block(uint64_t bytes) {
   if (bytes > SIZE_MAX - sizeof(block) - ALIGNMENT) return NULL;
   const size_t whole = sizeof(block) + (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -39,19 +44,30 @@ static void *allocate(int device, int id, uint64_t bytes, int type_code, int typ
     }
     found = new_block(bytes);
   }
-  return found == NULL ? NULL : found + 1;
+  if (found == NULL) return NULL;
+  push(&self->used_blocks, found);
+  return found + 1;
 }
 
 static int give_back(int device, int id, void *data) {
   (void)device, (void)id;
-  block *freed = (block *)data - 1;
-  freed->next = current_worker->free_blocks;
-  current_worker->free_blocks = freed;
+  block *freed = (block *)data - 1, **link = &current_worker->used_blocks;
+  while (*link != freed) link = &(*link)->next;
+  *link = freed->next;
+  push(&current_worker->free_blocks, freed);
   return 0;
 }
 
 void *(*const __TVMBackendAllocWorkspace)(int, int, uint64_t, int, int) = allocate;
 int (*const __TVMBackendFreeWorkspace)(int, int, void *) = give_back;
+
+void scratch_reclaim(worker *worker) {
+  while (worker->used_blocks != NULL) {
+    block *next = worker->used_blocks->next;
+    push(&worker->free_blocks, worker->used_blocks);
+    worker->used_blocks = next;
+  }
+}
 
 void scratch_free_all(worker *worker) {
   while (worker->free_blocks != NULL) {

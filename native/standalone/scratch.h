@@ -4,6 +4,9 @@
 
 #include "pool.h"
 
+// Takes back what a kernel that failed has not given back.
+void scratch_reclaim(worker *worker);
+
 // Frees what the worker keeps; nothing is in use any more.
 void scratch_free_all(worker *worker);
 

@@ -45,6 +45,9 @@ SMALL: list[Workload] = [
     SqueezeExcite(3, 5, 4, 45, 12, "silu", "sigmoid"),
     Conv2d(1, 15, 13, 3, 24, (3, 3), (2, 2), (0, 0, 1, 1), data_layout="NCHW", activation="silu"),
     Conv2d(2, 7, 6, 8, 48, (3, 3), padding=(1, 1, 1, 1), activation="silu", residual=True),
+    Conv2d(1, 7, 7, 64, 48, (3, 3), (2, 1), (1, 0, 1, 1), activation="relu", residual=True, activation_last=True),
+    Conv2d(1, 9, 8, 256, 20, stride=(2, 2), activation="relu"),
+    Conv2d(2, 9, 11, 96, 24, (3, 3)),
     GlobalAveragePool(2, 5, 6, 48),
     ChannelScale(2, 5, 3, 32),
 ]
