@@ -182,6 +182,17 @@ def test_pair_of_the_paper() -> None:
     assert [(each.backend, each.ratio) for each in both] == [("effgen", 5.0), ("onnxruntime", 4.0)]
 
 
+def test_means_are_compared_where_all_have_one() -> None:
+    def with_mean(report: BenchReport, mean_ms: float) -> BenchReport:
+        return replace(report, results=tuple(replace(each, mean_ms=mean_ms) for each in report.results))
+
+    b1, resnet = bench_report(facts(1), threads=1, effgen=40.0), onnx("resnet152", effgen=200.0)
+    (means,) = remeasured(rows(with_mean(b1, 50.0), with_mean(resnet, 300.0)))
+    assert (means.ratio, means.statistic) == (6.0, "mean")
+    (medians,) = remeasured(rows(b1, with_mean(resnet, 300.0)))
+    assert (medians.ratio, medians.statistic) == (5.0, "median")
+
+
 def test_pairs_need_the_same_setting() -> None:
     b1 = bench_report(facts(1), threads=2, effgen=40.0)
     found = remeasured(rows(b1, onnx("resnet152", effgen=200.0)))

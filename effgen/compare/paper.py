@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from effgen.compare.rows import Row, Setting
-from effgen.results import OURS, ModelFacts
+from effgen.results import OURS, ModelFacts, Result
 
 #: How the paper measured.
 PAPER_SETTING = "one core of a Xeon E5-2690, batch 1, mean of 20 runs"
@@ -36,13 +37,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Remeasured:
-    """A pair by one backend in one setting of batch 1: milliseconds, None where a network of it was not measured."""
+    """A pair by one backend in one setting of batch 1: milliseconds, None where a network of it was not measured; means
+    as in the paper (`statistic`), medians where a mean was not kept."""
 
     pair: Pair
     setting: Setting
     backend: str
     large_ms: float | None
     small_ms: float | None
+    statistic: Literal["mean", "median"]
 
     @property
     def ratio(self) -> float | None:
@@ -94,13 +97,22 @@ def remeasured(rows: Sequence[Row]) -> tuple[Remeasured, ...]:
     for pair in TABLE_4:
         for setting, backend in cases:
             here = [row for row in batch_1 if row.setting == setting and row.backend == backend]
-            large, small = (_median(here, network) for network in (pair.large, pair.small))
-            half = large is not None or small is not None
-            if (large is not None and small is not None) or (half and backend == OURS):
-                found.append(Remeasured(pair, setting, backend, large, small))
+            large, small = (_result(here, network) for network in (pair.large, pair.small))
+            if (large and small) or ((large or small) and backend == OURS):
+                found.append(_remeasured(pair, setting, backend, large, small))
     return tuple(sorted(found, key=lambda each: (TABLE_4.index(each.pair), each.ratio is None, each.setting.threads)))
 
 
-def _median(rows: Sequence[Row], network: Network) -> float | None:
-    """Milliseconds of the network's first row."""
-    return next((row.result.median_ms for row in rows if network.matches(row.model)), None)
+def _remeasured(pair: Pair, setting: Setting, backend: str, large: Result | None, small: Result | None) -> Remeasured:
+    """By means where all that was measured has one: a mean over a median would be no ratio."""
+    measured = [result for result in (large, small) if result is not None]
+    if all(result.mean_ms is not None for result in measured):
+        times = [None if result is None else result.mean_ms for result in (large, small)]
+        return Remeasured(pair, setting, backend, times[0], times[1], "mean")
+    medians = [None if result is None else result.median_ms for result in (large, small)]
+    return Remeasured(pair, setting, backend, medians[0], medians[1], "median")
+
+
+def _result(rows: Sequence[Row], network: Network) -> Result | None:
+    """The network's first."""
+    return next((row.result for row in rows if network.matches(row.model)), None)

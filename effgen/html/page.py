@@ -264,7 +264,7 @@ def _paper_lines(pair: Pair, measured: Sequence[Remeasured]) -> Iterable[Line]:
             _number(ms, NOT_MEASURED if ms is None else milliseconds_text(ms)) for ms in (each.large_ms, each.small_ms)
         )
         ratio = _number(each.ratio, "" if each.ratio is None else ratio_text(each.ratio))
-        yield Line((name, _word(each.setting.title), _word(each.backend), *times, ratio))
+        yield Line((name, _word(f"{each.setting.title}; {each.statistic}s"), _word(each.backend), *times, ratio))
     if not here:
         none = _number(None, NOT_MEASURED)
         yield Line((name, _word("here"), _word(""), none, none, _number(None, "")))
