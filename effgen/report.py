@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from effgen.errors import EffgenError
-from effgen.network import Network
 from effgen.version import __version__
 
 if TYPE_CHECKING:  # a command loads only what it reports on
@@ -24,6 +23,7 @@ if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.doctor import DoctorReport
     from effgen.inspection import Inspection, StageRow
     from effgen.machine import Host
+    from effgen.network import Network
     from effgen.onnx_network import OnnxNetwork
     from effgen.runtime import Manifest
     from effgen.verify import Case, VerifyReport
@@ -82,6 +82,8 @@ def _plain(value: Any) -> Any:
 
 def lines_from_network(network: Network | OnnxNetwork, target: str | None, threads: int | None) -> list[str]:
     """The resolved request: coefficients and their source, what spec or file gives, and what is compiled for."""
+    from effgen.network import Network
+
     lines = _lines_from_spec(network) if isinstance(network, Network) else _lines_from_file(network)
     if target is not None:
         count = threads_text(threads) if threads else "a thread for each of its cores"
@@ -109,6 +111,8 @@ def _lines_from_file(network: OnnxNetwork) -> list[str]:
 
 def warning_from_network(network: Network | OnnxNetwork) -> str:
     """What a user who asked for published coefficients should know: that there were none; empty otherwise."""
+    from effgen.network import Network
+
     if not isinstance(network, Network):
         return ""
     if network.coefficients.law == network.request.law or not network.spec.scaling.published:

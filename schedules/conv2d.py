@@ -25,7 +25,6 @@ from effgen.schedules.common import bands_for, in_registers, schedule_of, schedu
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
-
 # What a core gets of weights in a cycle, beside what hides behind the multiply-adds.
 _NEAR_BYTES_PER_CYCLE, _FAR_BYTES_PER_CYCLE = 64, 24
 

@@ -44,8 +44,12 @@ def conv_reference(
         torch.from_numpy(weight).double(),
         torch.from_numpy(bias).double(),
         stride=workload.stride,
+        dilation=workload.dilation,
         groups=workload.groups,
     )
+    if workload.activation_last:
+        out = out + torch.from_numpy(inputs["residual"]).permute(0, 3, 1, 2)
+        return np.asarray(ACTIVATIONS[workload.activation](out).permute(0, 2, 3, 1))
     activated = np.asarray(ACTIVATIONS[workload.activation](out).permute(0, 2, 3, 1))
     return activated + inputs["residual"] if workload.residual else activated
 

@@ -12,9 +12,11 @@ from effgen.kernels.reference import random_inputs, reference_outputs
 from effgen.kernels.workload import (
     Activation,
     ChannelScale,
+    Concat,
     Conv2d,
     ExpandDepthwise,
     GlobalAveragePool,
+    Pool2d,
     SqueezeExcite,
     Workload,
 )
@@ -30,10 +32,18 @@ CONVOLUTIONS = [
     Conv2d(1, 7, 6, 5, 8, (3, 2), (1, 2), (0, 1, 1, 0), activation="relu", residual=True),
     Conv2d(2, 7, 5, 11, 11, (3, 5), (2, 1), (1, 2, 1, 2), groups=11, activation="hard_sigmoid", row_sums=True),
     Conv2d(1, 5, 4, 6, 4, (3, 3), (1, 1), (1, 1, 1, 1), groups=2),
+    Conv2d(2, 3, 5, 7, 13, activation="relu", residual=True, activation_last=True),
+    Conv2d(1, 9, 8, 5, 8, (3, 2), (1, 2), (2, 1, 1, 0), dilation=(2, 3), activation="relu6"),
+    Conv2d(1, 7, 6, 6, 4, (3, 3), (1, 1), (2, 2, 2, 2), groups=2, dilation=(2, 2)),
 ]
 OTHERS: list[Workload] = [
     GlobalAveragePool(2, 3, 5, 7),
     ChannelScale(2, 3, 5, 7),
+    Pool2d("max", 2, 7, 5, 3, (3, 2), (2, 1), (1, 1, 0, 0), dilation=(2, 1)),
+    Pool2d("average", 2, 7, 5, 3, (3, 2), (2, 1), (1, 1, 2, 0)),
+    Pool2d("average", 2, 7, 5, 3, (3, 2), (2, 1), (1, 1, 2, 0), (1, 1, 1, 0)),
+    Concat(2, 3, 5, (7, 2, 2)),
+    Concat(2, 3, 5, (7, 2), affine=True, activation="relu"),
     SqueezeExcite(2, 3, 5, 19, 5, "silu", "sigmoid"),
     ExpandDepthwise(
         Conv2d(1, 5, 6, 3, 13, activation="silu"),
@@ -77,15 +87,17 @@ def naive(workload: Conv2d, inputs: dict[str, NDArray[np.float32]]) -> NDArray[n
     for b, oy, ox, n in product(*map(range, workload.out_shape)):
         total = float(inputs["bias"].reshape(-1)[n])
         for ky, kx, k in product(*map(range, workload.kernel), range(depth)):
-            y = oy * workload.stride[0] + ky - workload.padding[0]
-            x = ox * workload.stride[1] + kx - workload.padding[1]
+            y = oy * workload.stride[0] + ky * workload.dilation[0] - workload.padding[0]
+            x = ox * workload.stride[1] + kx * workload.dilation[1] - workload.padding[1]
             if 0 <= y < workload.height and 0 <= x < workload.width:
                 channel = n // wide * depth + k
                 gate = float(inputs["gate"][b, 0, 0, channel]) if workload.gated else 1.0
                 weight = packed_weight(workload, inputs["weight"], n, k, ky, kx)
                 total += float(data[b, y, x, channel]) * gate * weight
+        if workload.activation_last:
+            total += float(inputs["residual"][b, oy, ox, n])
         out[b, oy, ox, n] = scalar(total / INPUT_SCALE.get(workload.activation, 1.0), workload.activation)
-    return out + inputs["residual"] if workload.residual else out
+    return out + inputs["residual"] if workload.residual and not workload.activation_last else out
 
 
 @pytest.mark.parametrize("workload", CONVOLUTIONS, ids=lambda workload: workload.name)
@@ -131,6 +143,41 @@ def test_pool_and_scale() -> None:
     np.testing.assert_array_equal(reference_outputs(scale, inputs, MACHINE)[0], expected)
 
 
+@pytest.mark.parametrize("workload", [other for other in OTHERS if isinstance(other, Pool2d)])
+def test_windows_against_torch(workload: Pool2d) -> None:
+    functional = pytest.importorskip("torch").nn.functional
+    torch = pytest.importorskip("torch")
+    inputs = inputs_of(workload)
+    image = torch.from_numpy(inputs["data"]).double().permute(0, 3, 1, 2)
+    top, left, bottom, right = workload.padding
+    if workload.mode == "max":
+        padded = functional.pad(image, (left, right, top, bottom), value=-torch.inf)
+        expected = functional.max_pool2d(padded, workload.kernel, workload.stride, dilation=workload.dilation)
+    else:
+        marks = functional.pad(torch.ones_like(image), _torch_pads(workload.counted), value=1.0)
+        rest = tuple(a - b for a, b in zip(workload.padding, workload.counted, strict=True))
+        marks, image = functional.pad(marks, _torch_pads(rest)), functional.pad(image, (left, right, top, bottom))
+        sums, counts = (
+            functional.avg_pool2d(x, workload.kernel, workload.stride, divisor_override=1) for x in (image, marks)
+        )
+        expected = sums / counts
+    found = reference_outputs(workload, inputs, MACHINE)[0]
+    np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1).numpy(), rtol=1e-12, atol=1e-12)
+
+
+def _torch_pads(pads: tuple[int, ...]) -> tuple[int, ...]:
+    top, left, bottom, right = pads
+    return (left, right, top, bottom)
+
+
+def test_joined_images() -> None:
+    workload = Concat(2, 3, 5, (7, 2), affine=True, activation="relu")
+    inputs = inputs_of(workload)
+    joined = np.concatenate([inputs["data0"], inputs["data1"]], 3).astype(np.float64)
+    expected = np.maximum(joined * inputs["factor"] + inputs["summand"], 0)
+    np.testing.assert_array_equal(reference_outputs(workload, inputs, MACHINE)[0], expected)
+
+
 @pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])
 @pytest.mark.parametrize("workload", [*CONVOLUTIONS, *OTHERS], ids=lambda workload: workload.name)
 def test_shapes_scale_and_filling_lanes(workload: Workload, target: str) -> None:
@@ -173,9 +220,13 @@ def test_convolutions_against_torch(workload: Conv2d) -> None:
     top, left, bottom, right = workload.padding
     image = torch.nn.functional.pad(image, (left, right, top, bottom))
     parameters = (torch.from_numpy(weight).double(), torch.from_numpy(bias).double())
-    out = torch.nn.functional.conv2d(image, *parameters, stride=workload.stride, groups=workload.groups)
+    shape_of_window = {"stride": workload.stride, "dilation": workload.dilation, "groups": workload.groups}
+    out = torch.nn.functional.conv2d(image, *parameters, **shape_of_window)
+    if workload.activation_last:
+        out = out + torch.from_numpy(inputs["residual"]).permute(0, 3, 1, 2)
     expected = np.vectorize(scalar, otypes=[float])(out.permute(0, 2, 3, 1).numpy(), workload.activation)
-    expected = expected + inputs["residual"] if workload.residual else expected
+    if workload.residual and not workload.activation_last:
+        expected = expected + inputs["residual"]
     # Packed weights are float32 once more after they were scaled for the activation.
     tolerance = 1e-6 if workload.activation in INPUT_SCALE else 1e-12
     np.testing.assert_allclose(
