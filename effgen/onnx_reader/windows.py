@@ -62,10 +62,9 @@ def average_pool(reader: Reader, node: OnnxNode) -> None:
     else:
         if not any(pads):
             counted = 0
-        reader.emit(
-            "AveragePool", [source], node.output,
-            count_include_pad=counted, kernel_shape=window.kernel, pads=pads, strides=window.strides, **window.beyond(counted=bool(counted)),
-        )  # fmt: skip
+        attributes: dict[str, AttributeValue] = {"kernel_shape": window.kernel, "pads": pads, "strides": window.strides}
+        attributes |= window.beyond(counted=bool(counted))
+        reader.emit("AveragePool", [source], node.output, count_include_pad=counted, **attributes)
 
 
 def global_average_pool(reader: Reader, node: OnnxNode) -> None:
