@@ -156,6 +156,7 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
     """The calls, those with time to spare asking for the weights that are read until the next such call, and by it.
 
     Weights that few rows use take longer to come from memory than to use. While a matrix product runs, memory rests.
+    Those of a window with many go through the near caches whole and drive out what was asked for: it asks for its own.
     """
     found: list[Call] = []
     wanted: list[Layer] = []
@@ -163,7 +164,10 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
         if isinstance(call, KernelCall):
             carries = _may_look_ahead(call)
             found.append(replace(call, ahead=tuple(wanted)) if carries else call)
-            wanted = [layer for layer in call.layers if _is_awaited(layer)] + ([] if carries else wanted)
+            awaited = [layer for layer in call.layers if _is_awaited(layer)]
+            if any(layer.conv.family == "conv2d" for layer in awaited):
+                awaited, wanted = [], []
+            wanted = awaited + ([] if carries else wanted)
         else:
             found.append(call)
     return tuple(reversed(found))

@@ -151,12 +151,12 @@ def _relax_of(layer: Layer) -> tvm.IRModule:
                 weight = constant(conv.out_channels, conv.in_channels // conv.groups, *conv.kernel)
                 value = relax.op.nn.conv2d(value, weight, conv.stride, conv.padding, conv.dilation, conv.groups)
                 value = relax.op.add(value, constant(1, conv.out_channels, 1, 1))
-                residual = constant(conv.batch, conv.out_channels, conv.out_height, conv.out_width)
-                if conv.residual and conv.activation_last:
-                    value = relax.op.add(value, residual)
+                residual = (conv.batch, conv.out_channels, conv.out_height, conv.out_width)
+                if conv.activation_last:
+                    value = relax.op.add(value, constant(*residual))
                 value = _activated(value, conv.activation)
                 if conv.residual and not conv.activation_last:
-                    value = relax.op.add(value, residual)
+                    value = relax.op.add(value, constant(*residual))
             result = builder.emit_output(builder.normalize(value))
         builder.emit_func_output(result)
     return builder.get()

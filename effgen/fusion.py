@@ -98,7 +98,7 @@ class _Fusion:
         last, residual = self.with_residual(last, first=node)
         activation_last = False
         if residual is not None and activation == "none":
-            last, activation = self.with_last_activation(node, last)
+            last, activation = self.with_activation(last)
             activation_last = activation != "none"
         data, weight = node.inputs[:2]
         workload = self.workload(node, activation, residual is not None, activation_last)
@@ -111,16 +111,6 @@ class _Fusion:
         activation = activation_of(follower) if follower else None
         if follower is None or activation is None:
             return node, "none"
-        self.absorbed.add(follower.output)
-        return follower, activation
-
-    def with_last_activation(self, node: Node, add: Node) -> tuple[Node, Activation]:
-        """The activation of the sum. Where the packed weights are scaled for it the residual would have to be too."""
-        follower = self.only_reader(add)
-        activation = activation_of(follower) if follower else None
-        depthwise = integer(node.attributes, "group", 1) > 1
-        if follower is None or activation is None or activation in INPUT_SCALE or depthwise:
-            return add, "none"
         self.absorbed.add(follower.output)
         return follower, activation
 
@@ -146,6 +136,9 @@ class _Fusion:
         layout_is_image = node.inputs[0] == self.graph.input.name
         top, left, bottom, right = ints(node.attributes, "pads", (0, 0, 0, 0))
         stride = ints(node.attributes, "strides", (1, 1))
+        # One tap has no distance to another.
+        spread = ints(node.attributes, "dilations", (1, 1))
+        dilation = _pair(tuple(d if taps > 1 else 1 for d, taps in zip(spread, weight[2:], strict=True)))
         return Conv2d(
             batch=data[0],
             height=data[2],
@@ -156,7 +149,7 @@ class _Fusion:
             stride=_pair(stride),
             padding=(top, left, bottom, right),
             groups=integer(node.attributes, "group", 1),
-            dilation=_pair(ints(node.attributes, "dilations", (1, 1))),
+            dilation=dilation,
             data_layout="NCHW" if layout_is_image else "NHWC",
             activation=activation,
             residual=residual,

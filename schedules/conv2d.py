@@ -1,32 +1,32 @@
-"""Dense windows: a stem that no depthwise convolution follows, fused MBConv, 3x3 layers, strided 1x1.
+"""Dense windows: `effgen.kernels.window`. A stem that no depthwise convolution follows, 3x3 layers, strided 1x1.
 
-for task in parallel(batch x column chunks x bands of output rows):
-    image = padded copy of the band's input              (where the convolution has padding)
-    for vector tiles of the chunk: for y in band: for column tiles:
-        acc[columns, vectors, lanes] = bias              in registers
-        for ky, kx, k: for columns: for vectors: for lanes: acc += image[..] * weight[..]
-        out = epilogue(acc)
+The register tile comes from shape and registers. Many bands fetch the weights more often and copy shared rows twice,
+many chunks copy the band more often; there must be enough of both for the cores, and the band must stay near.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
-
-from tvm.s_tir import Schedule
-from tvm.tirx import PrimFunc
+from itertools import product
 
 from effgen.kernels import tiles
-from effgen.kernels.compute import conv2d_primfunc
-from effgen.kernels.packing import bias_shape, weight_shape
+from effgen.kernels.packing import bias_shape
+from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules.common import bands_for, in_registers, schedule_of, scheduled, split, unroll_tile
+from effgen.schedules.common import bands_for, depth_axis
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
-# What a core gets of weights in a cycle, beside what hides behind the multiply-adds.
-_NEAR_BYTES_PER_CYCLE, _FAR_BYTES_PER_CYCLE = 64, 24
+# Channels of a block of the reduction: long enough to read weights in runs.
+_SHORTEST_BLOCK = 32
+# Cycles of a load beyond what a matrix product's costs: a window's panel of weights fills no nearest cache.
+_LOAD = 0.1
+# Cycles for a vector that comes from the second-level cache, and from beyond, where tiles wait for it.
+_SECOND_LEVEL, _BEYOND = 0.25, 3.0
+# What is shared out, and how; tried with so many of the best register tiles.
+_SHARES = ("bands", "chunks", "copied")
+_TILES_TRIED = 8
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:
@@ -38,88 +38,128 @@ def space(workload: Workload, machine: Machine) -> Space | None:
         rule="conv2d",
         axes=axes,
         default=_default(workload, machine, axes),
-        build=partial(_build, workload, machine),
+        build=lambda decisions: window_primfunc(workload, machine, _plan(workload, decisions)),
         admits=partial(_admits, workload, machine),
     )
 
 
 def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
     blocks = bias_shape(workload, machine)[0]
-    columns = range(1, min(workload.out_width, machine.vector_registers) + 1)
-    return {
+    most = workload.out_width * workload.out_height if workload.kernel == (1, 1) else workload.out_width
+    columns = range(1, min(most, machine.vector_registers) + 1)
+    widths = tuple(n for n in range(1, blocks + 1) if tiles.fits_registers(1, n, machine))
+    axes = {
         "bands": tuple(sorted({*bands_for(workload.out_height, machine), workload.out_height})),
         "columns": tuple(n for n in columns if tiles.fits_registers(n, 1, machine)),
-        "vectors": tuple(d for d in tiles.divisors(blocks) if tiles.fits_registers(1, d, machine)),
-        "chunks": tuple(tiles.divisors(blocks)),
+        "vectors": widths,
+        "chunks": tuple(sorted({*bands_for(blocks, machine), *(tiles.blocks(blocks, n) for n in widths)})),
+        "block": _channel_blocks(workload, machine),
+        "copied": (1,) if any(workload.padding) else (0, 1),
+        "prefetch": (0, 1),
     }
+    return axes | (depth_axis(workload, machine) if workload.data_layout == "NHWC" else {})
+
+
+def _channel_blocks(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
+    """All channels, and what divides them into whole vectors, not too short."""
+    channels = workload.in_channels
+    if workload.data_layout == "NCHW" or workload.kernel == (1, 1):
+        return (channels,)
+    shorter = (n for n in tiles.divisors(channels) if n >= _SHORTEST_BLOCK and n % machine.lanes == 0)
+    return tuple(sorted({*shorter, channels}))
 
 
 def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
-    column_tiles = bias_shape(workload, machine)[0] // decisions["vectors"]
-    fits = tiles.fits_registers(decisions["columns"], decisions["vectors"], machine)
-    return fits and column_tiles % decisions["chunks"] == 0
+    columns, vectors = decisions["columns"], decisions["vectors"]
+    if not tiles.fits_registers(columns, vectors, machine, decisions.get("depth", 1)):
+        return False
+    if decisions["chunks"] > tiles.blocks(bias_shape(workload, machine)[0], vectors):
+        return False
+    return columns <= _geometry(workload, decisions).lines[1]
 
 
-def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Everything of least estimated time: the register tile first, then the shares."""
-    fitting = [
-        {"bands": 1, "chunks": 1, "columns": columns, "vectors": vectors}
-        for columns in axes["columns"]
-        for vectors in axes["vectors"]
-        if tiles.fits_registers(columns, vectors, machine)
-    ]
-    tile = min(fitting, key=partial(_row_cycles, workload, machine))
-    shares = [tile | {"bands": b, "chunks": c} for b in axes["bands"] for c in axes["chunks"]]
-    return min(
-        (decisions for decisions in shares if _admits(workload, machine, decisions)),
-        key=partial(_cost, workload, machine),
+def _geometry(workload: Conv2d, decisions: Decisions) -> Geometry:
+    rows = tiles.blocks(workload.out_height, decisions["bands"])
+    return Geometry(workload, rows, bool(decisions["copied"]))
+
+
+def _plan(workload: Conv2d, decisions: Decisions) -> WindowPlan:
+    return WindowPlan(
+        rows=tiles.blocks(workload.out_height, decisions["bands"]),
+        columns=decisions["columns"],
+        vectors=decisions["vectors"],
+        chunks=decisions["chunks"],
+        block=decisions["block"],
+        depth=decisions.get("depth", 1),
+        copied=bool(decisions["copied"]),
+        prefetch=bool(decisions["prefetch"]),
     )
 
 
-def _row_cycles(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
-    """Estimated cycles of one output row, all channels of a chunk."""
-    blocks = bias_shape(workload, machine)[0] // decisions["chunks"]
+def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Everything of least estimated time but the block, which the nearest cache decides."""
+    fixed = {"depth": max(axes["depth"])} if "depth" in axes else {}
+    fixed |= {"prefetch": int(_weight_bytes(workload, machine) > machine.l2_bytes // 2)}
+    tiles_of = (
+        fixed | {"columns": columns, "vectors": vectors}
+        for columns, vectors in product(axes["columns"], axes["vectors"])
+        if tiles.fits_registers(columns, vectors, machine, fixed.get("depth", 1))
+    )
+    best_tiles = sorted(tiles_of, key=partial(_image_cycles, workload, machine))[:_TILES_TRIED]
+    shares = [dict(zip(_SHARES, values, strict=True)) for values in product(*(axes[name] for name in _SHARES))]
+    points = (tile | share for tile in best_tiles for share in shares)
+    best = min((p for p in points if _admits(workload, machine, p)), key=partial(_cost, workload, machine))
+    return best | {"block": _near_block(workload, machine, axes["block"], best["columns"])}
+
+
+def _image_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
+    """Estimated cycles of the tiles of a whole image, in rows as they are or, strided 1x1, in one run."""
+    (blocks, _), (_, height, width, _) = bias_shape(workload, machine), workload.out_shape
+    lines, positions = (1, height * width) if workload.kernel == (1, 1) else (height, width)
+    count = lines * tiles.blocks(positions, tile["columns"]) * tiles.blocks(blocks, tile["vectors"])
+    return count * _tile_cycles(workload, machine, tile)
+
+
+def _tile_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
+    half, at_once = bias_shape(workload, machine)[1] < machine.lanes, tile.get("depth", 1)
     depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
-    count = tiles.blocks(workload.out_width, decisions["columns"]) * (blocks / decisions["vectors"])
-    return count * tiles.tile_cycles(decisions["columns"], decisions["vectors"], depth, workload.activation)
+    loads = _LOAD * (tile["columns"] + tile["vectors"]) * depth
+    return tiles.tile_cycles(tile["columns"], tile["vectors"], depth, workload.activation, half, at_once) + loads
+
+
+def _near_block(workload: Conv2d, machine: Machine, choices: tuple[int, ...], columns: int) -> int:
+    """The most channels of which a tile's windows fill no more than half of the nearest cache."""
+    pixels = workload.kernel[0] * ((columns - 1) * workload.stride[1] + workload.window[1])
+    return max((n for n in choices if 4 * n * pixels <= machine.l1_bytes // 2), default=min(choices))
+
+
+def _weight_bytes(workload: Conv2d, machine: Machine) -> int:
+    blocks, lanes = bias_shape(workload, machine)
+    return 4 * blocks * lanes * workload.in_channels * workload.kernel[0] * workload.kernel[1]
 
 
 def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     """Estimated cycles of the busiest core."""
-    rows = tiles.blocks(workload.out_height, decisions["bands"])
-    tasks = workload.batch * decisions["chunks"] * tiles.blocks(workload.out_height, rows)
-    copied = tiles.padded_rows(workload, rows) * tiles.padded_row_bytes(workload, workload.in_channels)
-    task = rows * _row_cycles(workload, machine, decisions) + tiles.copy_cycles(copied, machine)
-    return tiles.turns(tasks, machine) * (task + _fetch_cycles(workload, machine, decisions))
-
-
-def _fetch_cycles(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
-    """Estimated cycles that one task waits for its weights: all of its chunk's, however many rows use them."""
-    size = 4 * math.prod(weight_shape(workload, machine))
-    # Those of a small layer are near from the task before.
-    rate = _NEAR_BYTES_PER_CYCLE if size <= machine.l2_bytes // 2 else _FAR_BYTES_PER_CYCLE
-    return size / decisions["chunks"] / rate
-
-
-def _build(workload: Conv2d, machine: Machine, decisions: Decisions) -> PrimFunc:
-    rows = tiles.blocks(workload.out_height, decisions["bands"])
-    schedule = schedule_of(conv2d_primfunc(workload, machine, rows, decisions["columns"]))
-    chunk = bias_shape(workload, machine)[0] // decisions["vectors"] // decisions["chunks"]
-    _apply(schedule, rows, decisions["columns"], decisions["vectors"], chunk, padded=any(workload.padding))
-    return scheduled(schedule, workload.name)
-
-
-def _apply(schedule: Schedule, rows: int, columns: int, vectors: int, chunk: int, padded: bool) -> None:
-    """Schedule blocks `pad` (if any), `acc` and `store`."""
-    store = schedule.get_sblock("store")
-    b, y, x, n, lane = schedule.get_loops(store)
-    y_outer, y_inner = split(schedule, y, rows)
-    x_outer, x_inner = split(schedule, x, columns)
-    n_outer, n_chunk, n_inner = split(schedule, n, chunk, vectors)
-    schedule.reorder(b, n_outer, y_outer, n_chunk, y_inner, x_outer, x_inner, n_inner, lane)
-    task = schedule.fuse(b, n_outer, y_outer)
-    schedule.parallel(task)
-    unroll_tile(schedule, [x_inner, n_inner, lane])
-    in_registers(schedule, schedule.get_sblock("acc"), x_outer)
-    if padded:
-        schedule.compute_at(schedule.get_sblock("pad"), task, preserve_unit_loops=True)
+    (blocks, lanes), vectors = bias_shape(workload, machine), decisions["vectors"]
+    geometry = _geometry(workload, decisions)
+    lines, positions = geometry.lines
+    vector_tiles = tiles.blocks(blocks, vectors)
+    per_chunk = tiles.blocks(vector_tiles, decisions["chunks"])
+    bands = tiles.blocks(workload.out_height, geometry.rows)
+    tasks = workload.batch * tiles.blocks(vector_tiles, per_chunk) * bands
+    tiles_of_panel = lines * tiles.blocks(positions, decisions["columns"])
+    depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
+    cycles = _tile_cycles(workload, machine, decisions)
+    panel = depth * vectors * lanes * 4 / machine.vector_bytes
+    band = geometry.bytes / machine.vector_bytes
+    near = geometry.bytes <= machine.l2_bytes // 2
+    # A panel comes again for every tile, the band for every panel; all weights of a chunk once.
+    fetched = panel * _SECOND_LEVEL * tiles_of_panel if 4 * panel * machine.lanes > machine.l1_bytes // 2 else 0.0
+    if 4 * panel * machine.lanes > machine.l2_bytes // 2:
+        fetched *= _BEYOND / _SECOND_LEVEL
+    read = band * (_SECOND_LEVEL if near else _BEYOND)
+    once = panel if bands == 1 or per_chunk * panel * machine.vector_bytes <= machine.l2_bytes // 2 else _BEYOND * panel
+    task = per_chunk * (tiles_of_panel * cycles + fetched + read + once) + 200
+    if decisions["copied"]:
+        task += tiles.copy_cycles(geometry.bytes, machine)
+    return tiles.turns(tasks, machine) * task

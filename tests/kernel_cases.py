@@ -49,9 +49,8 @@ def conv_reference(
     )
     if workload.activation_last:
         out = out + torch.from_numpy(inputs["residual"]).permute(0, 3, 1, 2)
-        return np.asarray(ACTIVATIONS[workload.activation](out).permute(0, 2, 3, 1))
     activated = np.asarray(ACTIVATIONS[workload.activation](out).permute(0, 2, 3, 1))
-    return activated + inputs["residual"] if workload.residual else activated
+    return activated + inputs["residual"] if workload.residual and not workload.activation_last else activated
 
 
 def case(workload: Workload, machine: Machine) -> tuple[Arrays, list[NDArray[np.float64]]]:

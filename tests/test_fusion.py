@@ -56,6 +56,34 @@ def test_activation_and_residual_join_the_convolution():
     assert (calls[1].workload.activation, calls[1].workload.residual) == ("silu", True)
 
 
+def test_residual_may_come_before_the_activation():
+    b = builder()
+    first = b.add("Relu", [conv(b, "x", 8, "a")], "a.relu")
+    total = b.add("Add", [first, conv(b, first, 8, "b")], "sum")
+    calls = calls_from_graph(b.finish(conv(b, b.add("Relu", [total], "sum.relu"), 8, "c")))
+    assert summary(calls) == [("Conv2d", "a.relu"), ("Conv2d", "sum.relu"), ("Conv2d", "c")]
+    workload = calls[1].workload
+    assert (workload.activation, workload.residual, workload.activation_last) == ("relu", True, True)
+    assert calls[1].inputs == ("a.relu", "a.relu")
+
+
+def test_sum_that_is_read_twice_is_stored_before_its_activation():
+    b = builder()
+    a = b.add("Relu", [conv(b, "x", 8, "a")], "r")
+    total = b.add("Add", [conv(b, a, 8, "b"), a], "sum")
+    calls = calls_from_graph(b.finish(b.add("Add", [b.add("Relu", [total], "sum.relu"), total], "out")))
+    assert summary(calls) == [("Conv2d", "r"), ("Conv2d", "sum"), ("Relu", "sum.relu"), ("Add", "out")]
+    assert not calls[1].workload.activation_last
+
+
+def test_one_residual_is_added_once():
+    b = builder()
+    first = b.add("Relu", [conv(b, "x", 8, "a")], "a.relu")
+    inner = b.add("Add", [conv(b, first, 8, "b"), first], "inner")
+    calls = calls_from_graph(b.finish(b.add("Add", [b.add("Relu", [inner], "r"), first], "out")))
+    assert summary(calls) == [("Conv2d", "a.relu"), ("Conv2d", "r"), ("Add", "out")]
+
+
 def test_tensor_read_twice_is_kept():
     b = builder()
     a = conv(b, "x", 8, "a")

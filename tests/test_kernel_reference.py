@@ -26,6 +26,7 @@ MACHINE = load_target("x86-64-v3")
 
 CONVOLUTIONS = [
     Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True),
+    Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True, activation_last=True),
     Conv2d(2, 3, 5, 7, 16, gated=True, activation="hard_swish"),
     Conv2d(2, 1, 1, 9, 21, activation="sigmoid"),
     Conv2d(1, 7, 6, 3, 11, (3, 3), (2, 2), (1, 1, 0, 1), data_layout="NCHW", activation="relu6"),
@@ -35,6 +36,7 @@ CONVOLUTIONS = [
     Conv2d(2, 3, 5, 7, 13, activation="relu", residual=True, activation_last=True),
     Conv2d(1, 9, 8, 5, 8, (3, 2), (1, 2), (2, 1, 1, 0), dilation=(2, 3), activation="relu6"),
     Conv2d(1, 7, 6, 6, 4, (3, 3), (1, 1), (2, 2, 2, 2), groups=2, dilation=(2, 2)),
+    Conv2d(1, 7, 6, 5, 8, (3, 3), (1, 2), (2, 1, 2, 1), dilation=(2, 1)),
 ]
 OTHERS: list[Workload] = [
     GlobalAveragePool(2, 3, 5, 7),
@@ -94,10 +96,13 @@ def naive(workload: Conv2d, inputs: dict[str, NDArray[np.float32]]) -> NDArray[n
                 gate = float(inputs["gate"][b, 0, 0, channel]) if workload.gated else 1.0
                 weight = packed_weight(workload, inputs["weight"], n, k, ky, kx)
                 total += float(data[b, y, x, channel]) * gate * weight
+        total /= INPUT_SCALE.get(workload.activation, 1.0)
+        residual = float(inputs["residual"][b, oy, ox, n]) if workload.residual else 0.0
         if workload.activation_last:
-            total += float(inputs["residual"][b, oy, ox, n])
-        out[b, oy, ox, n] = scalar(total / INPUT_SCALE.get(workload.activation, 1.0), workload.activation)
-    return out + inputs["residual"] if workload.residual and not workload.activation_last else out
+            out[b, oy, ox, n] = scalar(total + residual, workload.activation)
+        else:
+            out[b, oy, ox, n] = scalar(total, workload.activation) + residual
+    return out
 
 
 @pytest.mark.parametrize("workload", CONVOLUTIONS, ids=lambda workload: workload.name)
@@ -220,11 +225,12 @@ def test_convolutions_against_torch(workload: Conv2d) -> None:
     top, left, bottom, right = workload.padding
     image = torch.nn.functional.pad(image, (left, right, top, bottom))
     parameters = (torch.from_numpy(weight).double(), torch.from_numpy(bias).double())
-    shape_of_window = {"stride": workload.stride, "dilation": workload.dilation, "groups": workload.groups}
-    out = torch.nn.functional.conv2d(image, *parameters, **shape_of_window)
-    if workload.activation_last:
-        out = out + torch.from_numpy(inputs["residual"]).permute(0, 3, 1, 2)
-    expected = np.vectorize(scalar, otypes=[float])(out.permute(0, 2, 3, 1).numpy(), workload.activation)
+    out = torch.nn.functional.conv2d(
+        image, *parameters, stride=workload.stride, groups=workload.groups, dilation=workload.dilation
+    )
+    sums = out.permute(0, 2, 3, 1).numpy()
+    sums = sums + inputs["residual"] if workload.activation_last else sums
+    expected = np.vectorize(scalar, otypes=[float])(sums, workload.activation)
     if workload.residual and not workload.activation_last:
         expected = expected + inputs["residual"]
     # Packed weights are float32 once more after they were scaled for the activation.

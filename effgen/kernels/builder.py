@@ -25,6 +25,8 @@ Index: TypeAlias = Expr | int
 _TO_READ, _TO_WRITE, _DATA = (0, 2), (1, 3), 1
 # Of a cache line.
 _LINE_FLOATS = 16
+# Floats copied at once; LLVM makes whole vectors of them.
+_RUN = 16
 
 
 @contextmanager
@@ -96,23 +98,24 @@ def zero() -> Expr:
     return tirx.const(0.0, "float32")
 
 
-def covered(extent: int, tile: int) -> int:
-    """`extent` rounded up to whole tiles."""
-    return tiles.blocks(extent, tile) * tile
-
-
-def shifted(position: Expr, extent: int, tile: int) -> Expr:
-    """Real position of a position counted in whole tiles: the last tile is moved back until it fits."""
-    if extent % tile == 0:
-        return position
-    return tirx.min(position // tile * tile, extent - tile) + position % tile
-
-
 def tile_start(index: Index, extent: int, tile: int) -> Index:
     """Where tile number `index` begins; the last one is moved back until it fits."""
     if extent % tile == 0:
         return index * tile
     return tirx.min(index * tile, extent - tile)
+
+
+def fewer(first: Index, most: int, extent: int) -> Index:
+    """How many of `most` there are from `first` on, before `extent` ends."""
+    return most if isinstance(first, int) or extent % most == 0 else tirx.min(most, extent - first)
+
+
+@contextmanager
+def run(count: int) -> Iterator[Expr]:
+    """A loop over `count` floats that lie side by side, by vectors; the last of them is moved back until it fits."""
+    step = min(_RUN, count)
+    with tir.serial(0, tiles.blocks(count, step)) as index, tir.vectorized(0, step) as lane:
+        yield tile_start(index, count, step) + lane
 
 
 @contextmanager

@@ -1,11 +1,4 @@
-"""Definitions of kernels, block by block, still without any schedule: the rules in `schedules/` transform them.
-
-They are written with TVM's IR builder rather than as tensor expressions because of one thing that a tensor
-expression cannot say: the last tile of an extent that the register tile does not divide is moved back until it fits,
-so a few outputs are written twice with equal values. Nothing is padded, guarded or copied for it. `shifted` is that
-rule; blocks run over whole tiles, and `shifted` maps to real positions.
-(An output must therefore never alias the residual: read again after the first write, it would be wrong.)
-"""
+"""Definitions of kernels, block by block, still without any schedule: the rules in `schedules/` transform them."""
 
 from __future__ import annotations
 
@@ -17,45 +10,16 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Index, block, covered, function, if_real, or_zero, shifted, temporary
+from effgen.kernels.builder import Index, block, function, if_real, or_zero, temporary
 from effgen.kernels.math import finished
-from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool
 from effgen.target import Machine
 
 
 def _finish(workload: Conv2d, value: Expr, arguments: list[Buffer], position: Sequence[Index]) -> None:
-    """out[position] = activation(value) [+ residual[position]]; guarded where the channels were padded."""
+    """out[position] = the convolution's result for a sum; guarded where the channels were padded."""
     residual = arguments[-2][tuple(position)] if workload.residual else None
     tir.buffer_store(arguments[-1], finished(value, workload, residual), list(position))
-
-
-def conv2d_primfunc(workload: Conv2d, machine: Machine, rows: int, tile_columns: int) -> PrimFunc:
-    """A dense window: blocks `pad` (where there is padding), `acc` [b, y, x, n_vector, lane] over (taps, k), `store`.
-
-    `rows` of a band and `tile_columns` of a register tile: what the schedule will split the output into.
-    """
-    vectors, width = bias_shape(workload, machine)
-    height, columns, channels = workload.out_shape[1:]
-    (kh, kw), (sh, sw), (dh, dw) = workload.kernel, workload.stride, workload.dilation
-    with function(workload, machine) as (builder, arguments):
-        data, weight, bias = arguments[:3]
-        image = _padded(workload, data) if any(workload.padding) else data
-        whole = (covered(height, rows), covered(columns, tile_columns))
-        acc = temporary(workload.batch, *whole, vectors, width)
-        with block("acc", acc.shape, [kh, kw, workload.in_channels]) as (b, y, x, n, lane, ky, kx, k):
-            with tir.init():
-                tir.buffer_store(acc, bias[n, lane], [b, y, x, n, lane])
-            iy = shifted(y, height, rows) * sh + ky * dh
-            ix = shifted(x, columns, tile_columns) * sw + kx * dw
-            product = image[_in_layout(workload, b, iy, ix, k)] * weight[n, ky, kx, k, lane]
-            tir.buffer_store(acc, acc[b, y, x, n, lane] + product, [b, y, x, n, lane])
-        with block("store", acc.shape) as (b, y, x, n, lane):
-            channel = n * width + lane
-            position = [b, shifted(y, height, rows), shifted(x, columns, tile_columns), channel]
-            with if_real(channel, channels, width):
-                _finish(workload, acc[b, y, x, n, lane], arguments, position)
-    return builder.get()
 
 
 def grouped_primfunc(workload: Conv2d, machine: Machine) -> PrimFunc:
@@ -75,19 +39,6 @@ def grouped_primfunc(workload: Conv2d, machine: Machine) -> PrimFunc:
         with block("store", acc.shape) as position:
             _finish(workload, acc[tuple(position)], arguments, position)
     return builder.get()
-
-
-def _padded(workload: Conv2d, data: Buffer) -> Buffer:
-    """The rows and columns of `data` that the windows read, with the zeros around it, in its own layout."""
-    height = (workload.out_height - 1) * workload.stride[0] + workload.window[0]
-    columns = (workload.out_width - 1) * workload.stride[1] + workload.window[1]
-    image = temporary(*_in_layout(workload, workload.batch, height, columns, workload.in_channels))
-    with block("pad", image.shape) as position:
-        b, y, x, k = position if workload.data_layout == "NHWC" else [position[i] for i in (0, 2, 3, 1)]
-        top, left = workload.padding[:2]
-        value = data[_in_layout(workload, b, y - top, x - left, k)]
-        tir.buffer_store(image, or_zero(_inside(workload, y, x), value), position)
-    return image
 
 
 def _in_layout(workload: Conv2d, b: Index, y: Index, x: Index, channel: Index) -> tuple[Index, ...]:

@@ -28,9 +28,9 @@ _KERNEL_NAME_OF_FAMILY: dict[Family, str] = {
 class Conv2d:
     """`activation(conv(data, weight) + bias) [+ residual]`, output NHWC.
 
-    With `activation_last` (not depthwise) it is `activation(conv(data, weight) + bias + residual)`: where ResNet's
-    blocks end. `dilation`: pixels from one tap to the next; convolutions so spread are of no other family than
-    "conv2d" and "grouped".
+    With `activation_last` it is `activation(conv(data, weight) + bias + residual)`: where ResNet's blocks end.
+    `dilation`: pixels from one tap to the next; convolutions so spread are of no other family than "conv2d" and
+    "grouped".
 
     `data_layout` is the layout of the input alone: NCHW lets the stem read an image without a transposed
     copy. `padding` is (top, left, bottom, right). There is always a bias argument.
@@ -67,7 +67,8 @@ class Conv2d:
         assert self.out_height > 0 and self.out_width > 0, self
         assert not (self.gated or self.ahead) or self.family == "pointwise", self
         assert not self.row_sums or self.family == "depthwise", self
-        assert not self.activation_last or (self.residual and self.family != "depthwise"), self
+        # Without an activation there is but one order, and one name for it.
+        assert not self.activation_last or (self.residual and self.activation != "none"), self
 
     @property
     def window(self) -> tuple[int, int]:

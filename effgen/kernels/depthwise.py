@@ -38,7 +38,7 @@ from effgen.kernels.builder import (
     tile_start,
     zero,
 )
-from effgen.kernels.math import activate
+from effgen.kernels.math import activate, finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.stem import StemRows
 from effgen.kernels.workload import Conv2d, ExpandDepthwise
@@ -285,10 +285,10 @@ class _Bands:
                 product = value * self.weight[block, ky, kx, lane]
                 tir.buffer_store(acc, acc[i, lane] + product, [i, lane])
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
-            value = activate(acc[i, lane], self.conv.activation)
+            residual = None
             if self.residual is not None:
-                value = value + self.residual[self.image, row, x0 + i, self.real_channel(block, lane)]
-            tir.buffer_store(acc, value, [i, lane])
+                residual = self.residual[self.image, row, x0 + i, self.real_channel(block, lane)]
+            tir.buffer_store(acc, finished(acc[i, lane], self.conv, residual), [i, lane])
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
             channel = block * self.lanes + lane
             with if_real(channel, self.conv.out_channels, self.lanes):

@@ -137,9 +137,13 @@ def activate(x: Expr, activation: Activation) -> Expr:
     return _EXPRESSION[activation](x)
 
 
-def finished(value: Expr, conv: Conv2d, residual: Expr | None, activate: Callable[..., Expr] = activate) -> Expr:
-    """What is stored for a convolution's sum: activated, and the residual added before or after."""
+def finished(
+    value: Expr, conv: Conv2d, residual: Expr | None, activate: Callable[[Expr, Activation], Expr] = activate
+) -> Expr:
+    """What is stored for a convolution's sum, float32: activated, and the residual added before or after."""
     if residual is not None and conv.activation_last:
-        return activate(value + residual, conv.activation)
+        # The sum comes multiplied by what the activation wants; the residual does not.
+        scale = INPUT_SCALE.get(conv.activation, 1.0)
+        return activate(value + (residual if scale == 1.0 else residual * _float(scale)), conv.activation)
     value = activate(value, conv.activation)
     return value if residual is None else value + residual

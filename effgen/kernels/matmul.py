@@ -21,13 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tvm import tirx
 from tvm.ir import Expr
 from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Ahead, Index, function, if_real, loaded_ahead, local, prefetch, tile_start
+from effgen.kernels.builder import Ahead, Index, fewer, function, if_real, loaded_ahead, local, prefetch, tile_start
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
@@ -99,8 +98,8 @@ class _Matmul:
             first_column, first_row = task // bands % chunks * per_chunk, task % bands * per_band
             self.chunk_start = self.vector_start(first_column)
             panel = self.scaled_panel(per_chunk) if self.gate is not None else None
-            for_rows = tir.serial(0, _count(first_row, per_band, self.row_tiles))
-            for_columns = tir.serial(0, _count(first_column, per_chunk, column_tiles))
+            for_rows = tir.serial(0, fewer(first_row, per_band, self.row_tiles))
+            for_columns = tir.serial(0, fewer(first_column, per_chunk, column_tiles))
             with self.nested(for_rows, for_columns) as (row_tile, column_tile):
                 self.tile(first_row + row_tile, first_column + column_tile, panel)
 
@@ -122,7 +121,7 @@ class _Matmul:
         assert self.gate is not None
         depth, vectors = self.workload.in_channels, min(column_tiles * self.plan.vectors, self.vectors)
         panel: Buffer = tir.alloc_buffer((vectors, depth, self.lanes), "float32", scope="global", layout=None)
-        count = _count(self.chunk_start, vectors, self.vectors)
+        count = fewer(self.chunk_start, vectors, self.vectors)
         with tir.serial(0, count) as v, tir.serial(0, depth) as k, tir.vectorized(0, self.lanes) as lane:
             value = self.weight[self.chunk_start + v, 0, 0, k, lane] * self.gate[self.image, 0, 0, k]
             tir.buffer_store(panel, value, [v, k, lane])
@@ -134,6 +133,8 @@ class _Matmul:
         acc = local(self.plan.rows, self.plan.vectors, self.lanes)
         with self.over_tile() as (i, v, lane):
             tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
+        if self.workload.activation_last:
+            self.prefetch_ends(first_row, first_vector)
         step = self.depth_step()
         with tir.serial(0, self.workload.in_channels // step) as k_outer:
             tile = row_tile * self.column_tiles + column_tile
@@ -184,13 +185,16 @@ class _Matmul:
         with tir.unroll(0, each) as line:
             prefetch(self.weight, [first_vector + vectors, 0, 0, first + line, 0])
 
+    def prefetch_ends(self, first_row: Index, first_vector: Index) -> None:
+        """Ask for what the tile's end adds and writes: images that no near cache holds where ResNet's blocks end."""
+        assert self.residual is not None
+        with tir.unroll(0, self.plan.rows) as i, tir.unroll(0, self.plan.vectors) as v:
+            place = [0, 0, first_row + i, (first_vector + v) * self.lanes]
+            prefetch(self.residual, place)
+            prefetch(self.out, place, write=True)
+
     @contextmanager
     def over_tile(self) -> Iterator[tuple[Expr, Expr, Expr]]:
         with tir.unroll(0, self.plan.rows) as i, tir.unroll(0, self.plan.vectors) as v:
             with tir.vectorized(0, self.lanes) as lane:
                 yield i, v, lane
-
-
-def _count(first: Index, most: int, extent: int) -> Index:
-    """How many of `most` there are from `first` on, before `extent` ends."""
-    return most if isinstance(first, int) or extent % most == 0 else tirx.min(most, extent - first)

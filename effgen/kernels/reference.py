@@ -159,10 +159,11 @@ def _convolution(workload: Conv2d, inputs: Inputs) -> _Float64:
         image = image * inputs["gate"]
     sums = _windows(workload, _padded(workload, image), _taps(workload, inputs["weight"].astype(np.float64)))
     sums += inputs["bias"].reshape(-1)[: workload.out_channels]
-    if workload.activation_last:
-        return _activate(sums + inputs["residual"], workload.activation)
     # The packed parameters make the argument of some activations times a constant.
-    out = _activate(sums / INPUT_SCALE.get(workload.activation, 1.0), workload.activation)
+    argument = sums / INPUT_SCALE.get(workload.activation, 1.0)
+    if workload.activation_last:
+        return _activate(argument + inputs["residual"], workload.activation)
+    out = _activate(argument, workload.activation)
     return out + inputs["residual"] if workload.residual else out
 
 

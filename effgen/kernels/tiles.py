@@ -1,7 +1,7 @@
 """How much of a kernel is computed at once in vector registers. Plain arithmetic on shapes and a machine.
 
 A tile that does not divide its extent is not padded: the last tile is moved back until it fits, and what
-it shares with its neighbour is computed twice, with the same result (see `effgen.kernels.compute`).
+it shares with its neighbour is computed twice, with the same result (see `effgen.kernels.matmul`).
 """
 
 from __future__ import annotations

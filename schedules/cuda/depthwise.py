@@ -19,8 +19,13 @@ _MOST_VALUES = 160
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:
-    """The rule: depthwise convolutions of channels that vectors of four divide, in rows that one block can span."""
+    """The rule: depthwise convolutions of channels that vectors of four divide, in rows that one block can span.
+
+    A residual is added last, to what the sums have been taken of.
+    """
     if not isinstance(workload, Conv2d) or workload.family != "depthwise" or workload.in_channels % VECTOR:
+        return None
+    if workload.activation_last:
         return None
     axes = {"rows": (1, 2, 4), "columns": (1, 2, 4, 7, 8, 16), "vectors": (1, 2, 4, 8, 16, 32, 64)}
     admits = partial(_admits, workload)

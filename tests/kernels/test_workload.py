@@ -25,6 +25,16 @@ AFTER_STEM = Conv2d(1, 112, 112, 32, 32, (3, 3), (1, 1), (1, 1, 1, 1), groups=32
     [
         (replace(PLAIN, activation="silu"), "f32_pointwise_m3136_k24_n144_silu", "pointwise"),
         (replace(PLAIN, batch=2, residual=True), "f32_pointwise_m6272_k24_n144_b2_res", "pointwise"),
+        (
+            replace(PLAIN, activation="relu", residual=True, activation_last=True),
+            "f32_pointwise_m3136_k24_n144_res_relu",
+            "pointwise",
+        ),
+        (
+            Conv2d(1, 9, 9, 8, 8, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2)),
+            "f32_conv2d_k3s1_i8o8_h9_d2_p2x2x2x2",
+            "conv2d",
+        ),
         (replace(PLAIN, width=28), "f32_pointwise_m1568_k24_n144_h56w28", "pointwise"),
         (DEPTHWISE, "f32_dwconv2d_k5s2_c144_h56_silu", "depthwise"),
         (replace(DEPTHWISE, padding=(1, 1, 2, 2)), "f32_dwconv2d_k5s2_c144_h56_p1x1x2x2_silu", "depthwise"),
@@ -68,6 +78,8 @@ def variants(base: Conv2d) -> list[Conv2d]:
         {"padding": (1, 1, 0, 0)},
         {"activation": "sigmoid"},
         {"residual": True},
+        {"residual": True, "activation": "relu"},
+        {"residual": True, "activation": "relu", "activation_last": True},
         {"data_layout": "NCHW"},
     ]
     return [replace(base, **change) for change in changes]  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Dense windows: the stem on both layouts, square and odd kernels, strided 1x1."""
+"""Dense windows: the stem on both layouts, square and odd kernels, dilated ones, strided and padded 1x1."""
 
 from collections.abc import Callable
 
@@ -27,6 +27,18 @@ Check = Callable[[Conv2d, Machine, str], None]
         Conv2d(1, 13, 11, 7, 24, (3, 3), (1, 2), (2, 4, 2, 4), dilation=(2, 4), activation="relu"),
         Conv2d(2, 9, 9, 16, 24, (1, 1), (2, 2), residual=True, activation_last=True, activation="relu"),
         Conv2d(1, 9, 17, 24, 40, (1, 7), padding=(0, 3, 0, 3), residual=True, activation_last=True, activation="relu6"),
+        Conv2d(2, 14, 14, 64, 64, (3, 3), padding=(1, 1, 1, 1), activation="relu", residual=True, activation_last=True),
+        Conv2d(1, 9, 8, 17, 3, (3, 3), padding=(2, 1, 2, 1), dilation=(2, 1), activation="silu"),
+        Conv2d(1, 7, 7, 512, 48, (3, 3), padding=(1, 1, 1, 1), activation="relu"),  # pixels set apart in the copy
+        Conv2d(1, 14, 14, 256, 64, stride=(2, 2), residual=True, activation="relu", activation_last=True),
+        Conv2d(2, 7, 5, 17, 33, stride=(3, 2), padding=(0, 1, 1, 0)),
+        Conv2d(1, 17, 17, 32, 48, (1, 7), padding=(0, 3, 0, 3), activation="relu"),
+        Conv2d(1, 17, 17, 32, 48, (7, 1), padding=(3, 0, 3, 0), activation="relu"),
+        Conv2d(1, 11, 11, 16, 24, (1, 3), (2, 2), (0, 1, 0, 1)),
+        Conv2d(1, 35, 3, 9, 40, (3, 3), (2, 2)),
+        Conv2d(2, 5, 1, 1, 1, (3, 1)),
+        Conv2d(1, 3, 3, 17, 17, (3, 3), padding=(1, 1, 1, 1)),
+        Conv2d(1, 2, 2, 8, 16, (5, 5), padding=(4, 4, 4, 4)),  # rows and columns of nothing but border
     ],
     ids=lambda workload: workload.name,
 )
@@ -36,14 +48,15 @@ def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Che
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    height=st.integers(5, 20),
-    width=st.integers(5, 20),
+    height=st.integers(9, 20),
+    width=st.integers(9, 20),
     depth=st.integers(1, 9),
     channels=st.integers(1, 40),
     kernel=st.tuples(st.integers(1, 5), st.integers(2, 5)),
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.tuples(*[st.integers(0, 2)] * 4),
     layout=st.sampled_from(["NHWC", "NCHW"]),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
 )
 def test_any_shape(check_kernel: Check, **shape: object) -> None:
     renamed = {"in_channels": shape.pop("depth"), "out_channels": shape.pop("channels")}

@@ -53,6 +53,7 @@ WORKLOADS: list[tuple[Workload, str]] = [
     (pointwise(3, 5, 5, 8, 8, gated=True, residual=True, activation="relu6"), "cuda_pointwise"),
     (pointwise(1, 7, 7, 12, 18, activation="hard_swish"), "cuda_pointwise"),
     (pointwise(2, 7, 7, 16, 18, residual=True, activation="relu"), "cuda_pointwise"),
+    (pointwise(2, 7, 7, 16, 24, activation="relu", residual=True, activation_last=True), "cuda_pointwise"),
     (pointwise(1, 1, 1, 320, 1000), "cuda_pointwise"),
     (pointwise(3, 1, 1, 40, 1000, activation="hard_sigmoid"), "cuda_pointwise"),
     (pointwise(9, 1, 1, 40, 10), "cuda_pointwise"),
@@ -76,7 +77,9 @@ WORKLOADS: list[tuple[Workload, str]] = [
     ),
     (Conv2d(1, 7, 7, 8, 12, **square(3), residual=True, activation="relu"), "cuda_window"),
     (Conv2d(1, 7, 7, 6, 20, activation="relu6"), "cuda_window"),
+    (Conv2d(1, 7, 7, 8, 12, **square(3), activation="silu", residual=True, activation_last=True), "cuda_window"),
     (Conv2d(1, 7, 7, 8, 16, stride=(2, 2)), "cuda_window"),
+    (Conv2d(1, 9, 9, 8, 16, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2)), "cuda_window"),
     (GlobalAveragePool(1, 15, 13, 8), "cuda_pool"),
     (GlobalAveragePool(3, 7, 7, 40), "cuda_pool"),
     (ChannelScale(3, 5, 7, 24), "cuda_scale"),
@@ -84,6 +87,7 @@ WORKLOADS: list[tuple[Workload, str]] = [
     (Conv2d(2, 7, 7, 8, 12, **square(5), groups=2, residual=True), "cuda_direct"),
     (depthwise(2, 7, 5, 6, **square(3), activation="silu", row_sums=True), "cuda_direct"),
     (pointwise(2, 3, 3, 6, 10, gated=True, activation="relu"), "cuda_direct"),
+    (depthwise(1, 7, 5, 8, **square(3), activation="silu", residual=True, activation_last=True), "cuda_direct"),
     (Conv2d(1, 16, 16, 3, 10, (3, 3), (2, 2), (0, 0, 1, 1), data_layout="NCHW", activation="sigmoid"), "cuda_direct"),
 ]
 #: What tensor cores ask for, in rows and in input channels.

@@ -36,6 +36,7 @@ ALONE = [
     depthwise(1, 75, 75, 24, 5, 2),
     depthwise(1, 29, 29, 16, 3, 1, residual=True),
     depthwise(2, 9, 5, 13, 3, 1, residual=True, row_sums=True),
+    depthwise(2, 9, 5, 13, 3, 1, residual=True, activation_last=True, row_sums=True),
     depthwise(2, 15, 16, 10, 5, 2, padding=(1, 1, 2, 2)),  # TensorFlow's "same", padded channels
     depthwise(1, 9, 17, 8, 7, 1),
     depthwise(1, 8, 8, 16, 3, 2, padding=(0, 0, 1, 1), activation="relu"),

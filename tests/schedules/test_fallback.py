@@ -17,6 +17,8 @@ from effgen.target import Machine, load_target
     "workload",
     [
         Conv2d(2, 7, 9, 32, 48, (3, 3), padding=(1, 1, 1, 1), groups=2, activation="silu", residual=True),
+        Conv2d(1, 7, 9, 32, 48, (3, 3), groups=2, activation="relu", residual=True, activation_last=True),
+        Conv2d(1, 9, 8, 6, 6, (3, 3), padding=(1, 2, 1, 0), groups=6, dilation=(2, 1)),
         Conv2d(1, 8, 8, 6, 12, (3, 3), (2, 2), (0, 0, 1, 1), groups=6, data_layout="NCHW"),
     ],
     ids=lambda workload: workload.name,

@@ -24,6 +24,8 @@ Check = Callable[[Conv2d, Machine, str], None]
         Conv2d(1, 7, 7, 96, 192, residual=True),
         Conv2d(1, 37, 37, 24, 40, activation="relu6"),  # 1369 rows: a square of a prime
         Conv2d(3, 5, 7, 16, 24, activation="silu", residual=True),  # three images, lanes of a half register
+        Conv2d(2, 7, 5, 16, 24, activation="relu", residual=True, activation_last=True),
+        Conv2d(1, 5, 5, 17, 3, activation="silu", residual=True, activation_last=True),
         Conv2d(2, 3, 1, 5, 13, activation="hard_swish"),  # padded channels, fewer rows than a tile
         Conv2d(1, 1, 2, 1, 1, activation="sigmoid"),
     ],
@@ -40,6 +42,7 @@ def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Che
         Conv2d(1, 7, 7, 144, 40, gated=True, residual=True),
         Conv2d(3, 5, 7, 33, 24, gated=True, activation="silu", residual=True),  # a gate for each of three images
         Conv2d(3, 1, 2, 6, 13, gated=True, residual=True),
+        Conv2d(2, 5, 5, 40, 24, gated=True, activation="sigmoid", residual=True, activation_last=True),
         Conv2d(2, 3, 3, 1200, 200, gated=True),  # more weights than the second-level cache holds
     ],
     ids=lambda workload: workload.name,
@@ -56,6 +59,7 @@ def test_gated_matches_reference(workload: Conv2d, machine: Machine, check_kerne
         Conv2d(1, 1, 1, 320, 1000),
         Conv2d(5, 1, 1, 40, 24, activation="silu"),
         Conv2d(8, 1, 1, 33, 17, residual=True),
+        Conv2d(8, 1, 1, 33, 17, activation="relu", residual=True, activation_last=True),
         Conv2d(61, 1, 1, 16, 16),
     ],
     ids=lambda workload: workload.name,

@@ -52,6 +52,9 @@ SMALL: list[Workload] = [
     Pool2d("max", 2, 9, 8, 48, (3, 3), (2, 2), (1, 1, 1, 1)),
     Pool2d("average", 2, 9, 8, 40, (3, 2), (1, 2), (1, 0, 1, 1), (1, 0, 1, 1)),
     Concat(2, 5, 6, (24, 58, 3), affine=True, activation="relu"),
+    Conv2d(1, 7, 7, 64, 48, (3, 3), (2, 1), (1, 0, 1, 1), activation="relu", residual=True, activation_last=True),
+    Conv2d(1, 9, 8, 256, 20, stride=(2, 2), activation="relu"),
+    Conv2d(2, 9, 11, 96, 24, (3, 3)),
     GlobalAveragePool(2, 5, 6, 48),
     ChannelScale(2, 5, 3, 32),
 ]

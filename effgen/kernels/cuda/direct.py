@@ -13,8 +13,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launch, registers
-from effgen.kernels.cuda.math import activate
-from effgen.kernels.math import finished
+from effgen.kernels.cuda.math import finished
 from effgen.kernels.packing import input_shapes
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
@@ -63,8 +62,7 @@ class _Direct:
             self.accumulate(acc, column)
             place = [self.image, self.row, column, self.channel]
             residual = None if self.residual is None else as_float(self.residual[tuple(place)])
-            value = finished(acc[0], self.conv, residual, activate)
-            tir.buffer_store(acc, value, [0])
+            tir.buffer_store(acc, finished(acc[0], self.conv, residual), [0])
             tir.buffer_store(total, total[0] + acc[0], [0])
             tir.buffer_store(self.out, as_type(acc[0], self.conv.dtype), place)
         if self.sums is not None:

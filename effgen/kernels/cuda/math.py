@@ -6,8 +6,9 @@ from tvm import tirx
 from tvm.ir import Expr
 
 from effgen.kernels.math import activate as activate_by_arithmetic
+from effgen.kernels.math import finished as finished_with
 from effgen.kernels.packing import INPUT_SCALE
-from effgen.kernels.workload import Activation
+from effgen.kernels.workload import Activation, Conv2d
 
 # 2^a beyond this is infinite in float32, and silu's infinity divided by infinity no number.
 _LIMIT = 126.0
@@ -23,3 +24,8 @@ def activate(a: Expr, activation: Activation) -> Expr:
     if activation == "silu":
         numerator = low * tirx.const(1.0 / INPUT_SCALE["silu"], "float32")
     return tirx.Let(bound, a, numerator / (tirx.const(1.0, "float32") + tirx.exp2(low)))
+
+
+def finished(value: Expr, conv: Conv2d, residual: Expr | None) -> Expr:
+    """What is stored for a convolution's sum, float32: activated, and the residual added before or after."""
+    return finished_with(value, conv, residual, activate)

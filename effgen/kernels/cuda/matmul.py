@@ -35,9 +35,8 @@ from effgen.kernels.cuda.builder import (
     shared,
     synchronise,
 )
-from effgen.kernels.cuda.math import activate
+from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
-from effgen.kernels.math import finished
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
 
@@ -216,5 +215,5 @@ class _Matmul(Product):
             with guarded(real):
                 value = acc[i, j * VECTOR + lane] + self.bias[0, column + lane]
                 residual = None if self.residual is None else as_float(self.residual[0, 0, row, column + lane])
-                value = finished(value, self.workload, residual, activate)
+                value = finished(value, self.workload, residual)
                 tir.buffer_store(self.out, as_type(value, self.workload.dtype), [0, 0, row, column + lane])

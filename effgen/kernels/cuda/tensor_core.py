@@ -31,9 +31,8 @@ from effgen.kernels.cuda.builder import (
     shared,
     synchronise,
 )
-from effgen.kernels.cuda.math import activate
+from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
-from effgen.kernels.math import finished
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
 
@@ -215,10 +214,10 @@ class _TensorCores(Product):
             load_vector(added, [0], lambda lane: residual[0, 0, place, column + lane], HALVES)
         with tir.unroll(0, HALVES) as lane:
             with guarded([] if whole else [column + lane < self.workload.out_channels]):
-                other = None
+                rest = None
                 if residual is not None:
-                    other = as_float(added[lane] if whole else residual[0, 0, place, column + lane])
-                value = finished(sums[i, j + lane] + self.bias[0, column + lane], self.workload, other, activate)
+                    rest = as_float(added[lane] if whole else residual[0, 0, place, column + lane])
+                value = finished(sums[i, j + lane] + self.bias[0, column + lane], self.workload, rest)
                 tir.buffer_store(done, tirx.Cast("float16", value), [lane])
                 if not whole:
                     tir.buffer_store(self.out, done[lane], [0, 0, place, column + lane])

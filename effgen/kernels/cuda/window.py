@@ -3,7 +3,7 @@
 block (tile of output positions), threads (strips of columns x channel vectors):
     acc[columns, VECTOR] = bias
     for ky, kx, k: acc += data[.., k] * weight[ky, kx, k]
-    out = activation(acc) + residual
+    out = activation(acc) + residual      (in either order)
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import VECTOR, as_float, as_type, below, guarded, launch, load_vector, registers
-from effgen.kernels.cuda.math import activate
-from effgen.kernels.math import finished
+from effgen.kernels.cuda.math import finished
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d
 from effgen.target import Machine
@@ -102,5 +101,5 @@ class _Window:
             with guarded(below(column, conv.out_width, covered)), tir.vectorized(0, VECTOR) as lane:
                 place = [self.image, self.row, column, self.channel + lane]
                 residual = None if self.residual is None else as_float(self.residual[tuple(place)])
-                value = finished(acc[x, lane], conv, residual, activate)
+                value = finished(acc[x, lane], conv, residual)
                 tir.buffer_store(self.out, as_type(value, conv.dtype), place)
