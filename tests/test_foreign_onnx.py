@@ -14,6 +14,8 @@ from onnx import TensorProto
 
 from effgen.errors import GraphError
 from effgen.onnx_reader import graph_from_onnx
+from effgen.onnx_reader.reader import supported
+from effgen.ops import OPS
 from effgen.reference import run_reference
 
 KERNEL = {"w": noise((4, 6, 3, 3)), "b": noise((4,))}
@@ -427,3 +429,15 @@ def test_local_functions_are_inlined(tmp_path: Path) -> None:
     graph, weights = graph_from_onnx(tmp_path / "m.onnx")
     image = noise(graph.input.shape)
     assert relative_error(run_reference(graph, weights, image), answer(tmp_path / "m.onnx", image)) == 0
+
+
+def test_the_documentation_lists_every_operator() -> None:
+    """docs/onnx.md: its table is the list that a refusal prints, in the same order."""
+    text = (Path(__file__).parents[1] / "docs" / "onnx.md").read_text()
+    table = text.split("| operator | what of it |")[1].split("\n\n")[0]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == supported()
+
+
+def test_every_operator_of_the_graph_can_be_read() -> None:
+    made_of_several = {"ChannelShuffle"}
+    assert OPS.keys() - made_of_several <= set(supported())

@@ -181,3 +181,15 @@ def test_a_file_that_onnxruntime_cannot_run_is_not_checked(tmp_path: Path) -> No
     onnx.save(model, path)
     line = check_reading(network, noise((2, 3, 31, 27)), noise((2, 10)))
     assert line.startswith("the file's own answer not checked: onnxruntime cannot run it: ") and "\n" not in line
+
+
+def test_inspect_and_tune_take_a_file(run: Any, tmp_path: Path) -> None:
+    path = kitchen_sink(tmp_path / "m.onnx", "N")
+    status, out, _ = run("inspect", "--onnx", path, "--batch", "3", "--json", "-")
+    found = json.loads(out)
+    assert status == 0 and found["batch"] == 3 and found["image"] == [3, 31, 27]
+    rows = {row["operator"]: row for row in found["operators"]}
+    assert sum(row["macs"] for row in rows.values()) == found["macs"] and rows["Conv"]["count"] == 6
+    assert run("inspect", "--onnx", path, "--phi", "2")[0] == 1
+    status, _, err = run("tune", "--onnx", path, "--seed", "1", "--trials", "0")
+    assert status == 1 and err.splitlines()[-1].startswith("error: --trials 0")
