@@ -20,7 +20,7 @@ from effgen.executors import executor_of
 from effgen.graph import Graph
 from effgen.labels import labels_from_option
 from effgen.model import Model, OnPhase, model_from_network, model_of, resolve
-from effgen.network import Network, NetworkRequest
+from effgen.network import Network, NetworkRequest, build_network
 from effgen.onnx_network import OnnxNetwork, OnnxRequest, check_reading
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
@@ -74,6 +74,7 @@ def compile_bundle(
         machine = _machine(request, on_phase)
         _write_golden(model, staging, request.seed, on_phase)
         if isinstance(network, OnnxNetwork):
+            on_phase("the file's own answer by onnxruntime")
             on_phase(check_reading(network, *golden_pair(staging)))
         _write_onnx(model, staging / MODEL, True, on_phase)
         _write_labels(request.labels, model.graph, staging)
@@ -125,7 +126,7 @@ def export_network(
     on_phase: OnPhase = lambda text: None,
 ) -> list[Path]:
     """Write the network as ONNX, batch norms folded or not; returns the files written."""
-    network = resolve(request)
+    network = build_network(request)
     with staged_file(output, force) as staged:
         model = model_from_network(network, weights, seed, on_phase)
         files = _write_onnx(model, staged, fold, on_phase)
