@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +106,8 @@ def load_model(folder: Path, configuration: Configuration) -> CudaModel:
         bundle = Path(scratch) / configuration.name
         bundle.mkdir()
         for file in (folder / configuration.bundle).iterdir():
-            (bundle / file.name).symlink_to(file.resolve())
-        (bundle / WEIGHTS).symlink_to((folder / configuration.weights).resolve())
+            shutil.copyfile(file, bundle / file.name)
+        shutil.copyfile(folder / configuration.weights, bundle / WEIGHTS)
         return CudaModel(bundle, read_manifest(bundle, whole=False))
 
 
