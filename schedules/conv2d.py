@@ -20,8 +20,9 @@ from effgen.target import Machine
 
 # Channels of a block of the reduction: long enough to read weights in runs.
 _SHORTEST_BLOCK = 32
-# Cycles of a load beyond what a matrix product's costs: a window's panel of weights fills no nearest cache.
-_LOAD = 0.1
+# Cycles of a load beyond what a matrix product's costs: a window's panel of weights does not fit the nearest cache.
+_BROADCAST, _WEIGHT = 0.1, 0.4
+_LOADS_TO_PRODUCTS = 1.2
 # Cycles for a vector that comes from the second-level cache, and from beyond, where tiles wait for it.
 _SECOND_LEVEL, _BEYOND = 0.25, 3.0
 # What is shared out, and how; tried with so many of the best register tiles.
@@ -123,8 +124,11 @@ def _image_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
 def _tile_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
     half, at_once = bias_shape(workload, machine)[1] < machine.lanes, tile.get("depth", 1)
     depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
-    loads = _LOAD * (tile["columns"] + tile["vectors"]) * depth
-    return tiles.tile_cycles(tile["columns"], tile["vectors"], depth, workload.activation, half, at_once) + loads
+    columns, vectors = tile["columns"], tile["vectors"]
+    # As many loads start in a cycle as multiply-adds: a tile of few vectors waits for them.
+    waiting = max(0.0, _LOADS_TO_PRODUCTS * (columns + vectors) - columns * vectors)
+    further = _BROADCAST * columns + _WEIGHT * vectors + waiting
+    return tiles.tile_cycles(columns, vectors, depth, workload.activation, half, at_once) + depth * further
 
 
 def _near_block(workload: Conv2d, machine: Machine, choices: tuple[int, ...], columns: int) -> int:
