@@ -1,24 +1,27 @@
-"""How latency grows with phi, beside the multiply-adds: a table and a picture from what compare_peers.py measured.
+"""How latency grows with phi, beside the multiply-adds: a table and a picture from files of `effgen bench --json`.
 
-    python benchmarks/compare_peers.py --phi 0 1 2 3 4 5 6 7 --out scaling.json
-    python benchmarks/scaling.py scaling.json --plot docs/figures/latency_vs_macs.png
+    benchmarks/report.sh build/report 0 1 2 3 4 5 6 7
+    python benchmarks/scaling.py build/report/results --plot docs/figures/latency_vs_macs.png
 
-Several files are taken together: large networks may be measured at another time than small ones. Exits 3 with
---max-growth where effgen's latency has grown by more than that factor beyond its multiply-adds.
+All are to be of one machine, batch size and thread count. The share of the peak needs the peak: files of
+`effgen bench --layers` among them hold it, or --peak states it. Exits 3 with --max-growth where effgen's latency has
+grown by more than that factor beyond its multiply-adds.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from effgen.bench import OURS
-from effgen.compare import Measured, best_peer, growth, peak_share, read_comparison, speedup, worst_growth
-from effgen.errors import EffgenError, RegressionError
+from effgen.compare.growth import best_peer, growth, measured_peak, peak_share, worst_growth
+from effgen.compare.rows import setting_of
+from effgen.compare.sources import read_sources
+from effgen.errors import EffgenError, RegressionError, ResultsError
 from effgen.plots import check_plot, plot_scaling
+from effgen.report_compare import markdown_table
+from effgen.results import OURS, BenchReport
 
 _HEADER = (
     "phi",
@@ -33,55 +36,49 @@ _HEADER = (
 )
 
 
-def rows(networks: Sequence[Measured], peaks: Sequence[float]) -> Iterable[Sequence[str]]:
+def rows(reports: Sequence[BenchReport], peaks: Sequence[float | None]) -> Iterable[Sequence[str]]:
     """A row a network; `peaks` are the GFLOP/s peaks measured with each."""
-    for network, peak, (macs, latency) in zip(networks, peaks, growth(networks), strict=True):
-        best = best_peer(network)
-        peer = (best[0], f"{best[1]:.2f} ({speedup(network):.2f}x)") if best else ("", "")
-        size = (network.phi, str(network.resolution), f"{network.macs / 1e9:.2f}", f"{macs:.2f}")
-        share = f"{peak_share(network, OURS, peak):.0%}"
-        yield (*size, f"{network.ours_ms:.2f}", f"{latency:.2f}", share, *peer)
+    for report, peak, (macs, latency) in zip(reports, peaks, growth(reports), strict=True):
+        model, best, ours_ms = report.model, best_peer(report), report.results[0].median_ms
+        peer = (best.backend, f"{best.median_ms:.2f} ({best.median_ms / ours_ms:.2f}x)") if best else ("", "")
+        size = (f"{model.phi:g}", str(model.resolution[1]), f"{model.macs / 1e9:.2f}", f"{macs:.2f}")
+        share = "" if peak is None else f"{peak_share(report, peak):.0%}"
+        yield (*size, f"{ours_ms:.2f}", f"{latency:.2f}", share, *peer)
 
 
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table as Markdown."""
-    rule = ["---:" for _ in header]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *lines))
-
-
-def loaded(paths: Sequence[Path]) -> tuple[list[Measured], list[float]]:
+def loaded(paths: Sequence[Path], peak: float | None) -> tuple[list[BenchReport], list[float | None]]:
     """All networks by size with their peaks. Raises EffgenError where they cannot be set side by side."""
-    pairs = [
-        (network, comparison.peak_gflops)
-        for comparison in (read_comparison(path, "FILE") for path in paths)
-        for network in comparison.networks
-    ]
-    pairs.sort(key=lambda pair: pair[0].macs)
-    networks = [network for network, _ in pairs]
-    if len({network.key for network in networks}) < len(networks):
-        raise EffgenError("FILE: a network is there twice; give each phi once")
-    if len({(network.batch, network.threads) for network in networks}) != 1:
-        raise EffgenError("FILE: networks of one batch size and thread count are needed")
-    for network in networks:
-        if not math.isfinite(network.ours_ms):
-            raise EffgenError(f"FILE: {network.title} has no latency of effgen; measure it again")
-    return networks, [peak for _, peak in pairs]
+    bench, layers = read_sources(paths, "FILE")
+    reports = sorted((source.report for source in bench if source.report.model.phi is not None), key=_macs)
+    if not reports:
+        raise ResultsError("FILE: no network of a scaled family in it; expected files of effgen bench --json")
+    if len({report.model.name for report in reports}) < len(reports):
+        raise ResultsError("FILE: a network is there twice; give each phi once")
+    if len({setting_of(report) for report in reports}) != 1:
+        raise ResultsError("FILE: networks of one machine, target, batch size, type and thread count are needed")
+    kernels = [source.report for source in layers]
+    return reports, [peak or measured_peak(report, kernels) for report in reports]
+
+
+def _macs(report: BenchReport) -> int:
+    return report.model.macs
 
 
 def run(options: argparse.Namespace) -> None:
     """Raises EffgenError for a user's error, RegressionError where the growth is above --max-growth."""
     if options.plot:
         check_plot("--plot", options.plot)
-    networks, peaks = loaded(options.files)
-    print(markdown(_HEADER, rows(networks, peaks)))
-    worst = worst_growth(growth(networks))
-    first = networks[0]
-    print(f"\nbatch {first.batch}, {first.threads} threads; latency grew at most {worst:.2f} times as much as MACs")
+    reports, peaks = loaded(options.files, options.peak)
+    print(markdown_table(_HEADER, rows(reports, peaks)))
+    worst = worst_growth(growth(reports))
+    first = reports[0]
+    where = f"batch {first.model.batch}, {first.threads} threads"
+    print(f"\n{where}; latency grew at most {worst:.2f} times as much as MACs")
     if options.plot:
-        names = dict.fromkeys(name for network in networks for name in network.medians_ms)
-        series = {name: growth(networks, name) for name in (OURS, *(name for name in names if name != OURS))}
-        labels = [f"phi={network.phi}" for network in networks]
-        title = f"Latency and multiply-adds, batch {first.batch}, {first.threads} threads"
+        names = dict.fromkeys(result.backend for report in reports for result in report.results)
+        series = {name: growth(reports, name) for name in (OURS, *(name for name in names if name != OURS))}
+        labels = [f"phi={report.model.phi:g}" for report in reports]
+        title = f"Latency and multiply-adds, {where}"
         plot_scaling({name: points for name, points in series.items() if points}, labels, title, options.plot)
     if options.max_growth is not None and not worst <= options.max_growth:
         raise RegressionError(f"latency grew {worst:.2f} times as much as MACs; --max-growth {options.max_growth:g}")
@@ -89,7 +86,8 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="what compare_peers.py --out wrote")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="what effgen bench --json wrote; folders")
+    parser.add_argument("--peak", type=float, metavar="GFLOPS", help="the machine's multiply-add peak")
     parser.add_argument("--plot", type=Path, help="write the picture (.png, .svg, .pdf)")
     parser.add_argument("--max-growth", type=float, help="the gate: latency's growth over the MACs' growth")
     try:

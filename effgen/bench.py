@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from effgen.cpu import usable_cpus
 from effgen.errors import BundleError
-from effgen.machine import Host, describe_host, watch_other_work
+from effgen.machine import describe_host, watch_other_work
 from effgen.peers import DEFAULT_PEERS, PEERS, Job, Run, check_peer_names, peer_version
+from effgen.provenance import facts_of, origin_of
+from effgen.results import DEFAULT_PLAN, OURS, BenchReport, LeftOut, Plan, Result
 from effgen.runtime import LoadedModel, read_manifest
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.manifest import MODEL
@@ -26,15 +28,8 @@ from effgen.runtime.model import load_checked
 from effgen.verify import golden_pair, relative_l2
 from effgen.version import __version__
 
-#: The bundle's own row; the others are named as in `effgen.peers.PEERS`.
-OURS = "effgen"
-
 #: A peer whose logits are further away than this (relative L2) computes something else; its time is not reported.
 WRONG_ANSWER = 1e-3
-
-#: CPUs' worth of other work from which on times are worth a warning: a spinning thread that has to share its CPU
-#: costs its pool whole time slices.
-DISTURBING_CPUS = 0.2
 
 #: Worker threads of the backend before spin for a moment after its last call: let them go to sleep.
 REST_S = 0.03
@@ -52,72 +47,6 @@ _LONGEST_WARM_UP_S = 5.0
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long to measure: `min_time_s` seconds of timed calls for each backend, in `rounds` bursts."""
-
-    rounds: int = 10
-    min_time_s: float = 2.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """Times of one backend over its timed calls: milliseconds a call of `batch` images.
-
-    `ratio` is its median over effgen's: above 1 is slower than effgen. `rel_l2` is the distance of its logits from
-    effgen's.
-    """
-
-    backend: str
-    version: str
-    threads: int
-    batch: int
-    calls: int
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
-    min_ms: float
-    images_per_second: float
-    ratio: float
-    rel_l2: float
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A backend without a time, and why."""
-
-    backend: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class BenchReport:
-    """Results in the order asked for, effgen's first; what could not be measured; and where it was measured.
-
-    `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where the kernel does not tell.
-    """
-
-    model: str
-    target: str
-    threads: int
-    batch: int
-    plan: Plan
-    results: tuple[Result, ...]
-    left_out: tuple[LeftOut, ...]
-    machine: Host
-    other_cpus: float | None
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other work was enough to doubt the times."""
-        return is_disturbing(self.other_cpus)
-
-
-def is_disturbing(other_cpus: float | None) -> bool:
-    """Whether so many CPUs' worth of other work is enough to doubt times; None is unknown, and no reason to."""
-    return other_cpus is not None and other_cpus > DISTURBING_CPUS
-
-
-@dataclass(frozen=True)
 class Backend:
     """Something to time: one call of `run` computes a whole batch. `rel_l2` is how far it is from effgen's logits."""
 
@@ -131,7 +60,7 @@ def bench_bundle(
     path: Path,
     peers: Sequence[str] = DEFAULT_PEERS,
     threads: int | None = None,
-    plan: Plan = Plan(),
+    plan: Plan = DEFAULT_PLAN,
     on_phase: Callable[[str], None] = lambda phase: None,
 ) -> BenchReport:
     """Time the bundle at `path` and `peers` with `threads` threads each (default: the CPUs of the affinity mask).
@@ -160,12 +89,14 @@ def bench_bundle(
         samples = measure(backends, plan, on_phase)
     ours_ms = float(np.median(samples[OURS])) * 1e3
     return BenchReport(
-        model=model.manifest.name,
+        origin=origin_of(model.manifest),
+        model=facts_of(model.manifest, path),
         target=str(model.manifest.target["name"]),
         threads=job.threads,
-        batch=len(job.image),
         plan=plan,
-        results=tuple(_result(backend, samples[backend.name], job, ours_ms) for backend in backends),
+        results=tuple(
+            result_from_samples(backend, samples[backend.name], len(job.image), ours_ms) for backend in backends
+        ),
         left_out=tuple(outcome for outcome in outcomes if isinstance(outcome, LeftOut)),
         machine=host,
         other_cpus=other_work.cpus,
@@ -265,19 +196,20 @@ def _timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _result(backend: Backend, samples: list[float], job: Job, ours_ms: float) -> Result:
-    low, median, high = (float(value) * 1e3 for value in np.percentile(samples, (10, 50, 90)))
+def result_from_samples(backend: Backend, seconds: Sequence[float], batch: int, ours_ms: float) -> Result:
+    """Statistics of a backend's counted calls, each of `batch` images; `ours_ms` is effgen's median."""
+    milliseconds = np.asarray(seconds) * 1e3
+    low, median, high = (float(value) for value in np.percentile(milliseconds, (10, 50, 90)))
     return Result(
         backend=backend.name,
         version=backend.version,
-        threads=job.threads,
-        batch=len(job.image),
-        calls=len(samples),
+        calls=len(milliseconds),
         median_ms=median,
         p10_ms=low,
         p90_ms=high,
-        min_ms=min(samples) * 1e3,
-        images_per_second=len(job.image) / median * 1e3,
+        min_ms=float(milliseconds.min()),
+        mad_ms=float(np.median(np.abs(milliseconds - median))),
+        images_per_second=batch / median * 1e3,
         ratio=median / ours_ms,
         rel_l2=backend.rel_l2,
     )

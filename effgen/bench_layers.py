@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.bench import REST_S, SLOW_CALL_S, WAKE_S, Plan, burst, load_to_time, warm_up
+from effgen.bench import REST_S, SLOW_CALL_S, WAKE_S, burst, load_to_time, warm_up
 from effgen.errors import BundleError
-from effgen.layers import NETWORK, LayersReport, report_from_profile, work_from_kernels
+from effgen.layers import NETWORK, report_from_profile, work_from_kernels
 from effgen.machine import describe_host, watch_other_work
+from effgen.provenance import facts_of, origin_of
+from effgen.results import LayersReport, Plan
 from effgen.roofline import Probes, best_ceilings, working_sets
 from effgen.runtime import LoadedModel, Manifest
 from effgen.runtime.cuda import CudaModel
@@ -51,9 +53,9 @@ def layers_of_bundle(
         on_phase("measure peak and bandwidth again")
         ceilings = best_ceilings(before, probes.measure())
     latency_s = float(np.median(plain))
-    return report_from_profile(
-        model.manifest, profile_from_traces(traces), latency_s, ceilings, plan, host, other_work.cpus
-    )
+    manifest, profile = model.manifest, profile_from_traces(traces)
+    facts, origin = facts_of(manifest, path), origin_of(manifest)
+    return report_from_profile(manifest, facts, origin, profile, latency_s, ceilings, plan, host, other_work.cpus)
 
 
 def working_set(manifest: Manifest) -> int:

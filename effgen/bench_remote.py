@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from effgen.bench import Plan
+from effgen.bench import Backend, result_from_samples
 from effgen.measure.protocol import Remote
+from effgen.provenance import facts_of, origin_of
+from effgen.results import DEFAULT_PLAN, OURS, BenchReport, Plan
 from effgen.runtime import read_manifest
 from effgen.runtime.library import prepare_tvm
 from effgen.verify import golden_pair, relative_l2
-
-DEFAULT_PLAN = Plan()
+from effgen.version import __version__
 
 #: Runs by which it is estimated how many fill a round.
 _FIRST_RUNS = 3
-
-
-@dataclass(frozen=True)
-class RemoteLatency:
-    """Times of a bundle on `device`: milliseconds a run of `batch` images. `rel_l2`: distance from the golden pair."""
-
-    model: str
-    target: str
-    device: str
-    threads: int
-    batch: int
-    runs: int
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
-    min_ms: float
-    images_per_second: float
-    rel_l2: float
 
 
 def bench_over_rpc(
@@ -44,7 +26,7 @@ def bench_over_rpc(
     threads: int | None = None,
     plan: Plan = DEFAULT_PLAN,
     on_phase: Callable[[str], None] = lambda phase: None,
-) -> RemoteLatency:
+) -> BenchReport:
     """Time the bundle at `path` on a device of the remote's key: `plan.rounds` bursts, `plan.min_time_s` in all.
 
     Raises TuneError where no device can be had, BundleError where the bundle cannot run there.
@@ -61,18 +43,16 @@ def bench_over_rpc(
     estimate = min(bundle.seconds(image, _FIRST_RUNS))
     each = max(1, round(plan.min_time_s / plan.rounds / estimate))
     samples = [seconds for _ in range(plan.rounds) for seconds in bundle.seconds(image, each)]
-    low, median, high = (float(value) * 1e3 for value in np.percentile(samples, (10, 50, 90)))
-    return RemoteLatency(
-        model=manifest.name,
+    backend = Backend(OURS, __version__, lambda: bundle(image), distance)
+    median_ms = float(np.median(samples)) * 1e3
+    return BenchReport(
+        origin=origin_of(manifest, "rpc"),
+        model=facts_of(manifest, path),
         target=str(manifest.target["name"]),
-        device=bundle.device,
         threads=bundle.threads,
-        batch=len(image),
-        runs=len(samples),
-        median_ms=median,
-        p10_ms=low,
-        p90_ms=high,
-        min_ms=min(samples) * 1e3,
-        images_per_second=len(image) / median * 1e3,
-        rel_l2=distance,
+        plan=plan,
+        results=(result_from_samples(backend, samples, len(image), median_ms),),
+        left_out=(),
+        machine=bundle.host(),
+        other_cpus=None,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+from tvm.target import codegen
 
 from effgen.cuda_build import launches_of, write_kernels
 from effgen.dump import Dump
@@ -18,34 +19,43 @@ from effgen.pipeline import ScheduledModule
 from effgen.runtime.manifest import KERNELS, LIBRARY, WEIGHTS
 from effgen.schedules import tvm_target
 from effgen.target import Machine
-from effgen.toolchain import linker
+from effgen.toolchain import cuda_program, linker
+from effgen.tools import tool_version
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a manifest says of code that was written: the processor, as `device`, with its launches if it is a GPU."""
+    """What a manifest says of code that was written: the processor, as `device`, with its launches if it is a GPU; and
+    the `compiler` with its version."""
 
     device: dict[str, Any]
+    compiler: str
 
 
-def write_code(scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump) -> Built:
-    """Write the machine code and the weights of the bundle `folder`. The caller has entered the TVM target.
+def write_code(
+    scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump, objects: Path | None = None
+) -> Built:
+    """Write the machine code and the weights of the bundle `folder`, and the object files of a CPU's kernels into the
+    folder `objects`. The caller has entered the TVM target.
 
     Raises BuildError where a linker or nvcc is missing or fails.
     """
     scheduled.program.weights.tofile(folder / WEIGHTS)
     if machine.gpu is None:
-        write_library(scheduled, machine, folder, dump)
-        return Built({"kind": "cpu"})
+        write_library(scheduled, machine, folder, dump, objects)
+        return Built({"kind": "cpu"}, f"LLVM {codegen.llvm_version_major()}, linked by {tool_version(linker(machine))}")
     names = dict.fromkeys(step.kernel for step in scheduled.program.steps)
     source = write_kernels({name: scheduled.mod[name] for name in names}, machine, folder / KERNELS, dump)
     launches = launches_of(scheduled.program, source)
-    return Built({"kind": "cuda", "archs": list(machine.gpu.archs), "launches": launches})
+    device = {"kind": "cuda", "archs": list(machine.gpu.archs), "launches": launches}
+    return Built(device, tool_version(cuda_program("nvcc")))
 
 
-def write_library(scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump) -> None:
+def write_library(
+    scheduled: ScheduledModule, machine: Machine, folder: Path, dump: Dump, objects: Path | None = None
+) -> None:
     """Generate machine code for `machine` and link it into the shared library of the bundle `folder`; the kernels'
-    assembly goes to `dump`. The caller has entered the TVM target.
+    assembly goes to `dump`, their object files to the folder `objects`. The caller has entered the TVM target.
 
     Raises BuildError where there is no linker or it fails.
     """
@@ -55,4 +65,4 @@ def write_library(scheduled: ScheduledModule, machine: Machine, folder: Path, du
     executable = tvm.compile(mod, tvm_target(machine), tir_pipeline=lowering.PIPELINE)
     if dump.wanted:
         dump.write("assembly", executable.mod.inspect_source("s"), "s")
-    link_library(executable, machine, folder / LIBRARY)
+    link_library(executable, machine, folder / LIBRARY, objects)

@@ -18,6 +18,7 @@ from effgen.machine import Host, cpu_quota, describe_host
 from effgen.runtime.library import prepare_tvm
 from effgen.target import load_target
 from effgen.toolchain import native_linker
+from effgen.tools import tool_version
 
 Status = Literal["ok", "warning", "problem"]
 
@@ -26,6 +27,7 @@ _OPTIONAL = {
     "torch": ("torch", "verify has only the golden pair, and compile cannot compute one"),
     "onnxruntime": ("peers", "bench --peers onnxruntime has nothing to run"),
     "openvino": ("peers", "bench --peers openvino has nothing to run"),
+    "plotly": ("report", "compare writes no HTML report"),
 }
 
 
@@ -101,7 +103,7 @@ def check_compiler() -> Iterator[Check]:
     if failure:
         yield Check("C++ compiler", "problem", f"{found} cannot link: {failure}", "apt-get install libc6-dev")
     else:
-        yield Check("C++ compiler", "ok", f"{found}, {_first_line([found, '--version'])}")
+        yield Check("C++ compiler", "ok", f"{found}, {tool_version(found)}")
 
 
 def _link_failure(compiler: str) -> str:
@@ -114,11 +116,6 @@ def _link_failure(compiler: str) -> str:
     if done.returncode == 0:
         return ""
     return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
-
-
-def _first_line(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (done.stdout.strip() or "unknown version").splitlines()[0]
 
 
 def check_threads() -> Iterator[Check]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,12 +17,15 @@ from effgen.bundle import check_directory, staged_directory, staged_file
 from effgen.dump import Dump
 from effgen.errors import BuildError, TargetError, VerifyError, candidates
 from effgen.executors import executor_of
+from effgen.graph import Graph
+from effgen.labels import labels_from_option
 from effgen.model import Model, OnPhase, model_from_network, model_of, resolve
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.onnx_network import OnnxNetwork, OnnxRequest, check_reading
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import GOLDEN, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.runtime.manifest import GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.standalone import BUNDLE, STANDALONE, check_emit, check_standalone, write_standalone
 from effgen.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.validation import StrictModel
 from effgen.verify import compare, golden_pair
@@ -35,7 +39,8 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 @dataclass(frozen=True)
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
-    None: the user's own. An ONNX file brings its own weights."""
+    None: the user's own; `emit`: of `effgen.standalone.EMITS`; `labels`: a file of the classes' names or "imagenet",
+    None: the bundle has numbers only. An ONNX file brings its own weights."""
 
     network: NetworkRequest | OnnxRequest
     output: Path
@@ -48,6 +53,8 @@ class CompileRequest:
     force: bool = False
     debug_dump: Path | None = None
     database: Path | None = None
+    emit: tuple[str, ...] = (BUNDLE,)
+    labels: str | None = None
 
 
 def compile_bundle(
@@ -62,15 +69,20 @@ def compile_bundle(
     """
     network = network or check_request(request)
     dump = _debug_dump(request.debug_dump)
-    with staged_directory(request.output, request.force) as staging:
+    with staged_directory(request.output, request.force) as staging, tempfile.TemporaryDirectory() as objects:
         model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
         _write_golden(model, staging, request.seed, on_phase)
         if isinstance(network, OnnxNetwork):
             on_phase(check_reading(network, *golden_pair(staging)))
         _write_onnx(model, staging / MODEL, True, on_phase)
-        facts = _write_code(staging, machine, request, dump, model, on_phase)
+        _write_labels(request.labels, model.graph, staging)
+        facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
         manifest = _manifest(model, machine, facts, request.dtype, staging)
+        if STANDALONE in request.emit:
+            on_phase("compile and link the standalone library")
+            kernels = sorted(Path(objects).iterdir())
+            manifest = write_standalone(manifest, model.c_name, staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _check_golden(staging, machine, on_phase)
     return manifest
@@ -84,11 +96,16 @@ def check_request(request: CompileRequest) -> Network | OnnxNetwork:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
     if isinstance(request.network, OnnxRequest) and request.weights is not None:
         raise BuildError(f"--weights {request.weights}: {request.network.file} holds its own; leave one of them out")
-    return resolve(request.network)
+    network = resolve(request.network)
+    if request.labels is not None:
+        labels_from_option(request.labels, network.graph.classes)
+    return network
 
 
 def _check_device(request: CompileRequest) -> None:
-    on_gpu = stated_target(request.target).is_cuda
+    stated = stated_target(request.target)
+    check_emit(request.emit, request.target, stated)
+    on_gpu = stated.is_cuda
     if request.dtype not in DTYPES:
         raise BuildError(f"--dtype {request.dtype}: {candidates(request.dtype, DTYPES)}")
     if request.dtype != "float32" and not on_gpu:
@@ -167,16 +184,29 @@ def _write_onnx(model: Model, path: Path, fold: bool, on_phase: OnPhase) -> list
     return save_onnx(onnx_from_graph(graph, weights, model.metadata), path)
 
 
+def _write_labels(labels: str | None, graph: Graph, staging: Path) -> None:
+    if labels is not None:
+        text = "".join(f"{name}\n" for name in labels_from_option(labels, graph.classes))
+        (staging / LABELS).write_text(text, encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class _CodeFacts:
     device: dict[str, Any]
     kernels: list[dict[str, Any]]
     steps: list[str]
     workspace_bytes: int
+    compiler: str
 
 
 def _write_code(
-    staging: Path, machine: Machine, request: CompileRequest, dump: Dump, model: Model, on_phase: OnPhase
+    staging: Path,
+    machine: Machine,
+    request: CompileRequest,
+    dump: Dump,
+    model: Model,
+    objects: Path,
+    on_phase: OnPhase,
 ) -> _CodeFacts:
     """Compile what was exported: the ONNX file is read back."""
     from effgen.build import write_code
@@ -196,13 +226,14 @@ def _write_code(
         imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
         scheduled = schedule_module(imported, machine, chosen, dump)
         on_phase("generate code and link" if machine.gpu is None else "generate code, compile it with nvcc")
-        built = write_code(scheduled, machine, staging, dump)
+        built = write_code(scheduled, machine, staging, dump, objects)
     program = scheduled.program
     return _CodeFacts(
         device=built.device,
         kernels=[dataclasses.asdict(kernel) for kernel in scheduled.kernels],
         steps=[step.kernel for step in program.steps],
         workspace_bytes=program.workspace_bytes,
+        compiler=built.compiler,
     )
 
 
@@ -221,7 +252,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "emulator": _plain(machine.emulator),
         },
         device=facts.device,
-        versions=_versions(),
+        versions={**_versions(), "compiler": facts.compiler},
         threads=machine.cores,
         files={file.name: sha256_of(file) for file in sorted(staging.iterdir())},
         input={
@@ -231,6 +262,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "layout": "NCHW",
             "mean": list(model.normalisation.mean),
             "std": list(model.normalisation.std),
+            **model.framing,
         },
         output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
         kernels=facts.kernels,
@@ -283,3 +315,5 @@ def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
             f"{executor.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
             f"expected at most {tolerance:g}; no bundle was written"
         )
+    if executor.manifest.standalone is not None:
+        check_standalone(staging, executor.manifest, image, expected, on_phase)

@@ -42,6 +42,14 @@ class BundleError(EffgenError):
     """A bundle cannot be loaded: missing, changed, for another machine or another version."""
 
 
+class ImageError(EffgenError):
+    """A picture cannot be read, or labels do not fit the network that is to classify it."""
+
+
+class ResultsError(EffgenError):
+    """A file of measurements cannot be read, or measurements cannot be set side by side."""
+
+
 class VerifyError(EffgenError):
     """Outputs miss their stated tolerance."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,24 +111,47 @@ def executor_of(
         return RemoteBundle(path, manifest, remote, threads)
     if not manifest.is_foreign:
         return InProcess(load_checked(path, manifest, threads))
-    runner = _emulated_runner(manifest.target, manifest.architecture, on_phase)
+    from effgen.native import Runner
+
+    command = emulator_of(manifest)
+    runner = Runner(runner_program(manifest, on_phase), command)
     return Emulated(path, manifest, threads or min(manifest.threads, len(usable_cpus())), runner)
 
 
-def _emulated_runner(target: dict[str, Any], architecture: str, on_phase: Callable[[str], None]) -> Runner:
-    """The program and its emulator by what the manifest says of the target: a bundle is verified on desks, too, that
-    do not have the target's TOML file. (Its commands are trusted no more than its library, which is run as well.)"""
-    from effgen.native import Runner, build_runner
-    from effgen.target_file import Emulator, Toolchain
-    from effgen.toolchain import cross_compiler, emulator_command
+def emulator_of(manifest: Manifest) -> tuple[str, ...]:
+    """The command that runs programs for the bundle's machine here; empty for this machine's own family.
 
-    name, triple = target["name"], target["llvm"]["mtriple"]
-    stated = target.get("emulator"), target.get("toolchain")  # older bundles say nothing of them
-    emulator, toolchain = (
-        None if table is None else kind(**table) for kind, table in zip((Emulator, Toolchain), stated, strict=True)
-    )
-    command = emulator_command(name, architecture, emulator)
-    compiler = cross_compiler(name, triple, toolchain)
-    assert toolchain is not None
+    It is what the manifest says of the target: a bundle is verified on desks, too, that do not have the target's TOML
+    file. (Its commands are trusted no more than its library, which is run as well.) Raises BuildError as
+    `effgen.toolchain.emulator_command` does.
+    """
+    if not manifest.is_foreign:
+        return ()
+    from effgen.target_file import Emulator
+    from effgen.toolchain import emulator_command
+
+    stated = manifest.target.get("emulator")  # older bundles say nothing of it
+    emulator = None if stated is None else Emulator(**stated)
+    return emulator_command(manifest.target["name"], manifest.architecture, emulator)
+
+
+def runner_program(manifest: Manifest, on_phase: Callable[[str], None]) -> Path:
+    """`effgen-run` for the bundle's machine, found or built, beside the two libraries that it needs.
+
+    Raises BuildError where it cannot be built, with what to install.
+    """
+    from effgen.native import build_runner
+    from effgen.target_file import Toolchain
+    from effgen.toolchain import cross_compiler, native_linker
+
+    triple, package = f"{manifest.architecture}-linux-gnu", "g++"
+    if manifest.is_foreign:
+        stated = manifest.target.get("toolchain")
+        toolchain = None if stated is None else Toolchain(**stated)
+        compiler = cross_compiler(manifest.target["name"], triple, toolchain)
+        assert toolchain is not None
+        package = toolchain.package
+    else:
+        compiler = native_linker()
     on_phase(f"find or build effgen-run for {triple}")
-    return Runner(build_runner(triple, compiler, toolchain.package), command)
+    return build_runner(triple, compiler, package)

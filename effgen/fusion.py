@@ -183,6 +183,8 @@ class _Fusion:
     def channel_scale(self, node: Node) -> Call:
         for data, gate in (node.inputs, node.inputs[::-1]):
             shape = self.shape(data)
+            if {data, gate} & self.graph.parameters.keys():
+                continue  # a constant: TVM takes it into what is around
             if len(shape) == 4 and self.shape(gate) == (*shape[:2], 1, 1) and shape[2:] != (1, 1):
                 n, c, h, w = shape
                 return KernelCall(ChannelScale(n, h, w, c), (data, gate), (node.output,))

@@ -104,6 +104,11 @@ class Graph:
         return self.input.shape[0]
 
     @property
+    def classes(self) -> int:
+        """Numbers in an image's output, `(batch, classes)`."""
+        return self.values[self.output].shape[1]
+
+    @property
     def macs(self) -> int:
         """Multiply-adds of convolutions and classifier for ONE image (what the paper calls FLOPS)."""
         return sum(self.macs_of(node) for node in self.nodes) // self.batch

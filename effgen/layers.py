@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effgen.bench import Plan, is_disturbing
 from effgen.errors import BundleError
 from effgen.machine import Host
+from effgen.results import FamilyTotal, Layer, LayersReport, ModelFacts, Origin, Plan, Rates
 from effgen.roofline import Ceilings
 from effgen.runtime import Manifest
 from effgen.runtime.manifest import MANIFEST
@@ -29,81 +29,6 @@ class Work:
 
     macs: int
     bytes: int
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What `seconds` of work come to. All None where the work is not counted.
-
-    `intensity` is flop a byte; `peak_share` and `roofline_share` are parts of 1: of the multiply-add peak, and of what
-    peak and bandwidth allow together (above 1 where data comes from a nearer cache than the whole network's does).
-    """
-
-    gflops: float | None
-    gbytes_per_s: float | None
-    intensity: float | None
-    peak_share: float | None
-    roofline_share: float | None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A kernel with all its calls: microseconds of one, milliseconds of all, their share of the network's latency."""
-
-    name: str
-    family: str
-    source: str
-    calls: int
-    call_us: float
-    total_ms: float
-    share: float
-    macs: int | None
-    bytes: int | None
-    rates: Rates
-
-
-@dataclass(frozen=True)
-class FamilyTotal:
-    """All kernels of a family. Rates are over the counted work."""
-
-    family: str
-    kernels: int
-    calls: int
-    total_ms: float
-    share: float
-    rates: Rates
-
-
-@dataclass(frozen=True)
-class LayersReport:
-    """Kernels in the order of their first call, and what is left.
-
-    `latency_ms` is of undisturbed calls, between which the ones with clocks were measured; `outside_ms` is what the
-    kernels do not account for: the call itself, the copy of the output. `clock_us` is what a clock adds to each
-    call's time. `peak_share` is of the network's own multiply-adds.
-    """
-
-    model: str
-    target: str
-    threads: int
-    batch: int
-    plan: Plan
-    latency_ms: float
-    kernels_ms: float
-    outside_ms: float
-    gflops: float
-    peak_share: float
-    clock_us: float
-    layers: tuple[Layer, ...]
-    families: tuple[FamilyTotal, ...]
-    ceilings: Ceilings
-    machine: Host
-    other_cpus: float | None
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other work was enough to doubt the times."""
-        return is_disturbing(self.other_cpus)
 
 
 def work_from_kernels(kernels: Iterable[Mapping[str, Any]], bundle: Path) -> dict[str, Work | None]:
@@ -129,6 +54,8 @@ def work_from_kernels(kernels: Iterable[Mapping[str, Any]], bundle: Path) -> dic
 
 def report_from_profile(
     manifest: Manifest,
+    model: ModelFacts,
+    origin: Origin,
     profile: Profile,
     latency_s: float,
     ceilings: Ceilings,
@@ -139,13 +66,12 @@ def report_from_profile(
     """The report of a bundle whose undisturbed calls take `latency_s` seconds. Nothing is measured here."""
     layers = layers_from_profile(manifest, profile, latency_s, ceilings)
     kernels_s = sum(call.seconds for call in profile.calls)
-    batch = int(manifest.input["shape"][0])
-    gflops = 2 * manifest.macs * batch / latency_s / 1e9
+    gflops = 2 * model.macs * model.batch / latency_s / 1e9
     return LayersReport(
-        model=manifest.name,
+        origin=origin,
+        model=model,
         target=str(manifest.target["name"]),
         threads=ceilings.threads,
-        batch=batch,
         plan=plan,
         latency_ms=latency_s * 1e3,
         kernels_ms=kernels_s * 1e3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,21 @@ from effgen.target import Machine
 from effgen.toolchain import linker
 
 
-def link_library(executable: Any, machine: Machine, path: Path) -> None:
-    """Write what `tvm.compile` gave as the shared library `path`; raises BuildError where there is no linker, or it
-    fails."""
+def link_library(executable: Any, machine: Machine, path: Path, objects: Path | None = None) -> None:
+    """Write what `tvm.compile` gave as the shared library `path`, and the object files that it is linked from into the
+    folder `objects`; raises BuildError where there is no linker, or it fails."""
     compiler = linker(machine)
+    link = tvm.support.cc.cross_compiler(compiler, output_format="so")
+
+    def keep_and_link(output: str, files: list[str], **options: Any) -> None:
+        if objects is not None:
+            for file in files:
+                shutil.copy(file, objects)
+        link(output, files, **options)
+
+    keep_and_link.output_format = "so"  # type: ignore[attr-defined]  # what TVM looks at
     try:
-        executable.export_library(str(path), fcompile=tvm.support.cc.cross_compiler(compiler, output_format="so"))
+        executable.export_library(str(path), fcompile=keep_and_link)
     except RuntimeError as error:
         raise BuildError(f"{path}: linking with {compiler} failed: {last_line(error)}") from None
 

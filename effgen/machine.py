@@ -46,7 +46,8 @@ class Host:
     """The machine under the process. Sizes are bytes; `cpus` are those the process may run on.
 
     `cpu_quota` is the container's limit in CPUs, None where there is none. `busy_cpus` is how many CPUs' worth
-    of work other processes did while it was looked at, None where the kernel does not tell.
+    of work other processes did while it was looked at, None where the kernel does not tell. A device elsewhere may
+    not say more than its name: empty, 0 and None stand for what is unknown.
     """
 
     cpu: str
@@ -60,8 +61,13 @@ class Host:
     memory_bytes: int
     system: str
     python: str
-    load_average: tuple[float, float, float]
+    load_average: tuple[float, float, float] | None
     busy_cpus: float | None
+
+
+def unknown_host(cpu: str, architecture: str) -> Host:
+    """A machine of which nothing else is known."""
+    return Host(cpu, architecture, (), 0, None, False, (), {}, 0, "", "", None, None)
 
 
 def describe_host(sample_s: float = 0.25) -> Host:

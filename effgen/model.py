@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from effgen.graph import Graph, Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.onnx_network import OnnxNetwork, OnnxRequest, read_network
 from effgen.spec import NetworkSpec
+from effgen.standalone.names import c_name_from_text, library_name
+from effgen.version import __version__
 from effgen.weights import initial_weights
 
 OnPhase = Callable[[str], None]
@@ -29,14 +32,18 @@ class Normalisation:
 @dataclass(frozen=True)
 class Model:
     """`graph` may hold batch norms that can be folded. `facts` are the manifest's `network`: what the model was made
-    from, plain JSON; `metadata` goes into the exported ONNX file."""
+    from, plain JSON; `metadata` goes into the exported ONNX file; `c_name` is what a C library calls it
+    (`effgen.standalone.c_name_from_text`)."""
 
     title: str
     graph: Graph
     weights: Weights
     facts: Mapping[str, Any]
     normalisation: Normalisation
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    #: resize, crop, interpolation, as in the manifest's `input`; empty where nobody knows how a picture is prepared.
+    framing: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    c_name: str
 
 
 def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
@@ -59,7 +66,9 @@ def model_from_onnx(network: OnnxNetwork) -> Model:
         weights=network.weights,
         facts=network.facts,
         normalisation=Normalisation(network.mean, network.std),
+        framing=network.framing,
         metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
+        c_name=c_name_from_text(network.title),
     )
 
 
@@ -81,12 +90,28 @@ def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_
             "weights": origin,
         },
         normalisation=_normalisation(spec),
-        metadata={"effgen.network": network.title, "effgen.coefficients": network.coefficients.source},
+        framing=spec.input.framing,
+        metadata=_metadata(network),
+        c_name=library_name(network),
     )
 
 
 def _normalisation(spec: NetworkSpec) -> Normalisation:
     return Normalisation(tuple(spec.input.mean), tuple(spec.input.std))
+
+
+def _metadata(network: Network) -> dict[str, str]:
+    """What others need in order to use the ONNX file: where the network comes from, how a picture is prepared for it.
+
+    Numbers and lists are JSON, e.g. `effgen.mean` is "[0.485, 0.456, 0.406]".
+    """
+    spec, by = network.spec, network.coefficients
+    facts: dict[str, Any] = {"phi": by.phi, "width": by.width, "depth": by.depth}
+    facts |= {"padding": spec.padding, "norm_eps": spec.norm.eps, "classes": spec.classifier.classes, "layout": "NCHW"}
+    facts |= {"mean": spec.input.mean, "std": spec.input.std, "version": __version__, **spec.input.framing}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+    texts |= {"network": network.title, "coefficients": by.source}
+    return {f"effgen.{key}": text for key, text in sorted(texts.items())}
 
 
 def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:

@@ -47,6 +47,15 @@ class OnnxNetwork:
         return self.request.file.stem
 
     @property
+    def framing(self) -> dict[str, Any]:
+        """How a picture is prepared, which an ONNX file does not say: as usual for ImageNet, the middle seven eighths
+        of a square (256 -> 224, 342 -> 299); empty where the image is no square."""
+        height, width = self.graph.input.shape[2:]
+        if height != width:
+            return {}
+        return {"resize": round(height * 8 / 7), "crop": height, "interpolation": "bilinear"}
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What a manifest says of the network."""
         origin = {"origin": "onnx", "file": self.request.file.name, "sha256": self.file.sha256}

@@ -162,12 +162,21 @@ def _openvino(job: Job) -> Run:
     return run
 
 
+def _standalone(job: Job) -> Run:
+    """The C library beside the ONNX file: the bundle's own kernels, without TVM's runtime."""
+    from effgen.runtime.standalone import load_standalone
+
+    model = load_standalone(job.model.parent, job.threads)
+    return lambda: model(job.image)
+
+
 PEERS: Mapping[str, Peer] = {
     "pytorch": Peer("torch", "torch", _eager),
     "pytorch-channels-last": Peer("torch", "torch", _channels_last),
     "torch.compile": Peer("torch", "torch", _inductor),
     "onnxruntime": Peer("onnxruntime", "peers", _onnxruntime),
     "openvino": Peer("openvino", "peers", _openvino),
+    "standalone": Peer("effgen", "standalone", _standalone),
 }
 
 #: Measured by every `effgen bench` unless left out.

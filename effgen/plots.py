@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effgen.errors import EffgenError
-from effgen.report import bytes_text, check_writable, threads_text
+from effgen.report import bytes_text, check_writable, title_from_report
 
 if TYPE_CHECKING:
-    from effgen.layers import Layer, LayersReport
+    from effgen.results import Layer, LayersReport
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -52,7 +52,7 @@ def plot_roofline(report: LayersReport, path: Path) -> None:
     axes.set_xlabel("arithmetic intensity, flop/byte")
     axes.set_ylabel("GFLOP/s")
     axes.set_title(
-        f"{report.model}, batch {report.batch}, {threads_text(report.threads)}: {report.latency_ms:.2f} ms\n"
+        f"{title_from_report(report)}: {report.latency_ms:.2f} ms\n"
         f"{report.machine.cpu}; area of a point: share of the time"
     )
     figure.legend(loc="outside right upper", fontsize="small", markerscale=0.5)

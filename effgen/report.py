@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,15 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from effgen.errors import EffgenError
-from effgen.network import Network
 from effgen.version import __version__
 
 if TYPE_CHECKING:  # a command loads only what it reports on
-    from effgen.bench import BenchReport, Result
     from effgen.doctor import DoctorReport
     from effgen.inspection import Inspection, StageRow
     from effgen.machine import Host
-    from effgen.onnx_network import OnnxNetwork
+    from effgen.results import BenchReport, Report, Result
     from effgen.runtime import Manifest
     from effgen.verify import Case, VerifyReport
 
@@ -65,10 +64,30 @@ def write_json(data: dict[str, Any], destination: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
+    write_text("--json", Path(destination), text)
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """Write the file whole or not at all. Raises EffgenError, naming `option`, where it cannot be written."""
+    partial = None
     try:
-        Path(destination).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise EffgenError(f"--json {destination}: cannot write: {error.strerror}; give another path") from None
+        if path.exists() and not path.is_file():  # a pipe or a device: nothing to replace
+            path.write_text(text, encoding="utf-8")
+            return
+        path = path.resolve()  # what a link points to is replaced, not the link
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        ) as file:
+            partial = Path(file.name)
+            file.write(text)
+        partial.chmod(0o644)  # temporary files are private
+        partial.replace(path)
+    except BaseException as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise EffgenError(f"{option} {path}: cannot write: {error.strerror}; give another path") from None
+        raise
 
 
 def _plain(value: Any) -> Any:
@@ -78,42 +97,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def lines_from_network(network: Network | OnnxNetwork, target: str | None, threads: int | None) -> list[str]:
-    """The resolved request: coefficients and their source, what spec or file gives, and what is compiled for."""
-    lines = _lines_from_spec(network) if isinstance(network, Network) else _lines_from_file(network)
-    if target is not None:
-        count = threads_text(threads) if threads else "a thread for each of its cores"
-        lines.append(f"target {target}, {count}")
-    return lines
-
-
-def _lines_from_spec(network: Network) -> list[str]:
-    by, spec = network.coefficients, network.spec
-    return [
-        f"{network.title}: width {by.width:.4g}, depth {by.depth:.4g}, resolution {by.resolution} ({by.source})",
-        f"batch {network.graph.batch}, {spec.classifier.classes} classes, "
-        f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding",
-    ]
-
-
-def _lines_from_file(network: OnnxNetwork) -> list[str]:
-    graph, file = network.graph, network.file
-    image, output = ("x".join(map(str, graph.values[name].shape)) for name in (graph.input.name, graph.output))
-    return [
-        f"{file.path}: written by {file.producer}, opset {file.opset}, {len(file.model.graph.node)} operators",
-        f"{graph.input.name} {image} -> {graph.output} {output}, {len(graph.nodes)} operators as simplified",
-    ]
-
-
-def warning_from_network(network: Network | OnnxNetwork) -> str:
-    """What a user who asked for published coefficients should know: that there were none; empty otherwise."""
-    if not isinstance(network, Network):
-        return ""
-    if network.coefficients.law == network.request.law or not network.spec.scaling.published:
-        return ""
-    return f"phi {network.request.phi} has no published row: scaled by the formula"
 
 
 def json_from_inspection(inspection: Inspection) -> dict[str, Any]:
@@ -130,11 +113,6 @@ def json_from_verify(report: VerifyReport) -> dict[str, Any]:
     """`passed`, `max_abs` and `rel_l2` (null: not finite) over the judged cases, then the fields of `VerifyReport`."""
     worst = {"passed": report.passed, "max_abs": report.max_abs, "rel_l2": report.rel_l2, "judged": report.judged}
     return {**worst, "worst_case": report.worst.name, **asdict(report)}
-
-
-def json_from_bench(report: BenchReport) -> dict[str, Any]:
-    """Keys as the fields of `BenchReport`, `Result` and `Host`."""
-    return asdict(report)
 
 
 def json_from_doctor(report: DoctorReport) -> dict[str, Any]:
@@ -196,6 +174,8 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
         "workspace": bytes_text(manifest.workspace_bytes),
         "compiled in": f"{seconds:.1f} s",
     }
+    if manifest.standalone is not None:
+        lines["standalone"] = ", ".join(file for key, file in manifest.standalone.items() if file and key != "name")
     for key, value in lines.items():
         table.add_row(key, Text(value))
     return table
@@ -247,19 +227,34 @@ def notes_from_verify(report: VerifyReport) -> list[str]:
 
 def table_from_bench(report: BenchReport) -> Table:
     """One row a backend: effgen first, then the peers as asked for; those without a time say why."""
-    title = f"{report.model}, batch {report.batch}, {threads_text(report.threads)}, float32"
-    table = numbers_table(title, _RESULT_COLUMNS, left=1)
+    table = numbers_table(title_from_report(report), _RESULT_COLUMNS, left=1)
     for result in report.results:
         table.add_row(*_result_cells(result), style="bold" if result is report.results[0] else None)
     return table
 
 
+def title_from_report(report: Report) -> str:
+    """What was measured, in a line."""
+    model = report.model
+    return f"{model.name}, batch {model.batch}, {threads_text(report.threads)}, {model.dtype}"
+
+
 def notes_from_bench(report: BenchReport) -> list[str]:
     """Backends without a time, the machine, and how it was measured."""
     left_out = [f"{item.backend}: {item.reason}" for item in report.left_out]
-    plan = f"{report.plan.rounds} interleaved rounds, {report.plan.min_time_s:g} s of timed calls a backend"
     other = "" if report.other_cpus is None else f", {report.other_cpus:.2f} CPUs of other work meanwhile"
-    return [*left_out, host_line(report.machine), plan + other]
+    return [*left_out, host_line(report.machine), plan_line(report) + other]
+
+
+def plan_line(report: BenchReport) -> str:
+    """How it was measured, in a line; empty where that was not kept."""
+    if report.plan is None:
+        return ""
+    rounds, seconds = report.plan.rounds, report.plan.min_time_s
+    if report.origin.route == "rpc":
+        distance = report.results[0].rel_l2 or 0.0
+        return f"{rounds} rounds, {seconds:g} s over RPC by the device's clock, relative L2 {distance:.1e}"
+    return f"{rounds} interleaved rounds, {seconds:g} s of timed calls a backend"
 
 
 def warning_from_bench(report: BenchReport) -> str:
@@ -271,18 +266,28 @@ def warning_from_bench(report: BenchReport) -> str:
 
 def _result_cells(result: Result) -> Iterable[str]:
     times = (result.median_ms, result.p10_ms, result.p90_ms, result.min_ms)
-    milliseconds = (f"{time:.3f}" if time < 100 else f"{time:.1f}" for time in times)
-    rest = (f"{result.images_per_second:.1f}", str(result.calls), f"{result.ratio:.2f}x", result.version)
-    return (result.backend, *milliseconds, *rest)
+    rest = (f"{result.images_per_second:.1f}", str(result.calls or ""), f"{result.ratio:.2f}x", result.version or "")
+    return (result.backend, *map(milliseconds_text, times), *rest)
+
+
+def milliseconds_text(time: float | None) -> str:
+    """Milliseconds, to a microsecond where that says something; empty for None."""
+    if time is None:
+        return ""
+    return f"{time:.3f}" if time < 100 else f"{time:.1f}"
 
 
 def host_line(host: Host) -> str:
-    """The machine in a line."""
-    caches = " ".join(f"{level} {bytes_text(size)}" for level, size in host.caches.items())
-    load = f"load average {host.load_average[0]:.2f}"
+    """The machine in a line, as far as it is known."""
     busy = "" if host.busy_cpus is None else f" ({host.busy_cpus:.1f} CPUs of other work before the start)"
-    cpus = f"{len(host.cpus)} of {host.logical_cpus} CPUs"
-    return f"{host.cpu}{' (virtual)' if host.virtual else ''}, {cpus}, {caches}, {host.system}, {load}{busy}"
+    parts = (
+        f"{host.cpu}{' (virtual)' if host.virtual else ''}",
+        f"{len(host.cpus)} of {host.logical_cpus} CPUs" if host.logical_cpus else "",
+        " ".join(f"{level} {bytes_text(size)}" for level, size in host.caches.items()),
+        host.system,
+        f"load average {host.load_average[0]:.2f}{busy}" if host.load_average else "",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def table_from_doctor(report: DoctorReport) -> Table:

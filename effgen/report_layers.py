@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from effgen.report import bytes_text, host_line, numbers_table, threads_text
+from effgen.report import bytes_text, host_line, numbers_table, threads_text, title_from_report
 
 if TYPE_CHECKING:
-    from effgen.layers import FamilyTotal, Layer, LayersReport, Rates
+    from effgen.results import FamilyTotal, Layer, LayersReport, Rates
     from effgen.roofline import Bandwidth, Ceilings
 
 _RATE_COLUMNS = ("GFLOP/s", "GB/s", "flop/B", "of peak", "of roofline")
@@ -19,15 +18,9 @@ _LAYER_COLUMNS = ("kernel", "schedule", "calls", "us a call", "total ms", "share
 _FAMILY_COLUMNS = ("family", "kernels", "calls", "total ms", "share", *_RATE_COLUMNS)
 
 
-def json_from_layers(report: LayersReport) -> dict[str, Any]:
-    """Keys as the fields of `LayersReport`, `Layer`, `FamilyTotal`, `Rates`, `Ceilings` and `Host`."""
-    return asdict(report)
-
-
 def tables_from_layers(report: LayersReport) -> list[Table]:
     """One row a kernel in the order of first calls; then families, with what is left outside the kernels."""
-    title = f"{report.model}, batch {report.batch}, {threads_text(report.threads)}, float32"
-    layers = numbers_table(title, _LAYER_COLUMNS, left=2)
+    layers = numbers_table(title_from_report(report), _LAYER_COLUMNS, left=2)
     for layer in report.layers:
         layers.add_row(*_layer_cells(layer))
     families = numbers_table(None, _FAMILY_COLUMNS, left=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
@@ -19,6 +19,7 @@ from effgen.validation import StrictModel, first_problem
 Activation = Literal["silu", "relu", "relu6", "hard_swish"]
 Gate = Literal["sigmoid", "hard_sigmoid"]
 Padding = Literal["symmetric", "same"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 BlockKind = Literal["mbconv", "fused_mbconv", "depthwise_separable", "conv", "bottleneck"]
 
 
@@ -37,12 +38,25 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class InputSpec(StrictModel):
-    """The image: channels, square resolution in pixels, and the normalisation its users apply beforehand."""
+    """The image: channels, square resolution in pixels, and how a picture becomes one.
+
+    The shorter side is resized to the resolution and `crop_padding` pixels more, the middle cut out; then
+    (pixel / 255 - mean) / std.
+    """
 
     channels: Annotated[int, Field(ge=1, le=1024)] = 3
     resolution: Annotated[int, Field(ge=1, le=8192)] = 224
     mean: list[float] = [0.485, 0.456, 0.406]
     std: list[Annotated[float, Field(gt=0)]] = [0.229, 0.224, 0.225]
+    interpolation: Interpolation = "bicubic"
+    crop_padding: Annotated[int, Field(ge=0, le=8192)] = 0
+
+    @property
+    def framing(self) -> dict[str, Any]:
+        """What a manifest and an ONNX file say beside mean and std: resize (of the shorter side) and crop in pixels,
+        interpolation."""
+        resize = self.resolution + self.crop_padding
+        return {"resize": resize, "crop": self.resolution, "interpolation": self.interpolation}
 
 
 class NormSpec(StrictModel):

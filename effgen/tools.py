@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,13 @@ def tool_output(command: Sequence[str | Path], failure: str) -> str:
     if done.returncode != 0:
         raise BuildError(f"{failure}: {complaint(done.stderr + done.stdout)}")
     return done.stdout
+
+
+def tool_version(program: str) -> str:
+    """What a program says of its version: the line of `--version` with a number in it; empty where it says none."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    return next((line for line in lines if re.search(r"\d+\.\d+\.\d+", line)), "")
 
 
 def complaint(text: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from effgen.bench import DISTURBING_CPUS
 from effgen.ledger import Ledger
 from effgen.network import Network
+from effgen.results import DISTURBING_CPUS
 from effgen.search import KernelSearch
 from effgen.target import Machine
 from effgen.target_file import Route

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from effgen.errors import candidates
 
+#: Of a model, and of a dataclass.
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
 
 class StrictModel(BaseModel):
     """Unknown keys are errors, and so is a value of another type: "3" is not 3, 1.5 is no number of channels."""
@@ -16,14 +19,20 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first of pydantic's findings as `key.path[2].leaf = found: expected ...`, and how many more there are."""
+def first_problem(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """The first of pydantic's findings as `key.path[2].leaf = found: expected ...`, and how many more there are.
+
+    `model` gives the keys that an unknown one is compared with; None where the data is no model's.
+    """
     problems = error.errors()
     # A misspelt key is told before the key that it leaves missing.
-    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    first = min(problems, key=lambda problem: problem["type"] not in _UNKNOWN_KEY)
     where = dotted_path(first["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] in _UNKNOWN_KEY and model is None:
+        return f"{where}: unknown key{more}"
     if first["type"] == "extra_forbidden":
+        assert model is not None
         return f"{where}: unknown key; {candidates(str(first['loc'][-1]), _sibling_keys(first['loc'], model))}{more}"
     if not where:  # a rule that spans several keys
         return f"{_expectation(first)}{more}"

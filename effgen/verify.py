@@ -125,6 +125,11 @@ def verify_bundle(
     on_phase("golden pair")
     image, expected = golden_pair(path)
     cases = [compare("golden pair", executor(image), expected, tolerance)]
+    if manifest.standalone is not None and remote is None:
+        from effgen.standalone import CASE, standalone_logits
+
+        on_phase(CASE)
+        cases.append(compare(CASE, standalone_logits(path, manifest, image, threads), expected, tolerance))
     judge = GOLDEN_JUDGE
     if find_spec("torch") is not None:
         on_phase("read the graph")

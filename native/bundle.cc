@@ -4,12 +4,12 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <limits>
 #include <new>
 #include <string>
 
 #include "error.h"
+#include "files.h"
 #include "machine.h"
 
 namespace effgen {
@@ -65,7 +65,9 @@ std::string one_line(const tvm::ffi::Error& error) {
   return word == std::string::npos ? line : line + ", " + text.substr(word);
 }
 
-Module load_library(const std::filesystem::path& path) {
+Module load_library(const std::filesystem::path& folder, const Manifest& manifest) {
+  const std::filesystem::path path = folder / "lib.so";
+  checked_content(folder, manifest, "lib.so");  // loading it runs code of it
   try {
     return Module::LoadFromFile(std::filesystem::absolute(path).string());  // a bare name would be searched for
   } catch (const tvm::ffi::Error& error) {
@@ -81,17 +83,13 @@ Function function_of(const Module& library, const char* name, const std::filesys
   return found.value();
 }
 
-Tensor read_weights(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  const std::streamoff bytes = file ? std::streamoff{file.tellg()} : -1;
-  if (bytes <= 0 || bytes % static_cast<std::streamoff>(sizeof(float)) != 0) {
-    throw UserError(path.string() + ": " + (bytes < 0 ? "missing" : std::to_string(bytes) + " bytes, truncated") +
-                    ": expected whole floats; copy or compile the bundle again");
+Tensor read_weights(const std::filesystem::path& folder, const Manifest& manifest) {
+  const std::string data = checked_content(folder, manifest, "weights.bin");
+  if (data.empty() || data.size() % sizeof(float) != 0) {
+    throw UserError((folder / "weights.bin").string() + ": " + std::to_string(data.size()) +
+                    " bytes: expected whole floats; compile the bundle again");
   }
-  std::vector<char> data(static_cast<std::size_t>(bytes));
-  file.seekg(0).read(data.data(), bytes);
-  if (!file) throw UserError(path.string() + ": cannot be read; copy or compile the bundle again");
-  Tensor weights = allocate({bytes / static_cast<std::streamoff>(sizeof(float))});
+  Tensor weights = allocate({static_cast<std::int64_t>(data.size() / sizeof(float))});
   upload(data.data(), weights);
   return weights;
 }
@@ -124,12 +122,12 @@ Bundle::Bundle(const std::filesystem::path& folder, const Manifest& manifest, st
     : folder_(folder),
       manifest_(manifest),
       threads_(configure_threads(threads, manifest.threads)),
-      library_(load_library(folder / "lib.so")),
+      library_(load_library(folder, manifest)),
       run_(function_of(library_, "run", folder / "lib.so")),
       trace_(function_of(library_, "trace", folder / "lib.so")),
       image_(allocate({static_cast<std::int64_t>(elements(manifest.input_shape))})),
       logits_(allocate({static_cast<std::int64_t>(elements(manifest.output_shape))})),
-      weights_(read_weights(folder / "weights.bin")),
+      weights_(read_weights(folder, manifest)),
       workspace_(allocate({manifest.workspace_bytes / 4})),
       clock_(allocate({static_cast<std::int64_t>(manifest.steps.size()) + 1, 2}, kLong)) {}
 

@@ -10,6 +10,7 @@
 
 #include "bundle.h"
 #include "error.h"
+#include "files.h"
 #include "judge.h"
 #include "machine.h"
 #include "manifest.h"
@@ -71,10 +72,11 @@ std::vector<double> timed_steps(Bundle& bundle, std::size_t steps, std::size_t r
 }
 
 Report judge_golden(Bundle& bundle, const Manifest& manifest, const Options& options) {
-  const std::filesystem::path path = options.bundle / "golden.npz";
-  const Array image = read_npz(path, "input"), expected = read_npz(path, "output");
-  check_shape(path.string() + ": input", image, manifest.input_shape, false);
-  check_shape(path.string() + ": output", expected, manifest.output_shape, false);
+  const std::string where = (options.bundle / "golden.npz").string();
+  const std::string golden = checked_content(options.bundle, manifest, "golden.npz");
+  const Array image = read_npz(where, golden, "input"), expected = read_npz(where, golden, "output");
+  check_shape(where + ": input", image, manifest.input_shape, false);
+  check_shape(where + ": output", expected, manifest.output_shape, false);
   Report report;
   report.rel_l2 = relative_l2(bundle.run(image.values.data()), expected.values,
                               static_cast<std::size_t>(manifest.output_shape[1]));
@@ -166,6 +168,8 @@ int main(int count, char** words) {
     std::fprintf(stderr, "effgen-run: %s\n%s", error.what(), effgen::kUsage);
     return effgen::kUsageError;
   } catch (const effgen::UserError& error) {
+    std::fprintf(stderr, "effgen-run: %s\n", error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
     std::fprintf(stderr, "effgen-run: %s\n", error.what());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "effgen-run: %s\n", "out of memory");

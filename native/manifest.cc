@@ -6,8 +6,11 @@
 #include <fstream>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
+#include "canonical.h"
 #include "error.h"
+#include "sha256.h"
 
 namespace effgen {
 namespace {
@@ -15,7 +18,7 @@ namespace {
 namespace json = tvm::ffi::json;
 using tvm::ffi::String;
 
-constexpr std::int64_t kFormatVersion = 3;
+constexpr std::int64_t kFormatVersion = 4;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 40;
 
 // An object of the manifest and where it stands, for messages.
@@ -41,6 +44,15 @@ class Table {
   std::vector<std::string> strings(const char* key) const {
     std::vector<std::string> found;
     for (const json::Value& value : get<json::Array>(key)) found.push_back(element<String>(key, value));
+    return found;
+  }
+
+  // A table of strings.
+  std::map<std::string, std::string> names(const char* key) const {
+    std::map<std::string, std::string> found;
+    for (const auto& [name, value] : get<json::Object>(key)) {
+      found.emplace(element<String>(key, name), element<String>(key, value));
+    }
     return found;
   }
 
@@ -73,15 +85,23 @@ class Table {
   json::Object values_;
 };
 
-Table parse(const std::filesystem::path& path, const std::filesystem::path& bundle) {
+std::string text_of(const std::filesystem::path& path, const std::filesystem::path& bundle) {
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(bundle, ignored)) {
+    throw UserError(bundle.string() + ": is a file: expected a bundle's directory; unpack an archive first");
+  }
   std::ifstream file(path, std::ios::binary);
   if (!file) {
     throw UserError(bundle.string() + ": no bundle here (no manifest.json); make one with `effgen compile`");
   }
   std::stringstream text;
   text << file.rdbuf();
+  return text.str();
+}
+
+Table parse(const std::filesystem::path& path, const std::string& text) {
   String problem;
-  json::Value value = json::Parse(String(text.str()), &problem);
+  json::Value value = json::Parse(String(text), &problem);
   auto object = value.try_cast<json::Object>();
   if (!problem.empty() || !object) {
     throw UserError(path.string() + ": cannot be read as JSON; copy or compile the bundle again");
@@ -89,15 +109,26 @@ Table parse(const std::filesystem::path& path, const std::filesystem::path& bund
   return Table(path.string(), *object);
 }
 
+void check_version(const std::filesystem::path& path, const Table& root) {
+  const std::int64_t version = root.get<std::int64_t>("format_version");
+  if (version == kFormatVersion) return;
+  const bool newer = version > kFormatVersion;
+  throw UserError(path.string() + ": format_version = " + std::to_string(version) +
+                  (newer ? ": written by a newer effgen, this effgen-run reads " : ": this effgen-run reads ") +
+                  std::to_string(kFormatVersion) +
+                  (newer ? "; build effgen-run by that effgen" : "; compile the bundle again"));
+}
+
 }  // namespace
 
 Manifest read_manifest(const std::filesystem::path& bundle) {
   const std::filesystem::path path = bundle / "manifest.json";
-  const Table root = parse(path, bundle);
-  const std::int64_t version = root.get<std::int64_t>("format_version");
-  if (version != kFormatVersion) {
-    throw UserError(path.string() + ": format_version = " + std::to_string(version) + ": this effgen-run reads " +
-                    std::to_string(kFormatVersion) + "; build it anew, or compile the bundle again");
+  const std::string text = text_of(path, bundle);
+  const Table root = parse(path, text);
+  check_version(path, root);
+  if (root.get<String>("digest") != sha256(canonical_json(text, "digest"))) {
+    throw UserError(path.string() +
+                    ": does not match its own digest: it was changed or damaged; copy or compile the bundle again");
   }
   const Table target = root.table("target");
   const std::string kind = root.table("device").get<String>("kind");
@@ -114,6 +145,7 @@ Manifest read_manifest(const std::filesystem::path& bundle) {
       root.strings("steps"),
       root.get<std::int64_t>("workspace_bytes"),
       root.table("tolerance").get<double>("rel_l2"),
+      root.names("files"),
   };
   if (manifest.threads < 1) root.odd("threads");
   if (manifest.workspace_bytes < 0 || manifest.workspace_bytes % 4 != 0) root.odd("workspace_bytes");

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,11 @@ struct Manifest {
   std::vector<std::string> steps;          // kernels in the order of their calls
   std::int64_t workspace_bytes;
   double tolerance;  // relative L2
+  std::map<std::string, std::string> files;  // name -> SHA-256
 };
 
-// Throws UserError: no bundle there, another format, a device that this program cannot run on, keys missing or odd.
+// Throws UserError: no bundle there, another format, a manifest that misses its own digest, a device that this program
+// cannot run on, keys missing or odd.
 Manifest read_manifest(const std::filesystem::path& bundle);
 
 // Elements of an array of this shape.

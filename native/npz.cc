@@ -123,9 +123,8 @@ Bytes member(const Bytes& zip, const std::string& name) {
 
 }  // namespace
 
-Array read_npz(const std::filesystem::path& path, const std::string& name) {
-  const std::string data = contents(path);
-  return array_from_npy(member(Bytes(path.string(), data), name + ".npy"));
+Array read_npz(const std::string& where, std::string_view data, const std::string& name) {
+  return array_from_npy(member(Bytes(where, data), name + ".npy"));
 }
 
 Array read_npy(const std::filesystem::path& path) {

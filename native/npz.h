@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace effgen {
@@ -14,10 +15,11 @@ struct Array {
   std::vector<float> values;  // C order
 };
 
-// The array called `name` in the archive. Throws UserError: unreadable, truncated, compressed, not float32 in C order.
-Array read_npz(const std::filesystem::path& path, const std::string& name);
+// The array called `name` in the archive `data`, which messages call `where`. Throws UserError: truncated, compressed,
+// not float32 in C order.
+Array read_npz(const std::string& where, std::string_view data, const std::string& name);
 
-// Throws UserError as `read_npz` does.
+// Throws UserError as `read_npz` does, and where the file is unreadable.
 Array read_npy(const std::filesystem::path& path);
 
 // Throws UserError where the file cannot be written.

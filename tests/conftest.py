@@ -1,5 +1,6 @@
 """Fixtures shared by the whole suite: a network small enough to compile in seconds, and its bundle."""
 
+import platform
 import signal
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,27 @@ def emulated_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import cuda_emulator
 
     return cuda_emulator.build_driver(tmp_path_factory.mktemp("cuda_driver"))
+
+
+@pytest.fixture(scope="session")
+def runner_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that holds `effgen-run` for this machine, built anew and without a warning."""
+    from effgen.native import build_runner
+
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.setenv("CXXFLAGS", "-Werror")
+        build_runner(f"{platform.machine()}-linux-gnu", "c++", "g++")
+    yield cache
+
+
+@pytest.fixture
+def runner(runner_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The `Runner` of this machine."""
+    from effgen.native import Runner
+
+    return Runner(next(runner_cache.glob("effgen/runner-*/effgen-run")))
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reports import bench_report, written
 
 from effgen import bench as bench_module
 from effgen import peers
-from effgen.bench import Backend, BenchReport, LeftOut, Plan, bench_bundle, burst, measure, prepare_peer, warm_up
+from effgen.bench import Backend, bench_bundle, burst, measure, prepare_peer, warm_up
 from effgen.errors import BundleError, EffgenError
-from effgen.machine import describe_host, watch_other_work
+from effgen.machine import watch_other_work
 from effgen.peers import DEFAULT_PEERS, PEERS, Job, Peer, peers_from_text
-from effgen.report import json_from_bench, notes_from_bench, warning_from_bench
+from effgen.report import notes_from_bench, warning_from_bench
+from effgen.results import LeftOut, Plan, read_report
+from effgen.runtime import read_manifest
 
 Logits = np.ndarray
 
@@ -105,21 +108,33 @@ def test_peer_that_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     )
 
 
-def test_bench_of_a_bundle(tiny_bundle: Path) -> None:
+def test_bench_of_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
     phases: list[str] = []
     report = bench_bundle(tiny_bundle, ["pytorch", "pytorch-channels-last"], 1, QUICK, phases.append)
     assert [result.backend for result in report.results] == ["effgen", "pytorch", "pytorch-channels-last"]
     ours = report.results[0]
-    assert (ours.ratio, ours.threads, ours.batch) == (1.0, 1, 1)
+    assert (ours.ratio, report.threads, report.model.batch) == (1.0, 1, 1)
     for result in report.results:
-        assert 0 < result.min_ms <= result.p10_ms <= result.median_ms <= result.p90_ms
+        low, high, least, mad = result.p10_ms, result.p90_ms, result.min_ms, result.mad_ms
+        assert low is not None and high is not None and least is not None and mad is not None
+        assert 0 < least <= low <= result.median_ms <= high and 0 <= mad <= result.median_ms
+        assert result.spread == pytest.approx((high - low) / result.median_ms)
         assert result.images_per_second == pytest.approx(1e3 / result.median_ms)
-        assert result.rel_l2 < 1e-5
+        assert result.rel_l2 is not None and result.rel_l2 < 1e-5
     assert phases[-2:] == ["warm up", "measure 2 rounds of 3 backends"]
-    data = json_from_bench(report)
-    wanted = {"backend", "median_ms", "p10_ms", "p90_ms", "min_ms", "threads", "batch", "images_per_second", "version"}
-    assert wanted <= data["results"][0].keys()
-    assert {"cpu", "cpus", "flags", "caches", "load_average"} <= data["machine"].keys()
+    assert read_report(written(report, tmp_path / "x.json")) == report
+
+
+def test_report_says_what_it_is_of(tiny_bundle: Path) -> None:
+    report = bench_bundle(tiny_bundle, [], 1, QUICK)
+    manifest = read_manifest(tiny_bundle)
+    model = report.model
+    assert (model.name, model.family, model.phi, model.law) == (manifest.name, "tiny", 0.0, "formula")
+    assert (model.macs, model.parameters, model.resolution) == (manifest.macs, manifest.parameters, (32, 32))
+    assert model.bundle_bytes == sum((tiny_bundle / name).stat().st_size for name in ("lib.so", "weights.bin"))
+    assert report.origin.versions.keys() == {"python", "effgen", "tvm", "tvm_ffi", "numpy"}
+    assert report.origin.compiled_by == manifest.versions and "LLVM" in manifest.versions["compiler"]
+    assert report.origin.route == "local"
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
@@ -150,8 +165,7 @@ def test_unknown_peer_is_refused_before_anything_is_loaded(tmp_path: Path) -> No
 
 
 def test_other_work_is_reported() -> None:
-    host = describe_host(sample_s=0.05)
-    report = BenchReport("m", "cpu", 1, 1, QUICK, (), (), host, other_cpus=0.9)
+    report = bench_report(other_cpus=0.9)
     assert report.disturbed and "0.9 CPUs busy" in warning_from_bench(report)
     assert "0.90 CPUs of other work" in notes_from_bench(report)[-1]
     calm = replace(report, other_cpus=0.05)

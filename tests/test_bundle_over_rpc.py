@@ -1,6 +1,5 @@
 """Bundles verified and timed on a device behind TVM's RPC, on loopback."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ from effgen.cli import main
 from effgen.errors import BundleError, TuneError
 from effgen.executors import executor_of
 from effgen.identity import device_name
+from effgen.machine import describe_host
+from effgen.results import BenchReport, read_report
 from effgen.routes import remote_of_bundle
 from effgen.verify import golden_pair, verify_bundle
 
@@ -64,9 +65,14 @@ def test_commands(one: Park, tiny_bundle: Path, tmp_path: Path, run: Run) -> Non
     there = ("--rpc-tracker", one.remote.tracker, "--rpc-key", KEY, "--threads", "1")
     assert run("verify", tiny_bundle, *there)[0] == 0
     assert run("bench", tiny_bundle, *there, "--rounds", "2", "--min-time", "0.05", "--json", tmp_path / "j")[0] == 0
-    report = json.loads((tmp_path / "j").read_text())
-    assert report["device"] == device_name() and report["rel_l2"] <= 1e-5
-    assert report["runs"] >= 2 and 0 < report["min_ms"] <= report["median_ms"]
+    report = read_report(tmp_path / "j")
+    assert isinstance(report, BenchReport) and report.origin.route == "rpc"
+    # The server is on this machine and says as much of it as a local run would.
+    here = describe_host(sample_s=0.0)
+    assert (report.machine.cpu, report.machine.caches, report.machine.system) == (here.cpu, here.caches, here.system)
+    (ours,) = report.results
+    assert ours.rel_l2 is not None and ours.rel_l2 <= 1e-5 and ours.calls is not None and ours.calls >= 2
+    assert ours.min_ms is not None and 0 < ours.min_ms <= ours.median_ms
     assert run("bench", tiny_bundle, *there, "--layers")[0] == 2
 
 

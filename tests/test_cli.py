@@ -22,12 +22,26 @@ MAIN = "from effgen.cli import main; main()"
 def test_help_and_version(run: Any) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    assert all(name in out for name in ("inspect", "export", "compile", "verify", "bench", "doctor"))
+    assert all(name in out for name in ("inspect", "export", "compile", "verify", "bench", "compare", "doctor"))
     code, out, err = run("--version")
     assert (code, err) == (0, "") and out.startswith("effgen ")
 
 
-@pytest.mark.parametrize("command", ["inspect", "export", "compile", "verify", "bench", "doctor"])
+COMMANDS = [
+    "inspect",
+    "export",
+    "compile",
+    "verify",
+    "run",
+    "bench",
+    "compare",
+    "pack",
+    "unpack",
+    "doctor",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, run: Any) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0 and f"effgen {command}" in out
@@ -49,6 +63,7 @@ def test_usage_errors(words: list[str], run: Any) -> None:
         (["--help"], {"numpy", "pydantic", "tvm", "tvm_ffi", "torch", "onnx"}),
         (["inspect", "-q"], {"tvm", "tvm_ffi", "torch", "onnx", "onnxruntime", "openvino"}),
         (["verify", "/absent"], {"torch", "onnx"}),
+        (["run", "/absent", "-q", "/absent.png"], {"tvm", "tvm_ffi", "torch", "onnx", "PIL"}),
         (["compile", "--phi", "-1", "-o", "/absent/x"], {"tvm", "torch"}),
     ],
 )

@@ -15,6 +15,7 @@ from typing import Any
 import cuda_emulator
 import pytest
 from cuda_calls import needs
+from pictures import write_picture
 
 import effgen
 from effgen.driver import CompileRequest, compile_bundle
@@ -105,6 +106,24 @@ def compile_tiny(
 @pytest.fixture(scope="module")
 def tiny(compile_tiny: Callable[..., Emulated]) -> Emulated:
     return compile_tiny(dtype="float32")
+
+
+def test_pictures_are_classified_one_after_the_other_or_many_at_once(tiny: Emulated, tmp_path: Path) -> None:
+    for seed in range(4):
+        write_picture(tmp_path / f"{seed}.png", seed)
+    code = f"""
+from effgen.run import RunRequest, run_bundle
+from pathlib import Path
+model = effgen.load(bundle)
+paths = sorted(Path({str(tmp_path)!r}).iterdir())
+for path, found in zip(paths, model.classify(paths, top=10), strict=True):
+    logits = model(model.preparation(path)[None])[0]
+    assert [p.index for p in found] == list(np.argsort(-logits, kind="stable"))
+reports = [run_bundle(RunRequest(Path(bundle), ({str(tmp_path)!r},), throughput=many)) for many in (False, True)]
+assert reports[0].answers == reports[1].answers and len(reports[0].answers) == 4
+assert [report.threads for report in reports] == [1, 1] and reports[0].streams == 1
+"""
+    tiny.succeed(code)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -10,10 +10,13 @@ from networks import lively_weights, noise, relative_error, tiny_graph
 from numpy.typing import NDArray
 
 from effgen import export
+from effgen.driver import export_network
 from effgen.export import onnx_from_graph, save_onnx
 from effgen.graph import Graph, Weights
+from effgen.network import NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.reference import run_reference
+from effgen.scaling import Overrides
 from effgen.version import __version__
 
 
@@ -24,11 +27,23 @@ def run_onnxruntime(path: Path, image: NDArray[np.float32]) -> Any:
     return found
 
 
+def run_openvino(path: Path, image: NDArray[np.float32]) -> Any:
+    """By its names; without the hint it computes in bfloat16 where the processor can."""
+    openvino = pytest.importorskip("openvino", reason="runs the exported file")
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled({"image": image})["logits"]
+
+
+RUNTIMES = {"onnxruntime": run_onnxruntime, "openvino": run_openvino}
+
+
 def assert_exported(path: Path, graph: Graph, weights: Weights) -> None:
-    """The file that holds `graph` gives the reference's result."""
+    """The file that holds `graph` gives the reference's result in every runtime."""
     image = noise(graph.input.shape)
     expected = run_reference(graph, weights, image)
-    assert relative_error(run_onnxruntime(path, image), expected) < 5e-6
+    for name, run in RUNTIMES.items():
+        assert relative_error(run(path, image), expected) < 5e-6, name
 
 
 VARIANTS = {
@@ -43,7 +58,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("folded", [False, True], ids=["unfolded", "folded"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_onnxruntime_agrees(tmp_path: Path, variant: str, folded: bool) -> None:
+def test_other_runtimes_agree(tmp_path: Path, variant: str, folded: bool) -> None:
     graph = tiny_graph(batch=2, **VARIANTS[variant])
     weights: Weights = lively_weights(graph)
     if folded:
@@ -66,6 +81,47 @@ def test_names_shapes_and_versions() -> None:
     }
     assert shapes == {"image": graph.input.shape} | {n.output: graph.values[n.output].shape for n in graph.nodes}
     assert {tensor.name for tensor in model.graph.initializer} == set(graph.parameters)
+
+
+def test_metadata_tells_others_how_to_use_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "b1.onnx"
+    export_network(NetworkRequest(phi="1", batch=2, overrides=Overrides(classes=7)), path, None, 0, True, False)
+    facts = {prop.key: prop.value for prop in onnx.load(path, load_external_data=False).metadata_props}
+    assert facts == {
+        "effgen.network": "efficientnet phi=1",
+        "effgen.coefficients": "published row b1",
+        "effgen.phi": "1.0",
+        "effgen.width": "1.0",
+        "effgen.depth": "1.1",
+        "effgen.padding": "symmetric",
+        "effgen.norm_eps": "1e-05",
+        "effgen.classes": "7",
+        "effgen.layout": "NCHW",
+        "effgen.resize": "272",
+        "effgen.crop": "240",
+        "effgen.interpolation": "bicubic",
+        "effgen.mean": "[0.485, 0.456, 0.406]",
+        "effgen.std": "[0.229, 0.224, 0.225]",
+        "effgen.version": __version__,
+    }
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map == facts
+    (image,), (logits,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape, image.type) == ("image", [2, 3, 240, 240], "tensor(float)")
+    assert (logits.name, logits.shape) == ("logits", [2, 7])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phi", ["0", "3"])
+def test_other_runtimes_answer_as_the_published_network(tmp_path: Path, phi: str) -> None:
+    network = build_network(NetworkRequest(phi=phi))
+    weights = lively_weights(network.graph)
+    folded, folded_weights = fold_batchnorm(network.graph, weights)
+    save_onnx(onnx_from_graph(folded, folded_weights), tmp_path / "m.onnx")
+    image = noise(network.graph.input.shape)
+    expected = run_reference(network.graph, weights, image)
+    for name, run in RUNTIMES.items():
+        assert relative_error(run(tmp_path / "m.onnx", image), expected) <= 1e-4, name
 
 
 def test_silu_is_sigmoid_and_mul() -> None:

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reports import ORIGIN, facts
 
 import effgen
 from effgen import plots
-from effgen.bench import Plan
 from effgen.bench_layers import layers_of_bundle
 from effgen.errors import BundleError, EffgenError
-from effgen.layers import NETWORK, LayersReport, Work, least_seconds, rates, report_from_profile, work_from_kernels
+from effgen.layers import NETWORK, Work, least_seconds, rates, report_from_profile, work_from_kernels
 from effgen.machine import describe_host
 from effgen.plots import check_plot, plot_roofline, plot_scaling
-from effgen.report_layers import json_from_layers, notes_from_layers, tables_from_layers, warning_from_layers
+from effgen.report_layers import notes_from_layers, tables_from_layers, warning_from_layers
+from effgen.results import LayersReport, Plan, json_from_report
 from effgen.roofline import Bandwidth, Ceilings
 from effgen.runtime import Manifest, read_manifest
 from effgen.runtime.profile import Profile, TimedCall, Trace, profile_from_traces, trace
@@ -25,6 +26,8 @@ from effgen.verify import golden_pair
 #: A corner at two operations a byte.
 CEILINGS = Ceilings(1, 100.0, (Bandwidth("memory", 1 << 27, 20.0, 30.0), Bandwidth(NETWORK, 1 << 25, 40.0, 50.0)))
 QUICK = Plan(rounds=2, min_time_s=0.02)
+#: Two images a call, of 4 million multiply-adds each.
+FACTS = facts(macs=4_000_000, batch=2)
 
 
 def kernel(name: str, family: str, calls: int, **counts: Any) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def a_profile() -> Profile:
 @pytest.fixture(scope="module")
 def report() -> LayersReport:
     host = describe_host(sample_s=0.0)
-    return report_from_profile(manifest(), a_profile(), 1e-3, CEILINGS, QUICK, host, 0.0)
+    return report_from_profile(manifest(), FACTS, ORIGIN, a_profile(), 1e-3, CEILINGS, QUICK, host, 0.0)
 
 
 def test_rows_are_in_order_of_first_calls(report: LayersReport) -> None:
@@ -104,9 +107,8 @@ def test_family_is_held_to_the_bounds_of_its_kernels() -> None:
     ]
     calls = (TimedCall("a", 2e-4), TimedCall("b", 2e-4))
     profile = Profile(calls, 1e-3)
-    made = report_from_profile(
-        manifest(kernels=kernels), profile, 1e-3, CEILINGS, QUICK, describe_host(sample_s=0.0), None
-    )
+    host = describe_host(sample_s=0.0)
+    made = report_from_profile(manifest(kernels=kernels), FACTS, ORIGIN, profile, 1e-3, CEILINGS, QUICK, host, None)
     assert made.families[0].rates.roofline_share == pytest.approx(0.5)
     assert not made.disturbed
 
@@ -150,7 +152,7 @@ def test_layers_of_a_bundle(tiny_bundle: Path) -> None:
     expected = read_manifest(tiny_bundle)
     assert {layer.name: layer.calls for layer in found.layers} == {k["name"]: k["calls"] for k in expected.kernels}
     assert sum((layer.macs or 0) * layer.calls for layer in found.layers) == expected.macs
-    assert found.threads == found.ceilings.threads == 1 and found.batch == 1
+    assert found.threads == found.ceilings.threads == 1 and found.model.batch == 1
     assert "measure 2 rounds without and with clocks" in phases
     assert found.ceilings.bandwidth(NETWORK) > 0
 
@@ -170,7 +172,7 @@ def test_report_as_text_and_json(report: LayersReport) -> None:
     assert "1.00 us of each call's time are the clock's own" in notes
     assert warning_from_layers(report) == ""
     assert "0.9 CPUs busy" in warning_from_layers(replace(report, other_cpus=0.9))
-    data = json.loads(json.dumps(json_from_layers(report)))
+    data = json.loads(json.dumps(json_from_report(report)))
     assert data["layers"][0]["rates"]["peak_share"] == pytest.approx(0.4)
     assert data["layers"][2]["rates"]["gflops"] is None
     assert data["ceilings"]["bandwidths"][1]["level"] == NETWORK
@@ -191,7 +193,8 @@ def test_plot_of_nothing_that_can_be_placed(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     profile = Profile((TimedCall("pool", 1e-4),), 1e-3)
     host = describe_host(sample_s=0.0)
-    made = report_from_profile(manifest(kernels=KERNELS[1:2]), profile, 1e-3, CEILINGS, QUICK, host, None)
+    pools = manifest(kernels=KERNELS[1:2])
+    made = report_from_profile(pools, FACTS, ORIGIN, profile, 1e-3, CEILINGS, QUICK, host, None)
     plot_roofline(made, tmp_path / "roofline.png")
     assert (tmp_path / "roofline.png").is_file()
 

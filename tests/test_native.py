@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from damage import edit_manifest, flip, seal, truncate
 from networks import noise
 
 import effgen
@@ -38,15 +39,6 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    """Built anew for this machine, without a warning."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("CXXFLAGS", "-Werror")
-        yield Runner(build_runner(HERE, "c++", "g++"))
-
-
-@pytest.fixture(scope="module")
 def pair_bundle(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny network for two images a call."""
     output = tmp_path_factory.mktemp("pair") / "pair"
@@ -62,14 +54,6 @@ def broken(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 def run(runner: Runner, *options: object, **how: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([runner.program, *map(str, options)], capture_output=True, text=True, **how)
-
-
-def edit_manifest(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    """Change the manifest; its digest is for Python only."""
-    path = bundle / "manifest.json"
-    data = json.loads(path.read_text())
-    edit(data)
-    path.write_text(json.dumps(data))
 
 
 # What it computes.
@@ -118,6 +102,7 @@ def test_folder_runs_wherever_it_is_copied(runner: Runner, tiny_bundle: Path, tm
 def test_corrupted_golden_pair_is_missed(runner: Runner, broken: Path) -> None:
     image, expected = golden_pair(broken)
     np.savez(broken / "golden.npz", input=image, output=expected + np.float32(1e-3))
+    seal(broken)
     done = run(runner, broken, "--json", "--runs", 0)
     assert done.returncode == 3 and done.stderr.count("\n") == 1 and "expected at most 1e-05" in done.stderr
     report = run_bundle(runner, broken)
@@ -127,6 +112,7 @@ def test_corrupted_golden_pair_is_missed(runner: Runner, broken: Path) -> None:
 def test_nan_never_passes(runner: Runner, broken: Path) -> None:
     weights = np.fromfile(broken / "weights.bin", "<f4")
     np.full_like(weights, np.nan).tofile(broken / "weights.bin")
+    seal(broken)
     edit_manifest(broken, lambda data: data.update(tolerance={"rel_l2": 1e300}))
     report = run_bundle(runner, broken)
     assert not report.passed and report.rel_l2 == float("inf")
@@ -136,14 +122,13 @@ def test_nan_never_passes(runner: Runner, broken: Path) -> None:
 # What it refuses.
 
 
-def truncate(path: Path, size: int) -> None:
-    path.write_bytes(path.read_bytes()[:size])
-
-
 def for_arm(bundle: Path) -> None:
     data = bytearray((bundle / "lib.so").read_bytes())
     data[18:20] = (183 if platform.machine() == "x86_64" else 62).to_bytes(2, "little")
     (bundle / "lib.so").write_bytes(data)
+
+
+_UNREADABLE = (r"no bundle here \(no manifest.json\)", "cannot be read as JSON")
 
 
 def golden(**changes: Any) -> Callable[[Path], None]:
@@ -162,7 +147,14 @@ def golden(**changes: Any) -> Callable[[Path], None]:
     [
         (lambda b: (b / "manifest.json").unlink(), r"no bundle here \(no manifest.json\)"),
         (lambda b: truncate(b / "manifest.json", 100), "cannot be read as JSON"),
-        (lambda b: edit_manifest(b, lambda d: d.update(format_version=1)), "format_version = 1: this effgen-run reads"),
+        (
+            lambda b: edit_manifest(b, lambda d: d.update(format_version=1)),
+            "= 1: .*; compile the bundle again",
+        ),
+        (lambda b: edit_manifest(b, lambda d: d.update(format_version=99)), "99: written by a newer effgen"),
+        (lambda b: edit_manifest(b, lambda d: d.update(format_version="4")), "format_version: missing or of another"),
+        (lambda b: edit_manifest(b, lambda d: d["files"].pop("lib.so")), "files: no hash of lib.so"),
+        (lambda b: edit_manifest(b, lambda d: d["files"].update(x=1)), "files: makes no sense"),
         (lambda b: edit_manifest(b, lambda d: d.pop("steps")), "steps: missing or of another type"),
         (lambda b: edit_manifest(b, lambda d: d.update(threads="2")), "threads: missing or of another type"),
         (lambda b: edit_manifest(b, lambda d: d["input"].update(shape=[1, 3])), "input: shape: makes no sense"),
@@ -172,14 +164,14 @@ def golden(**changes: Any) -> Callable[[Path], None]:
         (lambda b: (b / "lib.so").write_text("#!/bin/sh\n" * 20), "no shared library"),
         (for_arm, rf"lib.so is for \w+, this machine is {platform.machine()}"),
         (lambda b: truncate(b / "lib.so", 4096), "lib.so: truncated"),
-        (lambda b: (b / "weights.bin").unlink(), "weights.bin: missing: expected whole floats"),
-        (lambda b: truncate(b / "weights.bin", 4098), "4098 bytes, truncated"),
+        (lambda b: (b / "weights.bin").unlink(), "weights.bin: missing from the bundle"),
+        (lambda b: truncate(b / "weights.bin", 4098), "4098 bytes: expected whole floats"),
         (
             lambda b: truncate(b / "weights.bin", 4096),
             r"refuses its arrays: Invalid weights.*, expected \d+: weights.bin",
         ),
-        (lambda b: (b / "golden.npz").unlink(), "golden.npz: cannot be read"),
-        (lambda b: ((b / "golden.npz").unlink(), (b / "golden.npz").mkdir()), "golden.npz: cannot be read"),
+        (lambda b: (b / "golden.npz").unlink(), "golden.npz: missing from the bundle"),
+        (lambda b: ((b / "golden.npz").unlink(), (b / "golden.npz").mkdir()), "golden.npz: missing from the bundle"),
         (lambda b: truncate(b / "golden.npz", 10_000), "no whole .npz archive"),
         (golden(save=np.savez_compressed), "input.npy is compressed"),
         (golden(output=np.zeros((1, 10))), "another element type"),
@@ -188,12 +180,75 @@ def golden(**changes: Any) -> Callable[[Path], None]:
         (lambda b: np.savez(b / "golden.npz", input=noise((1, 3, 32, 32))), "no array output.npy"),
     ],
 )
-def test_damaged_bundle(runner: Runner, broken: Path, damage: Callable[[Path], object], message: str) -> None:
+def test_bundle_that_makes_no_sense(
+    runner: Runner, broken: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    """What no hash tells: the files are those that the manifest states."""
     damage(broken)
+    if message not in _UNREADABLE:
+        seal(broken)
     with pytest.raises(BundleError, match=message) as caught:
         run_bundle(runner, broken)
     assert "\n" not in str(caught.value) and str(broken) in str(caught.value)
     assert run(runner, broken).returncode == 1
+
+
+@pytest.mark.parametrize("name", ["lib.so", "weights.bin", "golden.npz"])
+def test_flipped_byte(runner: Runner, broken: Path, name: str) -> None:
+    flip(broken / name)
+    with pytest.raises(BundleError, match=rf"{name}: SHA-256 is .*the manifest says .* was changed or damaged"):
+        run_bundle(runner, broken)
+
+
+def test_library_is_not_run_before_its_hash_is_right(runner: Runner, broken: Path, tmp_path: Path) -> None:
+    source = tmp_path / "evil.c"
+    source.write_text(f'#include <stdio.h>\n__attribute__((constructor)) void f() {{ fopen("{tmp_path}/ran", "w"); }}')
+    subprocess.run(["cc", "-shared", "-fPIC", source, "-o", broken / "lib.so"], check=True)
+    with pytest.raises(BundleError, match=r"lib.so: SHA-256 is"):
+        run_bundle(runner, broken)
+    assert not (tmp_path / "ran").exists()
+    seal(broken)  # the test is able to see it run
+    with pytest.raises(BundleError, match="has no function run"):
+        run_bundle(runner, broken)
+    assert (tmp_path / "ran").exists()
+
+
+def test_any_flipped_byte_of_the_manifest(runner: Runner, broken: Path) -> None:
+    path = broken / "manifest.json"
+    data = path.read_bytes()
+    for position in range(0, len(data), max(1, len(data) // 60)):
+        path.write_bytes(data)
+        flip(path, position)
+        done = run(runner, broken, "--runs", 0)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and "manifest.json" in done.stderr, position
+
+
+def test_manifest_may_be_laid_out_otherwise(runner: Runner, broken: Path) -> None:
+    """The digest is of what it says: keys in any order, any white space."""
+    path = broken / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True, indent="\t"))
+    assert run_bundle(runner, broken).passed
+    path.write_text(path.read_text().replace("{", '{"threads": 1, ', 1))
+    with pytest.raises(BundleError, match="does not match its own digest"):
+        run_bundle(runner, broken)
+
+
+@pytest.mark.parametrize("name", ["lib.so", "weights.bin", "golden.npz"])
+def test_link_that_leaves_the_bundle(runner: Runner, broken: Path, tmp_path: Path, name: str) -> None:
+    (broken / name).rename(tmp_path / name)
+    (broken / name).symlink_to(tmp_path / name)
+    with pytest.raises(BundleError, match=rf"{name}: is a symbolic link that leaves the bundle"):
+        run_bundle(runner, broken)
+    (broken / name).unlink()
+    (tmp_path / name).rename(broken / "real")
+    (broken / name).symlink_to("real")
+    (tmp_path / "alias").symlink_to(broken)
+    assert run_bundle(runner, tmp_path / "alias").passed
+
+
+def test_file_instead_of_a_bundle(runner: Runner, tiny_bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"lib.so: is a file: expected a bundle's directory; unpack an archive first"):
+        run_bundle(runner, tiny_bundle / "lib.so")
 
 
 @pytest.mark.parametrize("images", [np.zeros((3, 3, 32, 32), np.float32), np.zeros((2, 3, 32, 31), np.float32)])

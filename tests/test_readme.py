@@ -2,10 +2,13 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
+from pictures import encoded, pixels
 
 from effgen.cli import app
 from effgen.lower import lower
@@ -15,7 +18,10 @@ from effgen.target import load_target
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line.split("#")[0] for line in README.splitlines() if re.match(r"effgen [a-z]", line)]
+GUIDE = (ROOT / "docs" / "run.md").read_text()
+COMMANDS = [
+    line.split("#")[0].split(" < ")[0] for line in (README + GUIDE).splitlines() if re.match(r"effgen [a-z]", line)
+]
 
 
 def test_commands_are_found() -> None:
@@ -41,7 +47,16 @@ def test_links_and_paths_exist() -> None:
 
 
 def test_no_placeholder_is_left() -> None:
-    assert "@@" not in README
+    assert "@@" not in README + GUIDE
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_python_of_the_guide_runs(number: int, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "b0").symlink_to(tiny_bundle)
+    (tmp_path / "cat.jpg").write_bytes(encoded(pixels(), "JPEG"))
+    code = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)[number]
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
 
 
 def test_spec_of_the_guide_makes_a_network() -> None:

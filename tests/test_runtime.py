@@ -1,5 +1,6 @@
 """Loading and running bundles: what a bundle promises, and every way in which one can be broken."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,8 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import damage
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import effgen
 from effgen.cpu import usable_cpus
@@ -188,7 +192,22 @@ def test_no_bundle(tmp_path):
         effgen.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", '{"format_version": 99}'])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"format_version": 99}', "99: written by a newer effgen, this one reads .*; upgrade effgen"),
+        ('{"format_version": 1}', "= 1: this effgen reads .*; compile it again"),
+        ('{"format_version": "4"}', "= '4': this effgen reads .*; compile it again"),
+        ('{"format_version": 1e400}', "= inf: this effgen reads"),
+    ],
+)
+def test_manifest_of_another_format(broken, text, message):
+    (broken / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=message):
+        effgen.load(broken)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 100_000, "\0", "1" * 10_000])
 def test_manifest_that_is_none(broken, text):
     (broken / "manifest.json").write_text(text)
     with pytest.raises(BundleError, match=r"manifest\.json: "):
@@ -226,6 +245,97 @@ def test_manifest_that_lies(broken, changes, message):
     edit_manifest(broken, **changes)
     with pytest.raises(BundleError, match=message):
         effgen.load(broken)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (["target", "name"], None, r"target.name = None: expected str"),
+        (["target", "llvm"], "x86", r"target.llvm.mtriple = None: expected str"),
+        (["target", "features"], "avx2", r"target.features = 'avx2': expected list"),
+        (["target", "features"], [1], "files, features or steps: expected text"),
+        (["device"], {}, r"device.kind = None: expected str"),
+        (["files", "lib.so"], 5, "files, features or steps: expected text"),
+        (["input", "shape"], [1, 3, 32], "shapes, threads or workspace_bytes make no sense"),
+        (["input", "shape"], [1, 3, -32, 32], "shapes, threads or workspace_bytes make no sense"),
+        (["output", "shape"], [1, 10.0], "shapes, threads or workspace_bytes make no sense"),
+        (["threads"], 0, "shapes, threads or workspace_bytes make no sense"),
+        (["workspace_bytes"], -4, "shapes, threads or workspace_bytes make no sense"),
+        (
+            ["standalone"],
+            {"name": "x", "shared": "../x.so"},
+            r"standalone.shared = '../x.so': expected one of the files",
+        ),
+        (["standalone"], {"name": ["x"]}, r"standalone.name = \['x'\]: expected one of the files"),
+        (["tolerance"], {}, r"tolerance.rel_l2 = None: expected float"),
+    ],
+)
+def test_manifest_that_was_made_up(broken, keys, value, message):
+    """Its digest is right; a program wrote it that knows little of bundles."""
+
+    def change(data: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            data = data[key]
+        data[keys[-1]] = value
+
+    damage.edit_manifest(broken, change)
+    with pytest.raises(BundleError, match=message) as caught:
+        effgen.load(broken)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lib.so", "weights.bin"])
+def test_link_that_leaves_the_bundle(broken, tmp_path, name):
+    (broken / name).rename(tmp_path / name)
+    (broken / name).symlink_to(tmp_path / name)
+    with pytest.raises(BundleError, match=rf"{name}: is a symbolic link that leaves the bundle"):
+        effgen.load(broken)
+    (broken / name).unlink()
+    (tmp_path / name).rename(broken / "real")
+    (broken / name).symlink_to("real")
+    (tmp_path / "alias").symlink_to(broken)
+    effgen.load(tmp_path / "alias")
+
+
+def test_files_that_nobody_listed_are_not_looked_at(broken):
+    (broken / "roofline.png").write_text("mine")
+    effgen.load(broken)
+
+
+def test_library_with_the_right_hash_that_is_none(broken):
+    (broken / "lib.so").write_text("no library")
+    damage.seal(broken)
+    with pytest.raises(BundleError, match=r"lib\.so: cannot be loaded: .*; compile the bundle again") as caught:
+        effgen.load(broken)
+    assert "\n" not in str(caught.value)
+
+
+def same_json(data: bytes, path: Path) -> bool:
+    """Whether only white space, or digits beyond a number's precision, were changed."""
+    try:
+        return bool(json.loads(data) == json.loads(path.read_text()))
+    except ValueError:
+        return False
+
+
+@given(where=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255), cut=st.booleans())
+def test_any_damage_to_any_file(tiny_bundle, tmp_path_factory, where, mask, cut):
+    folder = tmp_path_factory.mktemp("damaged") / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    for name in ("manifest.json", "lib.so", "weights.bin", "golden.npz"):
+        data = bytearray((tiny_bundle / name).read_bytes())
+        position = int(where * len(data))
+        if cut:
+            del data[position:]
+        else:
+            data[position] ^= mask
+        (folder / name).write_bytes(data)
+        if name != "manifest.json" or not same_json(data, tiny_bundle / name):
+            with pytest.raises(BundleError, match=name) as caught:
+                effgen.load(folder)
+            assert "\n" not in str(caught.value)
+        (folder / name).write_bytes((tiny_bundle / name).read_bytes())
+    shutil.rmtree(folder)
 
 
 def test_image_that_is_no_array(tiny_bundle):

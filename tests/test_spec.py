@@ -89,6 +89,14 @@ def test_a_path_is_read_from_disk(tmp_path: Path) -> None:
         ),
         (edited(TINY, resolution="32\nstd = [1, 0, 1]"), "input.std[1] = 0: expected greater than 0"),
         (edited(TINY, resolution="32\nmean = [1, inf, 1]"), "input.mean[1] = inf: expected a finite number"),
+        (
+            edited(TINY, resolution='32\ninterpolation = "cubic"'),
+            "input.interpolation = 'cubic': expected 'nearest', 'bilinear', 'bicubic' or 'lanczos'",
+        ),
+        (
+            edited(TINY, resolution="32\ncrop_padding = -1"),
+            "input.crop_padding = -1: expected greater than or equal to 0",
+        ),
     ],
     ids=case_id,
 )

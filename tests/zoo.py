@@ -38,6 +38,14 @@ def external_model(package: str, name: str, seed: int = 0, **options: Any) -> to
     return randomise(model, seed)
 
 
+def external_module(name: str) -> ModuleType:
+    """A module of torchvision or timm, e.g. "timm.data"."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _declare_torchvision_operators()
+        return _imported(name)
+
+
 def randomise(model: torch.nn.Module, seed: int, resolution: int = 96) -> torch.nn.Module:
     """Make every parameter matter, without outputs that vanish, explode or ignore the image after dozens of layers.
 

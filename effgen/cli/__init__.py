@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compile, device, doctor, export, inspect, targets, tune, verify
+from effgen.cli import bench, compare, compile, device, doctor, export, inspect, pack, run, targets, tune, verify
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -26,7 +26,11 @@ app.command()(export.export)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
+app.command()(run.run)
 app.command()(bench.bench)
+app.command(cls=compare.SeveralBaselines)(compare.compare)
+app.command()(pack.pack)
+app.command()(pack.unpack)
 app.command()(targets.targets)
 app.command()(doctor.doctor)
 app.add_typer(device.app, name="device")

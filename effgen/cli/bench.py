@@ -12,13 +12,13 @@ from effgen.cli import options as o
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.bench import Plan
+    from effgen.results import BenchReport, Plan
 
 
 def bench(
     bundle: o.Bundle,
     peers: Annotated[
-        str, typer.Option(metavar="NAMES", help="More to measure, with commas between: onnxruntime, openvino.")
+        str, typer.Option(metavar="NAMES", help="More to measure: onnxruntime, openvino, standalone; commas between.")
     ] = "",
     skip: Annotated[
         str, typer.Option(metavar="NAMES", help="Not to measure: pytorch, pytorch-channels-last, torch.compile.")
@@ -42,7 +42,7 @@ def bench(
 ) -> None:
     """Measure a bundle's latency beside PyTorch (eager, channels-last, torch.compile) and other runtimes."""
     output = Output(quiet, verbose, json)
-    from effgen.bench import Plan
+    from effgen.results import Plan
 
     plan = Plan(rounds, min_time)
     if rpc_tracker is not None or rpc_key is not None:
@@ -63,33 +63,39 @@ def _remote(
     output: Output, bundle: Path, threads: int | None, plan: Plan, tracker: str | None, key: str | None
 ) -> None:
     from effgen.bench_remote import bench_over_rpc
-    from effgen.report_remote import json_from_remote, table_from_remote
     from effgen.routes import remote_of_bundle
 
     remote = remote_of_bundle(bundle, tracker, key)
     assert remote is not None  # a key without a tracker was refused
     with output.phases() as on_phase:
-        latency = bench_over_rpc(bundle, remote, threads, plan, on_phase)
-    output.result([table_from_remote(latency)], json_from_remote(latency))
+        report = bench_over_rpc(bundle, remote, threads, plan, on_phase)
+    _print(output, report)
 
 
 def _peers(output: Output, bundle: Path, peers: str, skip: str, threads: int | None, plan: Plan) -> None:
     from effgen.bench import bench_bundle
     from effgen.peers import peers_from_text
-    from effgen.report import json_from_bench, notes_from_bench, table_from_bench, warning_from_bench
 
     chosen = peers_from_text(peers, skip)
     with output.phases() as on_phase:
         report = bench_bundle(bundle, chosen, threads, plan, on_phase)
+    _print(output, report)
+
+
+def _print(output: Output, report: BenchReport) -> None:
+    from effgen.report import notes_from_bench, table_from_bench, warning_from_bench
+    from effgen.results import json_from_report
+
     output.warn(warning_from_bench(report))
     notes = [Text(note) for note in notes_from_bench(report)]
-    output.result([table_from_bench(report), *notes], json_from_bench(report))
+    output.result([table_from_bench(report), *notes], json_from_report(report))
 
 
 def _layers(output: Output, bundle: Path, threads: int | None, plan: Plan, plot: Path | None) -> None:
     from effgen.bench_layers import layers_of_bundle
     from effgen.plots import check_plot, plot_roofline
-    from effgen.report_layers import json_from_layers, notes_from_layers, tables_from_layers, warning_from_layers
+    from effgen.report_layers import notes_from_layers, tables_from_layers, warning_from_layers
+    from effgen.results import json_from_report
 
     if plot is not None:
         check_plot("--plot", plot)
@@ -99,4 +105,4 @@ def _layers(output: Output, bundle: Path, threads: int | None, plan: Plan, plot:
     if plot is not None:
         plot_roofline(report, plot)
     notes = [Text(note) for note in notes_from_layers(report)]
-    output.result([*tables_from_layers(report), *notes], json_from_layers(report))
+    output.result([*tables_from_layers(report), *notes], json_from_report(report))

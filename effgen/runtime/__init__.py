@@ -1,7 +1,9 @@
-"""Load and run a bundle: numpy and the TVM runtime only. Nothing here imports torch, onnx or the TVM compiler."""
+"""Load and run a bundle: numpy and the TVM runtime only, Pillow where a picture is read. Nothing here imports torch,
+onnx or the TVM compiler."""
 
+from effgen.runtime.classify import Prediction
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.manifest import FORMAT_VERSION, Manifest, read_manifest
 from effgen.runtime.model import LoadedModel, load
 
-__all__ = ["FORMAT_VERSION", "CudaModel", "LoadedModel", "Manifest", "load", "read_manifest"]
+__all__ = ["FORMAT_VERSION", "CudaModel", "LoadedModel", "Manifest", "Prediction", "load", "read_manifest"]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda_driver import NO_BINARY, OUT_OF_MEMORY, Driver, DriverError, cuda_driver
 from effgen.runtime.image import check_image
 from effgen.runtime.manifest import KERNELS, WEIGHTS, Manifest
@@ -23,7 +24,7 @@ from effgen.runtime.manifest import KERNELS, WEIGHTS, Manifest
 _EVENT_DEFAULT = 0
 
 
-class CudaModel:
+class CudaModel(ImageClassifier):
     """Callable: float32 images NCHW `(batch, channels, height, width)` -> float32 logits `(batch, classes)`.
 
     As `effgen.runtime.model.LoadedModel`, on the first GPU that the driver lists (see CUDA_VISIBLE_DEVICES). Host code
@@ -31,7 +32,7 @@ class CudaModel:
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.manifest = manifest
+        super().__init__(path, manifest)
         self.threads = 1
         self._one_call = Lock()
         self._driver = cuda_driver()

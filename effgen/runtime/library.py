@@ -6,6 +6,9 @@ import ctypes
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -50,12 +53,33 @@ def load_tvm_runtime() -> ModuleType:
     return tvm_ffi()
 
 
+@contextmanager
+def linked_anew(path: Path) -> Iterator[Path]:
+    """The shared library `path` by a name of its own, for as long as it takes to load it.
+
+    The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
+    would silently be the old one for as long as that is loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
+        link = Path(folder) / path.name
+        link.symlink_to(path.resolve())
+        yield link
+
+
 def package_file(package: str, path: str) -> Path:
     """A file of `tvm` or `tvm_ffi`, found without importing the package. Raises BundleError where there is none."""
+    file = find_package_file(package, path)
+    if file is None:
+        distribution = f"apache-{package.replace('_', '-')}"
+        raise BundleError(f"{Path(path).name} not found: install {distribution} (see `effgen doctor`)")
+    return file
+
+
+def find_package_file(package: str, path: str) -> Path | None:
+    """A file of an installed package, which is not imported; None where there is none."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         file = Path(folder) / path
         if file.is_file():
             return file
-    distribution = f"apache-{package.replace('_', '-')}"
-    raise BundleError(f"{Path(path).name} not found: install {distribution} (see `effgen doctor`)")
+    return None

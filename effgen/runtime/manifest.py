@@ -14,7 +14,7 @@ from effgen.cpu import architecture_of
 from effgen.errors import BundleError
 
 #: Raised when a reader of the old format could misread a new bundle.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 MANIFEST = "manifest.json"
 LIBRARY = "lib.so"
@@ -22,6 +22,11 @@ KERNELS = "kernels.fatbin"
 WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
+#: The classes' names, where the bundle has them.
+LABELS = "labels.txt"
+
+#: The folder of an unpacked archive (`effgen pack`) that is the bundle.
+PACKED = "bundle"
 
 #: The library's functions: see `effgen.entry`.
 RUN = "run"
@@ -47,7 +52,9 @@ class Manifest:
     threads: int
     #: File name -> SHA-256 of every other file of the bundle.
     files: dict[str, str]
-    #: name, shape (batch, channels, height, width), dtype, layout, normalisation mean and std.
+    #: name, shape (batch, channels, height, width), dtype, layout; and where it is known how a picture is prepared:
+    #: resize (pixels of the shorter side), crop (pixels of the square cut from its middle), interpolation, and the
+    #: normalisation's mean and std, one number a channel, for pixels from 0 to 1.
     input: dict[str, Any]
     #: name, shape (batch, classes), dtype.
     output: dict[str, Any]
@@ -64,6 +71,9 @@ class Manifest:
     dtype: str
     #: What `verify` holds the outputs to: rel_l2.
     tolerance: dict[str, float]
+    #: The C library beside the bundle's files, where there is one: its C name, and the files header, shared, static and
+    #: executable (None where it was not asked for).
+    standalone: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -98,27 +108,36 @@ def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
     """The manifest of the bundle directory `path`, after every file's hash was checked.
 
     `whole` False: of what only runs, code and weights, without the model and the golden pair that it is judged by.
-    Raises BundleError: no bundle there, another format, a missing or changed file.
+    Raises BundleError: no bundle there, another format, a missing or changed file, a link that leaves the bundle.
     """
     bundle = Path(path)
     manifest = _parse(bundle)
-    code = KERNELS if manifest.device.get("kind") == "cuda" else LIBRARY
+    code = KERNELS if manifest.device["kind"] == "cuda" else LIBRARY
     needed = {code, WEIGHTS, MODEL, GOLDEN} if whole else {code, WEIGHTS}
-    for name in needed - manifest.files.keys():
-        raise BundleError(f"{bundle / MANIFEST}: files: no hash of {name}; compile the bundle again")
+    missing = sorted(needed - manifest.files.keys())
+    if missing == [MODEL]:
+        raise BundleError(f"{bundle}: holds no {MODEL}, which judges it: pack it with --with-model")
+    if missing:
+        raise BundleError(f"{bundle / MANIFEST}: files: no hash of {missing[0]}; compile the bundle again")
     for name, expected in manifest.files.items():
-        if Path(name).name != name:
-            raise BundleError(f"{bundle / MANIFEST}: files[{name!r}]: expected a plain file name inside the bundle")
-        file = bundle / name
-        if not file.is_file():
-            raise BundleError(f"{file}: missing from the bundle; compile it again")
-        found = sha256_of(file)
-        if found != expected:
-            raise BundleError(
-                f"{file}: SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...: the file was changed "
-                f"or damaged; compile the bundle again"
-            )
+        _check_file(bundle, name, expected)
     return manifest
+
+
+def _check_file(bundle: Path, name: str, expected: str) -> None:
+    if Path(name).name != name:
+        raise BundleError(f"{bundle / MANIFEST}: files[{name!r}]: expected a plain file name inside the bundle")
+    file = bundle / name
+    if not file.is_file():
+        raise BundleError(f"{file}: missing from the bundle; compile it again")
+    if file.is_symlink() and file.resolve().parent != bundle.resolve():
+        raise BundleError(f"{file}: is a symbolic link that leaves the bundle; copy what it points to")
+    found = sha256_of(file)
+    if found != expected:
+        raise BundleError(
+            f"{file}: SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...: the file was changed "
+            f"or damaged; compile the bundle again"
+        )
 
 
 def _parse(bundle: Path) -> Manifest:
@@ -126,12 +145,10 @@ def _parse(bundle: Path) -> Manifest:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise BundleError(f"{bundle}: no bundle here (no {MANIFEST}); make one with `effgen compile`") from None
-    except (OSError, ValueError) as error:
+        raise BundleError(f"{bundle}: {_no_bundle(bundle)}") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read as JSON: {error}") from None
-    version = data.get("format_version") if isinstance(data, dict) else None
-    if version != FORMAT_VERSION:
-        raise BundleError(f"{path}: format_version = {version}: this effgen reads {FORMAT_VERSION}; compile it again")
+    check_version(path, data, FORMAT_VERSION, "compile it again")
     digest = data.pop("digest", None)
     if digest != _digest(data):
         raise BundleError(f"{path}: does not match its own digest: it was changed or damaged; compile the bundle again")
@@ -141,6 +158,64 @@ def _parse(bundle: Path) -> Manifest:
         raise BundleError(f"{path}: keys missing or surplus: {odd}; compile the bundle again")
     for key, kind in expected.items():
         # Annotations are strings here ("dict[str, Any]"): the outermost type is what indexing relies on.
+        if data[key] is None and str(kind).endswith(" | None"):
+            continue
         if type(data[key]).__name__ != str(kind).split("[")[0]:
             raise BundleError(f"{path}: {key} = {data[key]!r}: expected {kind}; compile the bundle again")
+    _check_nested(path, data)
     return Manifest(**data)
+
+
+def check_version(path: Path, data: Any, known: int, older: str) -> None:
+    """Raise BundleError where the `format_version` of the JSON `data`, read from `path`, is not `known`: `older` says
+    what to do about an older one."""
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if type(version) is int and version > known:
+        raise BundleError(
+            f"{path}: format_version = {version}: written by a newer effgen, this one reads {known}; upgrade effgen"
+        )
+    if type(version) is not int or version != known:
+        raise BundleError(f"{path}: format_version = {version!r}: this effgen reads {known}; {older}")
+
+
+def _no_bundle(path: Path) -> str:
+    """What is there instead of a bundle."""
+    if path.is_file():
+        return f"is a file, expected a bundle's directory; of an archive, `effgen unpack {path} -o DIR` makes one"
+    if (path / PACKED / MANIFEST).is_file():
+        return f"is an unpacked archive; its bundle is {path / PACKED}"
+    return f"no bundle here (no {MANIFEST}); make one with `effgen compile`"
+
+
+#: What loading and judging look up inside the manifest's tables, with the type that they rely on.
+_NESTED: tuple[tuple[tuple[str, ...], type], ...] = (
+    (("target", "name"), str),
+    (("target", "llvm", "mtriple"), str),
+    (("target", "features"), list),
+    (("device", "kind"), str),
+    (("input", "shape"), list),
+    (("output", "shape"), list),
+    (("tolerance", "rel_l2"), float),
+)
+
+
+def _check_nested(path: Path, data: dict[str, Any]) -> None:
+    for keys, kind in _NESTED:
+        found: Any = data
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        if type(found) is not kind:
+            where = ".".join(keys)
+            raise BundleError(f"{path}: {where} = {found!r}: expected {kind.__name__}; compile the bundle again")
+    shapes = [*data["input"]["shape"], *data["output"]["shape"]]
+    whole = [*shapes, data["threads"], data["workspace_bytes"] + 1]
+    words = [*data["files"].values(), *data["target"]["features"], *data["steps"]]
+    if not all(type(number) is int and number > 0 for number in whole) or len(shapes) != 6:
+        raise BundleError(f"{path}: shapes, threads or workspace_bytes make no sense; compile the bundle again")
+    if not all(type(word) is str for word in words):
+        raise BundleError(f"{path}: files, features or steps: expected text; compile the bundle again")
+    for key, name in (data["standalone"] or {}).items():
+        if name is not None and (type(name) is not str or (key != "name" and name not in data["files"])):
+            raise BundleError(
+                f"{path}: standalone.{key} = {name!r}: expected one of the files; compile the bundle again"
+            )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import platform
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, local
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import BundleError
 from effgen.runtime.arrays import aligned, read_aligned
+from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.image import check_image
-from effgen.runtime.library import load_tvm_runtime
+from effgen.runtime.library import linked_anew, load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest
 
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
@@ -27,28 +28,40 @@ _BIG_CORES = 1  # the thread pool's mode that takes a thread count
 _pool = local()
 
 
-class LoadedModel:
+class LoadedModel(ImageClassifier):
     """Callable: float32 images NCHW `(batch, channels, height, width)` -> float32 logits `(batch, classes)`.
 
-    The shape is the bundle's, the normalisation (mean, std in the manifest) is the caller's. Calls from several
-    Python threads take turns: they share one workspace.
+    The shape is the bundle's; the caller prepares the image as the manifest says, or has `classify` do it. Calls from
+    several Python threads take turns: they share one workspace.
     """
 
     def __init__(self, path: Path, manifest: Manifest, threads: int) -> None:
-        self.manifest = manifest
+        super().__init__(path, manifest)
         self.threads = threads
-        self._one_call = Lock()
         ffi = load_tvm_runtime()
         self._set_threads = ffi.get_global_func("runtime.config_threadpool")
         library = _load_library(ffi, path / LIBRARY)
         self._run, self._trace = library[RUN], library[TRACE]
         self._from_dlpack = ffi.from_dlpack
-        self._logits = aligned(tuple(manifest.output["shape"]))
-        self._clock = np.zeros((len(manifest.steps) + 1, 2), np.int64)
-        workspace = aligned((manifest.workspace_bytes // 4,))
-        flat = (self._logits.reshape(-1), read_aligned(path / WEIGHTS), workspace)
-        self._arrays: list[Any] = [ffi.from_dlpack(array) for array in flat]
-        self._clock_tensor: Any = ffi.from_dlpack(self._clock)
+        self._weights = ffi.from_dlpack(read_aligned(path / WEIGHTS))
+        self._take_memory()
+
+    def twin(self, threads: int | None = None) -> LoadedModel:
+        """This model with memory of its own for a run, and the same code and weights: for a second Python thread, which
+        then need not wait for its turn. `threads`: at most as many as the model has, which is the default."""
+        other = copy.copy(self)
+        other.threads = self.threads if threads is None else threads
+        other._take_memory()
+        return other
+
+    def _take_memory(self) -> None:
+        """What a run writes to."""
+        self._one_call = Lock()
+        self._logits = aligned(tuple(self.manifest.output["shape"]))
+        self._clock = np.zeros((len(self.manifest.steps) + 1, 2), np.int64)
+        workspace = self._from_dlpack(aligned((self.manifest.workspace_bytes // 4,)))
+        self._arrays: list[Any] = [self._from_dlpack(self._logits.reshape(-1)), self._weights, workspace]
+        self._clock_tensor: Any = self._from_dlpack(self._clock)
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
@@ -85,7 +98,7 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaMode
     Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for or no GPU
     of its kind, or a thread count that this process cannot have.
     """
-    return load_checked(Path(path), read_manifest(path), threads)
+    return load_checked(Path(path), read_manifest(path, whole=False), threads)
 
 
 def load_checked(path: Path, manifest: Manifest, threads: int | None = None) -> LoadedModel | CudaModel:
@@ -124,12 +137,10 @@ def _most_threads() -> int:
 
 
 def _load_library(ffi: ModuleType, path: Path) -> Any:
-    """The library as a TVM module, by a name of its own.
-
-    The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
-    would silently be the old one for as long as that is loaded.
-    """
-    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
-        link = Path(folder) / path.name
-        link.symlink_to(path.resolve())
-        return ffi.load_module(str(link))
+    """The library as a TVM module. Raises BundleError where the dynamic loader refuses it."""
+    with linked_anew(path) as link:
+        try:
+            return ffi.load_module(str(link))
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BundleError(f"{path}: cannot be loaded: {reason}; compile the bundle again") from None

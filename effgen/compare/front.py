@@ -1,0 +1,27 @@
+"""Pareto fronts of multiply-adds against latency, without accuracy: who computes most in a given time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from effgen.compare.rows import Row, Setting
+
+
+def front(rows: Sequence[Row]) -> list[Row]:
+    """The rows that no other beats: none does as many multiply-adds in less time, or more in the same. By latency.
+
+    More multiply-adds stand for a larger network: with fewer of both as the goal the smallest one would always win.
+    """
+    kept: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.result.median_ms, -row.model.macs)):
+        if not kept or row.model.macs > kept[-1].model.macs:
+            kept.append(row)
+    return kept
+
+
+def by_setting(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
+    """Rows that may be set side by side, in the order in which their settings first come."""
+    groups: dict[Setting, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.setting, []).append(row)
+    return groups

@@ -1,0 +1,331 @@
+"""A comparison as one self-contained HTML page: its text, tables and charts, and the scripts that they need."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from effgen.compare.comparison import Comparison
+from effgen.compare.front import by_setting
+from effgen.compare.growth import best_peer
+from effgen.compare.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
+from effgen.compare.regressions import Change, Regressions
+from effgen.compare.rows import Row, machine_label
+from effgen.compare.sources import BenchSource, LayersSource
+from effgen.errors import EffgenError
+from effgen.machine import Host
+from effgen.report import bytes_text, host_line, milliseconds_text, plan_line, threads_text
+from effgen.report_compare import HIGHLIGHT, NOT_MEASURED, count_text, hardware_text, ratio_text, verdict
+from effgen.results import LayersReport
+from effgen.version import __version__
+
+if TYPE_CHECKING:
+    from effgen.html.drawing import View
+
+#: What `effgen[report]` installs.
+_PACKAGES = ("jinja2", "plotly")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: what is read, and what it is sorted by: a number or the text itself; None sorts last."""
+
+    text: str
+    sort: float | str | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column: numbers stand on the right and are sorted as such."""
+
+    title: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Line:
+    """A table's row; `mark` is a class: ours, slower, faster."""
+
+    cells: Sequence[Cell]
+    mark: str = ""
+
+
+def check_packages() -> None:
+    """Raise EffgenError where a package that the report needs is not installed: before the work, not after it."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EffgenError(f"-o/--output: {', '.join(missing)}: not installed: pip install 'effgen[report]'")
+
+
+def page_from_comparison(comparison: Comparison, gate: float | None = None) -> str:
+    """The page's text, about 5 MB of which all but a little is plotly.js."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    from effgen.html.figures import charts_from_comparison
+
+    charts = charts_from_comparison(comparison)
+    scripts = [get_plotlyjs(), _packaged("page.js")]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text: str = environment.from_string(_packaged("page.html")).render(
+        policy=_policy(scripts),
+        style=Markup(_packaged("page.css")),
+        scripts=[Markup(script) for script in scripts],
+        charts=charts,
+        chart_data=Markup(_json_for_script(charts)),
+        summary=_summary(comparison),
+        headlines=_headlines(comparison),
+        doubts=comparison.doubts,
+        results=_result_table(comparison.rows),
+        regressions=_regressions(comparison.regressions, gate),
+        paper=(_PAPER_COLUMNS, [line for pair in TABLE_4 for line in _paper_lines(pair, comparison.paper)]),
+        paper_setting=PAPER_SETTING,
+        machines=_machines(comparison),
+        files=(_FILE_COLUMNS, [_file_line(source) for source in _sources(comparison)]),
+        version=__version__,
+    )
+    return text
+
+
+def _packaged(name: str) -> str:
+    return (resources.files("effgen.html") / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """A content security policy: these scripts, nothing from anywhere; plotly styles its drawings inline."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
+
+
+def _json_for_script(charts: dict[str, list[View]]) -> str:
+    """As JSON in which nothing can end the script element that it stands in."""
+    data = {
+        name: [{"label": view.label, "figure": view.figure, "caption": view.caption} for view in views]
+        for name, views in charts.items()
+    }
+    return json.dumps(data, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _sources(comparison: Comparison) -> list[BenchSource | LayersSource]:
+    return [*comparison.bench, *comparison.layers]
+
+
+def _summary(comparison: Comparison) -> str:
+    """What was compared, in a line."""
+    sources = _sources(comparison)
+    counts = (
+        (len({source.report.model.name for source in sources}), "model"),
+        (len({row.backend for row in comparison.rows}), "backend"),
+        (len({machine_label(source.report.machine) for source in sources}), "machine"),
+        (len(sources), "file"),
+    )
+    parts = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count]
+    days = sorted({source.report.origin.date[:10] for source in sources if source.report.origin.date})
+    when = f", measured {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "") if days else ""
+    return ", ".join(parts) + when
+
+
+def _headlines(comparison: Comparison) -> list[tuple[str, str]]:
+    """For each setting with peers: effgen beside the fastest peer of each model, as a factor and in words."""
+    found = []
+    for setting, rows in by_setting(comparison.rows).items():
+        names = {row.source for row in rows}
+        pairs = [
+            (source.report.results[0].median_ms, peer.median_ms)
+            for source in comparison.bench
+            if source.name in names and (peer := best_peer(source.report)) is not None
+        ]
+        if pairs:
+            ratios = [peer / ours for ours, peer in pairs]
+            mean = prod(ratios) ** (1 / len(ratios))
+            each = f"mean of {len(ratios)} runs from {min(ratios):.2f} to {max(ratios):.2f}" if pairs[1:] else "one run"
+            found.append((f"{mean:.2f}x", f"fastest peer over effgen, {each}: {setting.title}"))
+    return found
+
+
+_RESULT_COLUMNS: dict[str, tuple[Column, Callable[[Row], Cell]]] = {
+    "model": (Column("model", numeric=False), lambda row: _word(row.model.name)),
+    "hardware": (Column("hardware", numeric=False), lambda row: _word(hardware_text(row.setting))),
+    "threads": (Column("threads"), lambda row: _number(row.setting.threads, str(row.setting.threads))),
+    "batch": (Column("batch"), lambda row: _number(row.setting.batch, str(row.setting.batch))),
+    "type": (Column("type", numeric=False), lambda row: _word(row.setting.dtype)),
+    "backend": (Column("backend", numeric=False), lambda row: _word(row.backend)),
+    "median": (Column("median ms"), lambda row: _milliseconds(row.result.median_ms)),
+    "p90": (Column("p90 ms"), lambda row: _milliseconds(row.result.p90_ms)),
+    "spread": (Column("spread"), lambda row: _number(row.result.spread, _spread_text(row))),
+    "ratio": (Column("vs effgen"), lambda row: _number(row.result.ratio, ratio_text(row.result.ratio))),
+    "images": (
+        Column("images/s"),
+        lambda row: _number(row.result.images_per_second, f"{row.result.images_per_second:.1f}"),
+    ),
+    "macs": (Column("MACs"), lambda row: _number(row.model.macs, count_text(row.model.macs))),
+    "parameters": (Column("parameters"), lambda row: _number(row.model.parameters, count_text(row.model.parameters))),
+    "size": (Column("size"), lambda row: _number(row.bytes, "" if row.bytes is None else bytes_text(row.bytes))),
+    "version": (Column("version", numeric=False), lambda row: _word(row.result.version or "")),
+}
+
+#: Columns that give way to a sentence where all rows agree.
+_SETTING_COLUMNS = ("hardware", "threads", "batch", "type")
+
+
+def _result_table(rows: Sequence[Row]) -> dict[str, Any]:
+    """The rows, and what holds for all of them in words."""
+    common = {}
+    for key in _SETTING_COLUMNS:
+        found = {_RESULT_COLUMNS[key][1](row).text for row in rows}
+        if len(found) == 1:
+            common[key] = found.pop()
+    shown = [column for key, column in _RESULT_COLUMNS.items() if key not in common]
+    lines = [Line([cell(row) for _, cell in shown], "ours" if row.is_ours else "") for row in rows]
+    words = {"hardware": "{}", "threads": "threads: {}", "batch": "batch {}", "type": "{}"}
+    same = ", ".join(words[key].format(text) for key, text in common.items())
+    return {"columns": [column for column, _ in shown], "lines": lines, "same": f"All rows: {same}. " if same else ""}
+
+
+def _spread_text(row: Row) -> str:
+    spread = row.result.spread
+    return ("" if spread is None else f"{spread:.0%}") + ("*" if row.disturbed else "")
+
+
+_CHANGE_COLUMNS = (
+    Column("model", numeric=False),
+    Column("setting", numeric=False),
+    Column("now ms"),
+    Column("was ms"),
+    Column("judged by", numeric=False),
+    Column("now"),
+    Column("was"),
+    Column("change"),
+    Column("", numeric=False),
+)
+
+
+def _regressions(regressions: Regressions | None, gate: float | None) -> dict[str, Any] | None:
+    if regressions is None:
+        return None
+    limit = HIGHLIGHT if gate is None else gate
+    return {
+        "table": (_CHANGE_COLUMNS, [_change_line(change, gate) for change in regressions.changes]),
+        "limit": f"{limit:g}%",
+        "gated": gate is not None,
+        "slower": sum(verdict(change, gate) == "slower" for change in regressions.changes),
+        "cases": len(regressions.changes),
+        "only_now": [case.title for case in regressions.only_now],
+        "only_before": [case.title for case in regressions.only_before],
+    }
+
+
+def _change_line(change: Change, gate: float | None) -> Line:
+    mark = verdict(change, gate)
+
+    def judged(value: float) -> str:
+        return f"{value:.3f}" if change.peers else milliseconds_text(value)
+
+    cells = (
+        _word(change.case.model),
+        _word(change.case.setting.title),
+        _milliseconds(change.now_ms),
+        _milliseconds(change.before_ms),
+        _word("effgen / best peer" if change.peers else "effgen, ms"),
+        _number(change.now, judged(change.now)),
+        _number(change.before, judged(change.before)),
+        _number(change.change, f"{change.change:+.1%}"),
+        _word("; ".join(word for word in (mark, change.note) if word)),
+    )
+    return Line(cells, mark)
+
+
+_PAPER_COLUMNS = (
+    Column("pair", numeric=False),
+    Column("where", numeric=False),
+    Column("backend", numeric=False),
+    Column("first, ms"),
+    Column("second, ms"),
+    Column("ratio"),
+)
+
+
+def _paper_lines(pair: Pair, measured: Sequence[Remeasured]) -> Iterable[Line]:
+    """The paper's own line, then those measured here, or that there is none."""
+    name = _word(f"{pair.large.name} / {pair.small.name}")
+    large, small = (network.published_s * 1e3 for network in (pair.large, pair.small))
+    published = (_number(large, f"{large:g}"), _number(small, f"{small:g}"))
+    ratio = _number(pair.published, f"{pair.published:g}x")
+    yield Line((name, _word(f"published: {PAPER_SETTING}"), _word(""), *published, ratio), "published")
+    here = [each for each in measured if each.pair == pair]
+    for each in here:
+        times = (
+            _number(ms, NOT_MEASURED if ms is None else milliseconds_text(ms)) for ms in (each.large_ms, each.small_ms)
+        )
+        ratio = _number(each.ratio, "" if each.ratio is None else ratio_text(each.ratio))
+        yield Line((name, _word(each.setting.title), _word(each.backend), *times, ratio))
+    if not here:
+        none = _number(None, NOT_MEASURED)
+        yield Line((name, _word("here"), _word(""), none, none, _number(None, "")))
+
+
+def _machines(comparison: Comparison) -> list[tuple[str, str]]:
+    hosts: dict[str, Host] = {}
+    for source in _sources(comparison):
+        hosts.setdefault(machine_label(source.report.machine), source.report.machine)
+    return [(label, host_line(host)) for label, host in hosts.items()]
+
+
+_FILE_COLUMNS = (
+    Column("file", numeric=False),
+    Column("model", numeric=False),
+    Column("measured (UTC)", numeric=False),
+    Column("effgen's commit", numeric=False),
+    Column("how", numeric=False),
+    Column("other work, CPUs"),
+    Column("versions", numeric=False),
+    Column("bundle compiled by", numeric=False),
+    Column("left out", numeric=False),
+)
+
+
+def _file_line(source: BenchSource | LayersSource) -> Line:
+    report = source.report
+    origin, busy = report.origin, report.other_cpus
+    if isinstance(source.report, LayersReport):
+        how, left_out = f"kernels, {source.report.plan.rounds} rounds", ""
+    else:
+        how = plan_line(source.report)
+        left_out = "; ".join(f"{item.backend}: {item.reason}" for item in source.report.left_out)
+    cells = (
+        _word(source.name),
+        _word(report.model.name),
+        _word((origin.date or "not kept").replace("T", " ").removesuffix("Z")),
+        _word(origin.revision or ""),
+        _word(f"{threads_text(report.threads)}, target {report.target}; {how}"),
+        _number(busy, "" if busy is None else f"{busy:.2f}"),
+        _word(_versions(origin.versions)),
+        _word(_versions(origin.compiled_by)),
+        _word(left_out),
+    )
+    return Line(cells)
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _word(text: str) -> Cell:
+    return Cell(text, text.lower() or None)
+
+
+def _milliseconds(value: float | None) -> Cell:
+    return Cell(milliseconds_text(value), value)
+
+
+def _number(value: float | None, text: str) -> Cell:
+    return Cell(text, value)

@@ -1,0 +1,102 @@
+"""From logits to classes: what every loaded model does with pictures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effgen.errors import BundleError, ImageError
+from effgen.runtime.labels import read_labels
+from effgen.runtime.manifest import LABELS, Manifest
+from effgen.runtime.picture import Picture, Preparation, preparation_of
+
+#: A list or tuple of `Picture`s. Not Sequence: a path, too, is one of str.
+Pictures: TypeAlias = "list[Any] | tuple[Any, ...]"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class: its number, its name (the number as text where the bundle has no labels), and its softmax
+    probability."""
+
+    index: int
+    label: str
+    probability: float
+
+
+class ImageClassifier(ABC):
+    """Adds `classify` to what is called with a batch of prepared images."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
+        #: The classes' names, the bundle's or what is set here; None: they have numbers only.
+        self.labels: tuple[str, ...] | None = None
+        if LABELS in manifest.files:
+            self.labels = read_labels(path / LABELS, manifest.output["shape"][1])
+
+    @abstractmethod
+    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 images NCHW of the bundle's shape -> float32 logits `(batch, classes)`."""
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """From a picture to an image of the batch. Raises BundleError where the manifest does not say how."""
+        return preparation_of(self.manifest)
+
+    @overload
+    def classify(self, image: Picture, top: int = 5) -> list[Prediction]: ...
+
+    @overload
+    def classify(self, image: Pictures, top: int = 5) -> list[list[Prediction]]: ...
+
+    def classify(self, image: Picture | Pictures, top: int = 5) -> list[Prediction] | list[list[Prediction]]:
+        """The `top` likeliest classes of a picture, the likeliest first; of a list of pictures, a list for each.
+
+        A picture is a file's path, its bytes, a Pillow image or uint8 pixels `(height, width, 3)`, RGB. Raises
+        ImageError where one cannot be read, BundleError where the bundle does not classify pictures.
+        """
+        if not isinstance(image, list | tuple):
+            return self.predictions(self.prepare([image]), 1, top)[0]
+        batch = self.manifest.input["shape"][0]
+        found: list[list[Prediction]] = []
+        for start in range(0, len(image), batch):
+            group = image[start : start + batch]
+            found += self.predictions(self.prepare(group), len(group), top)
+        return found
+
+    def prepare(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
+        """A batch that begins with `pictures`, at most as many as it holds; the rest is zeros."""
+        return self.batch_of([self.preparation(picture) for picture in pictures])
+
+    def batch_of(self, images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Images `(channels, height, width)` as a batch, filled up with zeros."""
+        batch = np.zeros(self.manifest.input["shape"], np.float32)
+        for row, image in zip(batch, images, strict=False):
+            row[...] = image
+        return batch
+
+    def predictions(self, images: NDArray[np.float32], count: int, top: int = 5) -> list[list[Prediction]]:
+        """What the model says of the first `count` images of a batch."""
+        logits = self(images)[:count]
+        if not np.isfinite(logits).all():
+            raise BundleError(f"{self.manifest.name}: the output is not finite; are these its weights? `effgen verify`")
+        return [top_predictions(row, top, self.labels) for row in logits]
+
+
+def top_predictions(logits: NDArray[np.float32], top: int, labels: Sequence[str] | None) -> list[Prediction]:
+    """The `top` classes (all, where there are fewer) of `logits` `(classes,)`, by falling probability."""
+    if top < 1:
+        raise ImageError(f"top = {top}: expected at least 1")
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    shares = shifted / shifted.sum()
+    order = np.argsort(-logits, kind="stable")[:top]
+    return [
+        Prediction(int(index), str(index) if labels is None else labels[index], float(shares[index])) for index in order
+    ]

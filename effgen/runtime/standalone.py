@@ -1,0 +1,68 @@
+"""The standalone library of a bundle in this process: by ctypes, without TVM."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effgen.errors import BundleError
+from effgen.runtime.image import check_image
+from effgen.runtime.library import linked_anew
+from effgen.runtime.manifest import Manifest, read_manifest
+
+
+class StandaloneModel:
+    """Callable as `LoadedModel` is: float32 images NCHW -> float32 logits `(batch, classes)`. `close` gives its threads
+    and memory back, as leaving a `with` block does."""
+
+    def __init__(self, path: Path, manifest: Manifest, threads: int | None = None) -> None:
+        """`threads` None: the library's default. Raises BundleError where the bundle has no such library, or it cannot
+        run here."""
+        if manifest.standalone is None:
+            raise BundleError(f"{path}: holds no standalone library; compile it with --emit standalone")
+        self.manifest = manifest
+        self._handle = ctypes.c_void_p()
+        name = manifest.standalone["name"]
+        with linked_anew(path / manifest.standalone["shared"]) as link:
+            library = ctypes.CDLL(str(link))
+        self._run, self._destroy, self._error = (library[f"{name}_{what}"] for what in ("run", "destroy", "error"))
+        self._run.argtypes = [ctypes.c_void_p] * 3
+        self._destroy.argtypes, self._destroy.restype = [ctypes.c_void_p], None
+        self._error.restype = ctypes.c_char_p
+        self._check(library[f"{name}_create"](ctypes.byref(self._handle), threads or 0))
+        self._finalizer = weakref.finalize(self, self._destroy, self._handle)
+
+    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
+        check_image(image, self.manifest)
+        image = np.ascontiguousarray(image)
+        logits = np.empty(self.manifest.output["shape"], np.float32)
+        self._check(self._run(self._handle, image.ctypes.data, logits.ctypes.data))
+        return logits
+
+    def close(self) -> None:
+        """Free what the model holds; it cannot be called any more."""
+        self._handle = ctypes.c_void_p()
+        self._finalizer()
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise BundleError(f"{self.manifest.name}, standalone: {self._error(status).decode()}")
+
+    def __enter__(self) -> StandaloneModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load_standalone(path: str | Path, threads: int | None = None) -> StandaloneModel:
+    """The standalone library of the bundle directory `path`, after its hashes were checked. Raises BundleError."""
+    return StandaloneModel(Path(path), read_manifest(path), threads)

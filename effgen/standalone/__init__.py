@@ -1,0 +1,28 @@
+"""The standalone library: a bundle's kernels, weights and a small driver (sources: `native/standalone/`) as a C library
+that needs nothing of TVM. Nothing here loads TVM."""
+
+from effgen.standalone.build import write_standalone
+from effgen.standalone.check import CASE, check_standalone, standalone_logits
+from effgen.standalone.names import (
+    BUNDLE,
+    EMITS,
+    STANDALONE,
+    c_name_from_text,
+    check_emit,
+    emits_from_texts,
+    library_name,
+)
+
+__all__ = [
+    "BUNDLE",
+    "CASE",
+    "EMITS",
+    "STANDALONE",
+    "c_name_from_text",
+    "check_emit",
+    "check_standalone",
+    "emits_from_texts",
+    "library_name",
+    "standalone_logits",
+    "write_standalone",
+]

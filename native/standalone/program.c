@@ -1,0 +1,161 @@
+// A model as a program: see kUsage. Needs the header and the library of the model alone.
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "config.h"
+
+enum { USER_ERROR = 1, USAGE_ERROR = 2, BEST = 5, MOST_RUNS = 1000000 };
+
+static const char kUsage[] =
+    "usage: " MODEL_TITLE " [--threads N] [--runs N] IMAGE [LOGITS]\n"
+    "  IMAGE        the batch as raw little-endian float32, NCHW, normalised; - is standard input\n"
+    "  LOGITS       a file to write the logits to, raw little-endian float32\n"
+    "  --threads N  threads of a run; default: what the model was compiled for, where there are so many CPUs\n"
+    "  --runs N     time N more runs\n";
+
+typedef struct {
+  int threads, runs;
+  const char *image, *logits;
+} options;
+
+static int fail(const char *where, const char *what) {
+  fprintf(stderr, MODEL_TITLE ": %s: %s\n", where, what);
+  return USER_ERROR;
+}
+
+static int misused(const char *word, const char *expected) {
+  fprintf(stderr, MODEL_TITLE ": %s: %s\n%s", word, expected, kUsage);
+  return USAGE_ERROR;
+}
+
+// A whole number from `least` to `most`, or -1.
+static int whole_number(const char *text, int least, int most) {
+  char *end;
+  errno = 0;
+  const long value = strtol(text, &end, 10);
+  return *text == '\0' || *end != '\0' || errno != 0 || value < least || value > most ? -1 : (int)value;
+}
+
+static int parse(int count, char **words, options *chosen) {
+  for (int i = 1; i < count; ++i) {
+    const char *word = words[i];
+    const int threads = strcmp(word, "--threads") == 0, runs = strcmp(word, "--runs") == 0;
+    if (threads || runs) {
+      if (++i == count) return misused(word, "expected a number after it");
+      const int number = whole_number(words[i], runs ? 0 : 1, runs ? MOST_RUNS : MODEL_CONSTANT(MOST_THREADS));
+      if (number < 0) return misused(word, runs ? "expected from 0 to 1000000" : "expected from 1 to 1024");
+      *(threads ? &chosen->threads : &chosen->runs) = number;
+    } else if (word[0] == '-' && word[1] != '\0') {
+      return misused(word, "unknown option");
+    } else if (chosen->image == NULL) {
+      chosen->image = word;
+    } else if (chosen->logits == NULL) {
+      chosen->logits = word;
+    } else {
+      return misused(word, "expected an image and a file for its logits, nothing more");
+    }
+  }
+  return chosen->image == NULL ? misused("IMAGE", "missing") : 0;
+}
+
+// Reads exactly one batch.
+static int read_image(const char *path, float *image) {
+  FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+  if (file == NULL) return fail(path, strerror(errno));
+  const size_t wanted = MODEL_CONSTANT(IMAGE_FLOATS);
+  const size_t found = fread(image, sizeof(float), wanted, file);
+  const int whole = found == wanted && fgetc(file) == EOF;
+  if (file != stdin) fclose(file);
+  if (whole) return 0;
+  char expected[96];
+  snprintf(expected, sizeof expected, "expected %zu bytes: %d x %d x %d x %d float32", wanted * sizeof(float),
+           MODEL_CONSTANT(BATCH), MODEL_CONSTANT(CHANNELS), MODEL_CONSTANT(HEIGHT), MODEL_CONSTANT(WIDTH));
+  return fail(path, expected);
+}
+
+static int write_logits(const char *path, const float *logits) {
+  FILE *file = fopen(path, "wb");
+  if (file == NULL) return fail(path, strerror(errno));
+  const size_t count = MODEL_CONSTANT(LOGITS_FLOATS);
+  const int written = fwrite(logits, sizeof(float), count, file) == count;
+  return fclose(file) == 0 && written ? 0 : fail(path, "cannot be written");
+}
+
+// The best classes of one image with their probabilities.
+static void print_best(const float *logits, int image) {
+  const int classes = MODEL_CONSTANT(CLASSES);
+  float most = -INFINITY;
+  for (int i = 0; i < classes; ++i) most = logits[i] > most ? logits[i] : most;
+  double sum = 0;
+  for (int i = 0; i < classes; ++i) sum += exp(logits[i] - most);
+  float bound = INFINITY;  // the class printed last
+  int last = -1;
+  for (int rank = 0; rank < BEST && rank < classes; ++rank) {
+    int best = -1;
+    for (int i = 0; i < classes; ++i) {
+      const int left = logits[i] < bound || (logits[i] == bound && i > last);
+      if (left && (best < 0 || logits[i] > logits[best])) best = i;
+    }
+    if (best < 0) return;  // not a number
+    if (MODEL_CONSTANT(BATCH) > 1) printf("image %d  ", image);
+    printf("class %4d  %.6f\n", best, exp(logits[best] - most) / sum);
+    bound = logits[best];
+    last = best;
+  }
+}
+
+static int by_value(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static int time_runs(model *handle, int runs, const float *image, float *logits) {
+  double *ms = malloc((size_t)runs * sizeof *ms);
+  if (ms == NULL) return MODEL_CONSTANT(ERROR_MEMORY);
+  int status = MODEL_CONSTANT(OK);
+  for (int i = 0; i < runs && status == MODEL_CONSTANT(OK); ++i) {
+    struct timespec start, end;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    status = MODEL(run)(handle, image, logits);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    ms[i] = (double)(end.tv_sec - start.tv_sec) * 1e3 + (double)(end.tv_nsec - start.tv_nsec) * 1e-6;
+  }
+  if (status == MODEL_CONSTANT(OK)) {
+    qsort(ms, (size_t)runs, sizeof *ms, by_value);
+    printf("min %.3f ms, median %.3f ms, p90 %.3f ms (%d runs)\n", ms[0], ms[runs / 2], ms[runs * 9 / 10], runs);
+  }
+  free(ms);
+  return status;
+}
+
+static int answer(const options *chosen, float *image, float *logits) {
+  const int unread = read_image(chosen->image, image);
+  if (unread) return unread;
+  model *handle;
+  int status = MODEL(create)(&handle, chosen->threads);
+  if (status == MODEL_CONSTANT(OK)) status = MODEL(run)(handle, image, logits);
+  if (status == MODEL_CONSTANT(OK) && chosen->runs > 0) status = time_runs(handle, chosen->runs, image, logits);
+  MODEL(destroy)(handle);
+  if (status != MODEL_CONSTANT(OK)) return fail("cannot run", MODEL(error)(status));
+  for (int i = 0; i < MODEL_CONSTANT(BATCH); ++i) print_best(logits + (size_t)i * MODEL_CONSTANT(CLASSES), i);
+  if (fflush(stdout) != 0) return fail("standard output", "cannot be written");
+  return chosen->logits == NULL ? 0 : write_logits(chosen->logits, logits);
+}
+
+int main(int count, char **words) {
+  options chosen = {0, 0, NULL, NULL};
+  if (count == 2 && strcmp(words[1], "--help") == 0) return fputs(kUsage, stdout) < 0 ? USER_ERROR : 0;
+  const int wrong = parse(count, words, &chosen);
+  if (wrong) return wrong;
+  float *image = malloc(MODEL_CONSTANT(IMAGE_FLOATS) * sizeof *image);
+  float *logits = malloc(MODEL_CONSTANT(LOGITS_FLOATS) * sizeof *logits);
+  const int status = image != NULL && logits != NULL ? answer(&chosen, image, logits) : fail("cannot run", "out of memory");
+  free(image);
+  free(logits);
+  return status;
+}

@@ -1,0 +1,219 @@
+"""A picture becomes the image that torchvision and timm would make of it, or one clear line."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import tiny_spec
+from pictures import encoded, pixels, write_picture
+from PIL import Image
+from zoo import external_module
+
+from effgen.errors import BundleError, ImageError
+from effgen.network import NetworkRequest, build_network
+from effgen.runtime import read_manifest
+from effgen.runtime.picture import MOST_ELONGATED, Preparation, preparation_of, read_picture
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SMALL = Preparation(channels=3, crop=32, resize=48, interpolation="bicubic", mean=MEAN, std=STD)
+
+
+def judged(image: Image.Image, preparation: Preparation) -> np.ndarray:
+    """What torchvision's transforms make of it."""
+    transforms = external_module("torchvision.transforms")
+    steps = [
+        transforms.Resize(preparation.resize, transforms.InterpolationMode(preparation.interpolation), antialias=True),
+        transforms.CenterCrop(preparation.crop),
+        transforms.ToTensor(),
+        transforms.Normalize(preparation.mean, preparation.std),
+    ]
+    return transforms.Compose(steps)(image).numpy()
+
+
+@pytest.mark.parametrize("size", [(640, 480), (333, 500), (48, 48), (20, 31), (37, 501), (256, 255), (49, 48)])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_as_torchvision(size: tuple[int, int], interpolation: str) -> None:
+    image = Image.fromarray(pixels(*size))
+    for resize, crop in ((48, 32), (37, 32), (32, 32)):
+        preparation = dataclasses.replace(SMALL, resize=resize, crop=crop, interpolation=interpolation)
+        np.testing.assert_allclose(preparation(image), judged(image, preparation), rtol=1e-6, atol=1e-6)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 64), st.integers(0, 40))
+def test_any_size_as_torchvision(width: int, height: int, crop: int, padding: int) -> None:
+    if max(width, height) > MOST_ELONGATED * min(width, height):
+        return
+    image = Image.fromarray(pixels(width, height))
+    preparation = dataclasses.replace(SMALL, crop=crop, resize=crop + padding)
+    np.testing.assert_allclose(preparation(image), judged(image, preparation), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("phi", "fraction"), [("0", 0.875), ("1", 0.882), ("2", 0.890), ("4", 0.922), ("7", 0.949)])
+def test_published_networks_as_timm(phi: str, fraction: float) -> None:
+    """timm states the share of the side that is kept; its B3 (0.904) comes to 331 where 32 pixels more are 332."""
+    spec = build_network(NetworkRequest(phi=phi)).spec.input
+    create_transform = external_module("timm.data").create_transform
+    expected = create_transform(
+        (3, spec.resolution, spec.resolution), interpolation="bicubic", crop_pct=fraction, mean=MEAN, std=STD
+    )
+    found = Preparation(channels=3, mean=MEAN, std=STD, **spec.framing)
+    image = Image.fromarray(pixels(500, 375))
+    np.testing.assert_allclose(found(image), expected(image).numpy(), rtol=1e-6, atol=1e-6)
+
+
+def test_crop_of_the_published_networks() -> None:
+    sides = [build_network(NetworkRequest(phi=str(phi))).spec.input.framing["resize"] for phi in range(8)]
+    assert sides == [256, 272, 292, 332, 412, 488, 560, 632]
+
+
+def test_a_spec_of_ones_own_is_not_padded() -> None:
+    assert tiny_spec().input.framing == {"resize": 32, "crop": 32, "interpolation": "bicubic"}
+
+
+def test_all_kinds_of_pictures_are_one(tmp_path: Path) -> None:
+    array = pixels()
+    image = Image.fromarray(array)
+    expected = SMALL(array)
+    path = tmp_path / "a.png"
+    image.save(path)
+    for same in (path, str(path), path.read_bytes(), image, Image.open(path), np.asfortranarray(array)):
+        np.testing.assert_array_equal(SMALL(same), expected)
+    assert expected.dtype == np.float32 and expected.shape == (3, 32, 32) and expected.flags.c_contiguous
+
+
+def test_the_callers_image_is_left_as_it_was(tmp_path: Path) -> None:
+    path = write_picture(tmp_path / "a.png")
+    opened = Image.open(path)
+    SMALL(opened)
+    assert np.asarray(opened).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+def test_formats(format: str) -> None:
+    data = encoded(pixels(), format)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(np.asarray(read_picture(data)), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    """Stored turned or mirrored, shown upright: what the eight values mean, spelt out."""
+    upright = pixels(24, 16)
+    turned = [
+        upright, upright[:, ::-1], upright[::-1, ::-1], upright[::-1],
+        upright.transpose(1, 0, 2), np.rot90(upright), upright[::-1, ::-1].transpose(1, 0, 2), np.rot90(upright, -1),
+    ]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(np.ascontiguousarray(turned[orientation - 1]), "PNG", exif=exif)
+    np.testing.assert_array_equal(np.asarray(read_picture(data)), upright)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "HSV"])
+def test_other_modes_become_rgb(mode: str) -> None:
+    image = Image.fromarray(pixels()).convert(mode)
+    np.testing.assert_array_equal(np.asarray(read_picture(image)), np.asarray(image.convert("RGB")))
+
+
+def test_palette_with_transparency_is_quiet() -> None:
+    """Pillow warns of it, which would be a line on the user's terminal."""
+    image = Image.fromarray(pixels()).quantize(16)
+    data = encoded(image, "PNG", transparency=bytes(range(16)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(np.asarray(read_picture(data)), np.asarray(image.convert("RGB")))
+
+
+def test_sixteen_bits_keep_their_upper_half() -> None:
+    grey = np.random.default_rng(0).integers(0, 65536, (40, 50)).astype(np.uint16)
+    found = np.asarray(read_picture(encoded(Image.fromarray(grey), "PNG")))
+    np.testing.assert_array_equal(found, np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def test_grey_networks() -> None:
+    preparation = dataclasses.replace(SMALL, channels=1, mean=(0.5,), std=(0.25,))
+    image = Image.fromarray(pixels()).convert("L")
+    np.testing.assert_allclose(preparation(image), judged(image, preparation), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(preparation(np.asarray(image)), preparation(image))
+    np.testing.assert_array_equal(preparation(np.asarray(image)[..., None]), preparation(image))
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (b"", "image: empty"),
+        (b"hello, I am no picture at all", "image: not a picture; expected JPEG, PNG"),
+        (encoded(pixels())[:2000], "image: damaged: "),
+        (encoded(pixels(), "JPEG")[:700], "image: damaged: "),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "image: not a picture"),
+        (np.zeros((4, 4, 4), np.uint8), r"array uint8\[4, 4, 4\]: expected uint8 of \[height, width, 3\]"),
+        (np.zeros((4, 4, 3), np.float32), r"array float32\[4, 4, 3\]: expected uint8"),
+        (np.zeros((4, 4), np.uint8), "expected uint8"),
+        (np.zeros((0, 4, 3), np.uint8), "expected uint8"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "expected uint8"),
+        (np.zeros((1, 101, 3), np.uint8), "101 x 1 pixels: expected at most 100 times"),
+        (Image.new("F", (8, 8)), "image: pixels of 32 bits"),
+        (3.5, "a float: expected a path, bytes, a Pillow image or an array"),
+        (None, "a NoneType: expected a path"),
+    ],
+)
+def test_what_is_no_picture(picture: object, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
+        SMALL(picture)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_pictures(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("hello")
+    for name, message in (("none.png", "No such file"), ("empty.png", "empty"), ("text.png", "not a picture")):
+        with pytest.raises(ImageError, match=rf"{name}: .*{message}"):
+            SMALL(tmp_path / name)
+    with pytest.raises(ImageError, match="Is a directory"):
+        SMALL(tmp_path)
+
+
+def test_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(pixels())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match="image: too many pixels"):
+        SMALL(data)
+
+
+def test_every_cut_is_an_error_or_a_picture() -> None:
+    """Whatever Pillow's decoders trip over stays one kind of error."""
+    for format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"):
+        data = encoded(pixels(16, 16), format)
+        for end in range(0, len(data), 7):
+            flipped = bytearray(data)
+            flipped[end] ^= 0xFF
+            for damaged in (data[:end], bytes(flipped)):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # Pillow's own, of odd TIFF tags
+                    try:
+                        assert SMALL(damaged).shape == (3, 32, 32)
+                    except ImageError as error:
+                        assert "\n" not in str(error)
+
+
+def test_manifest_that_does_not_say_how(tiny_bundle: Path) -> None:
+    manifest = read_manifest(tiny_bundle)
+    assert preparation_of(manifest).crop == 32
+    for change, message in (
+        ({"resize": None}, r"does not say how a picture is prepared \(resize\)"),
+        ({"resize": 31}, "makes no sense"),
+        ({"mean": [0.5]}, "makes no sense"),
+        ({"std": [0.0, 1.0, 1.0]}, "makes no sense"),
+        ({"interpolation": "magic"}, "interpolation 'magic' is not known"),
+        ({"shape": [1, 4, 32, 32]}, "takes 4 channels"),
+        ({"shape": [1, 3, 32, 16]}, "makes no sense"),
+    ):
+        with pytest.raises(BundleError, match=message):
+            preparation_of(dataclasses.replace(manifest, input={**manifest.input, **change}))
