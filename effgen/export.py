@@ -84,9 +84,9 @@ def _protos_from_node(node: Node, graph: Graph) -> list[onnx.NodeProto]:
     if node.op_type == "ChannelShuffle":
         return _shuffle(node, graph.values[node.output].shape)
     attributes: dict[str, Any] = dict(node.attributes)
-    if node.op_type == "AveragePool" and "uncounted" in attributes:
+    if "beyond" in attributes:
         top, left, bottom, right = attributes["pads"]
-        down, across = attributes.pop("uncounted")
+        down, across = attributes.pop("beyond")
         attributes |= {"pads": (top, left, bottom - down, right - across), "ceil_mode": 1}
     return [_proto(node.op_type, node.inputs, node.output, **attributes)]
 

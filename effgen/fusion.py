@@ -211,7 +211,7 @@ def pool2d_of(node: Node, shape: Shape) -> Pool2d:
     pads = ints(node.attributes, "pads", (0, 0, 0, 0))
     counted = (0, 0, 0, 0)
     if node.op_type == "AveragePool" and integer(node.attributes, "count_include_pad", 0):
-        down, across = ints(node.attributes, "uncounted", (0, 0))
+        down, across = ints(node.attributes, "beyond", (0, 0))
         counted = (pads[0], pads[1], pads[2] - down, pads[3] - across)
     return Pool2d(
         mode="max" if node.op_type == "MaxPool" else "average",

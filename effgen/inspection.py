@@ -12,7 +12,7 @@ from effgen.spec import HeadSpec, NetworkSpec, StageSpec, StemSpec
 
 #: Operators whose output is a tensor of its own in memory. The others are element-wise and act in place, or are
 #: fused into the operator before them.
-_WRITES_A_TENSOR = ("Conv", "Gemm", "GlobalAveragePool")
+_WRITES_A_TENSOR = ("Conv", "Gemm", "GlobalAveragePool", "MaxPool", "AveragePool", "Concat", "Slice", "ChannelShuffle")
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,56 @@ class Inspection:
     activation_bytes: int
     peak_activation_bytes: int
     stages: tuple[StageRow, ...]
+
+
+@dataclass(frozen=True)
+class OperatorRow:
+    """One kind of operator of a graph; units as in `StageRow`."""
+
+    operator: str
+    count: int
+    parameters: int
+    macs: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class GraphInspection:
+    """A graph that no spec describes in numbers; units as in `Inspection`."""
+
+    model: str
+    batch: int
+    image: tuple[int, ...]
+    parameters: int
+    weight_bytes: int
+    macs: int
+    activation_bytes: int
+    peak_activation_bytes: int
+    operators: tuple[OperatorRow, ...]
+
+
+def inspect_graph(title: str, graph: Graph) -> GraphInspection:
+    """Count `graph` operator by operator, those with the most multiply-adds first."""
+    kinds = dict.fromkeys(node.op_type for node in graph.nodes)
+    rows = [_operator_row(graph, kind) for kind in kinds]
+    return GraphInspection(
+        model=title,
+        batch=graph.batch,
+        image=graph.input.shape[1:],
+        parameters=graph.parameter_count,
+        weight_bytes=sum(parameter.nbytes for parameter in graph.parameters.values()),
+        macs=graph.macs,
+        activation_bytes=sum(row.activation_bytes for row in rows),
+        peak_activation_bytes=peak_activation_bytes(graph),
+        operators=tuple(sorted(rows, key=lambda row: (-row.macs, -row.activation_bytes, row.operator))),
+    )
+
+
+def _operator_row(graph: Graph, kind: str) -> OperatorRow:
+    nodes = [node for node in graph.nodes if node.op_type == kind]
+    written = sum(graph.values[node.output].nbytes for node in nodes) if kind in _WRITES_A_TENSOR else 0
+    macs = sum(graph.macs_of(node) for node in nodes) // graph.batch
+    return OperatorRow(kind, len(nodes), _parameters(graph, nodes), macs, written)
 
 
 def inspect_network(network: Network) -> Inspection:

@@ -199,10 +199,10 @@ OPS: Mapping[str, OpInfo] = {
     "BatchNormalization": OpInfo((5, 5), frozenset({"epsilon"}), _infer_batchnorm, _no_macs),
     "Gemm": OpInfo((2, 3), frozenset({"transB"}), _infer_gemm, _gemm_macs),
     "GlobalAveragePool": OpInfo((1, 1), frozenset(), _infer_pool, _no_macs),
-    "MaxPool": OpInfo((1, 1), _WINDOW, _infer_window_pool, _no_macs, optional=frozenset({"dilations"})),
-    # "uncounted": rows and columns at the end of the pads that are never counted, whatever `count_include_pad` says.
+    # "beyond": rows and columns at the end of the pads to which only `ceil_mode` leads; a mean never counts them.
+    "MaxPool": OpInfo((1, 1), _WINDOW, _infer_window_pool, _no_macs, optional=frozenset({"dilations", "beyond"})),
     "AveragePool": OpInfo(
-        (1, 1), _WINDOW | {"count_include_pad"}, _infer_window_pool, _no_macs, optional=frozenset({"uncounted"})
+        (1, 1), _WINDOW | {"count_include_pad"}, _infer_window_pool, _no_macs, optional=frozenset({"beyond"})
     ),
     "Concat": OpInfo((1, _MANY), frozenset({"axis"}), _infer_concat, _no_macs),
     "Slice": OpInfo((1, 1), frozenset({"start", "end"}), _infer_slice, _no_macs),

@@ -88,7 +88,7 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
     """Sums of windows over the number of pixels in them that count."""
     attributes: Any = node.attributes
     kernel, strides, (top, left, bottom, right) = attributes["kernel_shape"], attributes["strides"], attributes["pads"]
-    down, across = attributes.get("uncounted", (0, 0))
+    down, across = attributes.get("beyond", (0, 0))
     counted = torch.ones_like(x[:1, :1])
     if attributes["count_include_pad"]:
         counted = _bordered(counted, (top, left, bottom - down, right - across), 1.0)

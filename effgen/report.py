@@ -21,7 +21,7 @@ from effgen.version import __version__
 
 if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.doctor import DoctorReport
-    from effgen.inspection import Inspection, StageRow
+    from effgen.inspection import GraphInspection, Inspection, StageRow
     from effgen.machine import Host
     from effgen.results import BenchReport, Report, Result
     from effgen.runtime import Manifest
@@ -133,7 +133,7 @@ def table_from_inspection(inspection: Inspection) -> Table:
     return table
 
 
-def notes_from_inspection(inspection: Inspection) -> list[str]:
+def notes_from_inspection(inspection: Inspection | GraphInspection) -> list[str]:
     """What the table's columns mean."""
     return [
         "multiply-adds (MACs): of convolutions and classifier, for one image; papers call them FLOPS",

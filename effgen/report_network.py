@@ -1,10 +1,18 @@
-"""What a request came to, in words, before the work starts."""
+"""What a request came to, in words, before the work starts; and what the operators of a file cost."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 from effgen.network import Network
 from effgen.onnx_network import OnnxNetwork
-from effgen.report import threads_text
+from effgen.report import bytes_text, numbers_table, threads_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from effgen.inspection import GraphInspection
 
 
 def lines_from_network(network: Network | OnnxNetwork, target: str | None, threads: int | None) -> list[str]:
@@ -41,3 +49,23 @@ def warning_from_network(network: Network | OnnxNetwork) -> str:
     if network.coefficients.law == network.request.law or not network.spec.scaling.published:
         return ""
     return f"phi {network.request.phi} has no published row: scaled by the formula"
+
+
+def table_from_operators(inspection: GraphInspection) -> Table:
+    """A file's operators with their totals."""
+    image = "x".join(map(str, inspection.image))
+    columns = ("operator", "count", "parameters", "multiply-adds", "activations")
+    table = numbers_table(f"{inspection.model}, {image}, batch {inspection.batch}", columns, left=1)
+    for row in inspection.operators:
+        counts = (f"{row.count}", f"{row.parameters:,}", f"{row.macs:,}")
+        table.add_row(row.operator, *counts, bytes_text(row.activation_bytes))
+    table.add_section()
+    count = sum(row.count for row in inspection.operators)
+    totals = (f"{count}", f"{inspection.parameters:,}", f"{inspection.macs:,}")
+    table.add_row("total", *totals, bytes_text(inspection.activation_bytes), style="bold")
+    return table
+
+
+def json_from_operators(inspection: GraphInspection) -> dict[str, Any]:
+    """Keys as the fields of `GraphInspection` and `OperatorRow`."""
+    return asdict(inspection)

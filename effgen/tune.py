@@ -19,7 +19,9 @@ from effgen.kernels.workload import Workload
 from effgen.ledger import Ledger, measured_here, now
 from effgen.machine import watch_other_work
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
-from effgen.network import Network, NetworkRequest, build_network
+from effgen.model import resolve
+from effgen.network import Network, NetworkRequest
+from effgen.onnx_network import OnnxNetwork, OnnxRequest
 from effgen.records import (
     RecordFile,
     default_database,
@@ -43,7 +45,7 @@ class TuneRequest:
     `fresh` forgets what the database holds of these kernels; `promote` is a folder of shipped records to merge into.
     """
 
-    network: NetworkRequest
+    network: NetworkRequest | OnnxRequest
     target: str = "cpu"
     limits: Limits = field(default_factory=Limits)
     threads: int | None = None
@@ -58,9 +60,9 @@ class TuneRequest:
 OnPhase = Callable[[str], None]
 
 
-def check_tune_request(request: TuneRequest) -> Network:
+def check_tune_request(request: TuneRequest) -> Network | OnnxNetwork:
     """The network asked for, once all that can be checked without working was; raises an EffgenError."""
-    network = build_network(request.network)
+    network = resolve(request.network)
     check_target(request.target)
     route = route_of(request.target, request.route)
     limits = request.limits
@@ -137,7 +139,9 @@ def tune_network(
     )
 
 
-def begin(request: TuneRequest, network: Network, machine: Machine) -> tuple[RecordFile, list[KernelSearch], list[str]]:
+def begin(
+    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine
+) -> tuple[RecordFile, list[KernelSearch], list[str]]:
     """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
     calls = calls_of_network(network, on_gpu=machine.gpu is not None)
     file = RecordFile(request.database or default_database())
@@ -147,7 +151,7 @@ def begin(request: TuneRequest, network: Network, machine: Machine) -> tuple[Rec
     return file, *searches_of(calls, machine, provider_from_name(request.provider), request.seed)
 
 
-def calls_of_network(network: Network, on_gpu: bool = False) -> Counter[Workload]:
+def calls_of_network(network: Network | OnnxNetwork, on_gpu: bool = False) -> Counter[Workload]:
     """How often one inference calls each kernel: those that the importer would make of the same graph."""
     from effgen.block_fusion import kernel_calls
     from effgen.fusion import KernelCall
@@ -194,7 +198,9 @@ def target_machine(request: TuneRequest) -> Machine:
     return dataclasses.replace(machine, cores=request.threads or len(usable_cpus()))
 
 
-def promote_found(request: TuneRequest, network: Network, machine: Machine, route: Route, ledger: Ledger) -> int:
+def promote_found(
+    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine, route: Route, ledger: Ledger
+) -> int:
     """Merge the best records into the shipped ones that were asked for; returns how many are new or better."""
     assert request.promote is not None
     found = [search.best for search in ledger.searches if search.best]

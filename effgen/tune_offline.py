@@ -15,6 +15,7 @@ from effgen.measure.offline.plan import plan_round
 from effgen.measure.offline.results import Result, read_results, remember
 from effgen.measure.protocol import Outcome
 from effgen.network import Network
+from effgen.onnx_network import OnnxNetwork
 from effgen.records import record_sources
 from effgen.target import Machine
 from effgen.tuned import TuneReport, Written, report_of
@@ -28,7 +29,7 @@ FOLDER = Kind(PLAN, "a folder of candidates", "--offline-out")
 
 
 def tune_offline(
-    request: TuneRequest, network: Network, machine: Machine, on_phase: Callable[[str], None]
+    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine, on_phase: Callable[[str], None]
 ) -> TuneReport:
     """One step of the exchange: read what there is to read, then write what there is to write.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from effgen.ledger import Ledger
 from effgen.network import Network
+from effgen.onnx_network import OnnxNetwork
 from effgen.results import DISTURBING_CPUS
 from effgen.search import KernelSearch
 from effgen.target import Machine
@@ -84,7 +85,7 @@ class TuneReport:
 
 
 def report_of(
-    network: Network,
+    network: Network | OnnxNetwork,
     machine: Machine,
     ledger: Ledger,
     untuned: Sequence[str],

@@ -75,8 +75,9 @@ def test_the_module_pads_either_side_as_it_is_told() -> None:
     np.testing.assert_allclose(found, run_reference(graph, weights, image), rtol=1e-6, atol=1e-6)
 
 
-def test_the_module_knows_every_operator() -> None:
-    assert BUILDERS.keys() == OPS.keys()
+def test_the_module_knows_every_operator_of_a_spec() -> None:
+    of_files = {"MaxPool", "AveragePool", "Concat", "Slice", "ChannelShuffle", "LeakyRelu", "Softmax"}
+    assert BUILDERS.keys() == OPS.keys() - of_files
 
 
 def test_an_unknown_operator_is_one_line() -> None:

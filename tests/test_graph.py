@@ -108,10 +108,10 @@ BROKEN: dict[str, tuple[Graph, str]] = {
     "unknown name": (with_conv(("x", "q")), "conv: Conv reads q, which nothing before it computes"),
     "unknown operator": (
         with_node(Node("Sigmoyd", ("relu",), "")),
-        "y: operator Sigmoyd is not supported; did you mean Sigmoid? known: Add, BatchNormalization, Clip",
+        "y: operator Sigmoyd is not supported; did you mean Sigmoid? known: Add, AveragePool, BatchNormalization",
     ),
     "arity": (with_conv(("x",)), "conv: Conv takes 2 to 3 inputs, found 1"),
-    "surplus attribute": (with_conv(dilations=(1, 1)), "conv: Conv has no attribute dilations"),
+    "surplus attribute": (with_conv(dilated=(1, 1)), "conv: Conv has no attribute dilated"),
     "lacking attribute": (with_node(Node("Clip", ("relu",), "", {"min": 0.0})), "y: Clip lacks its attribute max"),
     "channels": (
         with_conv(kernel=(4, 5, 3, 3)),
@@ -126,7 +126,11 @@ BROKEN: dict[str, tuple[Graph, str]] = {
         "conv: Conv: expected 4-D data and weight, found (1, 3, 8, 8) and (4, 3)",
     ),
     "bias": (with_conv(kernel=(5, 3, 3, 3)), "conv: Conv: bias (4,): expected (5,)"),
-    "strides": (with_conv(strides=(0, 1)), "conv: Conv: strides (0, 1): expected 1 or more"),
+    "strides": (with_conv(strides=(0, 1)), "conv: Conv: strides (0, 1): expected 2 numbers, 1 or more"),
+    "large dilation": (
+        with_conv(dilations=(6, 1)),
+        "conv: Conv: kernel (13, 3) is larger than the padded image (10, 10)",
+    ),
     "large kernel": (
         with_conv(kernel=(4, 3, 11, 3)),
         "conv: Conv: kernel (11, 3) is larger than the padded image (10, 10)",
@@ -145,6 +149,30 @@ BROKEN: dict[str, tuple[Graph, str]] = {
     ),
     "broadcast": (with_node(Node("Mul", ("relu", "x"), "")), "y: (1, 4, 8, 8) and (1, 3, 8, 8) do not broadcast"),
     "pool": (with_node(Node("GlobalAveragePool", ("p",), "")), "y: GlobalAveragePool: expected 4-D data, found (4,)"),
+    "pool's pads": (
+        with_node(Node("MaxPool", ("relu",), "", {"kernel_shape": (2, 2), "pads": (0, 2, 0, 0), "strides": (1, 1)})),
+        "y: pooling: pads (0, 2, 0, 0): a window (2, 2) may lie beyond the image; expected less than it",
+    ),
+    "concat": (
+        with_node(Node("Concat", ("relu", "x"), "", {"axis": 2})),
+        "y: Concat: axis = 2: expected 1, channels",
+    ),
+    "concat of sizes": (
+        with_node(Node("Concat", ("relu", "k"), "", {"axis": 1})),
+        "y: Concat: (1, 4, 8, 8), (4, 3, 3, 3) differ in more than their channels",
+    ),
+    "slice": (
+        with_node(Node("Slice", ("relu",), "", {"start": 2, "end": 5})),
+        "y: Slice: channels 2 to 5 of (1, 4, 8, 8): expected some of an image's",
+    ),
+    "shuffle": (
+        with_node(Node("ChannelShuffle", ("relu",), "", {"group": 3})),
+        "y: ChannelShuffle: (1, 4, 8, 8) in 3 groups: expected an image whose channels they divide",
+    ),
+    "softmax": (
+        with_node(Node("Softmax", ("relu",), "", {"axis": 1})),
+        "y: Softmax: (1, 4, 8, 8) along axis 1: expected (batch, classes) along 1",
+    ),
     "transB": (
         with_node(Node("Gemm", ("relu", "k"), "", {"transB": 0})),
         "y: Gemm: only transB=1 (weight [out, in], as PyTorch's Linear) is supported",

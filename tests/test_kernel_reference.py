@@ -12,9 +12,11 @@ from effgen.kernels.reference import random_inputs, reference_outputs
 from effgen.kernels.workload import (
     Activation,
     ChannelScale,
+    Concat,
     Conv2d,
     ExpandDepthwise,
     GlobalAveragePool,
+    Pool2d,
     SqueezeExcite,
     Workload,
 )
@@ -31,11 +33,19 @@ CONVOLUTIONS = [
     Conv2d(1, 7, 6, 5, 8, (3, 2), (1, 2), (0, 1, 1, 0), activation="relu", residual=True),
     Conv2d(2, 7, 5, 11, 11, (3, 5), (2, 1), (1, 2, 1, 2), groups=11, activation="hard_sigmoid", row_sums=True),
     Conv2d(1, 5, 4, 6, 4, (3, 3), (1, 1), (1, 1, 1, 1), groups=2),
+    Conv2d(2, 3, 5, 7, 13, activation="relu", residual=True, activation_last=True),
+    Conv2d(1, 9, 8, 5, 8, (3, 2), (1, 2), (2, 1, 1, 0), dilation=(2, 3), activation="relu6"),
+    Conv2d(1, 7, 6, 6, 4, (3, 3), (1, 1), (2, 2, 2, 2), groups=2, dilation=(2, 2)),
     Conv2d(1, 7, 6, 5, 8, (3, 3), (1, 2), (2, 1, 2, 1), dilation=(2, 1)),
 ]
 OTHERS: list[Workload] = [
     GlobalAveragePool(2, 3, 5, 7),
     ChannelScale(2, 3, 5, 7),
+    Pool2d("max", 2, 7, 5, 3, (3, 2), (2, 1), (1, 1, 0, 0), dilation=(2, 1)),
+    Pool2d("average", 2, 7, 5, 3, (3, 2), (2, 1), (1, 1, 2, 0)),
+    Pool2d("average", 2, 7, 5, 3, (3, 2), (2, 1), (1, 1, 2, 0), (1, 1, 1, 0)),
+    Concat(2, 3, 5, (7, 2, 2)),
+    Concat(2, 3, 5, (7, 2), affine=True, activation="relu"),
     SqueezeExcite(2, 3, 5, 19, 5, "silu", "sigmoid"),
     ExpandDepthwise(
         Conv2d(1, 5, 6, 3, 13, activation="silu"),
@@ -136,6 +146,41 @@ def test_pool_and_scale() -> None:
     inputs = inputs_of(scale)
     expected = inputs["data"].astype(np.float64) * inputs["gate"].reshape(2, 1, 1, 7)
     np.testing.assert_array_equal(reference_outputs(scale, inputs, MACHINE)[0], expected)
+
+
+@pytest.mark.parametrize("workload", [other for other in OTHERS if isinstance(other, Pool2d)])
+def test_windows_against_torch(workload: Pool2d) -> None:
+    functional = pytest.importorskip("torch").nn.functional
+    torch = pytest.importorskip("torch")
+    inputs = inputs_of(workload)
+    image = torch.from_numpy(inputs["data"]).double().permute(0, 3, 1, 2)
+    top, left, bottom, right = workload.padding
+    if workload.mode == "max":
+        padded = functional.pad(image, (left, right, top, bottom), value=-torch.inf)
+        expected = functional.max_pool2d(padded, workload.kernel, workload.stride, dilation=workload.dilation)
+    else:
+        marks = functional.pad(torch.ones_like(image), _torch_pads(workload.counted), value=1.0)
+        rest = tuple(a - b for a, b in zip(workload.padding, workload.counted, strict=True))
+        marks, image = functional.pad(marks, _torch_pads(rest)), functional.pad(image, (left, right, top, bottom))
+        sums, counts = (
+            functional.avg_pool2d(x, workload.kernel, workload.stride, divisor_override=1) for x in (image, marks)
+        )
+        expected = sums / counts
+    found = reference_outputs(workload, inputs, MACHINE)[0]
+    np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1).numpy(), rtol=1e-12, atol=1e-12)
+
+
+def _torch_pads(pads: tuple[int, ...]) -> tuple[int, ...]:
+    top, left, bottom, right = pads
+    return (left, right, top, bottom)
+
+
+def test_joined_images() -> None:
+    workload = Concat(2, 3, 5, (7, 2), affine=True, activation="relu")
+    inputs = inputs_of(workload)
+    joined = np.concatenate([inputs["data0"], inputs["data1"]], 3).astype(np.float64)
+    expected = np.maximum(joined * inputs["factor"] + inputs["summand"], 0)
+    np.testing.assert_array_equal(reference_outputs(workload, inputs, MACHINE)[0], expected)
 
 
 @pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])

@@ -141,12 +141,6 @@ def test_unsupported_operators_are_all_named(tmp_path: Path) -> None:
     assert "operators that are not supported: LRN, Tanh" in refused(model(nodes, tmp_path / "m.onnx"))
 
 
-def test_dilation_is_refused(tmp_path: Path) -> None:
-    weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w")
-    conv = helper.make_node("Conv", ["x", "w"], ["y"], dilations=[2, 2])
-    assert "dilations = [2, 2]: expected [1, 1]" in refused(model([conv], tmp_path / "m.onnx", (weight,)))
-
-
 def test_weights_of_another_type_are_refused(tmp_path: Path) -> None:
     weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float16), "w")
     conv = helper.make_node("Conv", ["x", "w"], ["y"])
@@ -155,11 +149,8 @@ def test_weights_of_another_type_are_refused(tmp_path: Path) -> None:
 
 def test_dynamic_shape_is_refused(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
-    assert "static shape" in refused(model([node], tmp_path / "m.onnx", shape=("n", 2, 4, 4)))
-
-
-def test_clip_without_bounds_is_refused(tmp_path: Path) -> None:
-    assert "both bounds" in refused(model([helper.make_node("Clip", ["x"], ["y"])], tmp_path / "m.onnx"))
+    line = refused(model([node], tmp_path / "m.onnx", shape=("n", 2, "height", 4)))
+    assert "found shape (n, 2, height, 4): axis 2 is height, expected a static shape" in line
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -93,12 +93,81 @@ def test_pool_and_flatten() -> None:
         ("Clip", {"min": 0.0, "max": 6.0}, lambda x: np.clip(x, 0, 6)),
         ("HardSigmoid", {"alpha": 0.25, "beta": 0.4}, lambda x: np.clip(0.25 * x + 0.4, 0, 1)),
         ("HardSwish", {}, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+        ("LeakyRelu", {"alpha": 0.2}, lambda x: np.where(x < 0, 0.2 * x, x)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_elementwise(op_type: str, attributes: dict[str, float], by_hand: Any) -> None:
     (x,), found = run_one(op_type, [(2, 3, 8, 8)], **attributes)
     assert relative_error(found, by_hand(x.astype(np.float64))) < 1e-6
+
+
+def windows_by_hand(x: Array, kernel: tuple[int, ...], pads: tuple[int, ...], strides: tuple[int, ...], fill: float,
+                    dilations: tuple[int, ...] = (1, 1)) -> Array:  # fmt: skip
+    """Every window of the padded image: (batch, channels, rows, columns, taps)."""
+    top, left, bottom, right = pads
+    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
+    size = [(kernel[i] - 1) * dilations[i] + 1 for i in range(2)]
+    rows, columns = ((x.shape[2 + i] - size[i]) // strides[i] + 1 for i in range(2))
+    found = np.empty((*x.shape[:2], rows, columns, kernel[0] * kernel[1]))
+    for r in range(rows):
+        for c in range(columns):
+            i, j = r * strides[0], c * strides[1]
+            tap = x[:, :, i : i + size[0] : dilations[0], j : j + size[1] : dilations[1]]
+            found[:, :, r, c] = tap.reshape(*x.shape[:2], -1)
+    return found
+
+
+def test_conv_with_dilation() -> None:
+    shapes = [(2, 4, 9, 11), (6, 4, 3, 2), (6,)]
+    (x, w, b), found = run_one("Conv", shapes, pads=(2, 1, 1, 0), strides=(2, 1), group=1, dilations=(2, 3))
+    spread = np.zeros((6, 4, 5, 4))
+    spread[:, :, ::2, ::3] = w
+    assert relative_error(found, conv_by_hand(x, spread, b, (2, 1, 1, 0), (2, 1), 1)) < 1e-6
+
+
+@pytest.mark.parametrize("dilations", [(1, 1), (2, 1)])
+@pytest.mark.parametrize(
+    ("kernel", "pads", "strides"), [((3, 3), (1, 1, 1, 1), (2, 2)), ((2, 3), (0, 2, 1, 0), (1, 2))]
+)
+def test_max_pool(kernel: Any, pads: Any, strides: Any, dilations: Any) -> None:
+    (x,), found = run_one(
+        "MaxPool", [(2, 3, 8, 9)], kernel_shape=kernel, pads=pads, strides=strides, dilations=dilations
+    )
+    np.testing.assert_array_equal(found, windows_by_hand(x, kernel, pads, strides, -np.inf, dilations).max(-1))
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+@pytest.mark.parametrize("beyond", [None, (1, 0)])
+def test_average_pool(counted: int, beyond: Any) -> None:
+    kernel, pads, strides = (3, 2), (1, 1, 2, 0), (2, 1)
+    window: Any = {"kernel_shape": kernel, "pads": pads, "strides": strides}
+    window |= {} if beyond is None else {"beyond": beyond}
+    (x,), found = run_one("AveragePool", [(2, 3, 8, 9)], count_include_pad=counted, **window)
+    ones = np.ones_like(x)
+    if counted:
+        down, across = beyond or (0, 0)
+        ones = np.pad(ones, ((0, 0), (0, 0), (1, 2 - down), (1, 0 - across)), constant_values=1)
+        ones = np.pad(ones, ((0, 0), (0, 0), (0, down), (0, across)))
+        counts = windows_by_hand(ones, kernel, (0, 0, 0, 0), strides, 0).sum(-1)
+    else:
+        counts = windows_by_hand(ones, kernel, pads, strides, 0).sum(-1)
+    assert relative_error(found, windows_by_hand(x, kernel, pads, strides, 0).sum(-1) / counts) < 1e-6
+
+
+def test_what_moves_channels() -> None:
+    (x,), found = run_one("Slice", [(2, 6, 4, 5)], start=1, end=4)
+    np.testing.assert_array_equal(found, x[:, 1:4])
+    (x,), found = run_one("ChannelShuffle", [(2, 6, 4, 5)], group=2)
+    np.testing.assert_array_equal(found, x[:, [0, 3, 1, 4, 2, 5]])
+    (x, p), found = run_one("Concat", [(2, 3, 4, 5), (2, 1, 4, 5)], axis=1)
+    np.testing.assert_array_equal(found, np.concatenate([x, p], 1))
+
+
+def test_softmax() -> None:
+    (x,), found = run_one("Softmax", [(2, 7)], axis=1)
+    exponentials = np.exp(x.astype(np.float64))
+    assert relative_error(found, exponentials / exponentials.sum(1, keepdims=True)) < 1e-6
 
 
 @pytest.mark.parametrize(("op_type", "by_hand"), [("Add", np.add), ("Mul", np.multiply)])
@@ -112,7 +181,8 @@ def test_every_operator_is_judged_above() -> None:
     from effgen.reference import _RUN
 
     judged = {"Conv", "BatchNormalization", "Gemm", "GlobalAveragePool", "Flatten", "Add", "Mul"}
-    judged |= {"Sigmoid", "Swish", "Relu", "Clip", "HardSigmoid", "HardSwish"}
+    judged |= {"Sigmoid", "Swish", "Relu", "Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Softmax"}
+    judged |= {"MaxPool", "AveragePool", "Concat", "Slice", "ChannelShuffle"}
     assert OPS.keys() == _RUN.keys() == judged
 
 

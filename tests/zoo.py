@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import warnings
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -99,3 +102,12 @@ def _declare_torchvision_operators() -> None:
             library.define(schema)
         _libraries.append(library)
         _imported("torchvision")
+
+
+def export_onnx(model: torch.nn.Module, path: Path, size: int, batch: int = 1, dynamo: bool = False) -> Path:
+    """The model as PyTorch exports it, for images of `size` pixels along a side; `dynamo`: by the newer exporter."""
+    image = torch.randn(batch, 3, size, size)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (image,), str(path), dynamo=dynamo, input_names=["image"], output_names=["logits"])
+    return path

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import typer
 from rich.text import Text
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
 
+if TYPE_CHECKING:
+    from effgen.onnx_network import OnnxRequest
+
 
 def inspect(
+    context: typer.Context,
     spec: o.Spec = "efficientnet",
     phi: o.Phi = "0",
     law: o.LawOption = "published",
@@ -19,12 +26,16 @@ def inspect(
     batch: o.Batch = 1,
     norm_eps: o.NormEps = None,
     padding: o.PaddingOption = None,
+    onnx: o.Onnx = None,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Print a network's stages with their parameters, MACs and activation bytes."""
+    """Print a network's stages, or a file's operators, with their parameters, MACs and activation bytes."""
     output = Output(quiet, verbose, json)
+    if onnx is not None:
+        _inspect_file(output, o.onnx_request(context, onnx, batch))
+        return
     from effgen.inspection import inspect_network
     from effgen.network import build_network
     from effgen.report import json_from_inspection, notes_from_inspection, table_from_inspection
@@ -36,3 +47,16 @@ def inspect(
     inspection = inspect_network(network)
     notes = [Text(note) for note in notes_from_inspection(inspection)]
     output.result([table_from_inspection(inspection), *notes], json_from_inspection(inspection))
+
+
+def _inspect_file(output: Output, request: OnnxRequest) -> None:
+    from effgen.inspection import inspect_graph
+    from effgen.onnx_network import read_network
+    from effgen.report import notes_from_inspection
+    from effgen.report_network import json_from_operators, table_from_operators
+
+    network = read_network(request)
+    output.resolved(network)
+    inspection = inspect_graph(network.title, network.graph)
+    notes = [Text(note) for note in notes_from_inspection(inspection)]
+    output.result([table_from_operators(inspection), *notes], json_from_operators(inspection))

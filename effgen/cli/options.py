@@ -170,12 +170,17 @@ _OF_A_SPEC = (
 )  # fmt: skip
 
 
-def onnx_request(context: typer.Context, onnx: Path, batch: int, mean: str | None, std: str | None) -> OnnxRequest:
-    """The options of a network in a file. Raises GraphError where options of a spec stand beside `--onnx`."""
+def onnx_request(
+    context: typer.Context, onnx: Path, batch: int, mean: str | None = None, std: str | None = None, seed: bool = False
+) -> OnnxRequest:
+    """The options of a network in a file; `seed`: whether that means more to the command than a spec's weights.
+
+    Raises GraphError where options of a spec stand beside `--onnx`.
+    """
     from effgen.errors import GraphError
     from effgen.onnx_network import OnnxRequest, numbers_from_text
 
-    given = [name for name in _OF_A_SPEC if _is_given(context, name)]
+    given = [name for name in _OF_A_SPEC if _is_given(context, name) and not (seed and name == "seed")]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise GraphError(f"--onnx {onnx}: the file says what {names} would; leave one of them out")

@@ -12,6 +12,8 @@ from effgen.cli import options as o
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
+    from effgen.network import NetworkRequest
+    from effgen.onnx_network import OnnxRequest
     from effgen.tuner import Progress
 
 #: Minutes of tuning where no limit is given.
@@ -19,6 +21,7 @@ DEFAULT_MINUTES = 10.0
 
 
 def tune(
+    context: typer.Context,
     spec: o.Spec = "efficientnet",
     phi: o.Phi = "0",
     law: o.LawOption = "published",
@@ -29,6 +32,7 @@ def tune(
     batch: o.Batch = 1,
     norm_eps: o.NormEps = None,
     padding: o.PaddingOption = None,
+    onnx: o.Onnx = None,
     target: o.Target = "cpu",
     threads: o.Threads = None,
     trials: Annotated[int | None, typer.Option(metavar="N", help="Measure at most so many candidates.")] = None,
@@ -77,8 +81,13 @@ def tune(
 
     if minutes is None and trials is None and offline_out is None and offline_in is None:
         minutes = DEFAULT_MINUTES
+    network: NetworkRequest | OnnxRequest
+    if onnx is None:
+        network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
+    else:
+        network = o.onnx_request(context, onnx, batch, seed=True)
     request = TuneRequest(
-        network=o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding),
+        network=network,
         target=target,
         limits=Limits(trials, None if minutes is None else minutes * 60),
         threads=threads,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, inliner
 
 from effgen.errors import GraphError
 from effgen.graph import Value
@@ -67,7 +67,7 @@ def _load(path: Path) -> onnx.ModelProto:
         raise GraphError(f"{path}: not a readable ONNX model: {reason}") from None
     if not model.graph.node:
         raise GraphError(f"{path}: not a readable ONNX model: it has no operators")
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
+    return inliner.inline_local_functions(model) if model.functions else model
 
 
 def _opset(model: onnx.ModelProto) -> int:

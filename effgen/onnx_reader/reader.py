@@ -135,8 +135,10 @@ class Reader:
     def node(self, node: OnnxNode) -> None:
         converter = converters().get(node.op_type) if node.proto.domain in _STANDARD_DOMAINS else None
         known = [name for name in node.inputs if name not in self.unknown]
-        if node.op_type == "Shape" and len(known) == 1 and not self.is_constant(known[0]):
-            self.constants[node.output] = _shape_of(self.shape(known[0]), node)
+        if node.op_type == "Shape" and not self.is_constant(node.inputs[0]):
+            if known:
+                self.constants[node.output] = _shape_of(self.shape(known[0]), node)
+            self.unknown.update(node.outputs if not known else ())
         elif all(self.is_constant(name) for name in node.inputs) and self.folded(node):
             pass
         elif converter is None:
@@ -178,7 +180,7 @@ class Reader:
         """An input that must be constant. Raises GraphError where it is computed."""
         name = node.inputs[index]
         if name not in self.constants:
-            raise GraphError(f"{node.op_type}: {what} is computed by the network: expected a constant")
+            raise GraphError(f"{what} is computed by the network: expected a constant")
         return self.constants[name]
 
     def has_input(self, node: OnnxNode, index: int) -> bool:

@@ -39,7 +39,7 @@ def max_pool(reader: Reader, node: OnnxNode) -> None:
         reader.alias(node.output, source)
         return
     attributes: dict[str, AttributeValue] = {"kernel_shape": window.kernel, "pads": pads, "strides": window.strides}
-    reader.emit("MaxPool", [source], node.output, **attributes, **window.dilated)
+    reader.emit("MaxPool", [source], node.output, **attributes, **window.dilated, **window.beyond(counted=False))
 
 
 def average_pool(reader: Reader, node: OnnxNode) -> None:
@@ -60,13 +60,11 @@ def average_pool(reader: Reader, node: OnnxNode) -> None:
     elif window.kernel == shape[2:] and not any(pads):
         reader.emit("GlobalAveragePool", [source], node.output)
     else:
-        rest: dict[str, AttributeValue] = {"uncounted": window.rest} if counted and any(window.rest) else {}
         if not any(pads):
             counted = 0
-        reader.emit(
-            "AveragePool", [source], node.output,
-            count_include_pad=counted, kernel_shape=window.kernel, pads=pads, strides=window.strides, **rest,
-        )  # fmt: skip
+        attributes: dict[str, AttributeValue] = {"kernel_shape": window.kernel, "pads": pads, "strides": window.strides}
+        attributes |= window.beyond(counted=bool(counted))
+        reader.emit("AveragePool", [source], node.output, count_include_pad=counted, **attributes)
 
 
 def global_average_pool(reader: Reader, node: OnnxNode) -> None:
@@ -141,6 +139,7 @@ class _Window:
         # One pixel cannot be spread.
         self.dilations = tuple(1 if size == 1 else step for size, step in zip(self.kernel, dilations, strict=True))
         self.rest: tuple[int, int] = (0, 0)
+        self.dropped = False
         size = (data[2] + border[0] + border[2], data[3] + border[1] + border[3])
         own = self._own_pads(node, size)
         self.pads = tuple(a + b for a, b in zip(own, border, strict=True))
@@ -150,6 +149,15 @@ class _Window:
     @property
     def dilated(self) -> dict[str, AttributeValue]:
         return {} if self.dilations == (1, 1) else {"dilations": self.dilations}
+
+    def beyond(self, counted: bool) -> dict[str, AttributeValue]:
+        """What has to be told apart from pads: what a mean does not count, and more than pads may be."""
+        wide = any(pad >= self.kernel[i % 2] for i, pad in enumerate(_with_rest(self.pads, self.rest)))
+        if not any(self.rest) or not (counted or wide):
+            return {}
+        if self.dropped:
+            raise GraphError("ceil_mode reaches past the padding along one axis and behind the image along the other")
+        return {"beyond": self.rest}
 
     def _extent(self, axis: int) -> int:
         return (self.kernel[axis] - 1) * self.dilations[axis] + 1
@@ -178,6 +186,7 @@ class _Window:
         count = -(-(padded - self._extent(axis)) // stride) + 1
         if (count - 1) * stride >= size + pads[axis]:
             count -= 1
+            self.dropped = True
         return max((count - 1) * stride + self._extent(axis) - padded, 0)
 
 

@@ -27,6 +27,9 @@ Check = Callable[..., None]
         Conv2d(1, 8, 9, 32, 48, (1, 1), (2, 2)),
         Conv2d(1, 6, 6, 3, 8, data_layout="NCHW"),
         Conv2d(1, 13, 11, 7, 13, (5, 3), (1, 2), (2, 0, 1, 1), activation="hard_sigmoid"),
+        Conv2d(1, 13, 11, 7, 24, (3, 3), (1, 2), (2, 4, 2, 4), dilation=(2, 4), activation="relu"),
+        Conv2d(2, 9, 9, 16, 24, (1, 1), (2, 2), residual=True, activation_last=True, activation="relu"),
+        Conv2d(1, 9, 17, 24, 40, (1, 7), padding=(0, 3, 0, 3), residual=True, activation_last=True, activation="relu6"),
         Conv2d(2, 14, 14, 64, 64, (3, 3), padding=(1, 1, 1, 1), activation="relu", residual=True, activation_last=True),
         Conv2d(1, 9, 8, 17, 3, (3, 3), padding=(2, 1, 2, 1), dilation=(2, 1), activation="silu"),
         Conv2d(1, 7, 7, 512, 48, (3, 3), padding=(1, 1, 1, 1), activation="relu"),  # pixels set apart in the copy

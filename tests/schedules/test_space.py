@@ -11,9 +11,11 @@ from effgen.block_fusion import fuse_blocks
 from effgen.fusion import KernelCall, calls_from_graph
 from effgen.kernels.workload import (
     ChannelScale,
+    Concat,
     Conv2d,
     ExpandDepthwise,
     GlobalAveragePool,
+    Pool2d,
     SqueezeExcite,
     Workload,
 )
@@ -45,6 +47,11 @@ SMALL: list[Workload] = [
     SqueezeExcite(3, 5, 4, 45, 12, "silu", "sigmoid"),
     Conv2d(1, 15, 13, 3, 24, (3, 3), (2, 2), (0, 0, 1, 1), data_layout="NCHW", activation="silu"),
     Conv2d(2, 7, 6, 8, 48, (3, 3), padding=(1, 1, 1, 1), activation="silu", residual=True),
+    Conv2d(2, 9, 6, 8, 48, (3, 3), (1, 1), (2, 2, 2, 2), dilation=(2, 3), activation="relu"),
+    Conv2d(2, 5, 7, 24, 40, activation="relu", residual=True, activation_last=True),
+    Pool2d("max", 2, 9, 8, 48, (3, 3), (2, 2), (1, 1, 1, 1)),
+    Pool2d("average", 2, 9, 8, 40, (3, 2), (1, 2), (1, 0, 1, 1), (1, 0, 1, 1)),
+    Concat(2, 5, 6, (24, 58, 3), affine=True, activation="relu"),
     Conv2d(1, 7, 7, 64, 48, (3, 3), (2, 1), (1, 0, 1, 1), activation="relu", residual=True, activation_last=True),
     Conv2d(1, 9, 8, 256, 20, stride=(2, 2), activation="relu"),
     Conv2d(2, 9, 11, 96, 24, (3, 3)),
@@ -66,7 +73,7 @@ def space_for(workload: Workload, machine: Machine) -> Space:
 
 def test_every_rule_is_tried() -> None:
     rules = {space_for(workload, load_target("x86-64-v4")).rule for workload in SMALL}
-    assert rules == {"pointwise", "depthwise", "squeeze_excite", "conv2d", "pool", "scale"}
+    assert rules == {"pointwise", "depthwise", "squeeze_excite", "conv2d", "pool", "scale", "window_pool", "concat"}
 
 
 @pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])
