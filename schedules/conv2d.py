@@ -14,7 +14,7 @@ from effgen.kernels import tiles
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules.common import bands_for, depth_axis
+from effgen.schedules.common import MANY_ROWS, bands_for, depth_axis
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
@@ -23,6 +23,8 @@ _BROADCAST, _WEIGHT = 0.1, 0.4
 _LOADS_TO_PRODUCTS = 1.2
 # Cycles for a vector that comes from the second-level cache, and from beyond, where tiles wait for it.
 _SECOND_LEVEL, _BEYOND = 0.25, 3.0
+# The same for the image, whose floats come one by one.
+_IMAGE_BEYOND = 30.0
 # What is shared out, and how; tried with so many of the best register tiles.
 _SHARES = ("bands", "chunks", "copied")
 _TILES_TRIED = 8
@@ -140,10 +142,12 @@ def _near_slice(workload: Conv2d, machine: Machine, choices: tuple[int, ...], ve
 
 
 def _from_memory(workload: Conv2d, machine: Machine) -> bool:
-    """Whether the weights come from beyond the second-level cache every time."""
+    """Whether the weights come from beyond the second-level cache and that shows: they do not fit, or few rows use
+    what the rest of the network has driven out."""
     blocks, lanes = bias_shape(workload, machine)
     size = 4 * blocks * lanes * workload.in_channels * workload.kernel[0] * workload.kernel[1]
-    return size > machine.l2_bytes // 2
+    few = workload.rows // workload.batch < MANY_ROWS
+    return size > machine.l2_bytes // (16 if few else 2)
 
 
 def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
@@ -165,7 +169,7 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     fetched = panel * _SECOND_LEVEL * tiles_of_panel if 4 * panel * machine.lanes > machine.l1_bytes // 2 else 0.0
     if 4 * panel * machine.lanes > machine.l2_bytes // 2:
         fetched *= _BEYOND / _SECOND_LEVEL
-    read = band * (_SECOND_LEVEL if near else _BEYOND)
+    read = band * (_SECOND_LEVEL if near else _IMAGE_BEYOND)
     once = panel if bands == 1 or per_chunk * panel * machine.vector_bytes <= machine.l2_bytes // 2 else _BEYOND * panel
     task = per_chunk * (tiles_of_panel * cycles + fetched + read + once) + 200
     if decisions["copied"]:
