@@ -25,8 +25,6 @@ _LOADS_TO_PRODUCTS = 1.2
 _SECOND_LEVEL, _BEYOND = 0.25, 3.0
 # The same for the image, whose floats come one by one.
 _IMAGE_BEYOND = 30.0
-# Cycles for a byte of a copy: it comes from memory while nothing is computed.
-_COPIED_BYTE = 0.25
 # What is shared out, and how; tried with so many of the best register tiles.
 _SHARES = ("bands", "chunks", "copied")
 _TILES_TRIED = 8
@@ -175,5 +173,5 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     once = panel if bands == 1 or per_chunk * panel * machine.vector_bytes <= machine.l2_bytes // 2 else _BEYOND * panel
     task = per_chunk * (tiles_of_panel * cycles + fetched + read + once) + 200
     if decisions["copied"]:
-        task += tiles.copy_cycles(geometry.bytes, machine) + _COPIED_BYTE * geometry.bytes
+        task += tiles.copy_cycles(geometry.bytes, machine)
     return tiles.turns(tasks, machine) * task
