@@ -3,7 +3,6 @@
 #
 #     benchmarks/report.sh build/report 0 1 2 3 4 5 6 7
 #     THREADS=1 benchmarks/report.sh build/report 1
-#     THREADS=1 BUNDLES=build/resnet152 benchmarks/report.sh build/report 1     # the paper's Table 4
 #
 # Bundles that are in FOLDER/bundles already are not compiled again, files in FOLDER/results that are there already not
 # measured again: stopped, it goes on where it was. All of FOLDER/results is in FOLDER/report.html.

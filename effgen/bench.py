@@ -212,4 +212,5 @@ def result_from_samples(backend: Backend, seconds: Sequence[float], batch: int, 
         images_per_second=batch / median * 1e3,
         ratio=median / ours_ms,
         rel_l2=backend.rel_l2,
+        mean_ms=float(milliseconds.mean()),
     )

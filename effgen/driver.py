@@ -74,6 +74,7 @@ def compile_bundle(
         machine = _machine(request, on_phase)
         _write_golden(model, staging, request.seed, on_phase)
         if isinstance(network, OnnxNetwork):
+            on_phase("the file's own answer by onnxruntime")
             on_phase(check_reading(network, *golden_pair(staging)))
         _write_onnx(model, staging / MODEL, True, on_phase)
         _write_labels(request.labels, model.graph, staging)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -14,11 +14,12 @@ from tvm.tirx import PrimFunc
 
 from effgen.block_fusion import kernel_calls, typed_calls
 from effgen.errors import GraphError
-from effgen.fusion import Call, KernelCall, Layer, pool2d_of
+from effgen.fusion import Call, KernelCall, Layer, OpCall, pool2d_of
 from effgen.graph import Graph, Node, Weights
 from effgen.kernels.packing import argument_dtype, output_shapes, pack_bias, pack_weight, weight_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.ops import Shape, number
+from effgen.passes.mean_pool_as_conv import mean_pool_as_conv
 from effgen.target import Machine
 
 ENTRY = "main"
@@ -44,6 +45,8 @@ def relax_from_graph(
     entry image and the output, which are float32, activations and weights are of type `dtype`.
     Raises GraphError for an operator that has no Relax form here.
     """
+    if machine.gpu is not None:
+        graph, weights = mean_pool_as_conv(graph, weights)
     return _Importer(graph, weights, machine, kernel, dtype).run()
 
 
@@ -63,6 +66,7 @@ class _Importer:
 
     def run(self) -> ImportedModule:
         calls = typed_calls(kernel_calls(self.graph, on_gpu=self.machine.gpu is not None), self.dtype)
+        self.check(calls)
         image = relax.Var(self.graph.input.name, relax.TensorType(self.graph.input.shape, "float32"))
         with self.builder.function(ENTRY, [image]):
             with self.builder.dataflow():
@@ -79,10 +83,15 @@ class _Importer:
         if isinstance(call, KernelCall):
             self.kernel_call(call)
             return
-        convert = _OPS.get(call.node.op_type)
-        if convert is None:
-            raise GraphError(f"{call.node.output}: operator {call.node.op_type} cannot be compiled yet")
-        self.tensors[call.node.output] = self.builder.emit(convert(self, call.node))
+        self.tensors[call.node.output] = self.builder.emit(_OPS[call.node.op_type](self, call.node))
+
+    def check(self, calls: Sequence[Call]) -> None:
+        """Raise GraphError for an operator that has no Relax form here."""
+        on_gpu = self.machine.gpu is not None
+        for node in (call.node for call in calls if isinstance(call, OpCall)):
+            if node.op_type not in _OPS or (on_gpu and node.op_type in _NOT_ON_GPUS):
+                where = " for a GPU" if on_gpu else ""
+                raise GraphError(f"{node.output}: operator {node.op_type} cannot be compiled{where} yet")
 
     def kernel_call(self, call: KernelCall) -> None:
         workload = self.looking_ahead(call)
@@ -205,16 +214,6 @@ class _Importer:
             self.operand(node.inputs[0]), pool.kernel, pool.stride, pool.padding, pool.dilation, layout="NHWC"
         )
 
-    def average_pool(self, node: Node) -> relax.Expr:
-        """Means with every pixel of the padding counted, times what makes them those that are meant."""
-        pool = pool2d_of(node, self.graph.values[node.inputs[0]].shape)
-        data = self.operand(node.inputs[0])
-        means = relax.op.nn.avg_pool2d(
-            data, pool.kernel, pool.stride, pool.padding, count_include_pad=True, layout="NHWC"
-        )
-        share = pool.kernel[0] * pool.kernel[1] / pool.counts[None, :, :, None]
-        return relax.op.multiply(self.builder.emit(means), relax.const(share.astype(self.dtype)))
-
     def concat(self, node: Node) -> relax.Expr:
         tensors = [self.operand(name) for name in node.inputs]
         return relax.op.concat(tensors, axis=3 if len(self.graph.values[node.output].shape) == 4 else 1)
@@ -247,6 +246,9 @@ def _binary(op: Callable[[relax.Expr, relax.Expr], relax.Expr]) -> Callable[[_Im
     return lambda importer, node: op(*(importer.operand(name) for name in node.inputs))
 
 
+#: What TVM makes several kernels of.
+_NOT_ON_GPUS = ("Softmax",)
+
 _OPS: Mapping[str, Callable[[_Importer, Node], relax.Expr]] = {
     "Add": _binary(relax.op.add),
     "Mul": _binary(relax.op.multiply),
@@ -266,7 +268,6 @@ _OPS: Mapping[str, Callable[[_Importer, Node], relax.Expr]] = {
     "Softmax": lambda importer, node: relax.op.nn.softmax(importer.operand(node.inputs[0]), axis=1),
     "BatchNormalization": _Importer.batchnorm,
     "MaxPool": _Importer.max_pool,
-    "AveragePool": _Importer.average_pool,
     "Concat": _Importer.concat,
     "Slice": _Importer.slice,
     "ChannelShuffle": _Importer.shuffle,

@@ -51,6 +51,7 @@ _CSV_COLUMNS: dict[str, Callable[[Row], object]] = {
     "backend": lambda row: row.backend,
     "version": lambda row: row.result.version,
     "median_ms": lambda row: row.result.median_ms,
+    "mean_ms": lambda row: row.result.mean_ms,
     "p10_ms": lambda row: row.result.p10_ms,
     "p90_ms": lambda row: row.result.p90_ms,
     "min_ms": lambda row: row.result.min_ms,
@@ -125,7 +126,7 @@ def paper_line(measured: Remeasured) -> str:
     pair = measured.pair
     return (
         f"{pair.large.name} over {pair.small.name}, {measured.backend}, {measured.setting.title}: "
-        f"{ratio_text(measured.ratio)}; published {pair.published:g}x ({PAPER_SETTING})"
+        f"{ratio_text(measured.ratio)} ({measured.statistic}s); published {pair.published:g}x ({PAPER_SETTING})"
     )
 
 
@@ -291,6 +292,7 @@ def _paper_json(pair: Pair, measured: Sequence[Remeasured]) -> dict[str, Any]:
                 "large_ms": each.large_ms,
                 "small_ms": each.small_ms,
                 "ratio": each.ratio,
+                "statistic": each.statistic,
             }
             for each in measured
             if each.pair == pair

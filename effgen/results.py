@@ -119,6 +119,7 @@ class Result:
     images_per_second: PositiveFloat
     ratio: PositiveFloat
     rel_l2: NonNegativeFloat | None
+    mean_ms: PositiveFloat | None = None
 
     @property
     def spread(self) -> float | None:

@@ -16,7 +16,8 @@ EVIL = '</script><script>window.owned=1</script><img src="http://127.0.0.1:9/x" 
 def full_comparison(folder: Path) -> Comparison:
     """Something for every section: two settings, kernels of two models, the paper's pair, doubts and a regression."""
     evil = replace(FACTS, name=EVIL, family=EVIL, macs=500_000_000)
-    resnet = replace(FACTS, name="resnet152", family=None, phi=None, law=None, macs=11_500_000_000, code_bytes=None)
+    resnet = replace(FACTS, name="resnet152", family=None, phi=None, law=None, parameters=60_192_808, code_bytes=None)
+    resnet = replace(resnet, macs=11_500_000_000)
     board = replace(HOST, cpu=f"Board {EVIL}")
     reports = [
         bench_report(facts(0), effgen=5.0, onnxruntime=6.5, pytorch=100.0),

@@ -156,6 +156,7 @@ def test_what_no_archive_of_ours_holds(case: str, tmp_path: Path) -> None:
         (b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 100, "is damaged: .*invalid"),
         (gzip.compress(entry("top/x") + END) + b"surplus", "is damaged: Not a gzipped file"),
     ],
+    ids=["empty", "zip", "two bytes", "method", "body", "surplus"],  # bytes would make another name each time
 )
 def test_no_gzip(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)

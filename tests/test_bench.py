@@ -118,6 +118,7 @@ def test_bench_of_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
         low, high, least, mad = result.p10_ms, result.p90_ms, result.min_ms, result.mad_ms
         assert low is not None and high is not None and least is not None and mad is not None
         assert 0 < least <= low <= result.median_ms <= high and 0 <= mad <= result.median_ms
+        assert result.mean_ms is not None and result.mean_ms >= least
         assert result.spread == pytest.approx((high - low) / result.median_ms)
         assert result.images_per_second == pytest.approx(1e3 / result.median_ms)
         assert result.rel_l2 is not None and result.rel_l2 < 1e-5

@@ -169,8 +169,8 @@ def test_front_holds_whoever_is_not_beaten(points: list[tuple[int, int]]) -> Non
 # The paper.
 
 
-def onnx(name: str, **medians_ms: float) -> BenchReport:
-    model = replace(FACTS, name=name, family=None, phi=None, law=None)
+def onnx(name: str, parameters: int = 60_192_808, **medians_ms: float) -> BenchReport:
+    model = replace(FACTS, name=name, family=None, phi=None, law=None, parameters=parameters)
     return bench_report(model, threads=1, **medians_ms)
 
 
@@ -182,11 +182,27 @@ def test_pair_of_the_paper() -> None:
     assert [(each.backend, each.ratio) for each in both] == [("effgen", 5.0), ("onnxruntime", 4.0)]
 
 
+def test_means_are_compared_where_all_have_one() -> None:
+    def with_mean(report: BenchReport, mean_ms: float) -> BenchReport:
+        return replace(report, results=tuple(replace(each, mean_ms=mean_ms) for each in report.results))
+
+    b1, resnet = bench_report(facts(1), threads=1, effgen=40.0), onnx("resnet152", effgen=200.0)
+    (means,) = remeasured(rows(with_mean(b1, 50.0), with_mean(resnet, 300.0)))
+    assert (means.ratio, means.statistic) == (6.0, "mean")
+    (medians,) = remeasured(rows(b1, with_mean(resnet, 300.0)))
+    assert (medians.ratio, medians.statistic) == (5.0, "median")
+
+
 def test_pairs_need_the_same_setting() -> None:
     b1 = bench_report(facts(1), threads=2, effgen=40.0)
     found = remeasured(rows(b1, onnx("resnet152", effgen=200.0)))
     assert {(each.large_ms, each.small_ms) for each in found} == {(None, 40.0), (200.0, None)}
     assert all(each.ratio is None for each in found)
+
+
+def test_size_tells_a_network_from_its_namesake() -> None:
+    assert remeasured(rows(onnx("resnet152", parameters=5_000_000))) == ()
+    assert len(remeasured(rows(onnx("resnet152-21classes", parameters=58_200_000)))) == 1
 
 
 @pytest.mark.parametrize("name", ["resnet1520", "resnet50", "efficientnet-b10", "densenet121"])

@@ -183,6 +183,13 @@ def test_a_file_that_onnxruntime_cannot_run_is_not_checked(tmp_path: Path) -> No
     assert line.startswith("the file's own answer not checked: onnxruntime cannot run it: ") and "\n" not in line
 
 
+def test_what_a_gpu_lacks_is_said_in_one_line(run: Any, tmp_path: Path) -> None:
+    path = kitchen_sink(tmp_path / "m.onnx")
+    words = ("compile", "--onnx", path, "-o", tmp_path / "b", "--target", "cuda-sm90")
+    status, last = command(run, *words)
+    assert (status, last) == (1, "error: y: operator Softmax cannot be compiled for a GPU yet")
+
+
 def test_inspect_and_tune_take_a_file(run: Any, tmp_path: Path) -> None:
     path = kitchen_sink(tmp_path / "m.onnx", "N")
     status, out, _ = run("inspect", "--onnx", path, "--batch", "3", "--json", "-")

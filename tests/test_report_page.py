@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,14 @@ def test_page_says_what_it_shows(reader: Reader) -> None:
     assert "ResNet-152 / EfficientNet-B1" in words and "5.29x" in words  # 90 / 17 ms
     assert "not measured" in words  # GPipe
     assert "Testing CPU 9000 (virtual), 2 of 2 CPUs" in words and "c++ 12.2.0" in words and "0123456789ab" in words
+
+
+def test_columns_that_say_nothing_give_way(tmp_path: Path) -> None:
+    report = bench_report(onnxruntime=6.5)
+    old = replace(report, results=tuple(replace(each, p10_ms=None, p90_ms=None) for each in report.results))
+    words = "".join(Reader(page_from_comparison(compare_files([written(old, tmp_path / "t.json")]))).words)
+    assert "All rows: Testing CPU 9000, 2 CPUs, threads: 2, batch 1, float32." in words
+    assert "median ms" in words and "p90 ms" not in words and "hardware" not in words
 
 
 def test_sections_without_results_say_what_to_run(tmp_path: Path) -> None:

@@ -173,18 +173,15 @@ _RESULT_COLUMNS: dict[str, tuple[Column, Callable[[Row], Cell]]] = {
     "version": (Column("version", numeric=False), lambda row: _word(row.result.version or "")),
 }
 
-#: Columns that give way to a sentence where all rows agree.
+#: Columns that give way to a sentence where all rows agree. Those that are empty throughout are left out.
 _SETTING_COLUMNS = ("hardware", "threads", "batch", "type")
 
 
 def _result_table(rows: Sequence[Row]) -> dict[str, Any]:
     """The rows, and what holds for all of them in words."""
-    common = {}
-    for key in _SETTING_COLUMNS:
-        found = {_RESULT_COLUMNS[key][1](row).text for row in rows}
-        if len(found) == 1:
-            common[key] = found.pop()
-    shown = [column for key, column in _RESULT_COLUMNS.items() if key not in common]
+    found = {key: {cell(row).text for row in rows} for key, (_, cell) in _RESULT_COLUMNS.items()}
+    common = {key: next(iter(found[key])) for key in _SETTING_COLUMNS if len(found[key]) == 1}
+    shown = [column for key, column in _RESULT_COLUMNS.items() if key not in common and found[key] != {""}]
     lines = [Line([cell(row) for _, cell in shown], "ours" if row.is_ours else "") for row in rows]
     words = {"hardware": "{}", "threads": "threads: {}", "batch": "batch {}", "type": "{}"}
     same = ", ".join(words[key].format(text) for key, text in common.items())
@@ -267,7 +264,7 @@ def _paper_lines(pair: Pair, measured: Sequence[Remeasured]) -> Iterable[Line]:
             _number(ms, NOT_MEASURED if ms is None else milliseconds_text(ms)) for ms in (each.large_ms, each.small_ms)
         )
         ratio = _number(each.ratio, "" if each.ratio is None else ratio_text(each.ratio))
-        yield Line((name, _word(each.setting.title), _word(each.backend), *times, ratio))
+        yield Line((name, _word(f"{each.setting.title}; {each.statistic}s"), _word(each.backend), *times, ratio))
     if not here:
         none = _number(None, NOT_MEASURED)
         yield Line((name, _word("here"), _word(""), none, none, _number(None, "")))

@@ -134,7 +134,7 @@ class _Window:
         if len(data) != 4:
             raise GraphError(f"data of shape {data}: expected images, (batch, channels, height, width)")
         self.kernel = tuple(kernel)
-        self.strides = tuple(node.attributes.get("strides", (1, 1)))
+        self.strides: tuple[int, ...] = tuple(node.attributes.get("strides", (1, 1)))
         dilations = tuple(node.attributes.get("dilations", (1, 1)))
         # One pixel cannot be spread.
         self.dilations = tuple(1 if size == 1 else step for size, step in zip(self.kernel, dilations, strict=True))
