@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from effgen.fusion import KernelCall, OpCall, calls_from_graph
 from effgen.graph import GraphBuilder, Value
-from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool
+from effgen.kernels.workload import ChannelScale, Concat, Conv2d, GlobalAveragePool, Pool2d
 from effgen.network import NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.weights import initial_weights
@@ -134,3 +134,54 @@ def test_gate_may_stand_on_either_side():
         calls = calls_from_graph(b.finish(b.add("Mul", [operands[i] for i in order], "out")))
         assert summary(calls)[-1] == ("ChannelScale", "out")
         assert (calls[-1].inputs, calls[-1].layers) == (("x", "gate"), ())
+
+
+def batch_norm(b: GraphBuilder, x: str, name: str) -> str:
+    channels = (b.shape(x)[1],)
+    roles = ("norm_scale", "norm_bias", "norm_mean", "norm_var")
+    parameters = [b.parameter(f"{name}.{role}", channels, role) for role in roles]
+    return b.add("BatchNormalization", [x, *parameters], name, epsilon=1e-5)
+
+
+def test_batch_norm_and_activation_join_the_concat():
+    b = builder()
+    joined = b.add("Concat", ["x", b.add("Relu", ["x"], "r")], "joined", axis=1)
+    out = b.add("Relu", [batch_norm(b, joined, "norm")], "out")
+    calls = calls_from_graph(b.finish(out))
+    assert summary(calls) == [("Relu", "r"), ("Concat", "out")]
+    assert calls[1].workload == Concat(1, 6, 6, (8, 8), affine=True, activation="relu")
+    assert calls[1].inputs == ("x", "r") and calls[1].norm.output == "norm"
+
+
+def test_batch_norm_alone_is_a_kernel_and_keeps_what_others_read():
+    b = builder()
+    norm = batch_norm(b, "x", "norm")
+    calls = calls_from_graph(b.finish(b.add("Add", [b.add("Relu", [norm], "r"), norm], "sum")))
+    assert summary(calls) == [("Concat", "norm"), ("Relu", "r"), ("Add", "sum")]
+    assert calls[0].workload == Concat(1, 6, 6, (8,), affine=True)
+
+
+def test_an_activation_that_scales_weights_does_not_join_a_concat():
+    b = builder()
+    joined = b.add("Concat", ["x", "x"], "joined", axis=1)
+    assert summary(calls_from_graph(b.finish(b.add("Swish", [joined], "s")))) == [("Concat", "joined"), ("Swish", "s")]
+
+
+def test_pools_by_windows():
+    b = builder()
+    window = {"kernel_shape": (3, 2), "pads": (1, 0, 2, 1), "strides": (2, 1)}
+    largest = b.add("MaxPool", ["x"], "m", dilations=(1, 2), **window)
+    mean = b.add("AveragePool", [largest], "a", count_include_pad=1, beyond=(1, 0), **window)
+    graph = b.finish(mean)
+    calls = calls_from_graph(graph)
+    padding = (1, 0, 2, 1)
+    assert calls[0].workload == Pool2d("max", 1, 6, 6, 8, (3, 2), (2, 1), padding, dilation=(1, 2))
+    height, width = graph.values["m"].shape[2:]
+    assert calls[1].workload == Pool2d("average", 1, height, width, 8, (3, 2), (2, 1), padding, (1, 0, 1, 1))
+    assert summary(calls_from_graph(graph, on_gpu=True)) == [("MaxPool", "m"), ("AveragePool", "a")]
+
+
+def test_a_constant_is_no_gate():
+    b = builder()
+    scale = b.parameter("scale", (1, 8, 1, 1), "constant")
+    assert summary(calls_from_graph(b.finish(b.add("Mul", ["x", scale], "out")))) == [("Mul", "out")]
