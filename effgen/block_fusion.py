@@ -28,6 +28,8 @@ from effgen.kernels.workload import (
 
 # A layer's weights are worth asking for if they are so many (64 KiB), and so few rows of an image use them.
 _MANY_WEIGHTS, _FEW_ROWS = 16 * 1024, 512
+# Multiply-adds of a kernel behind which asking for one weight hides.
+_HIDDEN_BEHIND = 15
 
 
 def kernel_calls(graph: Graph, on_gpu: bool = False) -> tuple[Call, ...]:
@@ -162,7 +164,7 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
     wanted: list[Layer] = []
     for call in reversed(calls):
         if isinstance(call, KernelCall):
-            carries = _may_look_ahead(call)
+            carries = _may_look_ahead(call, wanted)
             found.append(replace(call, ahead=tuple(wanted)) if carries else call)
             awaited = [layer for layer in call.layers if _is_awaited(layer)]
             if any(layer.conv.family == "conv2d" for layer in awaited):
@@ -173,7 +175,11 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
     return tuple(reversed(found))
 
 
-def _may_look_ahead(call: KernelCall) -> bool:
+def _may_look_ahead(call: KernelCall, wanted: Sequence[Layer]) -> bool:
+    """Whether the call is such a kernel, and has enough to do itself to hide that it asks for `wanted`."""
+    weights = sum(layer.conv.in_channels * layer.conv.out_channels for layer in wanted)
+    if call.workload.macs < _HIDDEN_BEHIND * weights:
+        return False
     if isinstance(call.workload, ExpandDepthwise):
         return not call.workload.expand.is_stem
     return call.workload.family == "pointwise"

@@ -26,7 +26,7 @@ LAUNCH_CYCLES = 12_000
 # What a core reads or writes in a cycle when the data comes from beyond its own caches.
 _STREAM_BYTES_PER_CYCLE = 8
 # Fetching a weight hides behind the multiply-adds of so many rows.
-_MANY_ROWS = 512
+MANY_ROWS = 512
 
 
 def tvm_target(machine: Machine) -> tvm.target.Target:
@@ -103,4 +103,4 @@ def depth_axis(layer: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
 def worth_prefetching(machine: Machine, layer: Conv2d) -> bool:
     """Whether a layer's weights come from beyond the second-level cache every time, and few rows use them."""
     weight_bytes = 4 * layer.in_channels * layer.out_channels
-    return weight_bytes > machine.l2_bytes // 16 and layer.rows // layer.batch < _MANY_ROWS
+    return weight_bytes > machine.l2_bytes // 16 and layer.rows // layer.batch < MANY_ROWS

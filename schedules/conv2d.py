@@ -14,16 +14,17 @@ from effgen.kernels import tiles
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.schedules.common import bands_for, depth_axis
+from effgen.schedules.common import MANY_ROWS, bands_for, depth_axis
 from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
-# Channels of a block of the reduction: long enough to read weights in runs.
-_SHORTEST_BLOCK = 32
-# Cycles of a load beyond what a matrix product's costs: a window's panel of weights fills no nearest cache.
-_LOAD = 0.1
+# Cycles of a load beyond what a matrix product's costs: a window's panel of weights does not fit the nearest cache.
+_BROADCAST, _WEIGHT = 0.1, 0.4
+_LOADS_TO_PRODUCTS = 1.2
 # Cycles for a vector that comes from the second-level cache, and from beyond, where tiles wait for it.
 _SECOND_LEVEL, _BEYOND = 0.25, 3.0
+# The same for the image, whose floats come one by one.
+_IMAGE_BEYOND = 30.0
 # What is shared out, and how; tried with so many of the best register tiles.
 _SHARES = ("bands", "chunks", "copied")
 _TILES_TRIED = 8
@@ -53,19 +54,17 @@ def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
         "columns": tuple(n for n in columns if tiles.fits_registers(n, 1, machine)),
         "vectors": widths,
         "chunks": tuple(sorted({*bands_for(blocks, machine), *(tiles.blocks(blocks, n) for n in widths)})),
-        "block": _channel_blocks(workload, machine),
+        "slice": _slices(workload, machine),
         "copied": (1,) if any(workload.padding) else (0, 1),
         "prefetch": (0, 1),
     }
     return axes | (depth_axis(workload, machine) if workload.data_layout == "NHWC" else {})
 
 
-def _channel_blocks(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
-    """All channels, and what divides them into whole vectors, not too short."""
+def _slices(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
+    """All channels, and what divides them into whole vectors."""
     channels = workload.in_channels
-    if workload.data_layout == "NCHW" or workload.kernel == (1, 1):
-        return (channels,)
-    shorter = (n for n in tiles.divisors(channels) if n >= _SHORTEST_BLOCK and n % machine.lanes == 0)
+    shorter = (n for n in tiles.divisors(channels) if n % machine.lanes == 0)
     return tuple(sorted({*shorter, channels}))
 
 
@@ -89,7 +88,7 @@ def _plan(workload: Conv2d, decisions: Decisions) -> WindowPlan:
         columns=decisions["columns"],
         vectors=decisions["vectors"],
         chunks=decisions["chunks"],
-        block=decisions["block"],
+        slice=decisions["slice"],
         depth=decisions.get("depth", 1),
         copied=bool(decisions["copied"]),
         prefetch=bool(decisions["prefetch"]),
@@ -97,9 +96,9 @@ def _plan(workload: Conv2d, decisions: Decisions) -> WindowPlan:
 
 
 def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Everything of least estimated time but the block, which the nearest cache decides."""
+    """Everything of least estimated time but the slice, which the nearest cache decides."""
     fixed = {"depth": max(axes["depth"])} if "depth" in axes else {}
-    fixed |= {"prefetch": int(_weight_bytes(workload, machine) > machine.l2_bytes // 2)}
+    fixed |= {"prefetch": int(_from_memory(workload, machine))}
     tiles_of = (
         fixed | {"columns": columns, "vectors": vectors}
         for columns, vectors in product(axes["columns"], axes["vectors"])
@@ -107,14 +106,16 @@ def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, .
     )
     best_tiles = sorted(tiles_of, key=partial(_image_cycles, workload, machine))[:_TILES_TRIED]
     shares = [dict(zip(_SHARES, values, strict=True)) for values in product(*(axes[name] for name in _SHARES))]
+    # A slice of an image that is not copied would be a few floats here and there.
+    shares = [share for share in shares if share["copied"] or not fixed["prefetch"]]
     points = (tile | share for tile in best_tiles for share in shares)
     best = min((p for p in points if _admits(workload, machine, p)), key=partial(_cost, workload, machine))
-    return best | {"block": _near_block(workload, machine, axes["block"], best["columns"])}
+    return best | {"slice": _near_slice(workload, machine, axes["slice"], best["vectors"])}
 
 
 def _image_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
     """Estimated cycles of the tiles of a whole image, in rows as they are or, strided 1x1, in one run."""
-    (blocks, _), (_, height, width, _) = bias_shape(workload, machine), workload.out_shape
+    blocks, (_, height, width, _) = bias_shape(workload, machine)[0], workload.out_shape
     lines, positions = (1, height * width) if workload.kernel == (1, 1) else (height, width)
     count = lines * tiles.blocks(positions, tile["columns"]) * tiles.blocks(blocks, tile["vectors"])
     return count * _tile_cycles(workload, machine, tile)
@@ -123,19 +124,30 @@ def _image_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
 def _tile_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
     half, at_once = bias_shape(workload, machine)[1] < machine.lanes, tile.get("depth", 1)
     depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
-    loads = _LOAD * (tile["columns"] + tile["vectors"]) * depth
-    return tiles.tile_cycles(tile["columns"], tile["vectors"], depth, workload.activation, half, at_once) + loads
+    columns, vectors = tile["columns"], tile["vectors"]
+    # As many loads start in a cycle as multiply-adds: a tile of few vectors waits for them.
+    waiting = max(0.0, _LOADS_TO_PRODUCTS * (columns + vectors) - columns * vectors)
+    further = _BROADCAST * columns + _WEIGHT * vectors + waiting
+    return tiles.tile_cycles(columns, vectors, depth, workload.activation, half, at_once) + depth * further
 
 
-def _near_block(workload: Conv2d, machine: Machine, choices: tuple[int, ...], columns: int) -> int:
-    """The most channels of which a tile's windows fill no more than half of the nearest cache."""
-    pixels = workload.kernel[0] * ((columns - 1) * workload.stride[1] + workload.window[1])
-    return max((n for n in choices if 4 * n * pixels <= machine.l1_bytes // 2), default=min(choices))
+def _near_slice(workload: Conv2d, machine: Machine, choices: tuple[int, ...], vectors: int) -> int:
+    """All channels where the weights stay in the second-level cache; else the most whose weights leave half of the
+    nearest cache to the image: what comes from memory is asked for by way of that cache's own buffers, and those must
+    not be busy with the second level's weights."""
+    if not _from_memory(workload, machine):
+        return max(choices)
+    taps, lanes = workload.kernel[0] * workload.kernel[1], bias_shape(workload, machine)[1]
+    return max((n for n in choices if 4 * n * taps * vectors * lanes < machine.l1_bytes // 2), default=min(choices))
 
 
-def _weight_bytes(workload: Conv2d, machine: Machine) -> int:
+def _from_memory(workload: Conv2d, machine: Machine) -> bool:
+    """Whether the weights come from beyond the second-level cache and that shows: they do not fit, or few rows use
+    what the rest of the network has driven out."""
     blocks, lanes = bias_shape(workload, machine)
-    return 4 * blocks * lanes * workload.in_channels * workload.kernel[0] * workload.kernel[1]
+    size = 4 * blocks * lanes * workload.in_channels * workload.kernel[0] * workload.kernel[1]
+    few = workload.rows // workload.batch < MANY_ROWS
+    return size > machine.l2_bytes // (16 if few else 2)
 
 
 def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
@@ -157,7 +169,7 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     fetched = panel * _SECOND_LEVEL * tiles_of_panel if 4 * panel * machine.lanes > machine.l1_bytes // 2 else 0.0
     if 4 * panel * machine.lanes > machine.l2_bytes // 2:
         fetched *= _BEYOND / _SECOND_LEVEL
-    read = band * (_SECOND_LEVEL if near else _BEYOND)
+    read = band * (_SECOND_LEVEL if near else _IMAGE_BEYOND)
     once = panel if bands == 1 or per_chunk * panel * machine.vector_bytes <= machine.l2_bytes // 2 else _BEYOND * panel
     task = per_chunk * (tiles_of_panel * cycles + fetched + read + once) + 200
     if decisions["copied"]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from effgen.block_fusion import fuse_blocks, kernel_calls
+from effgen.block_fusion import fuse_blocks, kernel_calls, look_ahead
 from effgen.fusion import Call, KernelCall, OpCall, calls_from_graph
 from effgen.graph import GraphBuilder, Value
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite
@@ -327,3 +327,25 @@ def test_weights_are_asked_for_before_they_are_read() -> None:
     assert not calls[0].ahead and not calls[3].ahead
     asked = [layer for call in calls for layer in call.ahead]
     assert len(asked) == len(set(asked)) and len(asked) > 30
+
+
+def test_a_window_asks_for_its_own_weights() -> None:
+    b = builder()
+    x = b.add("Relu", [conv(b, conv(b, stem(b, 64), 256, "wide"), 128, "narrow")], "narrow.relu")
+    x = conv(b, x, 128, "window", kernel=3)
+    end = conv(b, x, 512, "last")
+    calls = {call.outputs[0]: call for call in look_ahead(fused(b, end)) if isinstance(call, KernelCall)}
+    # Nothing of the window's, nor of what is read after it.
+    assert calls["wide"].ahead == calls["narrow.relu"].layers
+    assert not calls["narrow.relu"].ahead
+
+
+def test_little_work_does_not_hide_many_weights() -> None:
+    for channels, hidden in ((8, False), (512, True)):
+        b = builder()
+        first = conv(b, stem(b, channels), channels, "first")
+        end = conv(b, conv(b, first, 24, "small"), 16384, "last")
+        calls = {call.outputs[0]: call for call in look_ahead(fused(b, end)) if isinstance(call, KernelCall)}
+        assert calls["last"].layers[0].conv.in_channels * 16384 > 16 * 1024
+        assert not calls["small"].ahead
+        assert (calls["first"].ahead == calls["last"].layers) == hidden

@@ -1,24 +1,26 @@
 """Dense windows: 3x3, 7x7, 1x7 ... convolutions of one group, and 1x1 ones that are strided or padded.
 
     for task in parallel(images x chunks of vector tiles x bands of rows):
-        image[rows][columns][channels]                         the band with its border: a copy, or where it lies
-        for vector tiles of the chunk: for tiles of the band's positions:
-            acc[columns, vectors, lanes] = bias                in registers
-            for blocks of channels: for ky, kx: for k:         `depth` of k at a time
+        image[slices][rows][columns][channels]                 the band with its border: a copy, or where it lies
+        for vector tiles of the chunk: for slices of channels: for tiles of the band's positions:
+            acc[columns, vectors, lanes] = bias                in registers; from the second slice on what is kept
+            for ky, kx: for k of the slice:                    `depth` of k at a time
                 acc += image[.., k] * weight[vector, ky, kx, k, lane]
-            out = epilogue(acc)
+            out = epilogue(acc)                                but for the last slice: acc is kept
 
-A panel of weights (a vector tile's) is used by all tiles of the band, one after another, while the next panel is asked
-for. A block of channels is as long as the window's rows of it stay in the nearest cache, where all taps read them.
+A slice of channels is as short as its weights stay in the nearest cache while all tiles of the band use them, one after
+another; meanwhile the next slice is asked for.
 
 The copy leaves out what a 1x1 window steps over: its positions lie side by side then, whatever the stride, and a tile
-may reach over the end of a row. Pixels of many channels are set apart in it: at a power of two they would fall into
-few sets of the cache. The image as the user has it (NCHW) is copied as it is: a float for all lanes comes from any
-address. The last tile or band is moved back until it fits (`effgen.kernels.matmul`).
+may reach over the end of a row. Slices lie one after the other in it; where there is one slice of many channels, pixels
+are set apart: at a power of two they would fall into few sets of the cache. The image as the user has it (NCHW) is
+copied as it is: a float for all lanes comes from any address. The last tile or band is moved back until it fits
+(`effgen.kernels.matmul`).
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -49,21 +51,21 @@ from effgen.target import Machine
 _SHARED_SETS = 256
 _LINE_FLOATS = 16
 # Channels between two looks ahead, at most.
-_LONGEST_STEP = 32
+_STEP = 16
 
 
 @dataclass(frozen=True)
 class WindowPlan:
     """Output rows of a band; register tile (`columns` x `vectors`); chunks that the vector tiles are shared out to;
-    channels of a block of the reduction (a divisor of all), and how many are loaded as one vector; whether the band's
-    input is copied (it must be where there is padding), whether the next panel of weights is asked for.
+    channels of a slice (a divisor of all), and how many are loaded as one vector; whether the band's input is copied
+    (it must be where there is padding), whether the next slice of weights is asked for.
     """
 
     rows: int
     columns: int
     vectors: int
     chunks: int
-    block: int
+    slice: int
     depth: int = 1
     copied: bool = True
     prefetch: bool = False
@@ -137,6 +139,7 @@ class _Window:
     image: Expr
     first_row: Index
     copy: Buffer | None = None
+    kept: Buffer | None = None
 
     def __init__(self, conv: Conv2d, machine: Machine, plan: WindowPlan, arguments: list[Buffer]) -> None:
         self.conv, self.plan = conv, plan
@@ -147,6 +150,8 @@ class _Window:
         self.out = arguments[-1]
         self.lines, self.positions = self.geometry.lines
         self.nhwc = conv.data_layout == "NHWC"
+        self.slices = conv.in_channels // plan.slice
+        self.tiles_of_line = tiles.blocks(self.positions, plan.columns)
 
     def write(self) -> None:
         conv, plan = self.conv, self.plan
@@ -159,20 +164,26 @@ class _Window:
             self.first_row = tile_start(task % bands, conv.out_height, plan.rows)
             if plan.copied:
                 self.copy_band()
+            if self.slices > 1:
+                shape = (self.tiles_of_slice, plan.columns, plan.vectors, self.lanes)
+                self.kept = tir.alloc_buffer(shape, "float32", scope="global", layout=None)
             with tir.serial(0, fewer(first_tile, per_chunk, vector_tiles)) as vector_tile:
                 first_vector = tile_start(first_tile + vector_tile, self.blocks, plan.vectors)
-                per_line = tiles.blocks(self.positions, plan.columns)
-                with tir.grid(self.lines, per_line) as (line, index):
-                    x0 = tile_start(index, self.positions, plan.columns)
-                    self.tile(line, x0, first_vector, line * per_line + index)
+                with tir.grid(self.slices, self.lines, self.tiles_of_line) as (part, line, index):
+                    self.tile(line, index, first_vector, part)
+
+    @property
+    def tiles_of_slice(self) -> int:
+        """Tiles that use one slice of weights."""
+        return self.lines * self.tiles_of_line
 
     # The band's input.
 
     def copy_band(self) -> None:
         geometry, channels = self.geometry, self.conv.in_channels
         step, (top, _, bottom, _) = geometry.steps[0], self.conv.padding
-        shape = (geometry.height, geometry.width, geometry.pixel)
-        shape = shape if self.nhwc else (channels, geometry.height, geometry.width)
+        shape = (self.slices, geometry.height, geometry.width, self.pixel)
+        shape = shape if self.nhwc else (1, channels, geometry.height, geometry.width)
         self.copy = tir.alloc_buffer(shape, "float32", scope="global", layout=None)
         with tir.serial(0, geometry.height) as row:
             source = self.first_row * self.conv.stride[0] + row * step - top
@@ -194,99 +205,112 @@ class _Window:
         if not self.nhwc:
             with tir.serial(0, channels) as k, run(count) as x:
                 value = self.data[self.image, k, source, first + x * step]
-                tir.buffer_store(self.copy, value, [k, row, inner.start + x])
-        elif step == 1 and self.geometry.pixel == channels:
+                tir.buffer_store(self.copy, value, [0, k, row, inner.start + x])
+        elif step == 1 and self.pixel == channels:
             with run(count * channels) as float_:
                 value = self.data[self.image, source, first, float_]
-                tir.buffer_store(self.copy, value, [row, inner.start, float_])
+                tir.buffer_store(self.copy, value, [0, row, inner.start, float_])
         else:
-            with tir.serial(0, count) as x, run(channels) as k:
-                value = self.data[self.image, source, first + x * step, k]
-                tir.buffer_store(self.copy, value, [row, inner.start + x, k])
+            with tir.grid(count, self.slices) as (x, part), run(self.plan.slice) as k:
+                value = self.data[self.image, source, first + x * step, part * self.plan.slice + k]
+                tir.buffer_store(self.copy, value, [part, row, inner.start + x, k])
 
     def clear(self, row: Expr, columns: range) -> None:
         """Zeros in these columns of a row of the copy."""
         if not columns:
             return
         if self.nhwc:
-            with run(len(columns) * self.geometry.pixel) as float_:
-                tir.buffer_store(self.copy, zero(), [row, columns.start, float_])
+            with tir.serial(0, self.slices) as part, run(len(columns) * self.pixel) as float_:
+                tir.buffer_store(self.copy, zero(), [part, row, columns.start, float_])
         else:
             with tir.serial(0, self.conv.in_channels) as k, run(len(columns)) as x:
-                tir.buffer_store(self.copy, zero(), [k, row, columns.start + x])
+                tir.buffer_store(self.copy, zero(), [0, k, row, columns.start + x])
 
-    def input(self, y: Index, x: Index, k: Index) -> Expr:
-        """A value of the band, by row and column of what a copy of it has."""
+    @property
+    def pixel(self) -> int:
+        """Floats from one pixel of the copy to the next (NHWC): a slice's channels."""
+        return self.plan.slice if self.slices > 1 else self.geometry.pixel
+
+    def input(self, y: Index, x: Index, part: Index, k: Index) -> Expr:
+        """A value of the band, by row and column of what a copy of it has; channel `k` of a slice."""
+        if not self.nhwc:
+            k = part * self.plan.slice + k
         if self.copy is not None:
-            return self.copy[(y, x, k) if self.nhwc else (k, y, x)]
+            return self.copy[(part, y, x, k) if self.nhwc else (0, k, y, x)]
         row = self.first_row * self.conv.stride[0] + y
-        return self.data[(self.image, row, x, k) if self.nhwc else (self.image, k, row, x)]
+        return self.data[(self.image, row, x, part * self.plan.slice + k) if self.nhwc else (self.image, k, row, x)]
 
     # The products.
 
-    def tile(self, line: Expr, x0: Index, first_vector: Index, number: Expr) -> None:
-        """`columns` positions of a line from `x0` on; `number` counts the band's tiles."""
+    def tile(self, line: Expr, index: Expr, first_vector: Index, part: Expr) -> None:
+        """Slice number `part` of tile number `index` of a line."""
         plan, (kh, kw) = self.plan, self.conv.kernel
+        x0, number = tile_start(index, self.positions, plan.columns), line * self.tiles_of_line + index
         acc = local(plan.columns, plan.vectors, self.lanes)
-        with register_tile(plan.columns, plan.vectors, self.lanes) as (i, v, lane):
-            tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
-        step = self.prefetch_step()
-        steps = plan.block // step
-        with tir.grid(self.conv.in_channels // plan.block, kh, kw, steps) as (block, ky, kx, k_outer):
+        self.begin(acc, first_vector, part, number)
+        step = tiles.largest_step(plan.slice, _STEP, plan.depth) if plan.prefetch else plan.slice
+        with tir.grid(kh, kw, plan.slice // step) as (ky, kx, outer):
             if plan.prefetch:
-                done = ((block * kh + ky) * kw + kx) * steps + k_outer
-                self.prefetch_next(first_vector, number, done, step)
-            with tir.serial(0, step // plan.depth) as k_inner:
-                k = block * plan.block + k_outer * step + k_inner * plan.depth
-                self.multiply(acc, (line, x0), (ky, kx, k), first_vector)
-        self.store(acc, line, x0, first_vector)
+                self.prefetch_next(first_vector, part, number, (ky, kx, outer * step), step)
+            with tir.serial(0, step // plan.depth) as inner:
+                k = outer * step + inner * plan.depth
+                self.multiply(acc, (line, x0), (ky, kx, part, k), first_vector)
+        if self.kept is None:
+            self.store(acc, line, x0, first_vector)
+            return
+        with tir.If(part < self.slices - 1):
+            with tir.Then(), self.over_tile() as (i, v, lane):
+                tir.buffer_store(self.kept, acc[i, v, lane], [number, i, v, lane])
+            with tir.Else():
+                self.store(acc, line, x0, first_vector)
 
-    def multiply(self, acc: Buffer, at: tuple[Index, Index], tap: tuple[Expr, Expr, Expr], first_vector: Index) -> None:
-        """acc += image[columns, k .. k + depth] * weight[vectors, k .. k + depth, lanes] of one tap."""
-        plan, (line, x0), (ky, kx, k) = self.plan, at, tap
+    def begin(self, acc: Buffer, first_vector: Index, part: Expr, number: Expr) -> None:
+        """acc = bias, or what the slices so far have added to it. (Tiles that share positions keep each its own.)"""
+        if self.kept is None:
+            with self.over_tile() as (i, v, lane):
+                tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
+            return
+        with tir.If(part.equal(0)):
+            with tir.Then(), self.over_tile() as (i, v, lane):
+                tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
+            with tir.Else(), self.over_tile() as (i, v, lane):
+                tir.buffer_store(acc, self.kept[number, i, v, lane], [i, v, lane])
+
+    def multiply(self, acc: Buffer, at: tuple[Index, Index], of: tuple[Expr, Expr, Expr, Expr], vector: Index) -> None:
+        """acc += image[columns, k .. k + depth] * weight[vectors, k .. k + depth, lanes]; `at`: line and column, `of`:
+        tap, slice and its channel, `vector`: the first."""
+        plan, (line, x0), (ky, kx, part, k) = self.plan, at, of
         (sh, sw), (dh, dw) = self.geometry.stride, self.conv.dilation
 
         def value(i: Expr, step: Index) -> Expr:
-            return self.input(line * sh + ky * dh, (x0 + i) * sw + kx * dw, k + step)
+            return self.input(line * sh + ky * dh, (x0 + i) * sw + kx * dw, part, k + step)
 
         data = loaded_ahead(plan.columns, plan.depth, value)
-        with tir.unroll(0, plan.depth) as step, register_tile(plan.columns, plan.vectors, self.lanes) as (i, v, lane):
-            weight = self.weight[first_vector + v, ky, kx, k + step, lane]
+        with tir.unroll(0, plan.depth) as step, self.over_tile() as (i, v, lane):
+            weight = self.weight[vector + v, ky, kx, part * plan.slice + k + step, lane]
             tir.buffer_store(acc, acc[i, v, lane] + data(i, step) * weight, [i, v, lane])
 
     def store(self, acc: Buffer, line: Expr, x0: Index, first_vector: Index) -> None:
-        with register_tile(self.plan.columns, self.plan.vectors, self.lanes) as (i, v, lane):
+        with self.over_tile() as (i, v, lane):
             channel = (first_vector + v) * self.lanes + lane
             with if_real(channel, self.conv.out_channels, self.lanes):
                 place = [self.image, self.first_row + line, x0 + i, channel]
                 residual = None if self.residual is None else self.residual[tuple(place)]
                 tir.buffer_store(self.out, finished(acc[i, v, lane], self.conv, residual), place)
 
-    @property
-    def tiles_of_panel(self) -> int:
-        """Tiles that use one panel of weights."""
-        return self.lines * tiles.blocks(self.positions, self.plan.columns)
+    def over_tile(self) -> AbstractContextManager[tuple[Expr, Expr, Expr]]:
+        return register_tile(self.plan.columns, self.plan.vectors, self.lanes)
 
-    def prefetch_step(self) -> int:
-        """Channels between two of `prefetch_next`: a panel's tiles ask for the next one together, as nearly as can be.
-
-        What is asked for beyond it drives out what is in use.
-        """
-        plan = self.plan
-        if not plan.prefetch:
-            return plan.depth
-        steps = [plan.depth * n for n in tiles.divisors(plan.block // plan.depth) if plan.depth * n <= _LONGEST_STEP]
-        return min(steps or [plan.depth], key=lambda step: (self.lines_of_step(step) / step, step))
-
-    def lines_of_step(self, step: int) -> int:
-        """Cache lines to ask for in so many channels, if all tiles of a panel do."""
-        return tiles.blocks(self.plan.vectors * step, self.tiles_of_panel)
-
-    def prefetch_next(self, first_vector: Index, number: Expr, done: Expr, step: int) -> None:
-        """Ask for lines of the panel that follows this one in memory, in step `done` of tile `number`."""
-        kh, kw = self.conv.kernel
-        rows = kh * kw * self.conv.in_channels
-        each = self.lines_of_step(step)
-        first = (number * (rows // step) + done) * each
-        with tir.unroll(0, each) as line:
-            prefetch(self.weight, [first_vector + self.plan.vectors, 0, 0, first + line, 0])
+    def prefetch_next(
+        self, first_vector: Index, part: Expr, number: Expr, of: tuple[Expr, Expr, Expr], step: int
+    ) -> None:
+        """A tile's share of `step` channels of one tap of the next slice, this panel's or the next panel's first; `of`:
+        the tap, and the first channel in the slice."""
+        (ky, kx, first_k), plan, lines = of, self.plan, step * self.plan.vectors
+        each = tiles.blocks(lines, self.tiles_of_slice)
+        last = part.equal(self.slices - 1)
+        vector = first_vector + tirx.Select(last, tirx.const(plan.vectors, "int32"), tirx.const(0, "int32"))
+        k = tirx.Select(last, tirx.const(0, "int32"), (part + 1) * plan.slice) + first_k
+        with tir.unroll(0, each) as i:
+            line = tirx.min(number * each + i, lines - 1)
+            prefetch(self.weight, [vector + line // step, ky, kx, k + line % step, 0])

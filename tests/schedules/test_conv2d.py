@@ -1,16 +1,19 @@
 """Dense windows: the stem on both layouts, square and odd kernels, dilated ones, strided and padded 1x1."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from effgen.kernels.lowering import PIPELINE
 from effgen.kernels.workload import Conv2d
-from effgen.schedules import space_of
+from effgen.schedules import space_of, tvm_target
 from effgen.target import Machine, load_target
 
-Check = Callable[[Conv2d, Machine, str], None]
+Check = Callable[..., None]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,47 @@ def test_any_shape(check_kernel: Check, **shape: object) -> None:
     renamed = {"in_channels": shape.pop("depth"), "out_channels": shape.pop("channels")}
     workload = Conv2d(batch=1, data_layout=shape.pop("layout"), **shape, **renamed)  # type: ignore[arg-type]
     check_kernel(workload, load_target("cpu"), "conv2d")
+
+
+SLICED = [
+    Conv2d(2, 7, 9, 96, 40, (3, 3), padding=(1, 1, 1, 1), activation="silu", residual=True, activation_last=True),
+    Conv2d(1, 9, 8, 64, 24, (1, 1), (2, 2)),
+    Conv2d(1, 12, 7, 64, 80, (3, 1), (2, 1), dilation=(2, 1)),
+]
+
+
+@pytest.mark.parametrize("copied", [0, 1])
+@pytest.mark.parametrize("workload", SLICED, ids=lambda workload: workload.name)
+def test_slices_of_channels(workload: Conv2d, copied: int, machine: Machine, check_kernel: Check) -> None:
+    """What is kept from slice to slice, and asked for meanwhile, with tiles and bands that are moved back."""
+    machine = replace(machine, cores=2)
+    space = space_of(workload, machine)
+    assert space is not None
+    for length in (machine.lanes, 2 * machine.lanes):
+        decisions = {**space.default, "columns": 4, "vectors": 2, "chunks": 1, "bands": 2, "prefetch": 1}
+        decisions |= {"slice": length, "copied": copied or int(any(workload.padding))}
+        assert space.contains(decisions)
+        check_kernel(workload, machine, "conv2d", decisions)
+
+
+def test_only_weights_from_memory_are_sliced() -> None:
+    machine = load_target("x86-64-v4")
+    # They fit; they do not; few rows use what a network drives out; hardly any weights.
+    for size, channels, sliced in ((56, 64, False), (56, 512, True), (14, 64, True), (14, 16, False)):
+        space = space_of(Conv2d(1, size, size, channels, channels, (3, 3), padding=(1, 1, 1, 1)), machine)
+        assert space is not None
+        assert (space.default["slice"] < channels) == bool(space.default["prefetch"]) == sliced
+
+
+@pytest.mark.parametrize("target", ["aarch64", "rpi4"])
+def test_compiles_for_arm(target: str) -> None:
+    machine = load_target(target)
+    for workload in (*SLICED, Conv2d(1, 30, 30, 3, 16, (7, 7), (2, 2), (3, 3, 3, 3), data_layout="NCHW")):
+        space = space_of(workload, machine)
+        assert space is not None
+        for decisions in (space.default, {**space.default, "slice": min(space.axes["slice"]), "prefetch": 1}):
+            func = space.build(decisions)
+            tvm.compile(tvm.IRModule({workload.name: func}), tvm_target(machine), tir_pipeline=PIPELINE)
 
 
 def test_channels_are_shared_out_where_rows_are_few() -> None:
