@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from effgen.graph import Graph, Node, Value, Weights, check_weights
 from effgen.ops import Shape, number
+from effgen.runtime.manifest import EXTERNAL_SUFFIX
 from effgen.version import __version__
 
 #: Swish has an operator of its own from opset 24 on only; 17 is read by every current runtime.
@@ -60,7 +61,7 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> list[Path]:
         onnx.save_model(model, path, format="protobuf")
         onnx.checker.check_model(str(path), full_check=True)
         return [path]
-    data = path.with_name(path.name + ".data")
+    data = path.with_name(path.name + EXTERNAL_SUFFIX)
     data.unlink(missing_ok=True)  # onnx appends to a file that is there
     onnx.save_model(model, path, "protobuf", save_as_external_data=True, location=data.name, size_threshold=1024)
     onnx.checker.check_model(str(path), full_check=True)

@@ -22,7 +22,7 @@ from effgen.cpu import missing_features
 from effgen.errors import BuildError, VerifyError
 from effgen.executors import emulator_of, runner_program
 from effgen.native.libraries import license_texts, runtime_versions
-from effgen.runtime.manifest import MANIFEST, MODEL, PACKED, Manifest, read_manifest, sha256_of
+from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, read_manifest, sha256_of
 from effgen.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY
 from effgen.version import __version__
 
@@ -110,7 +110,7 @@ def _name(manifest: Manifest) -> str:
 def _carried(manifest: Manifest, with_model: bool) -> Manifest:
     """The manifest without the files that only this machine needs: the ONNX model, which PyTorch judges by, holds the
     weights a second time, and the standalone library holds them again."""
-    left_out = set() if with_model else {MODEL}
+    left_out = set() if with_model else {MODEL, MODEL + EXTERNAL_SUFFIX}
     if manifest.standalone is not None:
         left_out |= set(manifest.standalone.values())
     files = {name: digest for name, digest in manifest.files.items() if name not in left_out}

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from commands import one_line
 from damage import edit_manifest, flip, listing, seal, truncate
 from networks import noise
 
 import effgen
+from effgen import export
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BuildError, VerifyError
 from effgen.executors import InProcess
 from effgen.native import build_runner
 from effgen.network import NetworkRequest
-from effgen.pack import PackRequest, pack_bundle
+from effgen.pack import PackRequest, _carried, pack_bundle
 from effgen.runtime import load, read_manifest
+from effgen.runtime.manifest import MODEL
 from effgen.unpack import unpack_archive
 from effgen.verify import golden_pair, relative_l2, verify_bundle
 
@@ -111,6 +114,22 @@ def test_labels_come_along_the_standalone_library_stays_at_home(tiny_bundle: Pat
     assert not [name for name in pack_bundle(PackRequest(bundle, output=tmp_path / "x")).files if "tiny" in name]
     carried = unpack_archive(tmp_path / "x", tmp_path / "out").manifest
     assert carried.standalone is None and carried.files.keys() == {"lib.so", "weights.bin", "golden.npz", "labels.txt"}
+
+
+def test_model_stays_at_home_in_one_file_or_two(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Above 2 GiB its weights are in a file of their own."""
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "EXTERNAL_ABOVE_BYTES", 10_000)
+        written = export.save_onnx(onnx.load(bundle / MODEL), bundle / MODEL)
+    assert len(written) == 2
+    edit_manifest(bundle, lambda data: data["files"].update({file.name: "" for file in written}))
+    seal(bundle)
+    manifest = read_manifest(bundle)
+    at_home = {file.name for file in written}
+    assert at_home <= manifest.files.keys()
+    assert _carried(manifest, with_model=False).files.keys() == manifest.files.keys() - at_home
+    assert _carried(manifest, with_model=True).files == manifest.files
 
 
 def test_model_comes_along_if_asked_for(tiny_bundle: Path, tmp_path: Path, run: Any) -> None:

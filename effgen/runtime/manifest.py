@@ -21,6 +21,8 @@ LIBRARY = "lib.so"
 KERNELS = "kernels.fatbin"
 WEIGHTS = "weights.bin"
 MODEL = "model.onnx"
+#: What follows the name of an ONNX file that keeps its weights beside it, above protobuf's 2 GiB.
+EXTERNAL_SUFFIX = ".data"
 GOLDEN = "golden.npz"
 #: The classes' names, where the bundle has them.
 LABELS = "labels.txt"
