@@ -21,9 +21,10 @@ from effgen.bundle import staged_file
 from effgen.cpu import missing_features
 from effgen.errors import BuildError, VerifyError
 from effgen.executors import emulator_of, runner_program
+from effgen.native.build import PROGRAM
 from effgen.native.libraries import license_texts, runtime_versions
-from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, read_manifest, sha256_of
-from effgen.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY
+from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, sha256_of
+from effgen.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY, read_packable
 from effgen.version import __version__
 
 README = "README.txt"
@@ -67,7 +68,7 @@ def pack_bundle(request: PackRequest, on_phase: Callable[[str], None] = lambda p
     missing, an answer that misses the tolerance. Then nothing is written.
     """
     on_phase("check the bundle")
-    manifest = read_manifest(request.bundle, whole=request.with_model)
+    manifest = read_packable(request.bundle, request.with_model)
     _check_machine(request, manifest)
     top = _name(manifest)
     output = request.output or Path(f"{top}.tar.gz")
@@ -176,7 +177,7 @@ def _verify(bundle: Path, folder: Path, manifest: Manifest, on_phase: Callable[[
 
 def _write(path: Path, top: str, files: dict[str, Path]) -> None:
     try:
-        write_archive(path, top, files, frozenset({VERIFY, f"{RUNTIME}/effgen-run"}))
+        write_archive(path, top, files, frozenset({VERIFY, f"{RUNTIME}/{PROGRAM}"}))
     except (ValueError, tarfile.TarError) as error:  # a file of 8 GiB, a name of 256 characters
         raise BuildError(f"{path.name}: the bundle does not fit an archive: {error}") from None
 

@@ -12,8 +12,18 @@ from typing import Any
 from effgen.archive import Limits, extract_archive
 from effgen.bundle import Kind, staged_directory
 from effgen.errors import BundleError
-from effgen.native.libraries import elf_architecture
-from effgen.runtime.manifest import LIBRARY, PACKED, Manifest, check_version, read_manifest
+from effgen.native.build import PROGRAM
+from effgen.native.libraries import LIBRARY_NAMES, elf_architecture
+from effgen.runtime.manifest import (
+    GOLDEN,
+    LIBRARY,
+    MANIFEST,
+    PACKED,
+    WEIGHTS,
+    Manifest,
+    check_version,
+    read_manifest,
+)
 
 #: Raised when a reader of the old format could misread a new pack.
 FORMAT_VERSION = 1
@@ -22,6 +32,14 @@ PACK = "pack.json"
 SUMS = "SHA256SUMS"
 RUNTIME = "runtime"
 VERIFY = "verify"
+
+#: Without any of these a pack neither runs nor checks itself.
+NEEDED = (
+    VERIFY,
+    PACK,
+    *(f"{RUNTIME}/{name}" for name in (PROGRAM, *LIBRARY_NAMES)),
+    *(f"{PACKED}/{name}" for name in (MANIFEST, LIBRARY, WEIGHTS, GOLDEN)),
+)
 
 #: A folder that may be replaced.
 UNPACKED = Kind(PACK, "an unpacked archive", "-o/--output")
@@ -50,8 +68,8 @@ def unpack_archive(
     """Unpack `archive` as the folder `output`, once every file agrees with SHA256SUMS, the bundle with its manifest,
     and each library with the architecture stated.
 
-    Raises BundleError for an archive that is damaged or no pack of this format, BuildError where `output` cannot be
-    written; then nothing is left there.
+    Raises BundleError for an archive that is damaged, lacks what running needs, or is no pack of this format,
+    BuildError where `output` cannot be written; then nothing is left there.
     """
     with staged_directory(output, force, UNPACKED) as staging:
         on_phase("unpack")
@@ -60,12 +78,21 @@ def unpack_archive(
         try:
             facts = _read_facts(staging)
             _check_sums(staging, hashes)
-            manifest = read_manifest(staging / PACKED, whole=False)
+            _check_whole(staging, hashes)
+            manifest = read_packable(staging / PACKED, with_model=False)
             _check_architecture(staging, facts["architecture"], manifest)
         except BundleError as error:
             raise BundleError(str(error).replace(str(staging), str(archive))) from None
         size = sum((staging / name).stat().st_size for name in hashes)
     return Unpacked(output, facts["architecture"], manifest, len(hashes), size)
+
+
+def read_packable(bundle: Path, with_model: bool) -> Manifest:
+    """The manifest of a bundle that can be run and judged without PyTorch, by its golden pair. Raises BundleError."""
+    manifest = read_manifest(bundle, whole=with_model)
+    if GOLDEN not in manifest.files:
+        raise BundleError(f"{bundle / MANIFEST}: files: no hash of {GOLDEN}, which judges it; compile the bundle again")
+    return manifest
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
@@ -101,6 +128,12 @@ def _check_sums(folder: Path, hashes: dict[str, str]) -> None:
                 f"{folder / name}: SHA-256 is {hashes[name][:12]}..., {SUMS} says {digest[:12]}...: "
                 "the file was changed or damaged; copy the archive again"
             )
+
+
+def _check_whole(folder: Path, hashes: dict[str, str]) -> None:
+    for name in NEEDED:
+        if name not in hashes:
+            raise BundleError(f"{folder}: holds no {name}, without which it does not run; pack the bundle again")
 
 
 def _check_architecture(folder: Path, architecture: str, manifest: Manifest) -> None:

@@ -414,6 +414,15 @@ def test_damaged_bundle(broken: Path, run: Any, name: str) -> None:
     not_packed(broken.parent / "absent", run, "no bundle here")
 
 
+def test_bundle_without_a_golden_pair(broken: Path, run: Any) -> None:
+    (broken / "golden.npz").unlink()
+    not_packed(broken, run, f"{broken}/golden.npz: missing from the bundle")
+    edit_manifest(broken, lambda data: data["files"].pop("golden.npz"))
+    not_packed(
+        broken, run, f"{broken}/manifest.json: files: no hash of golden.npz, which judges it; compile the bundle"
+    )
+
+
 def test_wrong_answer(broken: Path, run: Any) -> None:
     image, output = golden_pair(broken)
     np.savez(broken / "golden.npz", input=image, output=output + np.float32(1e-3))

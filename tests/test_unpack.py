@@ -142,10 +142,17 @@ def test_missing_file(name: str, folder: Path) -> None:
     refused(folder, f"SHA256SUMS: '{name}' is listed, but not in the archive")
 
 
-def test_missing_file_that_is_not_listed(folder: Path) -> None:
-    (folder / "bundle" / "weights.bin").unlink()
+@pytest.mark.parametrize(
+    "name",
+    [
+        "verify", "pack.json", "runtime/effgen-run", "runtime/libtvm_ffi.so", "runtime/libtvm_runtime.so",
+        "bundle/manifest.json", "bundle/lib.so", "bundle/weights.bin", "bundle/golden.npz",
+    ],
+)  # fmt: skip
+def test_missing_file_that_is_not_listed(name: str, folder: Path) -> None:
+    (folder / name).unlink()
     sum_up(folder)
-    refused(folder, r"x.tar.gz/bundle/weights.bin: missing from the bundle")
+    refused(folder, f"x.tar.gz: holds no {name}[,;]")
 
 
 @pytest.mark.parametrize("name", ["bundle/x", "runtime/libstdc++.so.6", "x"])
@@ -200,7 +207,11 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no facts": (lambda f: (f / "pack.json").unlink(), "holds no pack.json; expected a file of `effgen pack`"),
     "no sums": (lambda f: (f / "SHA256SUMS").unlink(), "holds no SHA256SUMS; expected a file of `effgen pack`"),
     "sums that are none": (lambda f: (f / "SHA256SUMS").write_text("x\x1b[2J\n"), r"line 'x\\x1b\[2J': expected 64"),
-    "no bundle": (lambda f: (shutil.rmtree(f / "bundle"), sum_up(f)), "x.tar.gz/bundle: no bundle here"),
+    "no bundle": (lambda f: (shutil.rmtree(f / "bundle"), sum_up(f)), "x.tar.gz: holds no bundle/manifest.json, w"),
+    "golden pair that the manifest does not vouch for": (
+        of_manifest(lambda data: data["files"].pop("golden.npz")),
+        "x.tar.gz/bundle/manifest.json: files: no hash of golden.npz, which judges it",
+    ),
     "newer bundle": (
         of_manifest(lambda data: data.update(format_version=99)),
         r"x.tar.gz/bundle/manifest.json: format_version = 99: written by a newer effgen, .*; upgrade effgen",

@@ -18,6 +18,9 @@ from effgen.tools import tool_output
 #: Distribution -> (package, the library inside it).
 _LIBRARIES = {"apache-tvm": ("tvm", "lib/libtvm_runtime.so"), "apache-tvm-ffi": ("tvm_ffi", "lib/libtvm_ffi.so")}
 
+#: The two files' names, as they lie beside a program that needs them.
+LIBRARY_NAMES = tuple(Path(path).name for _, path in _LIBRARIES.values())
+
 #: `e_machine` of an ELF file.
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 
