@@ -17,22 +17,27 @@ STANDARD_INPUT = "-"
 
 @dataclass(frozen=True)
 class Source:
-    """A picture by the name that reports call it: a path, or bytes that were read already."""
+    """A picture by the name that reports call it: a path, bytes that were read already, or why there is none."""
 
     name: str
-    picture: Path | bytes
+    picture: Path | bytes | ImageError
 
 
 def sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
     """The pictures in the order of the arguments: a file itself whatever its name, a folder's sorted.
 
     A folder stands for the files in it and in the folders below whose suffix is a picture's; what begins with a dot and
-    links to folders are left out. A file that is missing is noticed when it is read. Raises ImageError for a folder
-    that holds none or cannot be read, and for standard input that is named twice.
+    links to folders are left out. A file that is missing is noticed when it is read; a folder that holds none or cannot
+    be read has its error in its place. Raises ImageError where that is all there is, and for standard input that is
+    named twice.
     """
     if arguments.count(STANDARD_INPUT) > 1:
         raise ImageError(f"{STANDARD_INPUT}: standard input holds one picture; give it once")
-    return [source for argument in arguments for source in _sources(argument)]
+    sources = [source for argument in arguments for source in _sources(argument)]
+    errors = [source.picture for source in sources if isinstance(source.picture, ImageError)]
+    if len(errors) == len(sources):
+        raise ImageError("; ".join(dict.fromkeys(map(str, errors))))
+    return sources
 
 
 def _sources(argument: str) -> list[Source]:
@@ -41,17 +46,22 @@ def _sources(argument: str) -> list[Source]:
     path = Path(argument)
     if not path.is_dir():
         return [Source(printable(path), path)]
-    found = [Source(printable(file), file) for file in _files_below(path)]
-    if not found:
-        raise ImageError(f"{argument}: no pictures in this folder; expected files that end in {', '.join(SUFFIXES)}")
-    return found
+    unread: list[OSError] = []
+    found = [Source(printable(file), file) for file in _files_below(path, unread)]
+    failed = [_failed(error.filename, f"cannot be read: {error.strerror}") for error in unread]
+    if not found and not failed:
+        expected = f"expected files that end in {', '.join(SUFFIXES)}"
+        return [_failed(argument, f"no pictures in this folder; {expected}")]
+    return found + failed
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:
-        raise ImageError(f"{error.filename}: cannot be read: {error.strerror}")
+def _failed(name: str, why: str) -> Source:
+    name = printable(name)
+    return Source(name, ImageError(f"{name}: {why}"))
 
-    for where, folders, files in os.walk(folder, onerror=stop):
+
+def _files_below(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and name.lower().endswith(SUFFIXES):

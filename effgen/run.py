@@ -63,7 +63,7 @@ class RunReport:
 
     @property
     def errors(self) -> list[str]:
-        """Of the pictures that could not be read."""
+        """Of the pictures and folders that could not be read."""
         return [answer.error for answer in self.answers if answer.error is not None]
 
     @property
@@ -84,8 +84,9 @@ class _Group:
 def run_bundle(request: RunRequest, on_answer: Callable[[Answer], None] = lambda answer: None) -> RunReport:
     """Classify the pictures; `on_answer` is told each answer as soon as those before it are there.
 
-    A picture that cannot be read has its error in its answer and stops nothing. Raises ImageError where there are no
-    pictures or the labels do not fit, BundleError where the bundle cannot be loaded or its output is no answer.
+    A picture or a folder that cannot be read has its error in its answer and stops nothing. Raises ImageError where
+    there are no pictures or the labels do not fit, BundleError where the bundle cannot be loaded or its output is no
+    answer.
     """
     sources = sources_from_arguments(request.images)
     model = load(request.bundle, request.threads)
@@ -156,6 +157,8 @@ class _Streams:
         images, errors = [], {}
         for source in group:
             try:
+                if isinstance(source.picture, ImageError):
+                    raise source.picture
                 images.append(self._preparation(source.picture))
             except ImageError as error:
                 errors[source] = str(error)

@@ -128,6 +128,46 @@ def test_a_bad_picture_stops_nothing_else(run: Any, tiny_bundle: Path, album: Pa
     assert "not a picture" in errors[0] and "No such file" in errors[1]
 
 
+@pytest.mark.parametrize("option", ["--throughput", "--quiet"])
+def test_a_folder_without_pictures_stops_nothing_else(
+    run: Any, tiny_bundle: Path, album: Path, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    given = [album / "b.png", tmp_path / "empty", album / "z.tif"]
+    status, out, err = run("run", tiny_bundle, *given, "--top", "1", option)
+    assert status == 1
+    assert [line.split()[-1] for line in out.splitlines()[:2]] == [str(given[0]), str(given[2])]
+    (error,) = (line for line in err.splitlines() if line.startswith("error: "))
+    assert error.startswith(f"error: {tmp_path}/empty: no pictures in this folder; expected files that end in .jpg")
+
+
+def test_a_folder_that_cannot_be_read_stops_nothing_else(
+    run: Any, tiny_bundle: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read any
+    status, out, err = run("run", tiny_bundle, album, "--json", "-", "--quiet")
+    answers = {os.path.relpath(answer["image"], album): answer["error"] for answer in json.loads(out)["answers"]}
+    message = f"{album}/sub/deep: cannot be read: Permission denied"
+    assert status == 1 and err == f"error: {message}\n"
+    assert answers == {**dict.fromkeys(["a.PNG", "b.png", "z.tif", "sub/y.webp", "sub/z.jpg"]), "sub/deep": message}
+    line = one_line(run("run", tiny_bundle, album / "sub" / "deep"))
+    assert line == message
+
+
+def test_only_folders_without_pictures(run: Any, tiny_bundle: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    line = one_line(run("run", tiny_bundle, tmp_path / "a", tmp_path / "b"))
+    assert line.count("no pictures in this folder") == 2
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [("notes.txt", "not a picture"), ("none.png", "No such file"), (".", "no pictures in this folder")],

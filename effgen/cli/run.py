@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Classify pictures: resize, crop and normalisation as the bundle says, the likeliest classes of each.
 
-    A picture that cannot be read is reported and the others go on; exit status 1 in the end.
+    A picture that cannot be read, or a folder without one, is reported and the others go on; exit status 1 in the end.
     """
     output = Output(quiet, verbose, json)
     from effgen.report_run import json_from_run, line_from_speed, lines_from_answer
