@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import subprocess
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +140,22 @@ def test_sixteen_bits_keep_their_upper_half() -> None:
     np.testing.assert_array_equal(found, np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2))
 
 
+@pytest.mark.parametrize("most", [65535, 4095, 256])
+def test_pgm_of_sixteen_bits(most: int) -> None:
+    grey = np.random.default_rng(0).integers(0, most + 1, (40, 50))
+    data = f"P5\n50 40\n{most}\n".encode() + grey.astype(">u2").tobytes()
+    upper = (np.round(grey / most * 65535).astype(np.uint16) >> 8).astype(np.uint8)
+    for picture in (data, Image.open(io.BytesIO(data))):
+        found = np.asarray(read_picture(picture))
+        np.testing.assert_array_equal(found, np.repeat(upper[..., None], 3, axis=2))
+
+
+def test_pixels_of_32_bits() -> None:
+    for mode in ("I", "F"):
+        with pytest.raises(ImageError, match="image: pixels of 32 bits: expected 8 or 16 bits a channel"):
+            read_picture(encoded(Image.new(mode, (8, 8)), "TIFF"))
+
+
 def test_grey_networks() -> None:
     preparation = dataclasses.replace(SMALL, channels=1, mean=(0.5,), std=(0.25,))
     image = Image.fromarray(pixels()).convert("L")
@@ -185,6 +204,30 @@ def test_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ImageError, match="image: too many pixels"):
         SMALL(data)
+
+
+def test_large_pictures_are_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From half of its limit on Pillow warns, in whichever thread, also where others change the filters meanwhile."""
+    data, small = encoded(pixels(40, 40)), encoded(pixels(20, 20))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+
+    def read(turn: int) -> int:
+        return read_picture(data if turn % 2 else small).width
+
+    with warnings.catch_warnings(record=True) as said:
+        for _ in range(3):
+            warnings.resetwarnings()
+            warnings.simplefilter("always")
+            with ThreadPoolExecutor(4) as threads:
+                assert set(threads.map(read, range(200))) == {20, 40}
+    assert said == []
+
+
+def test_large_picture_in_a_process_of_its_own(tmp_path: Path) -> None:
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "x.png")  # 90 million pixels
+    code = "import sys; from effgen.runtime.picture import read_picture; print(read_picture(sys.argv[1], 'L').size)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.png"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(10000, 9000)\n", "")
 
 
 def test_every_cut_is_an_error_or_a_picture() -> None:

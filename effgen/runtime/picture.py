@@ -6,6 +6,8 @@ Pillow is imported when the first picture is read, not before.
 from __future__ import annotations
 
 import io
+import threading
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +41,9 @@ SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 #: The longer side over the shorter. The shorter is resized to the network's: a thread of 1 x 60000 pixels would become
 #: gigabytes.
 MOST_ELONGATED = 100
+
+#: Held while the process's warning filters change.
+_FILTERS = threading.Lock()
 
 #: Pillow's mode for a network's channels.
 _MODES = {1: "L", 3: "RGB"}
@@ -122,7 +127,7 @@ def read_picture(picture: Picture, mode: str = "RGB") -> Image:
     try:
         with _opened(picture) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            if image.mode in ("I", "F"):
+            if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
                 raise ImageError(f"{_named(picture)}: pixels of 32 bits: expected 8 or 16 bits a channel")
             return image if image.mode == mode else _eight_bits(image).convert(mode)
     except ImageError:
@@ -135,18 +140,35 @@ def _opened(picture: str | Path | bytes | Image) -> Image:
     from PIL import Image
 
     if isinstance(picture, Image.Image):
-        return picture.copy()  # leaving the block closes what it is given
+        image = picture.copy()  # leaving the block closes what it is given
+        image.format = picture.format
+        return image
     if not isinstance(picture, str | Path | bytes):
         raise ImageError(f"a {type(picture).__name__}: expected a path, bytes, a Pillow image or an array")
+    _hush_size_warnings()
     source = io.BytesIO(picture) if isinstance(picture, bytes) else Path(picture)
     return Image.open(source, formats=tuple(FORMATS))
 
 
+def _hush_size_warnings() -> None:
+    """Let Pillow's limit be its error. From half of it on it warns, which would be raw lines on the user's terminal.
+
+    The filters are the process's: `warnings.catch_warnings` would let threads undo each other's. So ours stays, and is
+    set again only where another took it away.
+    """
+    from PIL.Image import DecompressionBombWarning
+
+    with _FILTERS:
+        if not any(action == "ignore" and kind is DecompressionBombWarning for action, _, kind, *_ in warnings.filters):
+            warnings.simplefilter("ignore", DecompressionBombWarning)
+
+
 def _eight_bits(image: Image) -> Image:
-    """What `convert` takes without loss or a warning: it cuts values of 16 bits off at 255."""
+    """What `convert` takes without loss or a warning: it cuts values of 16 bits off at 255. Of PGM's, Pillow makes "I",
+    whatever the file's maximum spread over all 16."""
     from PIL import Image
 
-    if image.mode.startswith("I;16"):
+    if image.mode == "I" or image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
 
