@@ -5,16 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from damage import seal
 from pictures import encoded, pixels, write_picture
 from PIL import Image
 
@@ -50,9 +55,16 @@ def test_script_without_arguments_or_a_picture(tiny_bundle: Path, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def service(tiny_bundle: Path) -> Iterator[int]:
+    """The port of a service of the tiny network."""
+    with serving(tiny_bundle) as port:
+        yield port
+
+
+@contextmanager
+def serving(bundle: Path) -> Iterator[int]:
     """The service's port; afterwards it must end well."""
     pytest.importorskip("starlette", reason="serves")
-    command = [sys.executable, str(EXAMPLES / "service" / "service.py"), str(tiny_bundle), "--port", "0"]
+    command = [sys.executable, str(EXAMPLES / "service" / "service.py"), str(bundle), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     said: list[str] = []
@@ -169,6 +181,52 @@ def test_many_at_once(service: int, tiny_bundle: Path) -> None:
     with ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(lambda index: ask(service, "/classify?top=10", pictures[index]), order))
     assert all(answer == right[index] for answer, index in zip(answers, order, strict=True))
+
+
+def test_one_picture_too_many(service: int) -> None:
+    """64 whose bodies do not come fill it; then it says so in JSON, is alive, and recovers."""
+    picture = encoded(pixels())
+    waiting = [http.client.HTTPConnection("127.0.0.1", service, timeout=60) for _ in range(64)]
+    for connection in waiting:
+        connection.putrequest("POST", "/classify")
+        connection.putheader("Content-Length", str(len(picture)))
+        connection.endheaders()
+    assert until(503, service, picture) == {"error": "busy with 64 pictures; ask again later"}
+    assert ask(service, "/health")[0] == 200
+    waiting[0].send(picture)
+    assert waiting[0].getresponse().status == 200
+    assert until(200, service, picture).keys() == {"predictions"}
+    for connection in waiting:
+        connection.close()
+
+
+def until(status: int, port: int, picture: bytes) -> Any:
+    """The first answer with the status, which a request that was sent before may still keep away."""
+    for _ in range(200):
+        found, answer = ask(port, "/classify", picture)
+        if found == status:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"always {found}: {answer}")
+
+
+def test_idle_connections_are_no_pictures(service: int) -> None:
+    idle = [socket.create_connection(("127.0.0.1", service), timeout=60) for _ in range(100)]
+    assert ask(service, "/classify", encoded(pixels()))[0] == 200
+    for connection in idle:
+        connection.close()
+
+
+def test_bundle_that_fails(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    size = (bundle / "weights.bin").stat().st_size
+    (bundle / "weights.bin").write_bytes(np.full(size // 4, np.nan, np.float32).tobytes())
+    seal(bundle)
+    with serving(bundle) as port:
+        status, answer = ask(port, "/classify", encoded(pixels()))
+        assert ask(port, "/health")[0] == 200
+    assert status == 500 and answer.keys() == {"error"}
+    assert answer["error"].startswith("tiny phi=0: the output is not finite") and "\n" not in answer["error"]
 
 
 def test_service_without_a_bundle(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     pip install 'effgen[service]'
     python examples/service/service.py build/b0 --port 8000
-    curl --data-binary @cat.jpg http://127.0.0.1:8000/classify?top=3
+    curl --data-binary @cat.jpg 'http://127.0.0.1:8000/classify?top=3'
 
 POST /classify: the body is a picture's bytes; GET /health. Answers and errors are JSON. As many pictures at once as the
 bundle has threads; the models that look at them share one copy of the weights.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -35,8 +36,12 @@ from effgen.runtime import LoadedModel
 MOST_BYTES = 16 * 2**20
 #: Pillow refuses pictures of twice as many: a few kilobytes can be gigabytes of pixels.
 MOST_PIXELS = 32_000_000
-#: Requests that may be open at the same time; more are answered with 503.
+#: Pictures that may be on their way at the same time; more are answered with 503.
 MOST_REQUESTS = 64
+#: Connections, the idle ones too, from which on uvicorn answers 503 by itself, in plain text.
+MOST_CONNECTIONS = 8 * MOST_REQUESTS
+
+LOG = logging.getLogger("uvicorn.error")
 
 
 class Classifier:
@@ -66,14 +71,19 @@ def make_app(model: LoadedModel) -> Starlette:
     classifier = Classifier(model)
     batch, channels, height, width = model.manifest.input["shape"]
     classes = model.manifest.output["shape"][1]
+    room = asyncio.Semaphore(MOST_REQUESTS)
 
     async def health(request: Request) -> Response:
         facts = {"model": model.manifest.name, "classes": classes, "image": [channels, height, width], "batch": batch}
         return JSONResponse({"status": "ok", **facts})
 
     async def classify(request: Request) -> Response:
-        top = _top(request.query_params.get("top", "5"), classes)
-        return JSONResponse({"predictions": await classifier(await _body(request), top)})
+        if room.locked():
+            headers = {"connection": "close", "retry-after": "1"}  # closed: the picture is not read
+            raise HTTPException(503, f"busy with {MOST_REQUESTS} pictures; ask again later", headers)
+        async with room:
+            top = _top(request.query_params.get("top", "5"), classes)
+            return JSONResponse({"predictions": await classifier(await _body(request), top)})
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -81,7 +91,12 @@ def make_app(model: LoadedModel) -> Starlette:
         classifier.close()
 
     routes = [Route("/health", health), Route("/classify", classify, methods=["POST"])]
-    handlers: dict[Any, Any] = {HTTPException: _refused, ImageError: _no_picture, ClientDisconnect: _gone}
+    handlers: dict[Any, Any] = {
+        HTTPException: _refused,
+        ImageError: _no_picture,
+        EffgenError: _failed,
+        ClientDisconnect: _gone,
+    }
     return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
 
@@ -114,6 +129,11 @@ async def _no_picture(request: Request, error: ImageError) -> Response:
     return JSONResponse({"error": str(error)}, 400)
 
 
+async def _failed(request: Request, error: EffgenError) -> Response:
+    LOG.error("%s", error)
+    return JSONResponse({"error": str(error)}, 500)
+
+
 async def _gone(request: Request, error: ClientDisconnect) -> Response:
     return Response(status_code=400)  # nobody reads it
 
@@ -134,7 +154,7 @@ def main() -> None:
     if not isinstance(model, LoadedModel):
         sys.exit(f"error: {options.bundle}: this example serves bundles for CPUs")
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-    uvicorn.run(make_app(model), host=options.host, port=options.port, limit_concurrency=MOST_REQUESTS)
+    uvicorn.run(make_app(model), host=options.host, port=options.port, limit_concurrency=MOST_CONNECTIONS)
 
 
 if __name__ == "__main__":
