@@ -49,8 +49,9 @@ class PackRequest:
 
 @dataclass(frozen=True)
 class Pack:
-    """What was written. `top`: its one folder; `files`: bytes of each below it; `verified_by`: the command that ran its
-    `verify`, empty for none but this processor, None where nothing here could."""
+    """What was written. `top`: its one folder; `files`: bytes of each below it; `libraries`: the least version that it
+    asks for of the machine's `glibc` and `glibcxx` (libstdc++), where it asks for one; `verified_by`: the command that
+    ran its `verify`, empty for none but this processor, None where nothing here could."""
 
     path: Path
     top: str
@@ -58,6 +59,7 @@ class Pack:
     sha256: str
     bytes: int
     files: dict[str, int]
+    libraries: dict[str, str]
     verified_by: tuple[str, ...] | None
 
 
@@ -80,10 +82,11 @@ def pack_bundle(request: PackRequest, on_phase: Callable[[str], None] = lambda p
         on_phase("write the archive")
         files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
         sizes = {name: file.stat().st_size for name, file in files.items()}
+        libraries = _libraries(folder)
         _write(staged, top, files)
         shutil.rmtree(folder)
         written = sha256_of(staged), staged.stat().st_size
-    return Pack(output, top, manifest, *written, sizes, verified_by)
+    return Pack(output, top, manifest, *written, sizes, libraries, verified_by)
 
 
 def _check_machine(request: PackRequest, manifest: Manifest) -> None:
@@ -199,7 +202,7 @@ PyTorch's, and times it. Exit status 3: the answer misses the tolerance; 1: an e
     ./verify --threads 2 --runs 50 --layers
     ./verify --input images.npy --output logits.npy      # float32 {shape}, normalised
 
-It needs Linux, {_needs(folder)}, sha256sum, and a processor of
+It needs {", ".join(["Linux", *needed_libraries(_libraries(folder)), "sha256sum"])}, and a processor of
 {machine} with these instruction sets:
 
 {features}
@@ -215,11 +218,16 @@ pack.json   what this is, for programs; `effgen unpack` checks it
 """
 
 
-def _needs(folder: Path) -> str:
-    """The versions of libc and libstdc++ that the files ask for."""
+def needed_libraries(versions: dict[str, str]) -> list[str]:
+    """`Pack.libraries` in words."""
+    words = {"glibc": "glibc {} or newer", "glibcxx": "libstdc++ with GLIBCXX_{}"}
+    return [words[name].format(version) for name, version in versions.items()]
+
+
+def _libraries(folder: Path) -> dict[str, str]:
+    """The versions of libc and libstdc++ that the files ask for, as in `Pack`."""
     found: dict[bytes, tuple[int, ...]] = {b"GLIBC": (), b"GLIBCXX": ()}
     for file in [*folder.glob(f"{RUNTIME}/*"), folder / PACKED / "lib.so"]:
         for library, version in _GLIBC.findall(file.read_bytes()):
             found[library] = max(found[library], tuple(int(part) for part in version.split(b".")))
-    glibc, glibcxx = (".".join(map(str, version)) for version in found.values())
-    return f"glibc {glibc} or newer, libstdc++ with GLIBCXX_{glibcxx}"
+    return {name.decode().lower(): ".".join(map(str, version)) for name, version in found.items() if version}

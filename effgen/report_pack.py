@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from effgen.executors import THIS_PROCESSOR
+from effgen.pack import needed_libraries
 from effgen.report import bytes_text
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def table_from_pack(pack: Pack) -> Table:
             "SHA-256": pack.sha256,
             "model": pack.manifest.name,
             "target": f"{pack.manifest.target['name']} ({pack.manifest.architecture})",
+            "needs": ", ".join(needed_libraries(pack.libraries)) or "no library",
             "verified": _verified(pack),
         }
     )

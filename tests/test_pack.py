@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tarfile
@@ -150,7 +151,13 @@ def test_python_loads_what_was_packed(folder: Path, run: Any) -> None:
 def test_report(tiny_bundle: Path, tmp_path: Path, run: Any) -> None:
     code, out, err = run("pack", tiny_bundle, "-o", tmp_path / "x.tar.gz")
     assert code == 0 and "verified  by this processor" in out and "verify it by this processor" in err
+    needs = re.search(r"needs +glibc (2\.\d+) or newer, libstdc\+\+ with GLIBCXX_(3\.4(?:\.\d+)?) *\n", out)
+    assert needs, out
     data = json.loads(run("pack", tiny_bundle, "-o", tmp_path / "x.tar.gz", "--force", "--json", "-")[1])
+    assert data["libraries"] == {"glibc": needs[1], "glibcxx": needs[2]}
+    with tarfile.open(tmp_path / "x.tar.gz") as archive:
+        readme = archive.extractfile(f"{TOP}/README.txt")
+        assert readme and f"glibc {needs[1]} or newer, libstdc++ with GLIBCXX_{needs[2]}" in readme.read().decode()
     assert (data["architecture"], data["top"], data["verified_by"]) == (HERE, TOP, [])
     assert data["bytes"] == (tmp_path / "x.tar.gz").stat().st_size and data["files"]["bundle/lib.so"] > 0
     assert "exists already" in one_line(run("pack", tiny_bundle, "-o", tmp_path / "x.tar.gz"))
