@@ -1,11 +1,14 @@
 """The standalone library: a C library of a model that needs nothing, right and alone in whatever it is linked into."""
 
+import contextlib
 import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
+import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -420,6 +423,32 @@ def test_driver_under_odd_kernels(name: str, tiny: Made, tmp_path: Path) -> None
     headers = ["-I", tmp_path / "driver", "-I", sources()]
     output_of("cc", "-Wall", *flags, *headers, PROGRAMS / "kernels.c", "-o", tmp_path / "odd", *objects, *SYSTEM)
     output_of(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_handle_inherited_by_a_fork(threads: int, tiny: Made, tmp_path: Path) -> None:
+    objects = driver_objects(tiny, tmp_path / "driver")
+    words = ["cc", "-Wall", "-Werror", "-I", tmp_path / "driver", PROGRAMS / "fork.c", "-o", tmp_path / "fork"]
+    output_of(*words, *objects, *tiny.kernels, *SYSTEM)
+    output_of(tmp_path / "fork", threads)
+
+
+def test_python_child_ends_with_an_inherited_model(tiny: Made) -> None:
+    """Its finalizer runs there, too."""
+    with load_standalone(tiny.bundle, 2) as model:
+        model(noise((1, 3, 32, 32)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: what this is about
+            child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            with contextlib.suppress(BundleError):
+                model(noise((1, 3, 32, 32)))
+                os._exit(1)
+            model.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        model(noise((1, 3, 32, 32)))
 
 
 @pytest.mark.parametrize("name", ["", "address,undefined"])
