@@ -550,6 +550,21 @@ def test_emulated_check_needs_no_program_in_the_bundle(tiny_spec: Path, tmp_path
     assert phases[-1] == "check the standalone library" and not (tmp_path / "b" / "tiny_phi0").exists()
 
 
+@pytest.mark.arm
+def test_emulated_check_runs_the_program_once(tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from effgen.standalone import check
+
+    real, calls = check._by_program, []
+
+    def counted(*words: Any) -> np.ndarray:
+        calls.append(words)
+        return real(*words)
+
+    monkeypatch.setattr(check, "_by_program", counted)
+    compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "b", target="rpi4", emit=EMIT))
+    assert len(calls) == 1
+
+
 def test_processor_that_the_driver_does_not_know(tiny: Made, tmp_path: Path) -> None:
     from effgen.standalone import write_standalone
 
