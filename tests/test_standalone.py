@@ -163,6 +163,38 @@ def test_path_out_of_the_bundle_is_refused(tiny: Made, tmp_path: Path) -> None:
         load_standalone(bundle)
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (b"int nothing;", r"libtiny_phi0\.so: cannot be loaded: .*symbol: tiny_phi0_create; compile it again"),
+        (None, r"libtiny_phi0\.so: cannot be loaded: .*(file too short|invalid ELF header); compile it again"),
+    ],
+)
+def test_library_that_cannot_be_loaded(code: bytes | None, message: str, tiny: Made, tmp_path: Path) -> None:
+    library = tmp_path / "libtiny_phi0.so"
+    if code is None:
+        library.write_bytes(b"nothing")
+    else:
+        subprocess.run(["cc", "-shared", "-x", "c", "-", "-o", library], input=code, check=True)
+    with pytest.raises(BundleError, match=message) as refused:
+        StandaloneModel(tmp_path, tiny.manifest)
+    assert "\n" not in str(refused.value)
+
+
+def test_library_of_another_processor(tiny: Made) -> None:
+    target = tiny.manifest.target | {"name": "board", "llvm": {"mtriple": "riscv64-linux-gnu", "mcpu": "generic"}}
+    with pytest.raises(BundleError, match=r"compiled for board, whose processor is riscv64; this one is"):
+        StandaloneModel(tiny.bundle, replace(tiny.manifest, target=target))
+
+
+@pytest.mark.parametrize("folder", ["größe 中 🙂", "a \"b\" 'c'", "back\\slash\\n", "a,b;c$d%s#e&f"])
+def test_odd_folders(folder: str, tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    again = made(tmp_path / folder, NetworkRequest(spec=str(tiny_spec)))
+    for name in ("libtiny_phi0.so", "tiny_phi0"):
+        assert again.manifest.files[name] == tiny.manifest.files[name], name
+
+
 def test_same_input_same_files(tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:
     again = made(tmp_path, NetworkRequest(spec=str(tiny_spec)))
     ours, theirs = tiny.manifest.files, again.manifest.files

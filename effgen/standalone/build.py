@@ -84,7 +84,7 @@ def compile_driver(
     for source in SOURCES:
         made = work / f"{Path(source).stem}.o"
         language = "assembler-with-cpp" if source.endswith(".S") else "c"
-        define = [f"-DWEIGHTS_FILE={json.dumps(str(weights.absolute()))}"] if language != "c" else []
+        define = [f"-DWEIGHTS_FILE={_quoted(weights.absolute())}"] if language != "c" else []
         command = [compiler, *_FLAGS, f"-I{work}", *define, *flags, "-x", language, "-c", str(sources() / source)]
         tool_output([*command, "-o", made], f"{source}: compiling with {compiler} failed")
         objects.append(made)
@@ -162,6 +162,11 @@ def _values(manifest: Manifest, name: str, weights_bytes: int) -> dict[str, Any]
 def _comment(text: str) -> str:
     """Text of a user's that ends no comment."""
     return re.sub(r"[^\w .,=+()-]", "?", text)
+
+
+def _quoted(path: Path) -> str:
+    """A path as a string of the assembler's, which reads the bytes of other letters as they are."""
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _tool(compiler: str, name: str) -> str:
