@@ -55,7 +55,7 @@ def tiny(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="module")
 def small_b0(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return made(tmp_path_factory.mktemp("b0"), SMALL_B0, ("bundle", "standalone"))
+    return made(tmp_path_factory.mktemp("b0"), SMALL_B0, ("bundle", "standalone"), name="efficientnet_b0")
 
 
 def answer(made: Made, image: np.ndarray, threads: int) -> np.ndarray:
@@ -90,6 +90,9 @@ def test_emits(texts: list[str], names: list[str]) -> None:
         ("__x__", "model_x"),
         ("größe", "gr_e"),
         ("***", "model"),
+        ("static_cast", "model_static_cast"),
+        ("size_t", "model_size"),
+        ("efficientnet_t", "model_efficientnet"),
         ("n1" * 100, "n1" * 32),
     ],
 )
@@ -105,7 +108,11 @@ def test_c_names(text: str, name: str) -> None:
         (NetworkRequest(phi="l2"), "efficientnet_l2"),
         (NetworkRequest(phi="1.5"), "efficientnet_phi1_5"),
         (NetworkRequest(phi="1", law="formula"), "efficientnet_phi1"),
-        (SMALL_B0, "efficientnet_b0"),
+        (SMALL_B0, "efficientnet_b0_r32_c10_w0_25_d0_3"),
+        (NetworkRequest(batch=8), "efficientnet_b0_batch8"),
+        (NetworkRequest(phi="2", batch=8, overrides=Overrides(resolution=160)), "efficientnet_b2_batch8_r160"),
+        (NetworkRequest(overrides=Overrides(width=1.1, padding="same")), "efficientnet_b0_w1_1_same"),
+        (NetworkRequest(overrides=Overrides(norm_eps=1e-3)), "efficientnet_b0_eps0_001"),
     ],
 )
 def test_names_of_networks(request_: NetworkRequest, name: str) -> None:
@@ -118,6 +125,26 @@ def test_names_of_networks(request_: NetworkRequest, name: str) -> None:
         (["--emit", "standalon"], "--emit standalon: did you mean standalone? known: bundle, executable, standalone"),
         (["--emit", "standalone", "--target", "cuda-sm90"], "--emit standalone: --target cuda-sm90 compiles for a GPU"),
         (["--emit", "executable", "--target", "cuda-sm80", "--dtype", "float16"], "--emit executable: --target cuda"),
+        (
+            ["--name", "my_model"],
+            "--name my_model: is what a C library is called; expected --emit standalone beside it",
+        ),
+        *(
+            (["--emit", "standalone", "--name", name], f"--name {name!r}: expected a C name that is no keyword: ")
+            for name in (
+                "double",
+                "thread_local",
+                "int8_t",
+                "a-b",
+                "3d_net",
+                "My_Model",
+                "a__b",
+                "../x_1",
+                "x_" * 40,
+                "",
+                "é_1",
+            )
+        ),
         (["--emit", "standalone", "--dtype", "float16"], "--dtype float16: kernels for CPUs are float32 yet"),
     ],
 )
@@ -253,6 +280,34 @@ def test_more_threads_than_cores(tiny: Made, threads: int) -> None:
     with load_standalone(tiny.bundle, threads) as model:
         for _ in range(20):
             assert relative_l2(model(image), answer(tiny, image, 1)) <= 1e-6
+
+
+def test_variants_in_one_program(tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:
+    """By the default names, and by ones given; each static library is the first on the command line once."""
+    variants = [tiny]
+    for number, (batch, name) in enumerate([(2, None), (1, "my_model")]):
+        (tmp_path / str(number)).mkdir()
+        request = NetworkRequest(spec=str(tiny_spec), batch=batch)
+        variants.append(made(tmp_path / str(number), request, EMIT[:2], name=name))
+    names = [made.name for made in variants]
+    assert names == ["tiny_phi0", "tiny_phi0_batch2", "my_model"]
+    calls = " || ".join(f"{name}_create(&{name}_handle, 1)" for name in names)
+    lines = [f'#include "{name}.h"\nstatic {name} *{name}_handle;' for name in names]
+    (tmp_path / "main.c").write_text("\n".join([*lines, f"int main(void) {{ return {calls}; }}\n"]))
+    headers = [word for made in variants for word in ("-I", made.bundle)]
+    libraries = [made.static for made in variants]
+    output_of("cc", "-Wall", "-Werror", *headers, tmp_path / "main.c", "-o", tmp_path / "all", *libraries, *SYSTEM)
+    output_of(tmp_path / "all")
+
+
+def test_name_of_an_onnx_files(tiny: Made, run: Any, tmp_path: Path) -> None:
+    options = ["--target", "cpu", "--emit", "standalone", "--quiet"]
+    for folder, more, name in (("own", [], "tiny_phi0_onnx"), ("given", ["--name", "my_net"], "my_net")):
+        shutil.copy(tiny.bundle / "model.onnx", tmp_path / "tiny_phi0_onnx.onnx")
+        done = run("compile", "--onnx", tmp_path / "tiny_phi0_onnx.onnx", "-o", tmp_path / folder, *options, *more)
+        assert done[0] == 0, done[2]
+        assert load_standalone(tmp_path / folder).manifest.standalone["name"] == name  # type: ignore[index]
+        assert (tmp_path / folder / f"{name}.h").is_file() and (tmp_path / folder / f"lib{name}.a").is_file()
 
 
 def test_several_images_a_call(tiny_spec: Path, tmp_path: Path) -> None:
