@@ -25,7 +25,7 @@ from effgen.onnx_network import OnnxNetwork, OnnxRequest, check_reading
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
-from effgen.standalone import BUNDLE, STANDALONE, check_emit, check_standalone, write_standalone
+from effgen.standalone import BUNDLE, STANDALONE, check_emit, check_name, check_standalone, write_standalone
 from effgen.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.validation import StrictModel
 from effgen.verify import compare, golden_pair
@@ -40,7 +40,8 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
     None: the user's own; `emit`: of `effgen.standalone.EMITS`; `labels`: a file of the classes' names or "imagenet",
-    None: the bundle has numbers only. An ONNX file brings its own weights."""
+    None: the bundle has numbers only; `name`: of the C library, None: the network's own. An ONNX file brings its own
+    weights."""
 
     network: NetworkRequest | OnnxRequest
     output: Path
@@ -55,6 +56,7 @@ class CompileRequest:
     database: Path | None = None
     emit: tuple[str, ...] = (BUNDLE,)
     labels: str | None = None
+    name: str | None = None
 
 
 def compile_bundle(
@@ -83,7 +85,7 @@ def compile_bundle(
         if STANDALONE in request.emit:
             on_phase("compile and link the standalone library")
             kernels = sorted(Path(objects).iterdir())
-            manifest = write_standalone(manifest, model.c_name, staging, kernels, request.emit)
+            manifest = write_standalone(manifest, request.name or model.c_name, staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         _check_golden(staging, machine, on_phase)
     return manifest
@@ -106,6 +108,7 @@ def check_request(request: CompileRequest) -> Network | OnnxNetwork:
 def _check_device(request: CompileRequest) -> None:
     stated = stated_target(request.target)
     check_emit(request.emit, request.target, stated)
+    check_name(request.name, request.emit)
     on_gpu = stated.is_cuda
     if request.dtype not in DTYPES:
         raise BuildError(f"--dtype {request.dtype}: {candidates(request.dtype, DTYPES)}")

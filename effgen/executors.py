@@ -135,23 +135,27 @@ def emulator_of(manifest: Manifest) -> tuple[str, ...]:
     return emulator_command(manifest.target["name"], manifest.architecture, emulator)
 
 
+def compiler_of(manifest: Manifest) -> str:
+    """The C++ compiler for the bundle's processor, which compiles C as well: for a foreign one, what the manifest says
+    of the target. Raises BuildError where there is none, with what to install."""
+    from effgen.target_file import Toolchain
+    from effgen.toolchain import cross_compiler, native_linker
+
+    if not manifest.is_foreign:
+        return native_linker()
+    stated = manifest.target.get("toolchain")
+    toolchain = None if stated is None else Toolchain(**stated)
+    return cross_compiler(manifest.target["name"], f"{manifest.architecture}-linux-gnu", toolchain)
+
+
 def runner_program(manifest: Manifest, on_phase: Callable[[str], None]) -> Path:
     """`effgen-run` for the bundle's machine, found or built, beside the two libraries that it needs.
 
     Raises BuildError where it cannot be built, with what to install.
     """
     from effgen.native import build_runner
-    from effgen.target_file import Toolchain
-    from effgen.toolchain import cross_compiler, native_linker
 
-    triple, package = f"{manifest.architecture}-linux-gnu", "g++"
-    if manifest.is_foreign:
-        stated = manifest.target.get("toolchain")
-        toolchain = None if stated is None else Toolchain(**stated)
-        compiler = cross_compiler(manifest.target["name"], triple, toolchain)
-        assert toolchain is not None
-        package = toolchain.package
-    else:
-        compiler = native_linker()
+    triple, compiler = f"{manifest.architecture}-linux-gnu", compiler_of(manifest)
+    package = manifest.target["toolchain"]["package"] if manifest.is_foreign else "g++"
     on_phase(f"find or build effgen-run for {triple}")
     return build_runner(triple, compiler, package)

@@ -14,7 +14,7 @@ from effgen.graph import Graph, Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.onnx_network import OnnxNetwork, OnnxRequest, read_network
 from effgen.spec import NetworkSpec
-from effgen.standalone.names import c_name_from_text, library_name
+from effgen.standalone.names import library_name, name_from_title
 from effgen.version import __version__
 from effgen.weights import initial_weights
 
@@ -33,7 +33,7 @@ class Normalisation:
 class Model:
     """`graph` may hold batch norms that can be folded. `facts` are the manifest's `network`: what the model was made
     from, plain JSON; `metadata` goes into the exported ONNX file; `c_name` is what a C library calls it
-    (`effgen.standalone.c_name_from_text`)."""
+    where nobody says otherwise (`effgen.standalone.names`)."""
 
     title: str
     graph: Graph
@@ -68,7 +68,7 @@ def model_from_onnx(network: OnnxNetwork) -> Model:
         normalisation=Normalisation(network.mean, network.std),
         framing=network.framing,
         metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
-        c_name=c_name_from_text(network.title),
+        c_name=name_from_title(network.title, network.request.batch),
     )
 
 

@@ -54,8 +54,10 @@ class Made:
         return folder / f"{self.name}.f32"
 
 
-def made(folder: Path, network: NetworkRequest, emit: tuple[str, ...] = EMIT, target: str = "cpu") -> Made:
-    """The network compiled into `folder`."""
+def made(
+    folder: Path, network: NetworkRequest, emit: tuple[str, ...] = EMIT, target: str = "cpu", name: str | None = None
+) -> Made:
+    """The network compiled into `folder`; `name`: of its library."""
     kept = folder / "kernels"
     kept.mkdir()
     write = driver.write_standalone
@@ -67,7 +69,7 @@ def made(folder: Path, network: NetworkRequest, emit: tuple[str, ...] = EMIT, ta
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "write_standalone", write_and_keep)
-        compile_bundle(CompileRequest(network, folder / "bundle", target=target, emit=emit))
+        compile_bundle(CompileRequest(network, folder / "bundle", target=target, emit=emit, name=name))
     return Made(folder / "bundle", tuple(sorted(kept.iterdir())))
 
 

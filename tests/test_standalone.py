@@ -1,11 +1,14 @@
 """The standalone library: a C library of a model that needs nothing, right and alone in whatever it is linked into."""
 
+import contextlib
 import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
+import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +55,7 @@ def tiny(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="module")
 def small_b0(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return made(tmp_path_factory.mktemp("b0"), SMALL_B0, ("bundle", "standalone"))
+    return made(tmp_path_factory.mktemp("b0"), SMALL_B0, ("bundle", "standalone"), name="efficientnet_b0")
 
 
 def answer(made: Made, image: np.ndarray, threads: int) -> np.ndarray:
@@ -87,6 +90,9 @@ def test_emits(texts: list[str], names: list[str]) -> None:
         ("__x__", "model_x"),
         ("größe", "gr_e"),
         ("***", "model"),
+        ("static_cast", "model_static_cast"),
+        ("size_t", "model_size"),
+        ("efficientnet_t", "model_efficientnet"),
         ("n1" * 100, "n1" * 32),
     ],
 )
@@ -102,7 +108,11 @@ def test_c_names(text: str, name: str) -> None:
         (NetworkRequest(phi="l2"), "efficientnet_l2"),
         (NetworkRequest(phi="1.5"), "efficientnet_phi1_5"),
         (NetworkRequest(phi="1", law="formula"), "efficientnet_phi1"),
-        (SMALL_B0, "efficientnet_b0"),
+        (SMALL_B0, "efficientnet_b0_r32_c10_w0_25_d0_3"),
+        (NetworkRequest(batch=8), "efficientnet_b0_batch8"),
+        (NetworkRequest(phi="2", batch=8, overrides=Overrides(resolution=160)), "efficientnet_b2_batch8_r160"),
+        (NetworkRequest(overrides=Overrides(width=1.1, padding="same")), "efficientnet_b0_w1_1_same"),
+        (NetworkRequest(overrides=Overrides(norm_eps=1e-3)), "efficientnet_b0_eps0_001"),
     ],
 )
 def test_names_of_networks(request_: NetworkRequest, name: str) -> None:
@@ -115,6 +125,26 @@ def test_names_of_networks(request_: NetworkRequest, name: str) -> None:
         (["--emit", "standalon"], "--emit standalon: did you mean standalone? known: bundle, executable, standalone"),
         (["--emit", "standalone", "--target", "cuda-sm90"], "--emit standalone: --target cuda-sm90 compiles for a GPU"),
         (["--emit", "executable", "--target", "cuda-sm80", "--dtype", "float16"], "--emit executable: --target cuda"),
+        (
+            ["--name", "my_model"],
+            "--name my_model: is what a C library is called; expected --emit standalone beside it",
+        ),
+        *(
+            (["--emit", "standalone", "--name", name], f"--name {name!r}: expected a C name that is no keyword: ")
+            for name in (
+                "double",
+                "thread_local",
+                "int8_t",
+                "a-b",
+                "3d_net",
+                "My_Model",
+                "a__b",
+                "../x_1",
+                "x_" * 40,
+                "",
+                "é_1",
+            )
+        ),
         (["--emit", "standalone", "--dtype", "float16"], "--dtype float16: kernels for CPUs are float32 yet"),
     ],
 )
@@ -158,6 +188,38 @@ def test_path_out_of_the_bundle_is_refused(tiny: Made, tmp_path: Path) -> None:
     (bundle / "manifest.json").write_text(replace(tiny.manifest, standalone=standalone).to_json())
     with pytest.raises(BundleError, match=r"standalone\.shared = '\.\./evil\.so': expected one of the files"):
         load_standalone(bundle)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (b"int nothing;", r"libtiny_phi0\.so: cannot be loaded: .*symbol: tiny_phi0_create; compile it again"),
+        (None, r"libtiny_phi0\.so: cannot be loaded: .*(file too short|invalid ELF header); compile it again"),
+    ],
+)
+def test_library_that_cannot_be_loaded(code: bytes | None, message: str, tiny: Made, tmp_path: Path) -> None:
+    library = tmp_path / "libtiny_phi0.so"
+    if code is None:
+        library.write_bytes(b"nothing")
+    else:
+        subprocess.run(["cc", "-shared", "-x", "c", "-", "-o", library], input=code, check=True)
+    with pytest.raises(BundleError, match=message) as refused:
+        StandaloneModel(tmp_path, tiny.manifest)
+    assert "\n" not in str(refused.value)
+
+
+def test_library_of_another_processor(tiny: Made) -> None:
+    target = tiny.manifest.target | {"name": "board", "llvm": {"mtriple": "riscv64-linux-gnu", "mcpu": "generic"}}
+    with pytest.raises(BundleError, match=r"compiled for board, whose processor is riscv64; this one is"):
+        StandaloneModel(tiny.bundle, replace(tiny.manifest, target=target))
+
+
+@pytest.mark.parametrize("folder", ["größe 中 🙂", "a \"b\" 'c'", "back\\slash\\n", "a,b;c$d%s#e&f"])
+def test_odd_folders(folder: str, tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    again = made(tmp_path / folder, NetworkRequest(spec=str(tiny_spec)))
+    for name in ("libtiny_phi0.so", "tiny_phi0"):
+        assert again.manifest.files[name] == tiny.manifest.files[name], name
 
 
 def test_same_input_same_files(tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:
@@ -218,6 +280,34 @@ def test_more_threads_than_cores(tiny: Made, threads: int) -> None:
     with load_standalone(tiny.bundle, threads) as model:
         for _ in range(20):
             assert relative_l2(model(image), answer(tiny, image, 1)) <= 1e-6
+
+
+def test_variants_in_one_program(tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:
+    """By the default names, and by ones given; each static library is the first on the command line once."""
+    variants = [tiny]
+    for number, (batch, name) in enumerate([(2, None), (1, "my_model")]):
+        (tmp_path / str(number)).mkdir()
+        request = NetworkRequest(spec=str(tiny_spec), batch=batch)
+        variants.append(made(tmp_path / str(number), request, EMIT[:2], name=name))
+    names = [made.name for made in variants]
+    assert names == ["tiny_phi0", "tiny_phi0_batch2", "my_model"]
+    calls = " || ".join(f"{name}_create(&{name}_handle, 1)" for name in names)
+    lines = [f'#include "{name}.h"\nstatic {name} *{name}_handle;' for name in names]
+    (tmp_path / "main.c").write_text("\n".join([*lines, f"int main(void) {{ return {calls}; }}\n"]))
+    headers = [word for made in variants for word in ("-I", made.bundle)]
+    libraries = [made.static for made in variants]
+    output_of("cc", "-Wall", "-Werror", *headers, tmp_path / "main.c", "-o", tmp_path / "all", *libraries, *SYSTEM)
+    output_of(tmp_path / "all")
+
+
+def test_name_of_an_onnx_files(tiny: Made, run: Any, tmp_path: Path) -> None:
+    options = ["--target", "cpu", "--emit", "standalone", "--quiet"]
+    for folder, more, name in (("own", [], "tiny_phi0_onnx"), ("given", ["--name", "my_net"], "my_net")):
+        shutil.copy(tiny.bundle / "model.onnx", tmp_path / "tiny_phi0_onnx.onnx")
+        done = run("compile", "--onnx", tmp_path / "tiny_phi0_onnx.onnx", "-o", tmp_path / folder, *options, *more)
+        assert done[0] == 0, done[2]
+        assert load_standalone(tmp_path / folder).manifest.standalone["name"] == name  # type: ignore[index]
+        assert (tmp_path / folder / f"{name}.h").is_file() and (tmp_path / folder / f"lib{name}.a").is_file()
 
 
 def test_several_images_a_call(tiny_spec: Path, tmp_path: Path) -> None:
@@ -422,6 +512,32 @@ def test_driver_under_odd_kernels(name: str, tiny: Made, tmp_path: Path) -> None
     output_of(tmp_path / "odd")
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_handle_inherited_by_a_fork(threads: int, tiny: Made, tmp_path: Path) -> None:
+    objects = driver_objects(tiny, tmp_path / "driver")
+    words = ["cc", "-Wall", "-Werror", "-I", tmp_path / "driver", PROGRAMS / "fork.c", "-o", tmp_path / "fork"]
+    output_of(*words, *objects, *tiny.kernels, *SYSTEM)
+    output_of(tmp_path / "fork", threads)
+
+
+def test_python_child_ends_with_an_inherited_model(tiny: Made) -> None:
+    """Its finalizer runs there, too."""
+    with load_standalone(tiny.bundle, 2) as model:
+        model(noise((1, 3, 32, 32)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: what this is about
+            child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            with contextlib.suppress(BundleError):
+                model(noise((1, 3, 32, 32)))
+                os._exit(1)
+            model.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        model(noise((1, 3, 32, 32)))
+
+
 @pytest.mark.parametrize("name", ["", "address,undefined"])
 def test_shortage_of_memory_and_threads(name: str, small_b0: Made, tmp_path: Path) -> None:
     flags = sanitized(name, tmp_path) if name else []
@@ -519,6 +635,21 @@ def test_emulated_check_needs_no_program_in_the_bundle(tiny_spec: Path, tmp_path
     request = CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "b", target="rpi4", emit=EMIT[:2])
     compile_bundle(request, phases.append)
     assert phases[-1] == "check the standalone library" and not (tmp_path / "b" / "tiny_phi0").exists()
+
+
+@pytest.mark.arm
+def test_emulated_check_runs_the_program_once(tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from effgen.standalone import check
+
+    real, calls = check._by_program, []
+
+    def counted(*words: Any) -> np.ndarray:
+        calls.append(words)
+        return real(*words)
+
+    monkeypatch.setattr(check, "_by_program", counted)
+    compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "b", target="rpi4", emit=EMIT))
+    assert len(calls) == 1
 
 
 def test_processor_that_the_driver_does_not_know(tiny: Made, tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ def compile_(
             help="More to write, with commas between: standalone (a C library that needs nothing), executable.",
         ),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="C_NAME", help="What the C library of --emit is called, e.g. my_model.")
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(metavar="FILE|imagenet", help="The classes' names, one a line; imagenet: an installed timm's."),
@@ -77,7 +80,7 @@ def compile_(
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
     emits = emits_from_texts(emit or [])
     request = CompileRequest(
-        network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits, labels
+        network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits, labels, name
     )
     resolved = check_request(request)
     output.resolved(resolved, target=target, threads=threads)

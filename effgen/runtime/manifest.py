@@ -106,6 +106,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_foreign(path: Path, manifest: Manifest) -> None:
+    """Raise BundleError where the bundle at `path` is for processors of another family."""
+    if manifest.is_foreign:
+        raise BundleError(
+            f"{path}: compiled for {manifest.target['name']}, whose processor is {manifest.architecture}; this one is "
+            f"{platform.machine()}: compile with `--target cpu` here"
+        )
+
+
 def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
     """The manifest of the bundle directory `path`, after every file's hash was checked.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, local
@@ -20,7 +19,7 @@ from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.image import check_image
 from effgen.runtime.library import linked_anew, load_tvm_runtime
-from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest
+from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest, refuse_foreign
 
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
 
@@ -107,11 +106,7 @@ def load_checked(path: Path, manifest: Manifest, threads: int | None = None) -> 
         if threads not in (None, 1):
             raise BundleError(f"threads = {threads}: this bundle runs on a GPU, which one thread feeds; leave it out")
         return CudaModel(path, manifest)
-    if manifest.is_foreign:
-        raise BundleError(
-            f"{path}: compiled for {manifest.target['name']}, whose processor is {manifest.architecture}; this one is "
-            f"{platform.machine()}: compile with `--target cpu` here"
-        )
+    refuse_foreign(path, manifest)
     missing = missing_features(manifest.target["features"])
     if missing:
         raise BundleError(

@@ -6,6 +6,7 @@ import ctypes
 import weakref
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from effgen.errors import BundleError
 from effgen.runtime.image import check_image
 from effgen.runtime.library import linked_anew
-from effgen.runtime.manifest import Manifest, read_manifest
+from effgen.runtime.manifest import Manifest, read_manifest, refuse_foreign
 
 
 class StandaloneModel:
@@ -25,16 +26,14 @@ class StandaloneModel:
         run here."""
         if manifest.standalone is None:
             raise BundleError(f"{path}: holds no standalone library; compile it with --emit standalone")
+        refuse_foreign(path, manifest)
         self.manifest = manifest
         self._handle = ctypes.c_void_p()
-        name = manifest.standalone["name"]
-        with linked_anew(path / manifest.standalone["shared"]) as link:
-            library = ctypes.CDLL(str(link))
-        self._run, self._destroy, self._error = (library[f"{name}_{what}"] for what in ("run", "destroy", "error"))
+        create, self._run, self._destroy, self._error = _functions(path, manifest.standalone)
         self._run.argtypes = [ctypes.c_void_p] * 3
         self._destroy.argtypes, self._destroy.restype = [ctypes.c_void_p], None
         self._error.restype = ctypes.c_char_p
-        self._check(library[f"{name}_create"](ctypes.byref(self._handle), threads or 0))
+        self._check(create(ctypes.byref(self._handle), threads or 0))
         self._finalizer = weakref.finalize(self, self._destroy, self._handle)
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -61,6 +60,17 @@ class StandaloneModel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _functions(path: Path, standalone: dict[str, Any]) -> list[Any]:
+    """The header's functions, create first. Raises BundleError where the library lacks one, or cannot be loaded."""
+    name, file = standalone["name"], path / standalone["shared"]
+    try:
+        with linked_anew(file) as link:
+            library = ctypes.CDLL(str(link))
+        return [library[f"{name}_{what}"] for what in ("create", "run", "destroy", "error")]
+    except (OSError, AttributeError) as error:
+        raise BundleError(f"{file}: cannot be loaded: {' '.join(str(error).split())}; compile it again here") from None
 
 
 def load_standalone(path: str | Path, threads: int | None = None) -> StandaloneModel:

@@ -9,8 +9,10 @@ from effgen.standalone.names import (
     STANDALONE,
     c_name_from_text,
     check_emit,
+    check_name,
     emits_from_texts,
     library_name,
+    name_from_title,
 )
 
 __all__ = [
@@ -20,9 +22,11 @@ __all__ = [
     "STANDALONE",
     "c_name_from_text",
     "check_emit",
+    "check_name",
     "check_standalone",
     "emits_from_texts",
     "library_name",
+    "name_from_title",
     "standalone_logits",
     "write_standalone",
 ]

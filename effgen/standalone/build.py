@@ -22,10 +22,9 @@ from string import Template
 from typing import Any
 
 from effgen.errors import BuildError
+from effgen.executors import compiler_of
 from effgen.runtime.manifest import WEIGHTS, Manifest, sha256_of
 from effgen.standalone.names import EXECUTABLE
-from effgen.target_file import Toolchain
-from effgen.toolchain import cross_compiler, native_linker
 from effgen.tools import required_tool, tool_output
 from effgen.version import __version__
 
@@ -85,7 +84,7 @@ def compile_driver(
     for source in SOURCES:
         made = work / f"{Path(source).stem}.o"
         language = "assembler-with-cpp" if source.endswith(".S") else "c"
-        define = [f"-DWEIGHTS_FILE={json.dumps(str(weights.absolute()))}"] if language != "c" else []
+        define = [f"-DWEIGHTS_FILE={_quoted(weights.absolute())}"] if language != "c" else []
         command = [compiler, *_FLAGS, f"-I{work}", *define, *flags, "-x", language, "-c", str(sources() / source)]
         tool_output([*command, "-o", made], f"{source}: compiling with {compiler} failed")
         objects.append(made)
@@ -111,15 +110,6 @@ def build_program(bundle: Path, manifest: Manifest, path: Path) -> None:
 def _write_header(template: str, values: dict[str, Any], path: Path) -> None:
     text = (sources() / template).read_text(encoding="utf-8")
     path.write_text(Template(text).substitute(values), encoding="utf-8")
-
-
-def compiler_of(manifest: Manifest) -> str:
-    """The C++ compiler for the bundle's processor, which compiles C as well. Raises BuildError where there is none."""
-    if not manifest.is_foreign:
-        return native_linker()
-    stated = manifest.target.get("toolchain")
-    toolchain = None if stated is None else Toolchain(**stated)
-    return cross_compiler(manifest.target["name"], manifest.target["llvm"]["mtriple"], toolchain)
 
 
 def sources() -> Path:
@@ -172,6 +162,11 @@ def _values(manifest: Manifest, name: str, weights_bytes: int) -> dict[str, Any]
 def _comment(text: str) -> str:
     """Text of a user's that ends no comment."""
     return re.sub(r"[^\w .,=+()-]", "?", text)
+
+
+def _quoted(path: Path) -> str:
+    """A path as a string of the assembler's, which reads the bytes of other letters as they are."""
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _tool(compiler: str, name: str) -> str:

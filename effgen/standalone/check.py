@@ -1,4 +1,5 @@
-"""The standalone library run on this machine: in this process, or as a program under the target's emulator."""
+"""The standalone library run on this machine: the shared one in this process; of another machine's the static one, in a
+program under the target's emulator."""
 
 from __future__ import annotations
 
@@ -10,12 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from effgen.errors import BundleError, VerifyError
-from effgen.executors import Images, Logits
+from effgen.executors import Images, Logits, emulator_of
 from effgen.runtime.manifest import Manifest
 from effgen.runtime.standalone import StandaloneModel
 from effgen.standalone.build import build_program
-from effgen.target_file import Emulator
-from effgen.toolchain import emulator_command
 from effgen.tools import complaint
 from effgen.verify import compare
 
@@ -30,7 +29,7 @@ def check_standalone(
     assert manifest.standalone is not None
     on_phase("check the standalone library")
     answers = {"library": standalone_logits(bundle, manifest, image)}
-    if manifest.standalone["executable"]:
+    if manifest.standalone["executable"] and not manifest.is_foreign:  # else the program was what gave that answer
         answers["program"] = _by_program(bundle, manifest, image, None)
     tolerance = manifest.tolerance["rel_l2"]
     for kind, found in answers.items():
@@ -45,6 +44,8 @@ def check_standalone(
 def standalone_logits(bundle: Path, manifest: Manifest, image: Images, threads: int | None = None) -> Logits:
     """What the library makes of one batch `(batch, channels, height, width)`: logits `(batch, classes)`.
 
+    It is the shared one; for another architecture the static one, in the bundle's program or in one made for this.
+
     Raises BundleError where it cannot be run, BuildError where a tool that another architecture's needs is missing.
     """
     if manifest.is_foreign:
@@ -56,7 +57,7 @@ def standalone_logits(bundle: Path, manifest: Manifest, image: Images, threads: 
 def _by_program(bundle: Path, manifest: Manifest, image: Images, threads: int | None) -> Logits:
     """By the bundle's program, or one made of its static library, under an emulator where it needs one."""
     assert manifest.standalone is not None
-    emulator = _emulator(manifest)
+    emulator = emulator_of(manifest)
     with tempfile.TemporaryDirectory(prefix="effgen-standalone-") as temporary:
         work = Path(temporary)
         program = work / "program"
@@ -74,12 +75,3 @@ def _by_program(bundle: Path, manifest: Manifest, image: Images, threads: int | 
                 f"{bundle}: the standalone program{how} ended with status {done.returncode}: {complaint(done.stderr)}"
             )
         return np.fromfile(work / "logits.f32", "<f4").reshape(manifest.output["shape"])
-
-
-def _emulator(manifest: Manifest) -> tuple[str, ...]:
-    """The command before a program for the bundle's processor, as its manifest says; none for this machine's."""
-    if not manifest.is_foreign:
-        return ()
-    stated = manifest.target.get("emulator")
-    table = None if stated is None else Emulator(**stated)
-    return emulator_command(manifest.target["name"], manifest.architecture, table)

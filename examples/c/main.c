@@ -1,11 +1,12 @@
-/* Classifies one image with the C library that `effgen compile --phi 0 --emit standalone -o build/b0` wrote:
+/* Classifies one image with the C library that `effgen compile --phi 0 --emit standalone -o build/b0` wrote. From the
+   repository's root:
 
-     cc -std=c99 -I build/b0 main.c build/b0/libefficientnet_b0.a -lm -lpthread -o classify
-     ./classify image.f32
+     cc -std=c99 -I build/b0 examples/c/main.c build/b0/libefficientnet_b0.a -lm -lpthread -o build/classify
+     build/classify image.f32
 
-   or, with the shared library beside the program:
+   or with the shared library, which the program looks for in b0/ beside itself:
 
-     cc -std=c99 -I build/b0 main.c -L build/b0 -lefficientnet_b0 -Wl,-rpath,'$ORIGIN' -o classify
+     cc -std=c99 -I build/b0 examples/c/main.c -L build/b0 -lefficientnet_b0 -Wl,-rpath,'$ORIGIN/b0' -o build/classify
 
    image.f32: the pixels as float32, channel by channel, each (value / 255 - mean) / std. From Python:
      ((pixels / 255 - mean) / std).astype("float32").transpose(2, 0, 1).tofile("image.f32") */

@@ -1,8 +1,12 @@
 // Classifies images with the C library that `effgen compile --phi 0 --emit standalone -o build/b0` wrote, behind a class
-// that owns the handle:
+// that owns the handle. From the repository's root:
 //
-//   c++ -std=c++17 -I build/b0 main.cc build/b0/libefficientnet_b0.a -lpthread -o classify
-//   ./classify image.f32...
+//   c++ -std=c++17 -I build/b0 examples/cpp/main.cc build/b0/libefficientnet_b0.a -lm -lpthread -o build/classify
+//   build/classify image.f32...
+//
+// or with the shared library, which the program looks for in b0/ beside itself:
+//
+//   c++ -std=c++17 -I build/b0 examples/cpp/main.cc -L build/b0 -lefficientnet_b0 -Wl,-rpath,'$ORIGIN/b0' -o build/classify
 //
 // The files are as for examples/c.
 #include <algorithm>

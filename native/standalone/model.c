@@ -101,6 +101,8 @@ static int call_kernels(model *self, const float *image) {
 
 PUBLIC int MODEL(run)(model *handle, const float *image, float *logits) {
   if (handle == NULL || image == NULL || logits == NULL) return ERROR_ARGUMENT;
+  // Before the lock: in a child, it may be held by a thread that only the parent has.
+  if (!pool_is_here(handle->pool)) return ERROR_THREAD;
   pthread_mutex_lock(&handle->one_call);
   pool_enter(handle->pool);
   const int ran = call_kernels(handle, image);
@@ -124,7 +126,7 @@ PUBLIC const char *MODEL(error)(int status) {
     case OK: return "no error";
     case ERROR_ARGUMENT: return "a wrong argument: NULL, or a thread count out of range";
     case ERROR_MEMORY: return "out of memory";
-    case ERROR_THREAD: return "the system starts no more threads";
+    case ERROR_THREAD: return "the system starts no more threads, or the handle is from before a fork";
     case ERROR_PROCESSOR: return "this processor lacks an instruction set out of those needed: " MODEL_FEATURES_TEXT;
   }
   return "not a status of this library";

@@ -38,6 +38,7 @@ struct pool {
   int threads;
   int started;  // how many of the workers have a thread
   int64_t spin_ns;
+  pid_t owner;  // the process that has the threads: a fork's child has not
   worker workers[];
 };
 
@@ -167,6 +168,7 @@ int pool_create(pool **made, int threads) {
   memset(new, 0, bytes);
   new->threads = threads;
   new->started = 1;
+  new->owner = getpid();
   new->spin_ns = threads <= usable_cpus() ? SPIN_NS : 0;
   for (int index = 0; index < threads; ++index) {
     new->workers[index].pool = new;
@@ -191,16 +193,24 @@ no_start:
   return failed;
 }
 
-void pool_destroy(pool *pool) {
-  if (pool == NULL) return;
+static void end_threads(pool *pool) {
   pool->ending = true;
   gate_raise(&pool->start);
   for (int index = 1; index < pool->started; ++index) pthread_join(pool->workers[index].thread, NULL);
-  for (int index = 0; index < pool->threads; ++index) scratch_free_all(&pool->workers[index]);
   gate_destroy(&pool->finish);
   gate_destroy(&pool->start);
+}
+
+// A child has no threads to join, and its copies of the gates say that threads sleep there: to destroy these would wait
+// for them.
+void pool_destroy(pool *pool) {
+  if (pool == NULL) return;
+  if (pool_is_here(pool)) end_threads(pool);
+  for (int index = 0; index < pool->threads; ++index) scratch_free_all(&pool->workers[index]);
   free(pool);
 }
+
+bool pool_is_here(const pool *pool) { return pool->owner == getpid(); }
 
 void pool_enter(pool *pool) { current_worker = &pool->workers[0]; }
 
