@@ -325,6 +325,20 @@ def test_zeros_before_pooling(tmp_path: Path) -> None:
         graph_from_onnx(path)
 
 
+@pytest.mark.parametrize("counted", [0, 1])
+@pytest.mark.parametrize(("size", "own"), [(6, True), (8, False)])
+def test_zeros_before_a_mean_with_pads_of_its_own(size: int, own: bool, counted: int, tmp_path: Path) -> None:
+    """A row and a column of zeros: 7x7 in steps of 3 needs more, which the mean may not count; 9x9 does not."""
+    pool = node("AveragePool", ["p"], kernel_shape=[3, 3], strides=[3, 3], auto_pad="SAME_UPPER",
+                count_include_pad=counted)  # fmt: skip
+    pads = {"pads": integers(0, 0, 0, 0, 0, 0, 1, 1)}
+    path = save_model(tmp_path / "m.onnx", [node("Pad", ["x", "pads"], "p"), pool], pads, shape=(1, 6, size, size))
+    if own and not counted:
+        assert "AveragePool y: zeros around the image, and pads that are not counted" in refused(path)
+    else:
+        assert_understood(path)
+
+
 def test_what_the_output_does_not_need_is_left_out(tmp_path: Path) -> None:
     nodes = [node("Sigmoid", ["x"], "aux"), node("Conv", ["x", "w", "b"], "y")]
     graph, weights = assert_understood(save_model(tmp_path / "m.onnx", nodes, {**KERNEL, "idle": noise((3,))}))
