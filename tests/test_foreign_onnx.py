@@ -112,6 +112,16 @@ def test_what_moved_from_attributes_to_inputs(opset: int, tmp_path: Path) -> Non
     assert operators(graph) == ["Conv", "Clip", "Slice", "GlobalAveragePool", "Flatten"]
 
 
+@pytest.mark.parametrize("value", [scalar(0), floats(0), None], ids=["()", "(1,)", "left out"])
+def test_pad_with_a_value_of_zero(value: Array | None, tmp_path: Path) -> None:
+    constants = {**KERNEL, "p": integers(0, 0, 1, 0, 0, 0, 1, 2)}
+    if value is not None:
+        constants["v"] = value
+    pad = node("Pad", ["x", "p", "" if value is None else "v"], "padded")
+    graph, _ = assert_understood(save_model(tmp_path / "m.onnx", [pad, node("Conv", ["padded", "w", "b"])], constants))
+    assert operators(graph) == ["Conv"]
+
+
 @pytest.mark.parametrize(
     ("bounds", "expected"),
     [(("", ""), []), (("zero", ""), ["Relu"]), (("zero", "six"), ["Clip"]), (("", "six"), ["Clip"])],
@@ -389,6 +399,11 @@ REFUSED = {
         [node("Pad", ["x", "p", "one"], "a"), node("Conv", ["a", "w"])],
         {"p": integers(0, 0, 1, 1, 0, 0, 1, 1), "one": scalar(1), "w": noise((2, 6, 1, 1))},
         "value 1: expected zeros around an image",
+    ),
+    "Pad by two numbers": (
+        [node("Pad", ["x", "p", "v"], "a"), node("Conv", ["a", "w"])],
+        {"p": integers(0, 0, 1, 1, 0, 0, 1, 1), "v": floats(0, 0), "w": noise((2, 6, 1, 1))},
+        "Pad a: its value of shape (2,): expected one number",
     ),
     "Concat of rows": ([node("Concat", ["x", "x"], axis=2)], {}, "Concat: axis = 2: expected 1, channels"),
     "Transpose": ([node("Transpose", ["x"], perm=[0, 2, 3, 1])], {}, "perm (0, 2, 3, 1) of (1, 6, 9, 11)"),

@@ -85,7 +85,4 @@ def _bound(reader: Reader, node: OnnxNode, key: str, index: int, default: float)
         return shortest(node.attributes[key])
     if not reader.has_input(node, index):
         return default
-    array = reader.constant(node, index, key)
-    if array.size != 1:
-        raise GraphError(f"{key} of shape {array.shape}: expected one number")
-    return shortest(array.item())
+    return shortest(reader.number(node, index, key))

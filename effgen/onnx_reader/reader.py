@@ -183,6 +183,13 @@ class Reader:
             raise GraphError(f"{what} is computed by the network: expected a constant")
         return self.constants[name]
 
+    def number(self, node: OnnxNode, index: int, what: str) -> float:
+        """An input that must be one constant number, of any shape. Raises GraphError for another."""
+        array = self.constant(node, index, what)
+        if array.size != 1:
+            raise GraphError(f"{what} of shape {array.shape}: expected one number")
+        return float(array.item())
+
     def has_input(self, node: OnnxNode, index: int) -> bool:
         return index < len(node.inputs) and node.inputs[index] != ""
 

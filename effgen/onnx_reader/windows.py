@@ -99,7 +99,7 @@ def pad(reader: Reader, node: OnnxNode) -> None:
     mode = node.attributes.get("mode", "constant")
     value = node.attributes.get("value", 0.0)
     if reader.has_input(node, 2):
-        value = float(reader.constant(node, 2, "its value"))
+        value = reader.number(node, 2, "its value")
     if reader.has_input(node, 3):
         pads = _on_all_axes(pads, reader.integers(node, "axes", 3), len(shape))
     if pads is None or len(pads) != 2 * len(shape):
