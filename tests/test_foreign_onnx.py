@@ -426,6 +426,33 @@ def test_refused_in_one_line(case: str, tmp_path: Path) -> None:
     assert text in refused(save_model(tmp_path / "m.onnx", nodes, constants))
 
 
+@pytest.mark.parametrize("opset", [9, 13, 17])
+def test_batch_norm_with_the_outputs_of_training(opset: int, tmp_path: Path) -> None:
+    """Before opset 14 nothing else tells training."""
+    outputs = "y m v" if opset == 17 else "y m v sm sv"
+    norm = node("BatchNormalization", ["x", "c", "c", "c", "c"], outputs)
+    path = save_model(tmp_path / "m.onnx", [norm], {"c": np.ones(6, np.float32)}, opset=opset)
+    found = f"BatchNormalization y: {len(outputs.split())} outputs, as in training: expected a model exported for"
+    assert refused(path).startswith(found)
+    del norm.output[1:]
+    assert_understood(save_model(path, [norm], {"c": np.full(6, 0.5, np.float32)}, opset=opset))
+
+
+def test_dropout_in_training(tmp_path: Path) -> None:
+    nodes, path = [node("Relu", ["x"], "r"), node("Dropout", ["r", "half", "t"])], tmp_path / "m.onnx"
+    constants: dict[str, Array] = {"half": scalar(0.5)}
+    graph, _ = assert_understood(save_model(path, nodes, {**constants, "t": np.array(False)}))
+    assert operators(graph) == ["Relu"]
+    save_model(path, nodes, {**constants, "t": np.array(True)})
+    image = np.abs(noise((1, 6, 9, 11))) + np.float32(0.1)
+    assert not answer(path, image).all()  # it does drop
+    assert refused(path) == "Dropout y: training_mode is true: expected a model exported for inference"
+    cast = node("Cast", ["x"], "t", to=TensorProto.BOOL)
+    assert "Cast t: to another type" in refused(save_model(path, [cast, *nodes], constants))
+    nodes[1].input[2] = "x"
+    assert "training_mode is computed by the network" in refused(save_model(path, nodes, constants))
+
+
 def test_files_of_another_kind(tmp_path: Path) -> None:
     relu, path = node("Relu", ["x"]), tmp_path / "m.onnx"
     assert "opset 8: expected 9 to" in refused(save_model(path, [relu], opset=8))

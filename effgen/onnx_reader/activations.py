@@ -55,7 +55,9 @@ def softmax(reader: Reader, node: OnnxNode) -> None:
 
 
 def nothing(reader: Reader, node: OnnxNode) -> None:
-    """Identity; Dropout when a network is run; Cast of what is float32 to float32."""
+    """Identity; Dropout in inference; Cast of what is float32 to float32."""
+    if node.op_type == "Dropout" and reader.has_input(node, 2) and reader.number(node, 2, "training_mode"):
+        raise GraphError("training_mode is true: expected a model exported for inference")
     if node.op_type == "Cast" and node.attributes["to"] != 1:
         raise GraphError("to another type than FLOAT: expected a network in float32")
     if node.inputs[0] in reader.pending:

@@ -81,6 +81,9 @@ def matmul(reader: Reader, node: OnnxNode) -> None:
 def batch_norm(reader: Reader, node: OnnxNode) -> None:
     if node.attributes.get("training_mode", 0):
         raise GraphError("training_mode = 1: expected a model exported for inference")
+    if len(outputs := [name for name in node.outputs if name]) > 1:
+        # Before opset 14 that alone says training; since then only training has them.
+        raise GraphError(f"{len(outputs)} outputs, as in training: expected a model exported for inference")
     inputs = [reader.tensor(node.inputs[0])]
     for index, role in enumerate(("norm_scale", "norm_bias", "norm_mean", "norm_var"), start=1):
         array = reader.constant(node, index, role)
