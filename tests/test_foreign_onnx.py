@@ -426,6 +426,60 @@ def test_refused_in_one_line(case: str, tmp_path: Path) -> None:
     assert text in refused(save_model(tmp_path / "m.onnx", nodes, constants))
 
 
+MALFORMED = {
+    "zeros of another size": ([node("Add", ["x", "c"])], {"c": np.zeros((5, 1, 1), np.float32)}, "Add y: "),
+    "ones of another size": ([node("Mul", ["c", "x"])], {"c": np.ones((1, 6, 4, 1), np.float32)}, "Mul y: "),
+    "a 0 beyond the axes": (
+        [node("Reshape", ["x", "s"])], {"s": integers(1, -1, 1, 1, 0)},
+        "Reshape y: malformed: tuple index out of range; expected what ONNX says of Reshape",
+    ),
+    "one dilation": (
+        [node("Conv", ["x", "w"], dilations=[1])], {"w": noise((2, 6, 3, 3))},
+        "Conv y: malformed: zip() argument 2 is shorter than argument 1; expected what ONNX says of Conv",
+    ),
+    "two pads": ([node("Conv", ["x", "w"], pads=[1, 1])], {"w": noise((2, 6, 3, 3))}, "Conv y: malformed: zip() "),
+    "one stride": ([node("MaxPool", ["x"], kernel_shape=[2, 2], strides=[2])], {}, "MaxPool y: "),
+    "strides that are a number": ([node("MaxPool", ["x"], kernel_shape=[2, 2], strides=2)], {}, "MaxPool y: malformed"),
+    "strides of 0": (
+        [node("MaxPool", ["x"], kernel_shape=[2, 2], strides=[0, 0], auto_pad="SAME_UPPER")], {}, "MaxPool y: ",
+    ),
+    "no kernel_shape": (
+        [node("MaxPool", ["x"])], {},
+        "MaxPool y: malformed: 'kernel_shape' is missing; expected what ONNX says of MaxPool",
+    ),
+    "no axis": ([node("Concat", ["x", "x"])], {}, "Concat y: malformed: 'axis' is missing; expected"),
+    "no type": ([node("Cast", ["x"])], {}, "Cast y: malformed: 'to' is missing; expected"),
+    "no weight": ([node("Conv", ["x"])], {}, "Conv y: malformed: list index out of range; expected"),
+    "no input": ([node("Relu", [])], {}, "Relu y: malformed: list index out of range; expected"),
+    "the shape of nothing": ([node("Shape", [])], {}, "operators that are not supported: Shape"),
+    "an axis twice": (
+        [node("GlobalAveragePool", ["x"], "g"), node("Unsqueeze", ["g", "a"])], {"a": integers(1, 1)},
+        "Unsqueeze y: axes (1, 1): expected each once",
+    ),
+    "too few sizes": (
+        [node("Split", ["x", "s"], "y z", axis=1)], {"s": integers(6)},
+        "Split y: malformed: zip() argument 2 is longer than argument 1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_files_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    """What onnxruntime refuses too."""
+    nodes, constants, text = MALFORMED[case]
+    path = save_model(tmp_path / "m.onnx", nodes, constants)
+    assert text in refused(path)
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        answer(path, noise((1, 6, 9, 11)))
+
+
+def test_no_channels_are_refused(tmp_path: Path) -> None:
+    """An image of none, which only onnxruntime can make."""
+    path = save_model(tmp_path / "m.onnx", [node("Gather", ["x", "i"], axis=1)], {"i": integers()})
+    assert answer(path, noise((1, 6, 9, 11))).shape == (1, 0, 9, 11)
+    assert refused(path) == "Gather y: indices [] of axis 1: expected channels that stand side by side"
+
+
 @pytest.mark.parametrize("opset", [9, 13, 17])
 def test_batch_norm_with_the_outputs_of_training(opset: int, tmp_path: Path) -> None:
     """Before opset 14 nothing else tells training."""

@@ -138,7 +138,10 @@ def _with_constant(reader: Reader, op_type: str, data: str, constant: Array, nod
 
 def _fits(constant: Shape, data: Shape) -> bool:
     """Whether the data keeps its shape with a constant of this one."""
-    return np.broadcast_shapes(constant, data) == data
+    try:
+        return np.broadcast_shapes(constant, data) == data
+    except ValueError:
+        return False
 
 
 def _rank(reader: Reader, data: str) -> Shape:

@@ -27,6 +27,9 @@ _STANDARD_DOMAINS = ("", "ai.onnx")
 #: Operators whose result depends on nothing that is known here, or that hold graphs of their own.
 _NOT_FOLDED = ("If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
 
+#: What converters raise where a node lacks what ONNX demands of it.
+_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
+
 
 @dataclass(frozen=True)
 class OnnxNode:
@@ -135,7 +138,7 @@ class Reader:
     def node(self, node: OnnxNode) -> None:
         converter = converters().get(node.op_type) if node.proto.domain in _STANDARD_DOMAINS else None
         known = [name for name in node.inputs if name not in self.unknown]
-        if node.op_type == "Shape" and not self.is_constant(node.inputs[0]):
+        if node.op_type == "Shape" and node.inputs and not self.is_constant(node.inputs[0]):
             if known:
                 self.constants[node.output] = _shape_of(self.shape(known[0]), node)
             self.unknown.update(node.outputs if not known else ())
@@ -155,6 +158,12 @@ class Reader:
         except GraphError as error:
             # Operators that are not supported are to be named all at once: what else is wrong has to wait.
             self.first_error = self.first_error or _located(error, node)
+            self.unknown.update(node.outputs)
+        except _MALFORMED as error:
+            # What no valid file holds is looked for nowhere else: an attribute or number missing, or one too many.
+            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+            wrong = GraphError(f"malformed: {reason}; expected what ONNX says of {node.op_type}")
+            self.first_error = self.first_error or _located(wrong, node)
             self.unknown.update(node.outputs)
         known = (self.names, self.pending, self.constants)
         self.unknown.update(name for name in node.outputs if not any(name in table for table in known))
@@ -266,7 +275,8 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 
 
 def _located(error: GraphError, node: OnnxNode) -> GraphError:
-    return GraphError(f"{node.op_type} {node.proto.name or node.output}: {error}")
+    name = node.proto.name or " ".join(node.outputs[:1]) or "without an output"
+    return GraphError(f"{node.op_type} {name}: {error}")
 
 
 def _plain(value: Any) -> Any:
