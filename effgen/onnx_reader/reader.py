@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from effgen.errors import GraphError
 from effgen.graph import Graph, Node, Parameter, Role, Value
-from effgen.onnx_reader.file import OnnxFile, open_onnx
+from effgen.onnx_reader.file import STANDARD_DOMAINS, OnnxFile, open_onnx
 from effgen.ops import OPS, AttributeValue, Shape
 from effgen.passes.fold_affine import fold_affine
 from effgen.passes.fuse_activations import fuse_activations
@@ -23,7 +23,6 @@ from effgen.passes.prune import prune
 
 Array: TypeAlias = NDArray[Any]
 
-_STANDARD_DOMAINS = ("", "ai.onnx")
 #: Operators whose result depends on nothing that is known here, or that hold graphs of their own.
 _NOT_FOLDED = ("If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
 
@@ -136,7 +135,7 @@ class Reader:
         return Graph(self.proto.name or "graph", self.file.input, output, tuple(nodes), self.parameters)
 
     def node(self, node: OnnxNode) -> None:
-        converter = converters().get(node.op_type) if node.proto.domain in _STANDARD_DOMAINS else None
+        converter = converters().get(node.op_type) if node.proto.domain in STANDARD_DOMAINS else None
         known = [name for name in node.inputs if name not in self.unknown]
         if node.op_type == "Shape" and node.inputs and not self.is_constant(node.inputs[0]):
             if known:
@@ -170,7 +169,7 @@ class Reader:
 
     def folded(self, node: OnnxNode) -> bool:
         """Compute a node whose inputs are all constants; False where that cannot be done."""
-        if node.op_type in _NOT_FOLDED or node.proto.domain not in _STANDARD_DOMAINS:
+        if node.op_type in _NOT_FOLDED or node.proto.domain not in STANDARD_DOMAINS:
             return False
         feeds = {name: self.constants[name] for name in node.inputs if name}
         try:
