@@ -473,6 +473,16 @@ def test_malformed_files_are_refused_in_one_line(case: str, tmp_path: Path) -> N
         answer(path, noise((1, 6, 9, 11)))
 
 
+def test_a_constant_of_too_few_bytes_is_refused(tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", [node("Conv", ["x", "w", "b"])], KERNEL)
+    model = onnx.load(path)
+    model.graph.initializer[1].raw_data = b"1234"
+    onnx.save(model, path)
+    assert refused(path).startswith("constant b: malformed: ")
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        answer(path, noise((1, 6, 9, 11)))
+
+
 def test_no_channels_are_refused(tmp_path: Path) -> None:
     """An image of none, which only onnxruntime can make."""
     path = save_model(tmp_path / "m.onnx", [node("Gather", ["x", "i"], axis=1)], {"i": integers()})

@@ -115,7 +115,7 @@ class Reader:
         self.first_error: GraphError | None = None
 
     def run(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
-        self.constants |= {tensor.name: numpy_helper.to_array(tensor) for tensor in self.proto.initializer}
+        self.constants |= {tensor.name: _array(tensor) for tensor in self.proto.initializer}
         for proto in self.proto.node:
             attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in proto.attribute}
             self.node(OnnxNode(proto, attributes))
@@ -276,6 +276,13 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 def _located(error: GraphError, node: OnnxNode) -> GraphError:
     name = node.proto.name or " ".join(node.outputs[:1]) or "without an output"
     return GraphError(f"{node.op_type} {name}: {error}")
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    try:
+        return numpy_helper.to_array(tensor)
+    except _MALFORMED as error:
+        raise GraphError(f"constant {tensor.name}: malformed: {' '.join(str(error).split())}") from None
 
 
 def _plain(value: Any) -> Any:
