@@ -168,7 +168,7 @@ def _rotated(backends: Sequence[Backend], turn: int) -> Iterable[Backend]:
 
 
 def burst(run: Callable[[], object], time_s: float, wake_s: float) -> list[float]:
-    """Seconds of each call until they add up to `time_s` (at least one call), after `wake_s` of beyond calls."""
+    """Seconds of each call until they add up to `time_s` (at least one call), after `wake_s` of uncounted calls."""
     start = time.perf_counter()
     while time.perf_counter() - start < wake_s:
         run()

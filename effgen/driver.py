@@ -76,8 +76,7 @@ def compile_bundle(
         machine = _machine(request, on_phase)
         _write_golden(model, staging, request.seed, on_phase)
         if isinstance(network, OnnxNetwork):
-            on_phase("the file's own answer by onnxruntime")
-            on_phase(check_reading(network, *golden_pair(staging)))
+            model = _checked(model, network, staging, on_phase)
         _write_onnx(model, staging / MODEL, True, on_phase)
         _write_labels(request.labels, model.graph, staging)
         facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
@@ -176,6 +175,15 @@ def _write_golden(model: Model, staging: Path, seed: int, on_phase: OnPhase) -> 
     if not np.isfinite(output).all():
         raise BuildError(f"{model.title}: PyTorch's output is not finite with these weights; nothing to verify")
     np.savez(staging / GOLDEN, input=image, output=output)
+
+
+def _checked(model: Model, network: OnnxNetwork, staging: Path, on_phase: OnPhase) -> Model:
+    """The model, its facts with what came of holding it to the file."""
+    on_phase("the file's own answer by onnxruntime")
+    reading = check_reading(network, *golden_pair(staging))
+    if not reading.not_checked:
+        on_phase(reading.agreement)
+    return dataclasses.replace(model, facts={**model.facts, "onnx": {**model.facts["onnx"], "reading": reading.facts}})
 
 
 def _write_onnx(model: Model, path: Path, fold: bool, on_phase: OnPhase) -> list[Path]:

@@ -21,7 +21,7 @@ from typing import TypeAlias
 from effgen.graph import Graph, Node
 from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.workload import Activation, ChannelScale, Concat, Conv2d, GlobalAveragePool, Pool2d, Workload
-from effgen.ops import Shape, integer, ints
+from effgen.ops import Shape, integer, ints, is_usual_hard_sigmoid
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class _Fusion:
         if node.op_type in ("MaxPool", "AveragePool") and not self.on_gpu:
             return self.pool2d(node)
         if node.op_type in ("Concat", "BatchNormalization") and not self.on_gpu:
-            return self.concat(node)
+            return self.concat_or_norm(node)
         return OpCall(node)
 
     def conv2d(self, node: Node) -> KernelCall:
@@ -159,8 +159,8 @@ class _Fusion:
     def pool2d(self, node: Node) -> Call:
         return KernelCall(pool2d_of(node, self.shape(node.inputs[0])), (node.inputs[0],), (node.output,))
 
-    def concat(self, node: Node) -> Call:
-        """Images joined, and the batch norm and the activation that follow."""
+    def concat_or_norm(self, node: Node) -> Call:
+        """Images joined and the batch norm that follows, or a batch norm alone; then the activation that follows."""
         shape, inputs = self.shape(node.output), node.inputs
         if len(shape) != 4:
             return OpCall(node)
@@ -199,9 +199,7 @@ def activation_of(node: Node) -> Activation | None:
     if node.op_type == "Clip":
         return "relu6" if (node.attributes["min"], node.attributes["max"]) == (0.0, 6.0) else None
     if node.op_type == "HardSigmoid":
-        slope, offset = node.attributes["alpha"], node.attributes["beta"]
-        assert isinstance(slope, float) and isinstance(offset, float)
-        return "hard_sigmoid" if abs(slope - 1 / 6) < 1e-6 and offset == 0.5 else None
+        return "hard_sigmoid" if is_usual_hard_sigmoid(node.attributes) else None
     return _ACTIVATIONS.get(node.op_type)
 
 

@@ -90,7 +90,7 @@ def report_from_profile(
 def layers_from_profile(
     manifest: Manifest, profile: Profile, latency_s: float, ceilings: Ceilings
 ) -> tuple[Layer, ...]:
-    """A row a kernel, in the order of first calls; one that the manifest does not name is an beyond operator."""
+    """A row a kernel, in the order of first calls; one that the manifest does not name is an uncounted operator."""
     named = {kernel["name"]: kernel for kernel in manifest.kernels}
     work = work_from_kernels(manifest.kernels, Path())
     calls = Counter(call.name for call in profile.calls)

@@ -62,6 +62,28 @@ class OnnxNetwork:
         return {"onnx": {"producer": self.file.producer, "opset": self.file.opset, **origin}, "weights": origin}
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Whether the graph computes what the file says: by whom that was checked and how far apart the answers are
+    (relative L2), or why it was not checked."""
+
+    checked_by: str = ""
+    rel_l2: float = 0.0
+    not_checked: str = ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        if self.not_checked:
+            return {"not_checked": self.not_checked}
+        return {"checked_by": self.checked_by, "rel_l2": self.rel_l2}
+
+    @property
+    def agreement(self) -> str:
+        """In words, of a file that was checked."""
+        return f"agrees with the file by {self.checked_by}: relative L2 {self.rel_l2:.1e}"
+
+
 def read_network(request: OnnxRequest) -> OnnxNetwork:
     """Read and simplify the file. Raises GraphError (one line) for what cannot be compiled."""
     from effgen.onnx_reader import graph_from_file, open_onnx
@@ -103,17 +125,17 @@ def numbers_from_text(option: str, text: str) -> tuple[float, ...]:
     return numbers
 
 
-def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: NDArray[np.float32]) -> str:
+def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: NDArray[np.float32]) -> Reading:
     """Hold `expected`, what PyTorch computes with the graph as it was read, to what the file itself says.
 
-    Returns in words what came of it; raises VerifyError where they disagree. `image` (N, C, H, W), logits (N, classes).
+    Raises VerifyError where they disagree. `image` (N, C, H, W), logits (N, classes).
     """
     from effgen.verify import relative_l2
 
     try:
         import onnxruntime
     except ImportError:
-        return "the file's own answer not checked: onnxruntime is not installed"
+        return Reading(not_checked="onnxruntime is not installed")
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -121,11 +143,11 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: ND
         (found,) = session.run([network.file.output], {network.file.input.name: image})
     except Exception as error:  # onnxruntime's errors share no base of their own
         reason = " ".join(str(error).split())
-        return f"the file's own answer not checked: onnxruntime cannot run it: {reason[:120]}"
+        return Reading(not_checked=f"onnxruntime cannot run it: {reason[:120]}")
     difference = relative_l2(expected, found)
     if not difference <= READING_TOLERANCE:
         raise VerifyError(
             f"{network.request.file}: onnxruntime and the graph that was read disagree: relative L2 {difference:.2e}, "
             f"expected at most {READING_TOLERANCE:g}: the file was misread, or its answers hang on the last digits"
         )
-    return f"agrees with the file by onnxruntime {onnxruntime.__version__}: relative L2 {difference:.1e}"
+    return Reading(f"onnxruntime {onnxruntime.__version__}", difference)

@@ -55,6 +55,16 @@ def number(attributes: Attributes, key: str) -> float:
     return float(value)
 
 
+def is_sixth(factor: float) -> bool:
+    """Files hold 1/6 as float32, or a division's result."""
+    return abs(factor * 6 - 1) < 1e-6
+
+
+def is_usual_hard_sigmoid(attributes: Attributes) -> bool:
+    """Whether a HardSigmoid is the one inside HardSwish: clip(x / 6 + 1/2, 0, 1)."""
+    return is_sixth(number(attributes, "alpha")) and number(attributes, "beta") == 0.5
+
+
 def _no_macs(shapes: Sequence[Shape], output: Shape) -> int:
     return 0
 

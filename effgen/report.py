@@ -159,6 +159,12 @@ def lines_from_kernels(manifest: Manifest) -> list[str]:
     return [f"kernel {kernel['name']}: {kernel['source']}, {kernel['calls']} in a run" for kernel in kernels]
 
 
+def warning_from_manifest(manifest: Manifest) -> str:
+    """Of a bundle made from an ONNX file whose own answer nobody could tell; empty for others."""
+    reason = manifest.network.get("onnx", {}).get("reading", {}).get("not_checked")
+    return f"the file's own answer not checked: {reason}" if reason else ""
+
+
 def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Table:
     """What was compiled: a few lines."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

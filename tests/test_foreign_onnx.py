@@ -112,6 +112,16 @@ def test_what_moved_from_attributes_to_inputs(opset: int, tmp_path: Path) -> Non
     assert operators(graph) == ["Conv", "Clip", "Slice", "GlobalAveragePool", "Flatten"]
 
 
+@pytest.mark.parametrize("value", [scalar(0), floats(0), None], ids=["()", "(1,)", "left out"])
+def test_pad_with_a_value_of_zero(value: Array | None, tmp_path: Path) -> None:
+    constants = {**KERNEL, "p": integers(0, 0, 1, 0, 0, 0, 1, 2)}
+    if value is not None:
+        constants["v"] = value
+    pad = node("Pad", ["x", "p", "" if value is None else "v"], "padded")
+    graph, _ = assert_understood(save_model(tmp_path / "m.onnx", [pad, node("Conv", ["padded", "w", "b"])], constants))
+    assert operators(graph) == ["Conv"]
+
+
 @pytest.mark.parametrize(
     ("bounds", "expected"),
     [(("", ""), []), (("zero", ""), ["Relu"]), (("zero", "six"), ["Clip"]), (("", "six"), ["Clip"])],
@@ -325,6 +335,20 @@ def test_zeros_before_pooling(tmp_path: Path) -> None:
         graph_from_onnx(path)
 
 
+@pytest.mark.parametrize("counted", [0, 1])
+@pytest.mark.parametrize(("size", "own"), [(6, True), (8, False)])
+def test_zeros_before_a_mean_with_pads_of_its_own(size: int, own: bool, counted: int, tmp_path: Path) -> None:
+    """A row and a column of zeros: 7x7 in steps of 3 needs more, which the mean may not count; 9x9 does not."""
+    pool = node("AveragePool", ["p"], kernel_shape=[3, 3], strides=[3, 3], auto_pad="SAME_UPPER",
+                count_include_pad=counted)  # fmt: skip
+    pads = {"pads": integers(0, 0, 0, 0, 0, 0, 1, 1)}
+    path = save_model(tmp_path / "m.onnx", [node("Pad", ["x", "pads"], "p"), pool], pads, shape=(1, 6, size, size))
+    if own and not counted:
+        assert "AveragePool y: zeros around the image, and pads that are not counted" in refused(path)
+    else:
+        assert_understood(path)
+
+
 def test_what_the_output_does_not_need_is_left_out(tmp_path: Path) -> None:
     nodes = [node("Sigmoid", ["x"], "aux"), node("Conv", ["x", "w", "b"], "y")]
     graph, weights = assert_understood(save_model(tmp_path / "m.onnx", nodes, {**KERNEL, "idle": noise((3,))}))
@@ -376,6 +400,11 @@ REFUSED = {
         {"p": integers(0, 0, 1, 1, 0, 0, 1, 1), "one": scalar(1), "w": noise((2, 6, 1, 1))},
         "value 1: expected zeros around an image",
     ),
+    "Pad by two numbers": (
+        [node("Pad", ["x", "p", "v"], "a"), node("Conv", ["a", "w"])],
+        {"p": integers(0, 0, 1, 1, 0, 0, 1, 1), "v": floats(0, 0), "w": noise((2, 6, 1, 1))},
+        "Pad a: its value of shape (2,): expected one number",
+    ),
     "Concat of rows": ([node("Concat", ["x", "x"], axis=2)], {}, "Concat: axis = 2: expected 1, channels"),
     "Transpose": ([node("Transpose", ["x"], perm=[0, 2, 3, 1])], {}, "perm (0, 2, 3, 1) of (1, 6, 9, 11)"),
     "Slice of rows": (
@@ -395,6 +424,97 @@ REFUSED = {
 def test_refused_in_one_line(case: str, tmp_path: Path) -> None:
     nodes, constants, text = REFUSED[case]
     assert text in refused(save_model(tmp_path / "m.onnx", nodes, constants))
+
+
+MALFORMED = {
+    "zeros of another size": ([node("Add", ["x", "c"])], {"c": np.zeros((5, 1, 1), np.float32)}, "Add y: "),
+    "ones of another size": ([node("Mul", ["c", "x"])], {"c": np.ones((1, 6, 4, 1), np.float32)}, "Mul y: "),
+    "a 0 beyond the axes": (
+        [node("Reshape", ["x", "s"])], {"s": integers(1, -1, 1, 1, 0)},
+        "Reshape y: malformed: tuple index out of range; expected what ONNX says of Reshape",
+    ),
+    "one dilation": (
+        [node("Conv", ["x", "w"], dilations=[1])], {"w": noise((2, 6, 3, 3))},
+        "Conv y: malformed: zip() argument 2 is shorter than argument 1; expected what ONNX says of Conv",
+    ),
+    "two pads": ([node("Conv", ["x", "w"], pads=[1, 1])], {"w": noise((2, 6, 3, 3))}, "Conv y: malformed: zip() "),
+    "one stride": ([node("MaxPool", ["x"], kernel_shape=[2, 2], strides=[2])], {}, "MaxPool y: "),
+    "strides that are a number": ([node("MaxPool", ["x"], kernel_shape=[2, 2], strides=2)], {}, "MaxPool y: malformed"),
+    "strides of 0": (
+        [node("MaxPool", ["x"], kernel_shape=[2, 2], strides=[0, 0], auto_pad="SAME_UPPER")], {}, "MaxPool y: ",
+    ),
+    "no kernel_shape": (
+        [node("MaxPool", ["x"])], {},
+        "MaxPool y: malformed: 'kernel_shape' is missing; expected what ONNX says of MaxPool",
+    ),
+    "no axis": ([node("Concat", ["x", "x"])], {}, "Concat y: malformed: 'axis' is missing; expected"),
+    "no type": ([node("Cast", ["x"])], {}, "Cast y: malformed: 'to' is missing; expected"),
+    "no weight": ([node("Conv", ["x"])], {}, "Conv y: malformed: list index out of range; expected"),
+    "no input": ([node("Relu", [])], {}, "Relu y: malformed: list index out of range; expected"),
+    "the shape of nothing": ([node("Shape", [])], {}, "operators that are not supported: Shape"),
+    "an axis twice": (
+        [node("GlobalAveragePool", ["x"], "g"), node("Unsqueeze", ["g", "a"])], {"a": integers(1, 1)},
+        "Unsqueeze y: axes (1, 1): expected each once",
+    ),
+    "too few sizes": (
+        [node("Split", ["x", "s"], "y z", axis=1)], {"s": integers(6)},
+        "Split y: malformed: zip() argument 2 is longer than argument 1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_files_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    """What onnxruntime refuses too."""
+    nodes, constants, text = MALFORMED[case]
+    path = save_model(tmp_path / "m.onnx", nodes, constants)
+    assert text in refused(path)
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        answer(path, noise((1, 6, 9, 11)))
+
+
+def test_a_constant_of_too_few_bytes_is_refused(tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", [node("Conv", ["x", "w", "b"])], KERNEL)
+    model = onnx.load(path)
+    model.graph.initializer[1].raw_data = b"1234"
+    onnx.save(model, path)
+    assert refused(path).startswith("constant b: malformed: ")
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        answer(path, noise((1, 6, 9, 11)))
+
+
+def test_no_channels_are_refused(tmp_path: Path) -> None:
+    """An image of none, which only onnxruntime can make."""
+    path = save_model(tmp_path / "m.onnx", [node("Gather", ["x", "i"], axis=1)], {"i": integers()})
+    assert answer(path, noise((1, 6, 9, 11))).shape == (1, 0, 9, 11)
+    assert refused(path) == "Gather y: indices [] of axis 1: expected channels that stand side by side"
+
+
+@pytest.mark.parametrize("opset", [9, 13, 17])
+def test_batch_norm_with_the_outputs_of_training(opset: int, tmp_path: Path) -> None:
+    """Before opset 14 nothing else tells training."""
+    outputs = "y m v" if opset == 17 else "y m v sm sv"
+    norm = node("BatchNormalization", ["x", "c", "c", "c", "c"], outputs)
+    path = save_model(tmp_path / "m.onnx", [norm], {"c": np.ones(6, np.float32)}, opset=opset)
+    found = f"BatchNormalization y: {len(outputs.split())} outputs, as in training: expected a model exported for"
+    assert refused(path).startswith(found)
+    del norm.output[1:]
+    assert_understood(save_model(path, [norm], {"c": np.full(6, 0.5, np.float32)}, opset=opset))
+
+
+def test_dropout_in_training(tmp_path: Path) -> None:
+    nodes, path = [node("Relu", ["x"], "r"), node("Dropout", ["r", "half", "t"])], tmp_path / "m.onnx"
+    constants: dict[str, Array] = {"half": scalar(0.5)}
+    graph, _ = assert_understood(save_model(path, nodes, {**constants, "t": np.array(False)}))
+    assert operators(graph) == ["Relu"]
+    save_model(path, nodes, {**constants, "t": np.array(True)})
+    image = np.abs(noise((1, 6, 9, 11))) + np.float32(0.1)
+    assert not answer(path, image).all()  # it does drop
+    assert refused(path) == "Dropout y: training_mode is true: expected a model exported for inference"
+    cast = node("Cast", ["x"], "t", to=TensorProto.BOOL)
+    assert "Cast t: to another type" in refused(save_model(path, [cast, *nodes], constants))
+    nodes[1].input[2] = "x"
+    assert "training_mode is computed by the network" in refused(save_model(path, nodes, constants))
 
 
 def test_files_of_another_kind(tmp_path: Path) -> None:

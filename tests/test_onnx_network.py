@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from foreign import Array, answer, node, save_model
 from networks import noise, relative_error
@@ -97,6 +98,8 @@ def test_what_the_manifest_says(sink: tuple[Path, Path]) -> None:
     assert manifest.name == "sink"
     facts = manifest.network["onnx"]
     assert (facts["file"], facts["producer"], facts["opset"]) == ("sink.onnx", "someone 1.2", 17)
+    assert facts["reading"]["checked_by"] == f"onnxruntime {onnxruntime.__version__}"
+    assert 0 <= facts["reading"]["rel_l2"] <= 1e-5
     assert facts["sha256"] == manifest.network["weights"]["sha256"]
     assert len(facts["sha256"]) == 64
     assert manifest.input["mean"] == [0.485, 0.456, 0.406]
@@ -168,7 +171,9 @@ def test_a_misreading_cannot_pass(tmp_path: Path) -> None:
     network = read_network(OnnxRequest(kitchen_sink(tmp_path / "m.onnx")))
     image = noise((2, 3, 31, 27))
     right = answer(network.request.file, image)
-    assert check_reading(network, image, right).startswith("agrees with the file by onnxruntime")
+    reading = check_reading(network, image, right)
+    assert reading.facts == {"checked_by": f"onnxruntime {onnxruntime.__version__}", "rel_l2": reading.rel_l2}
+    assert reading.agreement.startswith(f"agrees with the file by onnxruntime {onnxruntime.__version__}: relative L2 ")
     with pytest.raises(VerifyError, match="onnxruntime and the graph that was read disagree: relative L2"):
         check_reading(network, image, right * np.float32(1.001))
 
@@ -179,8 +184,22 @@ def test_a_file_that_onnxruntime_cannot_run_is_not_checked(tmp_path: Path) -> No
     model = onnx.load(path)
     model.ir_version = 99
     onnx.save(model, path)
-    line = check_reading(network, noise((2, 3, 31, 27)), noise((2, 10)))
-    assert line.startswith("the file's own answer not checked: onnxruntime cannot run it: ") and "\n" not in line
+    reading = check_reading(network, noise((2, 3, 31, 27)), noise((2, 10)))
+    assert list(reading.facts) == ["not_checked"] and "\n" not in reading.not_checked
+    assert reading.not_checked.startswith("onnxruntime cannot run it: ")
+
+
+def test_a_bundle_says_that_its_reading_was_not_checked(run: Any, tmp_path: Path) -> None:
+    nodes = [node("Conv", ["x", "w"], "c"), node("GlobalAveragePool", ["c"], "g"), node("Flatten", ["g"])]
+    path = save_model(tmp_path / "m.onnx", nodes, {"w": noise((4, 3, 3, 3))}, shape=(1, 3, 9, 9))
+    model = onnx.load(path)
+    model.ir_version = 99
+    onnx.save(model, path)
+    status, _, err = run("compile", "--onnx", path, "-o", tmp_path / "b")
+    assert status == 0, err
+    reason = read_manifest(tmp_path / "b").network["onnx"]["reading"]["not_checked"]
+    assert reason.startswith("onnxruntime cannot run it: ")
+    assert err.splitlines()[-1] == f"warning: the file's own answer not checked: {reason}"
 
 
 def test_what_a_gpu_lacks_is_said_in_one_line(run: Any, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def compile_(
     output = Output(quiet, verbose, json)
     start = time.perf_counter()
     from effgen.driver import CompileRequest, check_request, compile_bundle
-    from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest
+    from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest, warning_from_manifest
     from effgen.standalone import emits_from_texts
     from effgen.target_file import cuda_archs_from_text
 
@@ -87,6 +87,7 @@ def compile_(
     with output.phases() as on_phase:
         manifest = compile_bundle(request, on_phase, resolved)
     seconds = time.perf_counter() - start
+    output.warn(warning_from_manifest(manifest))
     output.details(lines_from_kernels(manifest))
     table = table_from_manifest(manifest, destination, seconds)
     output.result([table], json_from_manifest(manifest, destination, seconds))

@@ -55,7 +55,9 @@ def softmax(reader: Reader, node: OnnxNode) -> None:
 
 
 def nothing(reader: Reader, node: OnnxNode) -> None:
-    """Identity; Dropout when a network is run; Cast of what is float32 to float32."""
+    """Identity; Dropout in inference; Cast of what is float32 to float32."""
+    if node.op_type == "Dropout" and reader.has_input(node, 2) and reader.number(node, 2, "training_mode"):
+        raise GraphError("training_mode is true: expected a model exported for inference")
     if node.op_type == "Cast" and node.attributes["to"] != 1:
         raise GraphError("to another type than FLOAT: expected a network in float32")
     if node.inputs[0] in reader.pending:
@@ -85,7 +87,4 @@ def _bound(reader: Reader, node: OnnxNode, key: str, index: int, default: float)
         return shortest(node.attributes[key])
     if not reader.has_input(node, index):
         return default
-    array = reader.constant(node, index, key)
-    if array.size != 1:
-        raise GraphError(f"{key} of shape {array.shape}: expected one number")
-    return shortest(array.item())
+    return shortest(reader.number(node, index, key))

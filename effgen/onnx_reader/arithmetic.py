@@ -34,7 +34,7 @@ def subtract(reader: Reader, node: OnnxNode) -> None:
     if constant is not None and not first:
         _with_constant(reader, "Add", data[0], -constant, node)
         return
-    minus_one = reader.parameter("minus_one", np.full((1,) * len(_rank(reader, data[-1])), -1, np.float32), "constant")
+    minus_one = reader.parameter("minus_one", np.full((1,) * _rank(reader, data[-1]), -1, np.float32), "constant")
     negated = reader.emit("Mul", [data[-1], minus_one], f"{node.output}.negated")
     if constant is None:
         reader.emit("Add", [data[0], negated], node.output)
@@ -81,6 +81,9 @@ def matmul(reader: Reader, node: OnnxNode) -> None:
 def batch_norm(reader: Reader, node: OnnxNode) -> None:
     if node.attributes.get("training_mode", 0):
         raise GraphError("training_mode = 1: expected a model exported for inference")
+    if len(outputs := [name for name in node.outputs if name]) > 1:
+        # Before opset 14 that alone says training; since then only training has them.
+        raise GraphError(f"{len(outputs)} outputs, as in training: expected a model exported for inference")
     inputs = [reader.tensor(node.inputs[0])]
     for index, role in enumerate(("norm_scale", "norm_bias", "norm_mean", "norm_var"), start=1):
         array = reader.constant(node, index, role)
@@ -120,7 +123,7 @@ def _operands(reader: Reader, node: OnnxNode) -> tuple[list[str], NDArray[np.flo
 
 def _with_constant(reader: Reader, op_type: str, data: str, constant: Array, node: OnnxNode) -> None:
     """`data` (op) `constant`, which gets the data's rank; left out where it changes nothing."""
-    rank = len(_rank(reader, data))
+    rank = _rank(reader, data)
     while constant.ndim > rank and constant.shape[0] == 1:
         constant = constant[0]
     if constant.ndim > rank:
@@ -135,11 +138,14 @@ def _with_constant(reader: Reader, op_type: str, data: str, constant: Array, nod
 
 def _fits(constant: Shape, data: Shape) -> bool:
     """Whether the data keeps its shape with a constant of this one."""
-    return np.broadcast_shapes(constant, data) == data
+    try:
+        return np.broadcast_shapes(constant, data) == data
+    except ValueError:
+        return False
 
 
-def _rank(reader: Reader, data: str) -> Shape:
-    return reader.values[data].shape
+def _rank(reader: Reader, data: str) -> int:
+    return len(reader.values[data].shape)
 
 
 def _matrix(reader: Reader, name: str) -> str:

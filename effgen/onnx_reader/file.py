@@ -16,7 +16,8 @@ from effgen.runtime.manifest import sha256_of
 #: The oldest opset whose operators are understood.
 OLDEST_OPSET = 9
 
-_STANDARD_DOMAINS = ("", "ai.onnx")
+#: What the domain of ONNX's own operators is called.
+STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _load(path: Path) -> onnx.ModelProto:
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    found = max((entry.version for entry in model.opset_import if entry.domain in _STANDARD_DOMAINS), default=0)
+    found = max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=0)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= found <= newest:
         raise GraphError(f"opset {found}: expected {OLDEST_OPSET} to {newest}; export it again with one of these")

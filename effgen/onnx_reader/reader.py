@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from effgen.errors import GraphError
 from effgen.graph import Graph, Node, Parameter, Role, Value
-from effgen.onnx_reader.file import OnnxFile, open_onnx
+from effgen.onnx_reader.file import STANDARD_DOMAINS, OnnxFile, open_onnx
 from effgen.ops import OPS, AttributeValue, Shape
 from effgen.passes.fold_affine import fold_affine
 from effgen.passes.fuse_activations import fuse_activations
@@ -23,9 +23,11 @@ from effgen.passes.prune import prune
 
 Array: TypeAlias = NDArray[Any]
 
-_STANDARD_DOMAINS = ("", "ai.onnx")
 #: Operators whose result depends on nothing that is known here, or that hold graphs of their own.
 _NOT_FOLDED = ("If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
+
+#: What converters raise where a node lacks what ONNX demands of it.
+_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Reader:
         self.first_error: GraphError | None = None
 
     def run(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
-        self.constants |= {tensor.name: numpy_helper.to_array(tensor) for tensor in self.proto.initializer}
+        self.constants |= {tensor.name: _array(tensor) for tensor in self.proto.initializer}
         for proto in self.proto.node:
             attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in proto.attribute}
             self.node(OnnxNode(proto, attributes))
@@ -133,9 +135,9 @@ class Reader:
         return Graph(self.proto.name or "graph", self.file.input, output, tuple(nodes), self.parameters)
 
     def node(self, node: OnnxNode) -> None:
-        converter = converters().get(node.op_type) if node.proto.domain in _STANDARD_DOMAINS else None
+        converter = converters().get(node.op_type) if node.proto.domain in STANDARD_DOMAINS else None
         known = [name for name in node.inputs if name not in self.unknown]
-        if node.op_type == "Shape" and not self.is_constant(node.inputs[0]):
+        if node.op_type == "Shape" and node.inputs and not self.is_constant(node.inputs[0]):
             if known:
                 self.constants[node.output] = _shape_of(self.shape(known[0]), node)
             self.unknown.update(node.outputs if not known else ())
@@ -156,12 +158,18 @@ class Reader:
             # Operators that are not supported are to be named all at once: what else is wrong has to wait.
             self.first_error = self.first_error or _located(error, node)
             self.unknown.update(node.outputs)
+        except _MALFORMED as error:
+            # What no valid file holds is looked for nowhere else: an attribute or number missing, or one too many.
+            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+            wrong = GraphError(f"malformed: {reason}; expected what ONNX says of {node.op_type}")
+            self.first_error = self.first_error or _located(wrong, node)
+            self.unknown.update(node.outputs)
         known = (self.names, self.pending, self.constants)
         self.unknown.update(name for name in node.outputs if not any(name in table for table in known))
 
     def folded(self, node: OnnxNode) -> bool:
         """Compute a node whose inputs are all constants; False where that cannot be done."""
-        if node.op_type in _NOT_FOLDED or node.proto.domain not in _STANDARD_DOMAINS:
+        if node.op_type in _NOT_FOLDED or node.proto.domain not in STANDARD_DOMAINS:
             return False
         feeds = {name: self.constants[name] for name in node.inputs if name}
         try:
@@ -182,6 +190,13 @@ class Reader:
         if name not in self.constants:
             raise GraphError(f"{what} is computed by the network: expected a constant")
         return self.constants[name]
+
+    def number(self, node: OnnxNode, index: int, what: str) -> float:
+        """An input that must be one constant number, of any shape. Raises GraphError for another."""
+        array = self.constant(node, index, what)
+        if array.size != 1:
+            raise GraphError(f"{what} of shape {array.shape}: expected one number")
+        return float(array.item())
 
     def has_input(self, node: OnnxNode, index: int) -> bool:
         return index < len(node.inputs) and node.inputs[index] != ""
@@ -259,7 +274,15 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 
 
 def _located(error: GraphError, node: OnnxNode) -> GraphError:
-    return GraphError(f"{node.op_type} {node.proto.name or node.output}: {error}")
+    name = node.proto.name or " ".join(node.outputs[:1]) or "without an output"
+    return GraphError(f"{node.op_type} {name}: {error}")
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    try:
+        return numpy_helper.to_array(tensor)
+    except _MALFORMED as error:
+        raise GraphError(f"constant {tensor.name}: malformed: {' '.join(str(error).split())}") from None
 
 
 def _plain(value: Any) -> Any:

@@ -51,6 +51,8 @@ def unsqueeze(reader: Reader, node: OnnxNode) -> None:
     axes = reader.integers(node, "axes", 1) or ()
     rank = len(data) + len(axes)
     added = {axis % rank for axis in axes}
+    if len(added) < len(axes):
+        raise GraphError(f"axes {axes}: expected each once")
     waiting = reader.pending.get(node.inputs[0])
     if waiting is not None and waiting.kind == "Gather" and added == {1}:
         _slice(reader, waiting.source, waiting.detail[0], waiting.detail[0] + 1, node.output)
@@ -127,7 +129,7 @@ def gather(reader: Reader, node: OnnxNode) -> None:
     data, indices = reader.values[source].shape, reader.constant(node, 1, "its indices")
     axis = node.attributes.get("axis", 0) % len(data)
     numbers = [int(n) % data[axis] for n in np.atleast_1d(indices)]
-    if axis != 1 or indices.ndim > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+    if not numbers or axis != 1 or indices.ndim > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise GraphError(f"indices {numbers} of axis {axis}: expected channels that stand side by side")
     if indices.ndim == 0:
         reader.wait(node.output, Pending("Gather", source, (data[0], *data[2:]), (numbers[0],)))

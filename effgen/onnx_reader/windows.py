@@ -46,12 +46,13 @@ def average_pool(reader: Reader, node: OnnxNode) -> None:
     """Over the whole image it is a GlobalAveragePool."""
     source, border = _padded(reader, node)
     shape = reader.values[source].shape
-    window = _Window(node, shape, _kernel(node), (0, 0, 0, 0))
+    window = _Window(node, shape, _kernel(node), border)
     counted = node.attributes.get("count_include_pad", 0)
     if any(border):
-        if any(window.pads) and not counted:
+        # The Graph has one set of pads: counted, as the zeros around the image are, or not.
+        if window.pads != border and not counted:
             raise GraphError("zeros around the image, and pads that are not counted: expected one of them")
-        window, counted = _Window(node, shape, _kernel(node), border), 1
+        counted = 1
     if window.dilated:
         raise GraphError(f"dilations = {window.dilations}: expected 1")
     pads = _with_rest(window.pads, window.rest)
@@ -98,7 +99,7 @@ def pad(reader: Reader, node: OnnxNode) -> None:
     mode = node.attributes.get("mode", "constant")
     value = node.attributes.get("value", 0.0)
     if reader.has_input(node, 2):
-        value = float(reader.constant(node, 2, "its value"))
+        value = reader.number(node, 2, "its value")
     if reader.has_input(node, 3):
         pads = _on_all_axes(pads, reader.integers(node, "axes", 3), len(shape))
     if pads is None or len(pads) != 2 * len(shape):

@@ -18,10 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.graph import Graph, Node, Weights
+from effgen.ops import is_sixth, is_usual_hard_sigmoid
 from effgen.passes.prune import prune
-
-#: Files hold 1/6 as float32, or a division's result.
-_SLACK = 1e-6
 
 
 def fuse_activations(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
@@ -48,9 +46,10 @@ class _Fusion:
                 continue
             if inner.op_type == "Sigmoid" and inner.inputs[0] == data:
                 return Node("Swish", (data,), node.output)
-            if self.is_hard_sigmoid(inner) and inner.inputs[0] == data:
+            if inner.op_type == "HardSigmoid" and is_usual_hard_sigmoid(inner.attributes) and inner.inputs[0] == data:
                 return Node("HardSwish", (data,), node.output)
-            if self.number(data) is not None and abs(self.number(data) * 6 - 1) < _SLACK:  # type: ignore[operator]
+            factor = self.number(data)
+            if factor is not None and is_sixth(factor):
                 return self.sixth(inner, node.output) or node
         return node
 
@@ -73,13 +72,6 @@ class _Fusion:
         if add is None or add.op_type != "Add":
             return None
         return next((data for data, other in _both_ways(add) if self.number(other) == 3.0), None)
-
-    def is_hard_sigmoid(self, node: Node) -> bool:
-        if node.op_type != "HardSigmoid":
-            return False
-        alpha, beta = node.attributes["alpha"], node.attributes["beta"]
-        assert isinstance(alpha, float) and isinstance(beta, float)
-        return abs(alpha * 6 - 1) < _SLACK and beta == 0.5
 
     def inner(self, name: str) -> Node | None:
         """The node that makes a tensor which is read once."""
