@@ -256,6 +256,57 @@ def test_milliseconds_where_no_peer_is_in_both() -> None:
     assert "disturbed" in change_of(bench_report(other_cpus=0.9), bench_report()).note
 
 
+def with_version(report: BenchReport, backend: str, version: str) -> BenchReport:
+    results = (replace(each, version=version) if each.backend == backend else each for each in report.results)
+    return replace(report, results=tuple(results))
+
+
+def test_peer_of_another_version_is_no_yardstick() -> None:
+    now = with_version(bench_report(effgen=10.0, onnxruntime=12.0), "onnxruntime", "1.32.0")
+    before = with_version(bench_report(effgen=5.0, onnxruntime=6.0), "onnxruntime", "1.30.0")
+    change = change_of(now, before)
+    assert change.peers == () and change.change == pytest.approx(1.0)
+    assert change.note == (
+        "onnxruntime 1.32.0, was 1.30.0: no yardstick; "
+        "no peer of one version in both: milliseconds, which a busy machine inflates"
+    )
+    with pytest.raises(RegressionError, match=r"effgen 10.000 ms, was 5.000 ms: \+100.0%"):
+        check_gate(regressions_of(sources(now), sources(before)), 5.0)
+
+
+def test_other_peers_stay_yardsticks() -> None:
+    now = with_version(bench_report(effgen=10.0, onnxruntime=1.0, openvino=12.0), "onnxruntime", "2.0")
+    change = change_of(now, bench_report(effgen=5.0, onnxruntime=6.0, openvino=6.0))
+    assert change.peers == ("openvino",) and change.change == pytest.approx(0.0)
+    assert change.note == "onnxruntime 2.0, was 1.0: no yardstick; in milliseconds +100.0%"
+
+
+def test_versions_that_differ_within_a_set() -> None:
+    one = bench_report(onnxruntime=6.0)
+    (change,) = regressions_of(sources(one, with_version(one, "onnxruntime", "2.0")), sources(one)).changes
+    assert change.peers == () and change.note.startswith("onnxruntime 1.0/2.0, was 1.0: no yardstick")
+
+
+def test_disturbed_case_says_which_set() -> None:
+    quiet, busy = bench_report(x=6.0), bench_report(other_cpus=0.9, x=6.0)
+    assert change_of(quiet, busy).note == "disturbed by other processes: the baseline"
+    assert change_of(busy, busy).note == "disturbed by other processes: now and the baseline"
+
+
+def test_baseline_is_doubted_too() -> None:
+    now = bench_report(onnxruntime=6.0)
+    other = with_version(bench_report(other_cpus=0.9, onnxruntime=3.0), "onnxruntime", "0.9")
+    other = replace(with_version(other, "effgen", "0.0.1"), machine=replace(HOST, memory_bytes=1 << 34))
+    other = replace(other, origin=replace(other.origin, revision="ffff+dirty", compiled_by={"compiler": "c++ 13"}))
+    found = doubts_of(sources(now), (), rows(now), sources(other))
+    assert found[0].startswith("1 of 2 files disturbed") and "(--baseline 0.json)" in found[0]
+    assert found[1:] == (
+        "Testing CPU 9000, 2 CPUs: its memory differs: 8192 MiB (0.json), 16384 MiB (--baseline 0.json)",
+        "onnxruntime: 2 versions: 1.0 (0.json), 0.9 (--baseline 0.json)",
+        "compiled by several versions of compiler: c++ 12.2.0 (0.json), c++ 13 (--baseline 0.json)",
+    )
+
+
 def test_several_runs_are_their_median() -> None:
     now = sources(*(bench_report(effgen=ms, openvino=10.0) for ms in (5.0, 5.1, 99.0)))
     (change,) = regressions_of(now, sources(bench_report(effgen=5.0, openvino=10.0))).changes
