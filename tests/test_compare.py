@@ -344,6 +344,21 @@ def test_gate_that_judges_nothing_does_not_pass() -> None:
         check_gate(found, 5.0)
 
 
+def test_gate_misses_what_was_not_measured_again() -> None:
+    now, before = sources(bench_report()), sources(bench_report(), bench_report(facts(3)), bench_report(facts(5)))
+    found = regressions_of(now, before)
+    with pytest.raises(RegressionError) as caught:
+        check_gate(found, 5.0)
+    assert caught.value.exit_code == 3 and str(caught.value).startswith(
+        "2 of 3 cases of --baseline not measured again; first: efficientnet phi=3, Testing CPU 9000, 2 CPUs, 2 threads"
+    )
+    check_gate(found, 5.0, allow_missing=True)
+    with pytest.raises(RegressionError, match="more than 5% slower"):
+        check_gate(regressions_of(sources(bench_report(effgen=9.0)), before), 5.0, allow_missing=True)
+    with pytest.raises(ResultsError, match="no case of --baseline"):
+        check_gate(regressions_of(now, before[1:]), 5.0, allow_missing=True)
+
+
 @pytest.mark.parametrize("percent", [math.nan, math.inf, -math.inf])
 def test_limit_that_is_no_number_never_passes(percent: float) -> None:
     assert not passes(change_of(bench_report(), bench_report()), percent)

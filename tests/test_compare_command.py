@@ -160,6 +160,18 @@ def test_gate_of_the_command(run: Any, folder: Path, tmp_path: Path) -> None:
     assert run("compare", "--baseline", *old)[0] == 2
 
 
+def test_gate_and_cases_that_vanished(run: Any, folder: Path, tmp_path: Path) -> None:
+    words = ("compare", folder / "b0.json", "--baseline", *sorted(folder.glob("b?.json")))
+    code, out, err = run(*words, "--gate", "5")
+    assert code == 3 and err.startswith(
+        "error: 1 of 2 cases of --baseline not measured again; first: efficientnet phi=1"
+    )
+    assert err.count("\n") == 1 and "not measured again: efficientnet phi=1" in out
+    assert run(*words, "--gate", "5", "--allow-missing")[0] == 0
+    assert run(*words)[0] == 0
+    assert run(*words, "--allow-missing")[0] == 2
+
+
 def test_gate_does_not_trust_another_peer(run: Any, folder: Path, tmp_path: Path) -> None:
     """Everything twice as fast before, by other versions of the peers on more memory: the ratios alone are the same."""
     old = tmp_path / "old"

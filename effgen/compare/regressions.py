@@ -75,8 +75,9 @@ def regressions_of(now: Sequence[BenchSource], before: Sequence[BenchSource]) ->
     )
 
 
-def check_gate(regressions: Regressions, percent: float) -> None:
-    """Raise RegressionError, naming the worst, where a case is more than `percent` slower than before.
+def check_gate(regressions: Regressions, percent: float, allow_missing: bool = False) -> None:
+    """Raise RegressionError, naming the worst, where a case is more than `percent` slower than before, or where the
+    baseline has a case that was not measured again: that is no pass, unless `allow_missing`.
 
     Raises ResultsError where no case is in both sets: nothing was judged.
     """
@@ -91,6 +92,12 @@ def check_gate(regressions: Regressions, percent: float) -> None:
         raise RegressionError(
             f"{len(failed)} of {len(regressions.changes)} cases more than {percent:g}% slower than --baseline; "
             f"worst: {worst.case.title}: {judged_text(worst)}: {worst.change:+.1%}"
+        )
+    if regressions.only_before and not allow_missing:
+        gone = len(regressions.only_before)
+        raise RegressionError(
+            f"{gone} of {gone + len(regressions.changes)} cases of --baseline not measured again; first: "
+            f"{regressions.only_before[0].title}; measure what is missing, or add --allow-missing"
         )
 
 
