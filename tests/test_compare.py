@@ -177,7 +177,7 @@ def onnx(name: str, parameters: int = 60_192_808, **medians_ms: float) -> BenchR
 def test_pair_of_the_paper() -> None:
     b1 = bench_report(facts(1), threads=1, effgen=40.0, onnxruntime=60.0)
     found = remeasured(rows(b1, onnx("resnet152", effgen=200.0)))
-    assert [(each.backend, each.ratio, each.like_the_paper) for each in found] == [("effgen", 5.0, True)]
+    assert [(each.backend, each.ratio) for each in found] == [("effgen", 5.0)]
     both = remeasured(rows(b1, onnx("ResNet-152 v2.onnx", effgen=200.0, onnxruntime=240.0)))
     assert [(each.backend, each.ratio) for each in both] == [("effgen", 5.0), ("onnxruntime", 4.0)]
 
@@ -188,9 +188,9 @@ def test_means_are_compared_where_all_have_one() -> None:
 
     b1, resnet = bench_report(facts(1), threads=1, effgen=40.0), onnx("resnet152", effgen=200.0)
     (means,) = remeasured(rows(with_mean(b1, 50.0), with_mean(resnet, 300.0)))
-    assert (means.ratio, means.statistic) == (6.0, "mean")
+    assert (means.ratio, means.statistic, means.like_the_paper) == (6.0, "mean", True)
     (medians,) = remeasured(rows(b1, with_mean(resnet, 300.0)))
-    assert (medians.ratio, medians.statistic) == (5.0, "median")
+    assert (medians.ratio, medians.statistic, medians.like_the_paper) == (5.0, "median", False)
 
 
 def test_pairs_need_the_same_setting() -> None:
