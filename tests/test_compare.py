@@ -256,7 +256,7 @@ def test_milliseconds_where_no_peer_is_in_both() -> None:
     assert "disturbed" in change_of(bench_report(other_cpus=0.9), bench_report()).note
 
 
-def with_version(report: BenchReport, backend: str, version: str) -> BenchReport:
+def with_version(report: BenchReport, backend: str, version: str | None) -> BenchReport:
     results = (replace(each, version=version) if each.backend == backend else each for each in report.results)
     return replace(report, results=tuple(results))
 
@@ -285,6 +285,12 @@ def test_versions_that_differ_within_a_set() -> None:
     one = bench_report(onnxruntime=6.0)
     (change,) = regressions_of(sources(one, with_version(one, "onnxruntime", "2.0")), sources(one)).changes
     assert change.peers == () and change.note.startswith("onnxruntime 1.0/2.0, was 1.0: no yardstick")
+
+
+def test_peer_of_unknown_version_is_noted() -> None:
+    known = bench_report(onnxruntime=6.0)
+    change = change_of(known, with_version(known, "onnxruntime", None))
+    assert change.peers == ("onnxruntime",) and change.note == "version not kept in both: onnxruntime"
 
 
 def test_disturbed_case_says_which_set() -> None:

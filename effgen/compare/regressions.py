@@ -148,6 +148,9 @@ def _notes(
         yield f"no {which} in both: milliseconds, which a busy machine inflates"
     elif changed:
         yield f"in milliseconds {change.change_ms:+.1%}"
+    unknown = [peer for peer in change.peers if not (_versions(peer, now) and _versions(peer, before))]
+    if unknown:
+        yield f"version not kept in both: {', '.join(unknown)}"
     missing = sorted(_peers(before) - _peers(now))
     if missing and change.peers:
         yield f"without {', '.join(missing)}, which the baseline has"
