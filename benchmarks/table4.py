@@ -25,6 +25,7 @@ from rich.console import Console
 
 import effgen
 from effgen.bench import Backend, result_from_samples
+from effgen.compare.paper import TABLE_4
 from effgen.cpu import usable_cpus
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BuildError, EffgenError
@@ -35,22 +36,23 @@ from effgen.peers import PEERS, Job, peer_version
 from effgen.provenance import facts_of, origin_of
 from effgen.report import host_line, numbers_table, write_json
 from effgen.results import OURS, BenchReport, json_from_report
-from effgen.runtime.manifest import MODEL, read_manifest
+from effgen.runtime.manifest import MODEL, read_manifest, sha256_of
 from effgen.verify import golden_pair, relative_l2
 
-#: The paper's seconds, on one core of an Intel Xeon E5-2690.
-PAPER_S = {"resnet152": 0.554, "b1": 0.098, "b7": 3.1, "gpipe": 19.0}
+#: The paper's pairs: that of ResNet-152 and B1, and that of GPipe and B7.
+RESNET152_B1, GPIPE_B7 = TABLE_4
+
+#: The networks that are measured, by the names of their bundles.
+NETWORKS = {"resnet152": RESNET152_B1.large, "b1": RESNET152_B1.small, "b7": GPIPE_B7.small}
 
 #: Runs of each network whose mean is reported, as in the paper.
 RUNS = 20
-
-_TITLES = {"resnet152": "ResNet-152", "b1": "EfficientNet-B1", "b7": "EfficientNet-B7", "gpipe": "GPipe"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resnet152", type=Path, help="an ONNX file of ResNet-152; default: torchvision's, exported")
-    parser.add_argument("--bundles", type=Path, help="keep the bundles here, and reuse those that are here")
+    parser.add_argument("--bundles", type=Path, help="keep the bundles here, and reuse those that are here and fit")
     parser.add_argument("--runs", type=int, default=RUNS, help="timed runs of each")
     parser.add_argument("--without-b7", action="store_true", help="leave B7 out, which takes minutes")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a file a network here, as effgen bench --json")
@@ -86,20 +88,40 @@ def run(options: argparse.Namespace) -> None:
 
 
 def networks(options: argparse.Namespace) -> list[str]:
-    return ["resnet152", "b1"] + ([] if options.without_b7 else ["b7"])
+    return [name for name in NETWORKS if name != "b7" or not options.without_b7]
 
 
 def bundle_of(name: str, folder: Path, options: argparse.Namespace) -> Path:
-    """The network's bundle for one thread, compiled where it is not there yet."""
-    bundle = folder / name
-    if not bundle.exists():
-        print(f"compile {_TITLES[name]}", file=sys.stderr)
+    """The network's bundle for one thread, compiled where it is not there yet. Raises BuildError where that which is
+    there is for more threads, or of another file than --resnet152."""
+    bundle, file = folder / name, options.resnet152 if name == "resnet152" else None
+    if bundle.exists():
+        check_kept(bundle, file)
+    else:
+        print(f"compile {NETWORKS[name].name}", file=sys.stderr)
         if name == "resnet152":
-            source: NetworkRequest | OnnxRequest = OnnxRequest(options.resnet152 or exported(folder))
+            source: NetworkRequest | OnnxRequest = OnnxRequest(file or exported(folder))
         else:
             source = NetworkRequest(phi=name.removeprefix("b"))
         compile_bundle(CompileRequest(source, bundle, threads=1))
     return bundle
+
+
+def check_kept(bundle: Path, file: Path | None) -> None:
+    """Raise BuildError where a bundle of an earlier call is not what this one asks for."""
+    manifest = read_manifest(bundle)
+    mend = "remove it, or give another --bundles"
+    if manifest.threads != 1:
+        raise BuildError(f"{bundle}: compiled for {manifest.threads} threads: expected 1; {mend}")
+    if file is None:
+        return
+    if not file.is_file():
+        raise BuildError(f"--resnet152 {file}: no such file")
+    compiled, given = manifest.network.get("onnx", {}).get("sha256", "unknown"), sha256_of(file)
+    if compiled != given:
+        raise BuildError(
+            f"{bundle}: compiled from a file of SHA-256 {compiled[:12]}, --resnet152 {file} has {given[:12]}; {mend}"
+        )
 
 
 def exported(folder: Path) -> Path:
@@ -169,12 +191,13 @@ def show(reports: Mapping[str, BenchReport]) -> None:
     table = numbers_table("mean seconds a run, one core, batch 1", ("network", *names, "paper"), left=1)
     for network in reports:
         times = [f"{mean[network, name]:.4f}" for name in names]
-        table.add_row(_TITLES[network], *times, f"{PAPER_S[network]:.3f}")
-    table.add_row(_TITLES["gpipe"], *[""] * len(names), f"{PAPER_S['gpipe']:.1f} (published; not measured here)")
+        table.add_row(NETWORKS[network].name, *times, f"{NETWORKS[network].published_s:.3f}")
+    gpipe = GPIPE_B7.large
+    table.add_row(gpipe.name, *[""] * len(names), f"{gpipe.published_s:.1f} (published; not measured here)")
     console, first = Console(width=200, highlight=False, markup=False), reports["b1"]
     console.print(table)
     found = ", ".join(f"{name} {mean['resnet152', name] / mean['b1', name]:.2f}" for name in names)
-    console.print(f"ResNet-152 / B1: {found}; paper {PAPER_S['resnet152'] / PAPER_S['b1']:.1f}")
+    console.print(f"ResNet-152 / B1: {found}; paper {RESNET152_B1.published:g}")
     other = "" if first.other_cpus is None else f"; {first.other_cpus:.2f} CPUs of other work meanwhile"
     console.print(host_line(first.machine) + other)
 

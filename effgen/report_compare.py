@@ -246,8 +246,8 @@ def _rows_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _table(title: str | None, columns: Sequence[str], left: Sequence[str]) -> Table:
-    table = numbers_table(title, columns, left=0)
+def _table(title: str | None, columns: Sequence[str], left: Sequence[str], wrap: Sequence[str] = ()) -> Table:
+    table = numbers_table(title, columns, left=0, wrap=wrap)
     for column in table.columns:
         if column.header in left:
             column.justify = "left"
@@ -256,7 +256,7 @@ def _table(title: str | None, columns: Sequence[str], left: Sequence[str]) -> Ta
 
 def _changes_table(regressions: Regressions, gate: float | None) -> Table:
     limit = "" if gate is None else f", gate {gate:g}%"
-    table = _table(f"beside the baseline{limit}", _CHANGE_COLUMNS, _CHANGE_LEFT)
+    table = _table(f"beside the baseline{limit}", _CHANGE_COLUMNS, _CHANGE_LEFT, wrap=("case", ""))
     for change in regressions.changes:
         table.add_row(*change_cells(change, gate), style=_STYLES[verdict(change, gate)])
     return table

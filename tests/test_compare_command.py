@@ -160,6 +160,39 @@ def test_gate_of_the_command(run: Any, folder: Path, tmp_path: Path) -> None:
     assert run("compare", "--baseline", *old)[0] == 2
 
 
+def test_gate_and_cases_that_vanished(run: Any, folder: Path, tmp_path: Path) -> None:
+    words = ("compare", folder / "b0.json", "--baseline", *sorted(folder.glob("b?.json")))
+    code, out, err = run(*words, "--gate", "5")
+    assert code == 3 and err.startswith(
+        "error: 1 of 2 cases of --baseline not measured again; first: efficientnet phi=1"
+    )
+    assert err.count("\n") == 1 and "not measured again: efficientnet phi=1" in out
+    assert run(*words, "--gate", "5", "--allow-missing")[0] == 0
+    assert run(*words)[0] == 0
+    assert run(*words, "--allow-missing")[0] == 2
+
+
+def test_gate_does_not_trust_another_peer(run: Any, folder: Path, tmp_path: Path) -> None:
+    """Everything twice as fast before, by other versions of the peers on more memory: the ratios alone are the same."""
+    old = tmp_path / "old"
+    old.mkdir()
+    for file in sorted(folder.glob("b?.json")):
+        data = json.loads(file.read_text())
+        data["machine"]["memory_bytes"] *= 2
+        for each in data["results"]:
+            for key in ("median_ms", "p10_ms", "p90_ms", "min_ms"):
+                each[key] /= 2
+            each["version"] = "0.9" if each["backend"] != "effgen" else each["version"]
+        (old / file.name).write_text(json.dumps(data))
+    code, data, err = run("compare", folder, "--baseline", old, "--gate", "5", "--json", "-")
+    assert code == 3 and "error: 2 of 2 cases more than 5% slower" in err and "+100.0%" in err
+    assert "warning: onnxruntime: 2 versions" in err and "its memory differs" in err
+    _, out, _ = run("compare", folder, "--baseline", old)
+    assert "+100.0%" in out and "no yardstick" in " ".join(out.split()) and "…" not in out
+    notes = [change["note"] for change in json.loads(data)["regressions"]["changes"]]
+    assert all(note.startswith("onnxruntime 1.0, was 0.9: no yardstick") for note in notes) and len(notes) == 2
+
+
 def test_command_refuses_with_one_line(run: Any, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     assert "bad.json: no JSON, or cut short" in one_line(run("compare", tmp_path / "bad.json"))

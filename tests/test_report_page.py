@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import one_line
 from pages import EVIL, full_comparison
-from reports import bench_report, layers_report, written
+from reports import FACTS, bench_report, facts, layers_report, written
 
 from effgen.compare.comparison import compare_files
 from effgen.html import page
@@ -100,7 +100,7 @@ def strings(value: Any) -> list[str]:
 
 def test_page_says_what_it_shows(reader: Reader) -> None:
     words = " ".join("".join(reader.words).split())
-    assert "1 of 8 files disturbed" in words
+    assert "1 of 10 files disturbed" in words
     assert "1 of 1 cases slower by more than 5%, the gate" in words
     assert "Not measured again: 1" in words
     assert "ResNet-152 / EfficientNet-B1" in words and "5.29x" in words  # 90 / 17 ms
@@ -126,6 +126,19 @@ def test_sections_without_results_say_what_to_run(tmp_path: Path) -> None:
     assert words.count("run effgen bench BUNDLE --layers") == 2
     assert "All rows are of one machine" in words
     assert "Beside the baseline" not in words
+
+
+def test_rows_measured_like_the_paper_say_so(tmp_path: Path) -> None:
+    resnet = replace(FACTS, name="resnet152", family=None, phi=None, law=None, parameters=60_192_808)
+    files = []
+    for threads in (1, 2):
+        for model, ms in ((facts(1), 17.0), (resnet, 90.0)):
+            report = bench_report(model, threads=threads, effgen=ms)
+            report = replace(report, results=tuple(replace(each, mean_ms=ms) for each in report.results))
+            files.append(written(report, tmp_path / f"{len(files)}.json"))
+    page = page_from_comparison(compare_files(files))
+    assert "1 thread, batch 1, float32, target cpu; means; like the paper" in page
+    assert "2 threads, batch 1, float32, target cpu; means<" in page
 
 
 def test_charts_show_what_was_measured(tmp_path: Path) -> None:

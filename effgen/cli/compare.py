@@ -55,6 +55,10 @@ def compare(
         float | None,
         typer.Option(min=0, metavar="PERCENT", help="With --baseline: exit status 3 where a case is slower by more."),
     ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="With --gate: pass where cases of the baseline were not measured again."),
+    ] = False,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -63,6 +67,8 @@ def compare(
     said = Output(quiet, verbose, json)
     if gate is not None and not baseline:
         raise typer.BadParameter("--gate judges against earlier results: add --baseline")
+    if allow_missing and gate is None:
+        raise typer.BadParameter("--allow-missing says what the gate lets pass: add --gate")
     from effgen.compare.comparison import compare_files
     from effgen.compare.regressions import check_gate
     from effgen.report_compare import (
@@ -82,4 +88,4 @@ def compare(
     notes = [Text(note) for note in notes_from_comparison(comparison)]
     said.result([*tables_from_comparison(comparison, gate), *notes], json_from_comparison(comparison, gate))
     if comparison.regressions is not None and gate is not None:
-        check_gate(comparison.regressions, gate)
+        check_gate(comparison.regressions, gate, allow_missing)

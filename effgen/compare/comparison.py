@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.compare.doubts import doubts_of
-from effgen.compare.front import by_setting, front
+from effgen.compare.front import front
 from effgen.compare.paper import Remeasured, remeasured
 from effgen.compare.regressions import Regressions, regressions_of
-from effgen.compare.rows import Row, Setting, sorted_rows
+from effgen.compare.rows import Row, Setting, by_setting, sorted_rows
 from effgen.compare.sources import BenchSource, LayersSource, read_sources
 from effgen.errors import ResultsError
 
@@ -48,7 +48,7 @@ def compare_files(files: Sequence[Path], baseline: Sequence[Path] = ()) -> Compa
         bench=bench,
         layers=ordered,
         rows=rows,
-        doubts=doubts_of(bench, layers, rows),
+        doubts=doubts_of(bench, layers, rows, before),
         fronts={setting: tuple(front(group)) for setting, group in by_setting(rows).items()},
         paper=remeasured(rows),
         regressions=regressions_of(bench, before) if baseline else None,

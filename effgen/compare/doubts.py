@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from effgen.compare.rows import Row, machine_label
 from effgen.compare.sources import BenchSource, LayersSource, Source
-from effgen.results import Report
+from effgen.results import OWN, Report, Result
 
 #: Four calls of five spread over more than this share of the median.
 WIDE_SPREAD = 0.5
@@ -26,15 +26,28 @@ AnySource = Source[Report]
 _Value = TypeVar("_Value", bound=Hashable)
 
 
-def doubts_of(bench: Sequence[BenchSource], layers: Sequence[LayersSource], rows: Sequence[Row]) -> tuple[str, ...]:
-    """A line for everything that makes a comparison doubtful; none where all was measured alike."""
-    sources: list[AnySource] = [*bench, *layers]
+def doubts_of(
+    bench: Sequence[BenchSource],
+    layers: Sequence[LayersSource],
+    rows: Sequence[Row],
+    before: Sequence[BenchSource] = (),
+) -> tuple[str, ...]:
+    """A line for everything that makes a comparison doubtful; none where all was measured alike.
+
+    `before`, a baseline, is doubted too, except that effgen itself is another there: that is what is judged.
+    """
+    earlier = [Source(f"--baseline {source.name}", source.report) for source in before]
+    now: list[AnySource] = [*bench, *layers]
+    sources: list[AnySource] = [*now, *earlier]
+    peers = [(name, result) for name, result in _results(earlier) if result.backend not in OWN]
     return (
         *_disturbed(sources),
         *_scattered(rows),
         *_several_machines(sources),
         *_machines_changed(sources),
-        *_several_versions(bench, sources),
+        *_several_versions([*_results(bench), *peers]),
+        *_several_compilers(sources),
+        *_several_commits(now),
         *_several_ways(rows),
         *_measured_again(rows),
     )
@@ -78,22 +91,31 @@ def _machines_changed(sources: Sequence[AnySource]) -> Iterator[str]:
                 yield f"{label}: its {what} differs: {_named(found)}"
 
 
-def _several_versions(bench: Sequence[BenchSource], sources: Sequence[AnySource]) -> Iterator[str]:
-    backends = dict.fromkeys(result.backend for source in bench for result in source.report.results)
-    for backend in backends:
+def _results(sources: Sequence[BenchSource]) -> list[tuple[str, Result]]:
+    """Each result and the name of its file."""
+    return [(source.name, result) for source in sources for result in source.report.results]
+
+
+def _several_versions(results: Sequence[tuple[str, Result]]) -> Iterator[str]:
+    for backend in dict.fromkeys(result.backend for _, result in results):
         found = _files_by(
-            (source.name, result.version)
-            for source in bench
-            for result in source.report.results
+            (name, result.version)
+            for name, result in results
             if result.backend == backend and result.version is not None
         )
         if len(found) > 1:
             yield f"{backend}: {len(found)} versions: {_named(found)}"
+
+
+def _several_compilers(sources: Sequence[AnySource]) -> Iterator[str]:
     for what in ("tvm", "compiler"):
         used = [(source.name, source.report.origin.compiled_by.get(what)) for source in sources]
         found = _files_by((name, version) for name, version in used if version is not None)
         if len(found) > 1:
             yield f"compiled by several versions of {what}: {_named(found)}"
+
+
+def _several_commits(sources: Sequence[AnySource]) -> Iterator[str]:
     revisions = [(source.name, source.report.origin.revision or "") for source in sources]
     commits = _files_by((name, revision.removesuffix(_DIRTY)) for name, revision in revisions if revision)
     if len(commits) > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effgen.compare.rows import Row, Setting
+from effgen.compare.rows import Row
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
@@ -17,11 +17,3 @@ def front(rows: Sequence[Row]) -> list[Row]:
         if not kept or row.model.macs > kept[-1].model.macs:
             kept.append(row)
     return kept
-
-
-def by_setting(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
-    """Rows that may be set side by side, in the order in which their settings first come."""
-    groups: dict[Setting, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.setting, []).append(row)
-    return groups

@@ -54,8 +54,8 @@ class Remeasured:
 
     @property
     def like_the_paper(self) -> bool:
-        """One thread."""
-        return self.setting.threads == 1
+        """Means of one thread; batch 1 they all are."""
+        return self.setting.threads == 1 and self.statistic == "mean"
 
 
 def _efficientnet(phi: int) -> Callable[[ModelFacts], bool]:

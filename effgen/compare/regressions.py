@@ -1,14 +1,14 @@
 """Two sets of results: which cases have become slower, and the gate.
 
 effgen's latency is set beside the best peer's of the same run, where both sets have one: a slow moment of the machine
-hits both. Peers are the yardstick; they are not judged themselves.
+hits both. Peers are the yardstick; they are not judged themselves, and one whose version changed measures nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 from effgen.compare.rows import Setting, setting_of
@@ -32,8 +32,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Change:
-    """A case in both sets: effgen's median, and what is judged: over the best of the `peers` that both sets have, or
-    where there is none (empty) the median itself. Several runs of a set count as their median.
+    """A case in both sets: effgen's median, and what is judged: over the best of the `peers` that both sets have in
+    one version, or where there is none (empty) the median itself. Several runs of a set count as their median.
     """
 
     case: Case
@@ -48,6 +48,11 @@ class Change:
     def change(self) -> float:
         """How much slower, as a part of 1; below 0 is faster."""
         return self.now / self.before - 1
+
+    @property
+    def change_ms(self) -> float:
+        """How much slower in milliseconds, as a part of 1, whatever is judged."""
+        return self.now_ms / self.before_ms - 1
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,9 @@ def regressions_of(now: Sequence[BenchSource], before: Sequence[BenchSource]) ->
     )
 
 
-def check_gate(regressions: Regressions, percent: float) -> None:
-    """Raise RegressionError, naming the worst, where a case is more than `percent` slower than before.
+def check_gate(regressions: Regressions, percent: float, allow_missing: bool = False) -> None:
+    """Raise RegressionError, naming the worst, where a case is more than `percent` slower than before, or where the
+    baseline has a case that was not measured again: that is no pass, unless `allow_missing`.
 
     Raises ResultsError where no case is in both sets: nothing was judged.
     """
@@ -86,6 +92,12 @@ def check_gate(regressions: Regressions, percent: float) -> None:
         raise RegressionError(
             f"{len(failed)} of {len(regressions.changes)} cases more than {percent:g}% slower than --baseline; "
             f"worst: {worst.case.title}: {judged_text(worst)}: {worst.change:+.1%}"
+        )
+    if regressions.only_before and not allow_missing:
+        gone = len(regressions.only_before)
+        raise RegressionError(
+            f"{gone} of {gone + len(regressions.changes)} cases of --baseline not measured again; first: "
+            f"{regressions.only_before[0].title}; measure what is missing, or add --allow-missing"
         )
 
 
@@ -109,23 +121,56 @@ def _by_case(sources: Sequence[BenchSource]) -> dict[Case, list[BenchReport]]:
 
 
 def _change(case: Case, now: Sequence[BenchReport], before: Sequence[BenchReport]) -> Change:
-    peers = _peers(now) & _peers(before)
+    both = _peers(now) & _peers(before)
+    changed = {peer: words for peer in sorted(both) if (words := _version_change(peer, now, before))}
+    peers = both - changed.keys()
     before_ms, now_ms = (median(_ours(report) for report in reports) for reports in (before, now))
-    notes = [] if peers else ["no peer in both: milliseconds, which a busy machine inflates"]
-    missing = sorted(_peers(before) - peers)
-    if missing and peers:
-        notes.append(f"without {', '.join(missing)}, which the baseline has")
-    if any(report.disturbed for report in (*now, *before)):
-        notes.append("disturbed by other processes")
-    return Change(
+    change = Change(
         case=case,
         before_ms=before_ms,
         now_ms=now_ms,
         peers=tuple(sorted(peers)),
         before=_judged(before, peers),
         now=_judged(now, peers),
-        note="; ".join(notes),
+        note="",
     )
+    return replace(change, note="; ".join(_notes(change, changed, now, before)))
+
+
+def _notes(
+    change: Change, changed: Mapping[str, str], now: Sequence[BenchReport], before: Sequence[BenchReport]
+) -> Iterator[str]:
+    """What a reader has to know before he trusts the change; `changed`: peers that became others, in words."""
+    if changed:
+        yield f"{', '.join(changed.values())}: no yardstick"
+    if not change.peers:
+        which = "peer of one version" if changed else "peer"
+        yield f"no {which} in both: milliseconds, which a busy machine inflates"
+    elif changed:
+        yield f"in milliseconds {change.change_ms:+.1%}"
+    unknown = [peer for peer in change.peers if not (_versions(peer, now) and _versions(peer, before))]
+    if unknown:
+        yield f"version not kept in both: {', '.join(unknown)}"
+    missing = sorted(_peers(before) - _peers(now))
+    if missing and change.peers:
+        yield f"without {', '.join(missing)}, which the baseline has"
+    sides = {"now": now, "the baseline": before}
+    disturbed = [side for side, reports in sides.items() if any(report.disturbed for report in reports)]
+    if disturbed:
+        yield f"disturbed by other processes: {' and '.join(disturbed)}"
+
+
+def _version_change(peer: str, now: Sequence[BenchReport], before: Sequence[BenchReport]) -> str:
+    """`onnxruntime 1.32.0, was 1.30.0`; empty where all that is known of both sets is one version."""
+    new, old = _versions(peer, now), _versions(peer, before)
+    if len({*new, *old}) < 2:
+        return ""
+    return f"{peer} {'/'.join(new) or 'unknown'}, was {'/'.join(old) or 'unknown'}"
+
+
+def _versions(peer: str, reports: Sequence[BenchReport]) -> list[str]:
+    found = (result.version for report in reports for result in report.results if result.backend == peer)
+    return sorted({version for version in found if version is not None})
 
 
 def _judged(reports: Sequence[BenchReport], peers: frozenset[str]) -> float:

@@ -97,6 +97,14 @@ def _bytes(model: ModelFacts, backend: str) -> int | None:
     return model.onnx_bytes
 
 
+def by_setting(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
+    """Rows that may be set side by side, in the order in which their settings first come."""
+    groups: dict[Setting, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.setting, []).append(row)
+    return groups
+
+
 def sorted_rows(sources: Sequence[BenchSource]) -> tuple[Row, ...]:
     """All rows: by setting, then by multiply-adds and model; a report's own stay together."""
     ordered = sorted(sources, key=lambda source: _place(source.report))

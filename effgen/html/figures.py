@@ -11,8 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from effgen.compare.comparison import Comparison
-from effgen.compare.front import by_setting
-from effgen.compare.rows import Row, Setting, machine_label
+from effgen.compare.rows import Row, Setting, by_setting, machine_label
 from effgen.html.drawing import (
     GROUP_COLOURS,
     OURS_COLOUR,

@@ -13,16 +13,15 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from effgen.compare.comparison import Comparison
-from effgen.compare.front import by_setting
 from effgen.compare.growth import best_peer
 from effgen.compare.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.compare.regressions import Change, Regressions
-from effgen.compare.rows import Row, machine_label
+from effgen.compare.rows import Row, by_setting, machine_label
 from effgen.compare.sources import BenchSource, LayersSource
 from effgen.errors import EffgenError
 from effgen.machine import Host
 from effgen.report import bytes_text, host_line, milliseconds_text, plan_line, threads_text
-from effgen.report_compare import HIGHLIGHT, NOT_MEASURED, count_text, hardware_text, ratio_text, verdict
+from effgen.report_compare import HIGHLIGHT, NOT_MEASURED, change_cells, count_text, hardware_text, ratio_text, verdict
 from effgen.results import LayersReport
 from effgen.version import __version__
 
@@ -222,23 +221,19 @@ def _regressions(regressions: Regressions | None, gate: float | None) -> dict[st
 
 
 def _change_line(change: Change, gate: float | None) -> Line:
-    mark = verdict(change, gate)
-
-    def judged(value: float) -> str:
-        return f"{value:.3f}" if change.peers else milliseconds_text(value)
-
+    _, now_ms, before_ms, judge, now, before, percent, words = change_cells(change, gate)
     cells = (
         _word(change.case.model),
         _word(change.case.setting.title),
-        _milliseconds(change.now_ms),
-        _milliseconds(change.before_ms),
-        _word("effgen / best peer" if change.peers else "effgen, ms"),
-        _number(change.now, judged(change.now)),
-        _number(change.before, judged(change.before)),
-        _number(change.change, f"{change.change:+.1%}"),
-        _word("; ".join(word for word in (mark, change.note) if word)),
+        _number(change.now_ms, now_ms),
+        _number(change.before_ms, before_ms),
+        _word(judge),
+        _number(change.now, now),
+        _number(change.before, before),
+        _number(change.change, percent),
+        _word(words),
     )
-    return Line(cells, mark)
+    return Line(cells, verdict(change, gate))
 
 
 _PAPER_COLUMNS = (
@@ -264,7 +259,8 @@ def _paper_lines(pair: Pair, measured: Sequence[Remeasured]) -> Iterable[Line]:
             _number(ms, NOT_MEASURED if ms is None else milliseconds_text(ms)) for ms in (each.large_ms, each.small_ms)
         )
         ratio = _number(each.ratio, "" if each.ratio is None else ratio_text(each.ratio))
-        yield Line((name, _word(f"{each.setting.title}; {each.statistic}s"), _word(each.backend), *times, ratio))
+        how = f"{each.setting.title}; {each.statistic}s{'; like the paper' if each.like_the_paper else ''}"
+        yield Line((name, _word(how), _word(each.backend), *times, ratio))
     if not here:
         none = _number(None, NOT_MEASURED)
         yield Line((name, _word("here"), _word(""), none, none, _number(None, "")))
