@@ -280,9 +280,10 @@ def _located(error: GraphError, node: OnnxNode) -> GraphError:
 
 def _array(tensor: onnx.TensorProto) -> Array:
     try:
-        return numpy_helper.to_array(tensor)
+        array: Array = numpy_helper.to_array(tensor)
     except _MALFORMED as error:
         raise GraphError(f"constant {tensor.name}: malformed: {' '.join(str(error).split())}") from None
+    return array
 
 
 def _plain(value: Any) -> Any:
