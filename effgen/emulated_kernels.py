@@ -37,7 +37,7 @@ from effgen.native import Runner, build_runner, run_images
 from effgen.pipeline import ScheduledModule, legalize_rest, plan_memory
 from effgen.program import IMAGE, LOGITS, WEIGHTS, WORKSPACE, Place, Program, Step, program_from_relax
 from effgen.runtime.arrays import ALIGNMENT
-from effgen.runtime.manifest import LIBRARY, MANIFEST, Manifest
+from effgen.runtime.manifest import LIBRARY, MANIFEST, Manifest, sha256_of
 from effgen.schedules import kernel_from_workload, tvm_target
 from effgen.target import Machine
 from effgen.toolchain import cross_compiler, emulator
@@ -174,7 +174,7 @@ def _count(
     with TemporaryDirectory(prefix="effgen-count-") as name:
         folder = Path(name)
         built = write_code(scheduled, machine, folder, Dump(None))
-        (folder / MANIFEST).write_text(_manifest(layer, machine, program, built).to_json())
+        (folder / MANIFEST).write_text(_manifest(layer, machine, program, built, folder).to_json())
         instructions = _disassembled(folder / LIBRARY, machine)
         ran = _executed(folder, machine, instructions, data.reshape(1, 1, 1, -1))
     loops = [loop for loop in innermost_loops(instructions) if loop.mix.multiply_adds]
@@ -182,8 +182,8 @@ def _count(
     return Counted(layer.name, layer.macs, mix_of(ran.items()), tuple(zip(loops, rounds, strict=True)))
 
 
-def _manifest(layer: Layer, machine: Machine, program: Program, built: Built) -> Manifest:
-    """As much of one as `effgen-run` reads."""
+def _manifest(layer: Layer, machine: Machine, program: Program, built: Built, folder: Path) -> Manifest:
+    """As much of one as `effgen-run` reads, of what is in `folder`."""
     return Manifest(
         name=layer.name,
         network={},
@@ -191,7 +191,7 @@ def _manifest(layer: Layer, machine: Machine, program: Program, built: Built) ->
         device=built.device,
         versions={"python": platform.python_version()},
         threads=1,
-        files={},
+        files={file.name: sha256_of(file) for file in folder.iterdir()},
         input={"shape": [1, 1, 1, program.image_bytes // 4]},
         output={"shape": [1, program.logits_bytes // 4]},
         kernels=[],
