@@ -6,14 +6,14 @@ DEMO ?= build/b0
 # A file's tests share what they build.
 ALL_CORES := -q -n auto --dist loadfile
 
-.PHONY: demo test install lint types unit slow arm browser wheel clean
+.PHONY: demo test install lint types unit slow arm browser postgres wheel clean
 
 demo: install  ## compile EfficientNet-B0 for this CPU, verify it against PyTorch, time it beside its peers
 	$(BIN)/effgen compile --phi 0 --target cpu -o $(DEMO) --force
 	$(BIN)/effgen verify $(DEMO)
 	$(BIN)/effgen bench $(DEMO) --peers onnxruntime
 
-test: lint types unit slow arm browser wheel  ## everything that must be green
+test: lint types unit slow arm browser postgres wheel  ## everything that must be green
 
 install: $(VENV)/.installed
 
@@ -39,13 +39,16 @@ unit: install
 	$(BIN)/python -m pytest $(ALL_CORES)
 
 slow: install  ## B0..B4 compiled and verified, and the other long ones
-	$(BIN)/python -m pytest $(ALL_CORES) -m 'slow and not wheel and not arm and not browser'
+	$(BIN)/python -m pytest $(ALL_CORES) -m 'slow and not wheel and not arm and not browser and not postgres'
 
 arm: install  ## bundles for aarch64, verified under qemu
 	$(BIN)/python -m pytest -q -m arm
 
 browser: install  ## the report of `effgen compare` in headless Chromium
 	$(BIN)/python -m pytest -q -m browser
+
+postgres: install  ## two workers on one PostgreSQL server share a search
+	$(BIN)/python -m pytest -q -m postgres
 
 wheel: install  ## build the wheel, install it in a clean environment outside the checkout, compile with it
 	$(BIN)/python -m pytest -q -m wheel

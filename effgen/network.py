@@ -52,6 +52,15 @@ def build_network(request: NetworkRequest) -> Network:
     return Network(request, apply_overrides(coefficients, request.overrides), scaled, lower(scaled, request.batch))
 
 
+def network_from_spec(spec: NetworkSpec, batch: int = 1) -> Network:
+    """The network that `spec` describes as it stands: one that is scaled already, or was made by a program.
+
+    Raises SpecError where it makes no network.
+    """
+    as_it_is = Coefficients(1.0, 1.0, spec.input.resolution, spec.classifier.dropout, 0.0, "formula", "as it stands")
+    return Network(NetworkRequest(spec.name, "0", "formula", batch), as_it_is, spec, lower(spec, batch))
+
+
 def norm_eps_from_text(text: str) -> float:
     """`--norm-eps`: a preset's name or a number in (0, 0.1]."""
     if text in NORM_EPS_PRESETS:
