@@ -1,1 +1,1 @@
-"""Searches that several workers share: Optuna trials over coefficients or baselines, each a network that is trained and timed."""
+"""Searches that several workers share: Optuna trials, each a network that is trained and timed."""
