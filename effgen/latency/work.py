@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import prod
 from typing import Any, Self
 
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite, Workload
@@ -18,11 +19,12 @@ class Work:
     macs: int
     data_bytes: int
     weight_bytes: int
+    exponentials: int
 
     @property
     def amounts(self) -> tuple[float, ...]:
         """What takes time, and 1 for what every call takes."""
-        return (self.cycles, self.macs, self.data_bytes, self.weight_bytes, 1.0)
+        return (self.cycles, self.macs, self.data_bytes, self.weight_bytes, self.exponentials, 1.0)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -44,7 +46,16 @@ class Work:
 def work_of(workload: Workload, cycles: float | None) -> Work:
     """The work of one call of a kernel; `cycles` as estimated for the schedule that it has."""
     weights = weight_bytes(workload)
-    return Work(_group(workload), cycles or 0.0, workload.macs, workload.bytes - weights, weights)
+    return Work(_group(workload), cycles or 0.0, workload.macs, workload.bytes - weights, weights, exponentials(workload))
+
+
+def exponentials(workload: Workload) -> int:
+    """Values that go through an activation with an exponential: many times as dear as the others."""
+    if isinstance(workload, ExpandDepthwise):
+        return exponentials(workload.expand) + exponentials(workload.depthwise)
+    if isinstance(workload, Conv2d) and workload.activation in ("silu", "sigmoid"):
+        return prod(workload.out_shape)
+    return 0
 
 
 def weight_bytes(workload: Workload) -> int:
@@ -65,4 +76,6 @@ def _group(workload: Workload) -> str:
         return "stem_depthwise" if workload.expand.is_stem else "expand_depthwise"
     if isinstance(workload, Conv2d) and workload.is_stem:
         return "stem"
+    if isinstance(workload, Conv2d) and workload.gated:
+        return "gated_pointwise"
     return workload.family
