@@ -23,46 +23,40 @@ def fold_batchnorm(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, np.
     """
     check_weights(graph, weights)
     arrays = dict(weights)
-    folded, pairs = _folded(graph)
-    for conv, norm in pairs:
+    for conv, norm in _foldable_pairs(graph):
         _fold_arrays(conv, norm, arrays)
+    folded = folded_graph(graph)
     check_weights(folded, arrays)
     return folded, arrays
 
 
 def folded_graph(graph: Graph) -> Graph:
-    """The graph that `fold_batchnorm` gives, for those who need no weights."""
-    return _folded(graph)[0]
-
-
-def _folded(graph: Graph) -> tuple[Graph, list[tuple[Node, Node]]]:
-    """The folded graph, and the pairs of convolution and norm that became one."""
-    producers = {node.output: node for node in graph.nodes}
-    uses = Counter(name for node in graph.nodes for name in node.inputs)
+    """The graph that `fold_batchnorm` gives, of a network without weights yet."""
     parameters = dict(graph.parameters)
     replaced: dict[str, Node] = {}
-    pairs: list[tuple[Node, Node]] = []
-    for norm in graph.nodes:
-        conv = producers.get(norm.inputs[0])
-        if conv is None or not _foldable(conv, norm, uses):
-            continue
-        pairs.append((conv, norm))
+    dropped: set[str] = set()
+    for conv, norm in _foldable_pairs(graph):
         bias = _bias_name(conv)
-        channels = parameters[conv.inputs[1]].shape[0]
         for name in (*norm.inputs[1:], *conv.inputs[2:]):
             del parameters[name]
-        parameters[bias] = Parameter(bias, (channels,), "bias")
+        parameters[bias] = Parameter(bias, graph.parameters[conv.inputs[1]].shape[:1], "bias")
         replaced[norm.output] = replace(conv, inputs=(*conv.inputs[:2], bias), output=norm.output)
-    dropped = {conv.output for conv, _ in pairs}
+        dropped.add(conv.output)
     nodes = tuple(replaced.get(node.output, node) for node in graph.nodes if node.output not in dropped)
-    return replace(graph, nodes=nodes, parameters=parameters).verify(), pairs
+    return replace(graph, nodes=nodes, parameters=parameters).verify()
+
+
+def _foldable_pairs(graph: Graph) -> list[tuple[Node, Node]]:
+    """Convolutions, each with its batch norm, where neither the tensor between nor a parameter is read elsewhere."""
+    producers = {node.output: node for node in graph.nodes}
+    uses = Counter(name for node in graph.nodes for name in node.inputs)
+    pairs = ((producers.get(norm.inputs[0]), norm) for norm in graph.nodes if norm.op_type == "BatchNormalization")
+    return [(conv, norm) for conv, norm in pairs if conv is not None and _foldable(conv, norm, uses)]
 
 
 def _foldable(conv: Node, norm: Node, uses: Counter[str]) -> bool:
-    """Whether `norm` normalises a convolution, and neither that nor any parameter is read by another node."""
-    if (conv.op_type, norm.op_type) != ("Conv", "BatchNormalization"):
-        return False
-    return all(uses[name] == 1 for name in (conv.output, *conv.inputs[1:], *norm.inputs[1:]))
+    read_once = (conv.output, *conv.inputs[1:], *norm.inputs[1:])
+    return conv.op_type == "Conv" and all(uses[name] == 1 for name in read_once)
 
 
 def _bias_name(conv: Node) -> str:
