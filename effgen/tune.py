@@ -185,13 +185,21 @@ def target_machine(request: TuneRequest) -> Machine:
     if route != "local":
         linker(machine)
         return dataclasses.replace(machine, cores=request.threads or machine.cores)
+    return measured_here_as(request.target, machine, request.threads)
+
+
+def measured_here_as(target: str, machine: Machine, threads: int | None) -> Machine:
+    """The machine with the threads that its kernels are measured with on this computer (None: all CPUs of the process).
+
+    Raises TuneError where this processor cannot run them.
+    """
     missing = missing_features(machine.features)
     if missing:
         raise TuneError(
-            f"--target {request.target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
+            f"--target {target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
             "tune on such a machine, or give --measure rpc or --offline-out"
         )
-    return dataclasses.replace(machine, cores=request.threads or len(usable_cpus()))
+    return dataclasses.replace(machine, cores=threads or len(usable_cpus()))
 
 
 def promote_found(

@@ -1,8 +1,7 @@
 """Seconds of kernels that nobody measured, from those of kernels that somebody did.
 
 For each group of kernels: seconds = sum of price * amount over what a call has to do (`effgen.latency.work`), with
-prices of 0 or more, so that more work never takes less time. The prices are fitted to the machine's own times; what
-they miss is corrected by what they miss of the kernels that are most alike.
+prices of 0 or more, fitted to the machine's own times: so more work never takes less time.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ MIN_KERNELS = 6
 _FIT_ROUNDS = 20
 #: Times further off than so many median errors count less.
 _OUTLIER = 3.0
-#: Kernels whose work differs by this factor are half as alike; so much is doubted that any is.
-_ALIKE, _DOUBT = 1.35, 0.5
+#: No call takes less, seconds.
 _LEAST_S = 1e-8
 
 
@@ -43,38 +41,21 @@ class Estimator:
         groups: dict[str, list[Sample]] = {}
         for sample in samples:
             groups.setdefault(sample.work.group, []).append(sample)
-        self._fits = {name: _Fit(group) for name, group in groups.items() if len(group) >= MIN_KERNELS}
-        self._any = _Fit(samples, with_cycles=False)
+        self._prices = {name: _prices(group) for name, group in groups.items() if len(group) >= MIN_KERNELS}
+        self._any = _prices(samples, with_cycles=False)
 
     def seconds(self, work: Work) -> float:
         """Of one call."""
-        return self._fits.get(work.group, self._any).seconds(work)
+        prices = self._prices.get(work.group, self._any)
+        return max(float(np.array(work.amounts) @ prices), _LEAST_S)
 
 
-class _Fit:
-    """The prices of one group, and what they miss of each sample."""
-
-    def __init__(self, samples: Sequence[Sample], with_cycles: bool = True) -> None:
-        self._with_cycles = with_cycles
-        amounts = self._amounts([sample.work for sample in samples])
-        seconds = np.array([sample.seconds for sample in samples])
-        self._prices = fitted_prices(amounts, seconds)
-        self._places = np.log1p(amounts)
-        self._missed = np.log(seconds / np.maximum(amounts @ self._prices, _LEAST_S))
-
-    def seconds(self, work: Work) -> float:
-        amounts = self._amounts([work])
-        return float(max(amounts[0] @ self._prices, _LEAST_S) * np.exp(self._correction(np.log1p(amounts[0]))))
-
-    def _correction(self, place: Floats) -> float:
-        """What the prices miss of kernels like this one, by how alike they are; near 0 where none is."""
-        distance = np.abs(self._places - place).max(axis=1)
-        alike = np.exp2(-distance / np.log(_ALIKE))
-        return float(alike @ self._missed / (alike.sum() + _DOUBT))
-
-    def _amounts(self, works: Sequence[Work]) -> Floats:
-        amounts = np.array([work.amounts for work in works], np.float64)
-        return amounts if self._with_cycles else amounts[:, 1:]
+def _prices(samples: Sequence[Sample], with_cycles: bool = True) -> Floats:
+    """Seconds of each of a call's amounts; of a cycle 0 where the samples' cycles are not to be compared."""
+    amounts = np.array([sample.work.amounts for sample in samples], np.float64)
+    if not with_cycles:
+        amounts[:, 0] = 0.0
+    return fitted_prices(amounts, np.array([sample.seconds for sample in samples]))
 
 
 def fitted_prices(amounts: Floats, seconds: Floats) -> Floats:

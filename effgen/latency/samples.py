@@ -17,59 +17,62 @@ from effgen.spec import (
     StemSpec,
 )
 
-#: Block kinds that are drawn.
-BLOCKS: tuple[BlockKind, ...] = ("mbconv",)
+#: Block kinds that are drawn, the usual ones more often.
+BLOCKS: tuple[BlockKind, ...] = ("mbconv", "mbconv", "mbconv", "fused_mbconv", "depthwise_separable", "bottleneck")
 
 _RESOLUTIONS = tuple(range(96, 321, 32))
 _ACTIVATIONS: tuple[Activation, ...] = ("silu", "silu", "relu", "relu6", "hard_swish")
-#: Channels of the stages of each size of image, at width 1.
-_CHANNELS = (16, 24, 40, 80, 112, 192, 320)
+#: Channels of the stages at width 1, and their strides: those of EfficientNet-B0.
+_CHANNELS, _STRIDES = (16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 2, 1, 2, 1)
 #: Networks of more multiply-adds than this are drawn again: they would take most of the time.
 _MOST_MACS = 2_500_000_000
 
 
 def sample_networks(count: int, seed: str, blocks: Sequence[BlockKind] = BLOCKS) -> Iterator[NetworkSpec]:
-    """`count` specs, the same for the same `seed`."""
+    """`count` specs of networks, scaled already, called `<seed>_0`, `<seed>_1`, ...: the same for the same `seed`."""
     from effgen.lower import lower
 
     draw, found = random.Random(seed), 0
     while found < count:
-        spec = sample_spec(draw, f"sample_{found}", blocks)
-        if lower(spec, 1).macs <= _MOST_MACS:
+        spec = _network(draw, f"{seed}_{found}", blocks)
+        if lower(spec).macs <= _MOST_MACS:
             found += 1
             yield spec
 
 
-def sample_spec(draw: random.Random, name: str, blocks: Sequence[BlockKind] = BLOCKS) -> NetworkSpec:
-    """One network, scaled already: 5 to 7 stages, every choice of a stage its own, images of 96 to 320 pixels."""
+def _network(draw: random.Random, name: str, blocks: Sequence[BlockKind]) -> NetworkSpec:
+    """5 to 7 stages, the choices of each its own, images of 96 to 320 pixels."""
     width = draw.choice((0.5, 0.75, 1.0, 1.0, 1.25, 1.5))
     stages = [_stage(draw, index, width, blocks) for index in range(draw.randint(5, len(_CHANNELS)))]
     return NetworkSpec(
         name=name,
         activation=draw.choice(_ACTIVATIONS),
         input=InputSpec(resolution=draw.choice(_RESOLUTIONS)),
-        stem=StemSpec(kernel=3, channels=_channels(32, width)),
+        stem=StemSpec(kernel=3, channels=_channels(32 * width)),
         stages=stages,
-        head=HeadSpec(channels=_channels(draw.choice((640, 960, 1280)), width)),
+        head=HeadSpec(channels=_channels(draw.choice((640, 960, 1280)) * width)),
         classifier=ClassifierSpec(classes=draw.choice((10, 100, 1000))),
     )
 
 
 def _stage(draw: random.Random, index: int, width: float, blocks: Sequence[BlockKind]) -> StageSpec:
-    ratio = draw.choice((None, 0.25, 0.25, 0.5))
-    of = draw.choice(("input", "expanded"))
+    block, ratio = draw.choice(blocks), draw.choice((None, 0.25, 0.25, 0.5))
+    widens, squeezes = block in ("mbconv", "fused_mbconv"), block in ("mbconv", "depthwise_separable")
     return StageSpec(
-        block=draw.choice(blocks),
-        kernel=draw.choice((3, 3, 5, 5, 7)),
-        stride=1 if index in (0, 4, 6) else 2,
-        channels=_channels(round(_CHANNELS[index] * draw.uniform(0.7, 1.4)), width),
+        block=block,
+        kernel=draw.choice((3, 3, 5, 5, 7)) if squeezes else 3,
+        stride=_STRIDES[index],
+        channels=_channels(_CHANNELS[index] * draw.uniform(0.7, 1.4) * width),
         repeats=draw.randint(1, 4),
-        expand_ratio=draw.choice((1.0, 3.0, 4.0, 6.0)) if index else 1.0,
-        squeeze_excite=None if ratio is None else SqueezeExciteSpec(ratio=ratio, of=of),
+        expand_ratio=draw.choice((1.0, 3.0, 4.0, 6.0)) if widens and index else 1.0,
+        squeeze_excite=SqueezeExciteSpec(ratio=ratio, of=draw.choice(("input", "expanded")))
+        if ratio and squeezes
+        else None,
         activation=draw.choice((None, None, None, *_ACTIVATIONS)),
         skip=draw.random() < 0.85,
     )
 
 
-def _channels(number: int, width: float) -> int:
-    return max(8, round(number * width / 8) * 8)
+def _channels(number: float) -> int:
+    """A multiple of 8."""
+    return max(8, round(number / 8) * 8)
