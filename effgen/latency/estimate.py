@@ -64,7 +64,8 @@ def fitted_prices(amounts: Floats, seconds: Floats) -> Floats:
     Errors are taken relative to the fitted times, not the measured ones: those would draw every price down, since
     nothing can be too short by more than all of it.
     """
-    fitted, trust = seconds, np.ones_like(seconds)
+    fitted: Floats = seconds
+    trust = np.ones_like(seconds)
     for _ in range(_FIT_ROUNDS):
         weight = np.sqrt(trust) / fitted
         prices = nonnegative_solution(amounts * weight[:, None], seconds * weight)
@@ -88,7 +89,8 @@ def nonnegative_solution(matrix: Floats, right: Floats) -> Floats:
             break
         free[best] = True
         x = _solved_within(a, right, x, free)
-    return x / scale
+    solution: Floats = x / scale
+    return solution
 
 
 def _solved_within(a: Floats, right: Floats, x: Floats, free: NDArray[np.bool_]) -> Floats:
