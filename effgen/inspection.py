@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from effgen.graph import Graph, Node
 from effgen.network import Network
 from effgen.scaling import Coefficients
-from effgen.spec import HeadSpec, NetworkSpec, StageSpec, StemSpec
+from effgen.spec import KEYS_OF_BLOCKS, HeadSpec, NetworkSpec, StageSpec, StemSpec
 
 #: Operators whose output is a tensor of its own in memory. The others are element-wise and act in place, or are
 #: fused into the operator before them.
@@ -20,9 +20,9 @@ class StageRow:
     """One row of the table.
 
     `resolution_in` and `resolution_out` are pixels along a side; `channels` come out; `expand_ratio`, `se_ratio`
-    and `kernel` are None where the row has none. `parameters` are trainable ones, `macs` multiply-adds for ONE
-    image, `activation_bytes` the float32 tensors that convolutions, pooling and the classifier write for a whole
-    batch.
+    and `kernel` are None where the row has none; `stride` is the convolution's, without that of a max pool.
+    `parameters` are trainable ones, `macs` multiply-adds for ONE image, `activation_bytes` the float32 tensors that
+    convolutions, pooling and the classifier write for a whole batch.
     """
 
     name: str
@@ -192,7 +192,7 @@ def _row(spec: NetworkSpec, graph: Graph, scope: str) -> StageRow:
         operator=_operator(part, nodes),
         kernel=1 if isinstance(part, HeadSpec) else part.kernel if part else None,
         stride=1 if isinstance(part, HeadSpec) else part.stride if part else None,
-        expand_ratio=part.expand_ratio if isinstance(part, StageSpec) else None,
+        expand_ratio=_expand_ratio(part),
         se_ratio=part.squeeze_excite.ratio if isinstance(part, StageSpec) and part.squeeze_excite else None,
         channels=exit_[1],
         repeats=part.repeats if isinstance(part, StageSpec) else 1,
@@ -205,17 +205,23 @@ def _row(spec: NetworkSpec, graph: Graph, scope: str) -> StageRow:
 
 
 def _part(spec: NetworkSpec, scope: str) -> StemSpec | StageSpec | HeadSpec | None:
-    """The part of the spec that a scope was lowered from; None for the classifier."""
+    """The part of the spec that a scope was lowered from; None for the classifier and for a head that only pools."""
     if scope.startswith("stages."):
         return spec.stages[int(scope.removeprefix("stages."))]
-    parts: dict[str, StemSpec | HeadSpec] = {"stem": spec.stem, "head": spec.head}
+    parts: dict[str, StemSpec | HeadSpec | None] = {"stem": spec.stem, "head": spec.head}
     return parts.get(scope)
+
+
+def _expand_ratio(part: StemSpec | StageSpec | HeadSpec | None) -> float | None:
+    if isinstance(part, StageSpec) and part.block in KEYS_OF_BLOCKS["expand_ratio"]:
+        return part.expand_ratio
+    return None
 
 
 def _operator(part: StemSpec | StageSpec | HeadSpec | None, nodes: list[Node]) -> str:
     if isinstance(part, StageSpec):
         return part.block
-    names = {"Conv": "conv", "GlobalAveragePool": "pool", "Gemm": "linear"}
+    names = {"Conv": "conv", "MaxPool": "max pool", "GlobalAveragePool": "pool", "Gemm": "linear"}
     return " + ".join(names[node.op_type] for node in nodes if node.op_type in names)
 
 

@@ -168,7 +168,7 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
             "norm": spec.norm.model_copy(update=norm),
             "stem": _widened(spec.stem, final.width, spec.rounding),
             "stages": stages,
-            "head": _widened(spec.head, final.width, spec.rounding),
+            "head": spec.head and _widened(spec.head, final.width, spec.rounding),
             "classifier": spec.classifier.model_copy(update=classifier),
         }
     )
