@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # needs TVM
     from effgen.runtime.profile import Profile
 
 #: Networks of the standard set, by these names, and kernels that are timed by themselves as well.
-NETWORKS, ALONE = 10, 16
+NETWORKS, ALONE = 12, 16
 SEED = "calibration"
 
 #: Of each network: so long without and with clocks.
@@ -83,7 +83,7 @@ def _network_lines(network: Network, target: str, choices: KernelChoices, databa
     yield NetworkTime(network.spec.name, seconds, kernels_s, setting, device, date).line
     for workload, kernel_s in kernel_seconds(network.graph, profile).items():
         choice = choices.choice(workload)
-        work = work_of(workload, choice.cycles)
+        work = work_of(workload, machine, choice.cycles)
         yield KernelTime(workload.name, choice.decisions, "network", kernel_s, work, setting, device, date).line
 
 
