@@ -133,7 +133,7 @@ class _Correction:
 
 
 def _amounts(alone: float, work: Work) -> tuple[float, ...]:
-    return alone, work.weight_bytes, work.data_bytes, 1.0
+    return alone, work.weight_bytes, work.far_bytes, 1.0
 
 
 def recorded_seconds(choice: Choice, machine: Machine) -> float | None:
