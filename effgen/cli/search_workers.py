@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -22,7 +22,7 @@ def more_workers(count: int, work: Callable[[Any], None], request: Any) -> Itera
     trials back, and are waited for too. One that fails says so in a line: its trial is done by another worker.
     """
     context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
-    processes = [context.Process(target=_work, args=(work, request)) for _ in range(count)]
+    processes: list[BaseProcess] = [context.Process(target=_work, args=(work, request)) for _ in range(count)]
     try:
         for process in processes:
             process.start()
@@ -36,7 +36,7 @@ def more_workers(count: int, work: Callable[[Any], None], request: Any) -> Itera
             process.join()
 
 
-def _started(processes: list[BaseProcess]) -> list[BaseProcess]:
+def _started(processes: Sequence[BaseProcess]) -> list[BaseProcess]:
     return [process for process in processes if process.pid is not None]
 
 
