@@ -76,12 +76,13 @@ Retries = Annotated[
 ]
 
 
-def judge_request(data: Path | None, recipe: Path | None, trainer: str | None) -> JudgeRequest:
-    """The options of learning as one request."""
+def judge_request(data: Path | None, recipe: Path | None, trainer: str | None, workers: int) -> JudgeRequest:
+    """The options of learning as one request; the workers share this machine's processors."""
     _check_installed()
+    from effgen.cpu import usable_cpus
     from effgen.studies.judge import JudgeRequest
 
-    return JudgeRequest(data, recipe, trainer)
+    return JudgeRequest(data, recipe, trainer, threads=max(1, len(usable_cpus()) // workers))
 
 
 def policy(heartbeat: float, retries: int) -> Policy:
