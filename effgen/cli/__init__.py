@@ -15,6 +15,7 @@ from effgen.cli import (
     compare,
     compile,
     device,
+    dimensions,
     doctor,
     export,
     inspect,
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect.inspect)
+app.command()(dimensions.dimensions)
 app.command()(export.export)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
