@@ -58,7 +58,11 @@ class Line:
         """None: as far as there are networks. Raises SpecError for a phi beyond that, and for a range of nothing."""
         self.baseline = baseline
         self.overrides = overrides or Overrides()
-        self.low = -_last(lambda step: self._exists(-step), _MOST) if min_phi is None else self._end("--min-phi", min_phi, math.ceil)
+        self.low = (
+            -_last(lambda step: self._exists(-step), _MOST)
+            if min_phi is None
+            else self._end("--min-phi", min_phi, math.ceil)
+        )
         self.high = _last(self._exists, _MOST) if max_phi is None else self._end("--max-phi", max_phi, math.floor)
         if self.low > self.high:
             raise SpecError(f"--min-phi {phi_text(self.low)}: expected at most --max-phi {phi_text(self.high)}")
