@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compare, compile, device, doctor, export, inspect, pack, run, targets, tune, verify
+from effgen.cli import bench, compare, compile, device, doctor, export, inspect, pack, run, targets, train, tune, verify
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(inspect.inspect)
 app.command()(export.export)
+app.command()(train.train)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
