@@ -26,6 +26,10 @@ class WeightsError(EffgenError):
     """A checkpoint cannot be read or does not fit the network."""
 
 
+class BudgetError(EffgenError):
+    """A limit cannot be read, or no network of a family keeps within all of them."""
+
+
 class TargetError(EffgenError):
     """A target is unknown, badly described, or not usable on this machine."""
 
@@ -46,8 +50,20 @@ class ImageError(EffgenError):
     """A picture cannot be read, or labels do not fit the network that is to classify it."""
 
 
+class DataError(EffgenError):
+    """A folder of pictures to learn from is missing, badly arranged, or holds a picture that cannot be read."""
+
+
+class TrainingError(EffgenError):
+    """A recipe or an entry point makes no sense, a checkpoint does not fit, or a training diverged."""
+
+
 class ResultsError(EffgenError):
     """A file of measurements cannot be read, or measurements cannot be set side by side."""
+
+
+class StudyError(EffgenError):
+    """A search cannot start or go on: its storage, its settings beside those of its other workers, or its trials."""
 
 
 class VerifyError(EffgenError):

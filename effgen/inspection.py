@@ -41,11 +41,22 @@ class StageRow:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What a network was scaled from, and how many times as much it has: `macs_ratio` 4 is four times the MACs."""
+
+    model: str
+    parameters: int
+    macs: int
+    parameters_ratio: float
+    macs_ratio: float
+
+
+@dataclass(frozen=True)
 class Inspection:
     """A network in numbers; units as in `StageRow`.
 
     `peak_activation_bytes` is the largest set of tensors alive at once when the operators run in order, element-wise
-    ones in place: a lower bound of what a compiled library needs beside its weights.
+    ones in place: a lower bound of what a compiled library needs beside its weights. `baseline` None: nobody told it.
     """
 
     model: str
@@ -63,6 +74,7 @@ class Inspection:
     activation_bytes: int
     peak_activation_bytes: int
     stages: tuple[StageRow, ...]
+    baseline: Baseline | None
 
 
 @dataclass(frozen=True)
@@ -115,8 +127,11 @@ def _operator_row(graph: Graph, kind: str) -> OperatorRow:
     return OperatorRow(kind, len(nodes), _parameters(graph, nodes), macs, written)
 
 
-def inspect_network(network: Network) -> Inspection:
-    """Count `network` row by row. Nothing is allocated or compiled: L2 takes as long as B0."""
+def inspect_network(network: Network, baseline: Network | None = None) -> Inspection:
+    """Count `network` row by row, beside the `baseline` that it was scaled from.
+
+    Nothing is allocated or compiled: L2 takes as long as B0.
+    """
     graph, spec = network.graph, network.spec
     scopes = list(dict.fromkeys(node.scope for node in graph.nodes))
     rows = tuple(_row(spec, graph, scope) for scope in scopes)
@@ -136,7 +151,13 @@ def inspect_network(network: Network) -> Inspection:
         activation_bytes=sum(row.activation_bytes for row in rows),
         peak_activation_bytes=peak_activation_bytes(graph),
         stages=rows,
+        baseline=None if baseline is None else _beside(graph, baseline),
     )
+
+
+def _beside(graph: Graph, baseline: Network) -> Baseline:
+    parameters, macs = baseline.graph.parameter_count, baseline.graph.macs
+    return Baseline(baseline.title, parameters, macs, graph.parameter_count / parameters, graph.macs / macs)
 
 
 def peak_activation_bytes(graph: Graph) -> int:
