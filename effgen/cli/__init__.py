@@ -21,7 +21,9 @@ from effgen.cli import (
     inspect,
     pack,
     run,
+    search,
     targets,
+    train,
     tune,
     verify,
 )
@@ -38,6 +40,7 @@ app = typer.Typer(
 app.command()(inspect.inspect)
 app.command()(dimensions.dimensions)
 app.command()(export.export)
+app.command()(train.train)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
@@ -49,6 +52,7 @@ app.command()(pack.unpack)
 app.command()(targets.targets)
 app.command()(doctor.doctor)
 app.add_typer(device.app, name="device")
+app.add_typer(search.app, name="search")
 
 
 def _print_version(asked: bool) -> None:
