@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from effgen.errors import TargetError
-from effgen.latency import interleaved
+from effgen.latency import measured
 from effgen.latency.interleaved import check_timed_here, measure_networks
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.results import OURS, Plan
@@ -45,12 +45,12 @@ def test_a_report_for_each_network_of_one_run(pair: dict[str, Network], folders:
 
 
 def test_ctrl_c_leaves_nothing(pair: dict[str, Network], folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(request: Any, network: Network) -> None:
+    def interrupted(request: Any, *rest: Any) -> None:
         request.output.mkdir()
         assert list(folders.iterdir()) != []
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(interleaved, "compile_bundle", interrupted)
+    monkeypatch.setattr(measured, "compile_bundle", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure_networks(pair, plan=QUICK)
     assert list(folders.iterdir()) == []

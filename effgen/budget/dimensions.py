@@ -169,6 +169,7 @@ def compare_dimensions(
     if timing is not None:
         from effgen.latency.interleaved import check_timed_here
 
+        on_phase(f"load TVM, describe the target {timing.target}")
         check_timed_here(timing.target, timing.threads)
     tables: list[DimensionTable] = []
     runs: list[BenchReport] = []
