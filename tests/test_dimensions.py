@@ -204,6 +204,14 @@ def test_the_command_compares_a_spec_at_equal_multiply_adds(run: Any, tiny_spec:
     assert json.loads(run(*words)[1])["tables"][0]["factor"] == 2.0
 
 
+@pytest.mark.parametrize("words", [(), ("--spec", "efficientnet", "--factor", "4")], ids=["paper", "spec"])
+def test_the_docs_show_what_the_command_prints(words: tuple[str, ...], run: Any) -> None:
+    docs = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text()
+    printed = run("dimensions", *words, "--no-latency")[1]
+    assert " ".join(f"$ effgen dimensions {' '.join((*words, '--no-latency'))}".split()) in docs
+    assert all(line.rstrip() in docs for line in printed.splitlines())
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
