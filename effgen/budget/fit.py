@@ -125,9 +125,7 @@ def check_fit_request(request: FitRequest) -> Line:
     return line
 
 
-def fit(
-    request: FitRequest, on_phase: OnPhase = lambda phase: None, sites: Sequence[Site] | None = None
-) -> FitReport:
+def fit(request: FitRequest, on_phase: OnPhase = lambda phase: None, sites: Sequence[Site] | None = None) -> FitReport:
     """Search, and measure what is found where that can be done. `sites`: the targets' machines, None: opened here.
 
     Raises BudgetError where not even the smallest network keeps within the limits, and other EffgenErrors for a request

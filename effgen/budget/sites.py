@@ -126,7 +126,9 @@ def open_site(
     machine = load_target(target)
     ability = ability_of(machine)
     remote = _remote(target, ability, options)
-    measurable, why_not = _measurable(kinds, ability, remote) if options.confirm else (frozenset[Kind](), "--no-confirm")
+    measurable, why_not = (
+        _measurable(kinds, ability, remote) if options.confirm else (frozenset[Kind](), "--no-confirm")
+    )
     predictor = None
     if "latency" in kinds:
         if "latency" in measurable and remote is None and machine.gpu is None:
