@@ -134,7 +134,7 @@ class Search:
     def _largest(self) -> Rung | None:
         """The largest network worth taking or trying; None where not even the smallest is."""
         best = self._best_measured()
-        most = _OBVIOUS if best is not None and self._is_close(best) else 1.0
+        most = self._allowed_share(best)
 
         def worth(rung: Rung) -> bool:
             return all(self._worth(bound, rung, most) for bound in self.bounds)
@@ -153,8 +153,12 @@ class Search:
         guessed = self.measure is not None and bound.measurable and cost.how != "measured"
         return cost.share <= (most if guessed else 1.0)
 
-    def _is_close(self, rung: Rung) -> bool:
-        return max(cost.share for cost in self.costs(rung)) >= CLOSE
+    def _allowed_share(self, best: Rung | None) -> float:
+        """What share of a limit a network may be expected to take to be tried: each one that was too much, with none
+        that fits yet, makes the next try more careful; and beyond one that is close only an obvious one is worth it."""
+        if best is None:
+            return 1 - (1 - _OBVIOUS) * len(self.measured)
+        return _OBVIOUS if max(cost.share for cost in self.costs(best)) >= CLOSE else 1.0
 
     def _bracket(self, worth: Callable[[Rung], bool], best: Rung | None) -> tuple[Rung, Rung | None] | None:
         """A network that is worth it and a larger one that is not (None: the line's last one is), by longer and longer

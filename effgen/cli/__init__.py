@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compare, compile, device, doctor, export, inspect, pack, run, targets, tune, verify
+from effgen.cli import bench, compare, compile, device, doctor, export, fit, inspect, pack, run, targets, tune, verify
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect.inspect)
+app.command()(fit.fit)
 app.command()(export.export)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
