@@ -124,6 +124,15 @@ def warning_from_fit(report: FitReport) -> str:
     return ""
 
 
+def comment_from_fit(report: FitReport) -> str:
+    """What a spec file says of where it comes from."""
+    limits = " ".join(limit.option for limit in report.request.limits)
+    return (
+        f"Found by `effgen fit --spec {report.request.spec} {limits}`: {report.model} at phi "
+        f"{phi_text(report.chosen.phi)},\nwhich is phi 0 of this file."
+    )
+
+
 def commands_from_fit(report: FitReport) -> list[str]:
     """The commands that compile the network for each target."""
     request = report.request

@@ -79,11 +79,10 @@ def fit(
     output = Output(quiet, verbose, json)
     from effgen.budget.fit import FitRequest, check_fit_request, fit
     from effgen.budget.limits import KINDS, limits_from_texts
-    from effgen.budget.line import phi_text
     from effgen.budget.sites import SiteOptions
     from effgen.bundle import check_file
     from effgen.network import norm_eps_from_text
-    from effgen.report_fit import json_from_fit, notes_from_fit, table_from_fit, warning_from_fit
+    from effgen.report_fit import comment_from_fit, json_from_fit, notes_from_fit, table_from_fit, warning_from_fit
     from effgen.results import Plan
     from effgen.scaling import Overrides
     from effgen.spec_file import as_baseline, write_spec
@@ -117,8 +116,5 @@ def fit(
         report = fit(request, on_phase)
     output.warn(warning_from_fit(report))
     if write is not None:
-        found = f"{report.model} at phi {phi_text(report.chosen.phi)}, within " + ", ".join(
-            limit.option for limit in limits
-        )
-        write_spec(as_baseline(report.scaled), write, force, f"Found by effgen fit: {found}.\nIt is its own phi 0.")
+        write_spec(as_baseline(report.scaled), write, force, comment_from_fit(report))
     output.result([table_from_fit(report), *map(Text, notes_from_fit(report))], json_from_fit(report))
