@@ -10,7 +10,24 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compare, compile, device, doctor, export, fit, inspect, pack, run, targets, tune, verify
+from effgen.cli import (
+    bench,
+    compare,
+    compile,
+    device,
+    dimensions,
+    doctor,
+    export,
+    fit,
+    inspect,
+    pack,
+    run,
+    search,
+    targets,
+    train,
+    tune,
+    verify,
+)
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -22,8 +39,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect.inspect)
+app.command()(dimensions.dimensions)
 app.command()(fit.fit)
 app.command()(export.export)
+app.command()(train.train)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
@@ -35,6 +54,7 @@ app.command()(pack.unpack)
 app.command()(targets.targets)
 app.command()(doctor.doctor)
 app.add_typer(device.app, name="device")
+app.add_typer(search.app, name="search")
 
 
 def _print_version(asked: bool) -> None:
