@@ -10,7 +10,23 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compare, compile, device, doctor, export, inspect, pack, run, targets, train, tune, verify
+from effgen.cli import (
+    bench,
+    compare,
+    compile,
+    device,
+    dimensions,
+    doctor,
+    export,
+    inspect,
+    pack,
+    run,
+    search,
+    targets,
+    train,
+    tune,
+    verify,
+)
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -22,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect.inspect)
+app.command()(dimensions.dimensions)
 app.command()(export.export)
 app.command()(train.train)
 app.command()(tune.tune)
@@ -35,6 +52,7 @@ app.command()(pack.unpack)
 app.command()(targets.targets)
 app.command()(doctor.doctor)
 app.add_typer(device.app, name="device")
+app.add_typer(search.app, name="search")
 
 
 def _print_version(asked: bool) -> None:
