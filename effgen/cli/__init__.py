@@ -15,6 +15,7 @@ from effgen.cli import (
     compare,
     compile,
     device,
+    dimensions,
     doctor,
     export,
     inspect,
@@ -22,6 +23,7 @@ from effgen.cli import (
     run,
     search,
     targets,
+    train,
     tune,
     verify,
 )
@@ -36,7 +38,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect.inspect)
+app.command()(dimensions.dimensions)
 app.command()(export.export)
+app.command()(train.train)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
