@@ -1,0 +1,146 @@
+"""What a baseline search found: its networks, the front of accuracy and latency, and what of it was confirmed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from effgen.pareto import pareto_front
+from effgen.spec import NetworkSpec
+
+State = Literal["done", "pruned", "failed"]
+
+#: MnasNet's alpha = beta (arXiv 1807.11626, section 3; EfficientNet paper, section 4): twice the latency is worth 5% of
+#: the accuracy.
+EXPONENT = -0.07
+
+
+def reward(accuracy: float, latency_s: float, target_s: float, exponent: float = EXPONENT) -> float:
+    """ACC * (LAT / T)^w (MnasNet, equation 2): accuracy 0..1, both times in seconds."""
+    return float(accuracy * (latency_s / target_s) ** exponent)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that was tried.
+
+    `latency_s` is predicted from measured kernels, `measured_share` of it from kernels measured as they are.
+    `accuracy`, 0..1, is that of the search's seed after `epochs` (None: the user's own trainer did not say), of fewer
+    than planned where the trial was pruned. A trial that failed has an `error` and may lack the rest.
+    """
+
+    trial: int
+    state: State
+    spec: NetworkSpec
+    macs: int
+    parameters: int
+    latency_s: float | None = None
+    measured_share: float | None = None
+    accuracy: float | None = None
+    reward: float | None = None
+    epochs: int | None = None
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        """The spec's name, which says the trial."""
+        return self.spec.name
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A compiled network's latency, milliseconds a call, timed in turn with the others of the front."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network of the front, or the starting one, beside its confirmation.
+
+    `accuracies` are of trainings with other seeds than the search's, by which it was chosen; none: not asked for.
+    """
+
+    candidate: Candidate
+    accuracies: tuple[float, ...]
+    timing: Timing | None
+
+    @property
+    def accuracy(self) -> float:
+        """The mean of the confirming seeds, or the search's where there are none."""
+        if self.accuracies:
+            return statistics.fmean(self.accuracies)
+        assert self.candidate.accuracy is not None
+        return self.candidate.accuracy
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the confirming seeds; None for fewer than two."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    @property
+    def latency_ms(self) -> float:
+        """As measured, else as predicted."""
+        if self.timing is not None:
+            return self.timing.median_ms
+        assert self.candidate.latency_s is not None
+        return self.candidate.latency_s * 1e3
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A member beside the starting network.
+
+    `gain` is the difference of the accuracies, `error` its standard error (None where a spread is unknown); `ratio` is
+    latency over latency. `beyond_spread`: dominates by more than two standard errors, or equally accurate within them
+    and faster with the p10 to p90 ranges apart.
+    """
+
+    gain: float
+    error: float | None
+    ratio: float
+    dominates: bool
+    beyond_spread: bool
+
+
+def beside(member: Member, start: Member) -> Beside:
+    """How `member` stands to the network that the search began with."""
+    gain, ratio = member.accuracy - start.accuracy, member.latency_ms / start.latency_ms
+    dominates = gain >= 0 and ratio <= 1 and (gain > 0 or ratio < 1)
+    error = _standard_error(member, start)
+    faster = member.timing is not None and start.timing is not None and member.timing.p90_ms < start.timing.p10_ms
+    clearly = error is not None and (gain > 2 * error or faster)
+    return Beside(gain, error, ratio, dominates, dominates and clearly)
+
+
+def front_of(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The trained candidates that no other beats in accuracy and predicted latency, the fastest first."""
+    trained = [each for each in candidates if each.state == "done"]
+    return pareto_front(trained, cost=_latency, gain=_accuracy)
+
+
+def confirmed_front(members: Sequence[Member]) -> list[Member]:
+    """As `front_of`, by the confirmed accuracies and measured latencies."""
+    return pareto_front(members, cost=lambda member: member.latency_ms, gain=lambda member: member.accuracy)
+
+
+def _standard_error(one: Member, other: Member) -> float | None:
+    """Of the difference of two means of independent trainings (Welch)."""
+    if one.spread is None or other.spread is None:
+        return None
+    return math.sqrt(one.spread**2 / len(one.accuracies) + other.spread**2 / len(other.accuracies))
+
+
+def _latency(candidate: Candidate) -> float:
+    assert candidate.latency_s is not None
+    return candidate.latency_s
+
+
+def _accuracy(candidate: Candidate) -> float:
+    assert candidate.accuracy is not None
+    return candidate.accuracy
