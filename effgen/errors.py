@@ -50,6 +50,10 @@ class ResultsError(EffgenError):
     """A file of measurements cannot be read, or measurements cannot be set side by side."""
 
 
+class StudyError(EffgenError):
+    """A search cannot start or go on: its storage, its settings beside those of its other workers, or its trials."""
+
+
 class VerifyError(EffgenError):
     """Outputs miss their stated tolerance."""
 

@@ -1,0 +1,253 @@
+"""Where trials are kept: a storage URL -> an Optuna study that many workers share, with the same settings each."""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import optuna
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+
+from effgen.errors import StudyError
+from effgen.studies.facts import first_difference, plain_facts
+
+_KINDS = (
+    "sqlite:///FILE, postgresql://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE, journal:///FILE or grpc://HOST:PORT"
+)
+
+#: The driver of a database where the URL names none, and what installs it.
+_DRIVERS = {"postgresql": ("psycopg", "effgen[postgres]"), "mysql": ("pymysql", "pymysql")}
+
+#: Seconds: to reach a server; that a worker waits for the lock of an SQLite file; that it gives the study's maker to
+#: write down the settings.
+_CONNECT_S, _LOCK_S, _MAKER_S = 10, 60, 10.0
+
+#: The attribute of a study that holds its settings.
+_FACTS = "facts"
+
+
+@dataclass(frozen=True)
+class SharedStudy:
+    """An Optuna study that workers in several processes and machines share.
+
+    `where` names study and storage in messages, without the password.
+    """
+
+    study: optuna.Study
+    storage: BaseStorage
+    where: str
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """All trials as they are now, in the order of their numbers."""
+        with self.errors():
+            trials: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
+            return trials
+
+    def trial(self, number: int) -> optuna.Trial:
+        """The running trial of this number, to be reported to."""
+        with self.errors():
+            study_id = self.storage.get_study_id_from_name(self.study.study_name)
+            return optuna.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, number))
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """What a storage raises inside as a StudyError of one line."""
+        with _storage_errors(self.where, "start the same command again: it goes on where it was"):
+            yield
+
+
+def open_study(
+    url: str,
+    name: str,
+    facts: Mapping[str, Any],
+    direction: Literal["maximize", "minimize"] = "maximize",
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
+) -> SharedStudy:
+    """The study `name` in the storage at `url`, made by whoever comes first.
+
+    `facts` (plain data) are the settings that decide what a trial is: spec, data, recipe, plan. The maker writes them
+    down; raises StudyError where this worker's differ, and where the storage cannot be reached or the URL names none.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage, shown = open_storage(url)
+    where = f"study {name} in {shown}"
+    with _storage_errors(where, "check --storage"):
+        study, made = _made_or_loaded(storage, name, direction, sampler, pruner)
+        if made:
+            study.set_user_attr(_FACTS, plain_facts(facts))
+        _check_facts(study, plain_facts(facts), where)
+    return SharedStudy(study, storage, where)
+
+
+def load_study(url: str, name: str) -> SharedStudy:
+    """A study that exists, to be looked at. Raises StudyError where there is none of this name."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage, shown = open_storage(url)
+    with _storage_errors(shown, "check --storage"):
+        known = sorted(study.study_name for study in storage.get_all_studies())
+        if name not in known:
+            raise StudyError(f"--study {name}: not in {shown}; known: {', '.join(known) or 'none'}")
+        return SharedStudy(optuna.load_study(study_name=name, storage=storage), storage, f"study {name} in {shown}")
+
+
+def open_storage(url: str) -> tuple[BaseStorage, str]:
+    """The storage that a URL names, and how messages call it. Raises StudyError (one line, no password)."""
+    kind, separator, rest = url.partition("://")
+    if not separator or not rest.strip("/"):
+        raise StudyError(f"--storage {_without_password(url)}: expected {_KINDS}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if kind == "journal":
+            return _journal(Path(rest)), url
+        if kind == "grpc":
+            return _grpc(url, rest), url
+    return _database(url)
+
+
+def _journal(path: Path) -> BaseStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no journal of trials"
+        raise StudyError(f"--storage journal://{path}: cannot be opened: {reason}; give another file") from None
+
+
+def _grpc(url: str, address: str) -> BaseStorage:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise StudyError(f"--storage {url}: expected grpc://HOST:PORT")
+    try:
+        proxy = GrpcStorageProxy(host=host, port=int(port))
+        proxy.wait_server_ready(timeout=_CONNECT_S)
+    except ImportError:
+        raise StudyError(f"--storage {url}: gRPC is not installed: pip install grpcio protobuf") from None
+    except ConnectionError:
+        raise StudyError(f"--storage {url}: no answer in {_CONNECT_S} s; start Optuna's gRPC proxy there") from None
+    return proxy
+
+
+def _database(text: str) -> tuple[BaseStorage, str]:
+    url = _database_url(text)
+    shown = url.render_as_string(hide_password=True)
+    arguments: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
+    if url.get_backend_name() == "sqlite":
+        arguments = {"connect_args": {"timeout": _LOCK_S}}
+        _make_folder(url, shown)
+    with _storage_errors(shown, "check --storage", url.password):
+        return _with_tables(url.render_as_string(hide_password=False), arguments), shown
+
+
+def _database_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError):
+        raise StudyError(f"--storage {_without_password(text)}: no URL of a database; expected {_KINDS}") from None
+    if backend not in ("sqlite", *_DRIVERS):
+        shown = url.render_as_string(hide_password=True)
+        raise StudyError(f"--storage {shown}: unknown kind of storage; expected {_KINDS}")
+    if backend in _DRIVERS and "+" not in url.drivername:
+        url = url.set(drivername=f"{backend}+{_DRIVERS[backend][0]}")
+    return url
+
+
+def _make_folder(url: URL, shown: str) -> None:
+    if not url.database or url.database == ":memory:":
+        raise StudyError(f"--storage {shown}: expected sqlite:///FILE: trials in memory are lost with the worker")
+    try:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"--storage {shown}: cannot be opened: {error.strerror}; give another file") from None
+
+
+def _with_tables(url: str, arguments: dict[str, Any]) -> RDBStorage:
+    """Optuna's storage, its tables made. Of two workers that make them at once the later one has to try again."""
+    for _ in range(10):
+        try:
+            return RDBStorage(url, engine_kwargs=dict(arguments))
+        except SQLAlchemyError as error:
+            if not isinstance(error, IntegrityError | ProgrammingError) and "already exists" not in str(error):
+                raise
+            time.sleep(random.uniform(0.05, 0.5))
+    return RDBStorage(url, engine_kwargs=dict(arguments))
+
+
+def _made_or_loaded(
+    storage: BaseStorage,
+    name: str,
+    direction: str,
+    sampler: optuna.samplers.BaseSampler | None,
+    pruner: optuna.pruners.BasePruner | None,
+) -> tuple[optuna.Study, bool]:
+    """The study, and whether it was made here: of several workers that start at once, by one."""
+    keys: dict[str, Any] = {"study_name": name, "storage": storage, "sampler": sampler, "pruner": pruner}
+    try:
+        return optuna.create_study(direction=direction, **keys), True
+    except optuna.exceptions.DuplicatedStudyError:
+        return optuna.load_study(**keys), False
+
+
+def _check_facts(study: optuna.Study, here: dict[str, Any], where: str) -> None:
+    """Raise StudyError unless the study's settings are `here`. Its maker is given time to write them down."""
+    end = time.monotonic() + _MAKER_S
+    while (there := study.user_attrs.get(_FACTS)) is None:
+        if time.monotonic() > end:
+            if study.get_trials(deepcopy=False):
+                raise StudyError(f"{where}: was not made by this command; give another --study")
+            study.set_user_attr(_FACTS, here)  # whoever made it was killed in between
+        time.sleep(0.1)
+    difference = first_difference(there, here)
+    if difference is not None:
+        raise StudyError(f"{where}: {difference}; give the same settings as its other workers, or another --study")
+
+
+@contextmanager
+def _storage_errors(where: str, advice: str, password: str | None = None) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise StudyError(f"{where}: {_missing_driver(error)}") from None
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        raise StudyError(f"{where}: {_reason(error, password)}; {advice}") from None
+    except Exception as error:
+        if not type(error).__module__.startswith("grpc"):
+            raise
+        details = getattr(error, "details", None)
+        reason = details() if callable(details) else error
+        raise StudyError(f"{where}: the gRPC proxy failed: {reason}; {advice}") from None
+
+
+def _missing_driver(error: ImportError) -> str:
+    module = getattr(error.__cause__, "name", None) or error.name or "a driver"
+    package = next((package for driver, package in _DRIVERS.values() if driver == module), module)
+    return f"{module} is not installed: pip install '{package}'"
+
+
+def _reason(error: Exception, password: str | None) -> str:
+    """The first line of what the database's driver says."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    original = getattr(error, "orig", None) or error
+    text = (str(original).strip() or type(original).__name__).splitlines()[0]
+    for secret in (password, quote(password, safe="")) if password else ():
+        text = text.replace(secret, "***")
+    return text
+
+
+def _without_password(url: str) -> str:
+    """A URL that could not be read, safe to print."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('://')[0]}://***@{tail}" if at else url
