@@ -46,6 +46,14 @@ class ImageError(EffgenError):
     """A picture cannot be read, or labels do not fit the network that is to classify it."""
 
 
+class DataError(EffgenError):
+    """A folder of pictures to learn from is missing, badly arranged, or holds a picture that cannot be read."""
+
+
+class TrainingError(EffgenError):
+    """A recipe or an entry point makes no sense, a checkpoint does not fit, or a training diverged."""
+
+
 class ResultsError(EffgenError):
     """A file of measurements cannot be read, or measurements cannot be set side by side."""
 

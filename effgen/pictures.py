@@ -47,7 +47,7 @@ def _sources(argument: str) -> list[Source]:
     if not path.is_dir():
         return [Source(printable(path), path)]
     unread: list[OSError] = []
-    found = [Source(printable(file), file) for file in _files_below(path, unread)]
+    found = [Source(printable(file), file) for file in files_below(path, unread)]
     failed = [_failed(error.filename, f"cannot be read: {error.strerror}") for error in unread]
     if not found and not failed:
         expected = f"expected files that end in {', '.join(SUFFIXES)}"
@@ -60,7 +60,8 @@ def _failed(name: str, why: str) -> Source:
     return Source(name, ImageError(f"{name}: {why}"))
 
 
-def _files_below(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+def files_below(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+    """The files below `folder` with a picture's suffix, in order; what cannot be read is appended to `unread`."""
     for where, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

@@ -1,0 +1,91 @@
+"""How a network is trained: frozen data, read from TOML and validated strictly."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from effgen.errors import TrainingError
+from effgen.validation import StrictModel, first_problem
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class AugmentSpec(StrictModel):
+    """How a training picture is changed each time it is shown; evaluation shows it as it is.
+
+    `shift` moves it by up to this share of its side, both ways; `min_area` cuts out a part of this share of its area at
+    the least, with sides of up to `max_aspect`, and enlarges it; `rotate` turns it by up to so many degrees; `flip`
+    mirrors every other one (digits and letters must not be). `brightness` and `contrast` change by up to these shares.
+    What comes in from outside the picture repeats its border.
+    """
+
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    min_area: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_aspect: Annotated[float, Field(ge=1, le=4)] = 1.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    flip: bool = False
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+
+
+class Recipe(StrictModel):
+    """All that a training depends on beside the network and the data set.
+
+    `learning_rate` is the highest: it is reached in `warmup_epochs` and falls to 0 by half a cosine, or, where the
+    `schedule` is "exponential", by `decay` every `decay_epochs` (paper, section 5: 0.97 every 2.4). `weight_decay` acts
+    on kernels alone. `ema_decay` is that of the moving average of weights and batch-norm statistics, which is what is
+    evaluated; it grows towards it as (1 + steps) / (10 + steps). `drop_connect` is the rate of the last block
+    (stochastic depth; it grows linearly over the blocks), dropout is the network's own. `gradient_clip` is the largest
+    norm of the gradient, 0 for no limit. `mixed_precision` "auto" computes in float16 where there is a GPU.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    optimizer: Literal["rmsprop", "adamw"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 3e-3
+    schedule: Literal["cosine", "exponential"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.97
+    decay_epochs: Annotated[float, Field(gt=0)] = 2.4
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-2
+    label_smoothing: Share = 0.1
+    gradient_clip: Annotated[float, Field(ge=0)] = 5.0
+    ema_decay: Share = 0.99
+    drop_connect: Share = 0.0
+    mixed_precision: Literal["auto", "off"] = "auto"
+    augment: AugmentSpec = AugmentSpec()
+
+
+def load_recipe(path: Path | None) -> Recipe:
+    """The recipe in the TOML file at `path`; the defaults, which suit small data sets, for None.
+
+    Raises TrainingError with one line: file, key, value found, what was expected.
+    """
+    if path is None:
+        return Recipe()
+    try:
+        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise TrainingError(f"{path}: cannot read the recipe: not UTF-8 text") from None
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot read the recipe: {error.strerror or error}") from None
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """Validate the TOML `text`; `where` names its origin in error messages."""
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"{where}: not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise TrainingError(f"{where}: {first_problem(error, Recipe)}") from None
+    if recipe.warmup_epochs >= recipe.epochs:
+        raise TrainingError(
+            f"{where}: warmup_epochs = {recipe.warmup_epochs:g}: expected fewer than the {recipe.epochs} epochs"
+        )
+    return recipe
