@@ -155,11 +155,10 @@ def calls_of_network(network: Network | OnnxNetwork, on_gpu: bool = False) -> Co
     """How often one inference calls each kernel: those that the importer would make of the same graph."""
     from effgen.block_fusion import kernel_calls
     from effgen.fusion import KernelCall
-    from effgen.passes.fold_batchnorm import fold_batchnorm
-    from effgen.weights import initial_weights
+    from effgen.passes.fold_batchnorm import folded_graph
 
-    graph, _ = fold_batchnorm(network.graph, initial_weights(network.graph, seed=0))
-    return Counter(call.workload for call in kernel_calls(graph, on_gpu) if isinstance(call, KernelCall))
+    calls = kernel_calls(folded_graph(network.graph), on_gpu)
+    return Counter(call.workload for call in calls if isinstance(call, KernelCall))
 
 
 def searches_of(

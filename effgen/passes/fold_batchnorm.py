@@ -22,41 +22,53 @@ def fold_batchnorm(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, np.
     Parameters that several nodes share are left alone, and the norms that need them stay.
     """
     check_weights(graph, weights)
-    producers = {node.output: node for node in graph.nodes}
-    uses = Counter(name for node in graph.nodes for name in node.inputs)
-    parameters, arrays = dict(graph.parameters), dict(weights)
-    replaced: dict[str, Node] = {}
-    dropped: set[str] = set()
-    for norm in graph.nodes:
-        conv = producers.get(norm.inputs[0])
-        if conv is None or not _foldable(conv, norm, uses):
-            continue
-        bias = _fold_arrays(conv, norm, parameters, arrays)
-        replaced[norm.output] = replace(conv, inputs=(*conv.inputs[:2], bias), output=norm.output)
-        dropped.add(conv.output)
-    nodes = tuple(replaced.get(node.output, node) for node in graph.nodes if node.output not in dropped)
-    folded = replace(graph, nodes=nodes, parameters=parameters).verify()
+    arrays = dict(weights)
+    for conv, norm in _foldable_pairs(graph):
+        _fold_arrays(conv, norm, arrays)
+    folded = folded_graph(graph)
     check_weights(folded, arrays)
     return folded, arrays
 
 
+def folded_graph(graph: Graph) -> Graph:
+    """The graph that `fold_batchnorm` gives, of a network without weights yet."""
+    parameters = dict(graph.parameters)
+    replaced: dict[str, Node] = {}
+    dropped: set[str] = set()
+    for conv, norm in _foldable_pairs(graph):
+        bias = _bias_name(conv)
+        for name in (*norm.inputs[1:], *conv.inputs[2:]):
+            del parameters[name]
+        parameters[bias] = Parameter(bias, graph.parameters[conv.inputs[1]].shape[:1], "bias")
+        replaced[norm.output] = replace(conv, inputs=(*conv.inputs[:2], bias), output=norm.output)
+        dropped.add(conv.output)
+    nodes = tuple(replaced.get(node.output, node) for node in graph.nodes if node.output not in dropped)
+    return replace(graph, nodes=nodes, parameters=parameters).verify()
+
+
+def _foldable_pairs(graph: Graph) -> list[tuple[Node, Node]]:
+    """Convolutions, each with its batch norm, where neither the tensor between nor a parameter is read elsewhere."""
+    producers = {node.output: node for node in graph.nodes}
+    uses = Counter(name for node in graph.nodes for name in node.inputs)
+    pairs = ((producers.get(norm.inputs[0]), norm) for norm in graph.nodes if norm.op_type == "BatchNormalization")
+    return [(conv, norm) for conv, norm in pairs if conv is not None and _foldable(conv, norm, uses)]
+
+
 def _foldable(conv: Node, norm: Node, uses: Counter[str]) -> bool:
-    """Whether `norm` normalises a convolution, and neither that nor any parameter is read by another node."""
-    if (conv.op_type, norm.op_type) != ("Conv", "BatchNormalization"):
-        return False
-    return all(uses[name] == 1 for name in (conv.output, *conv.inputs[1:], *norm.inputs[1:]))
+    read_once = (conv.output, *conv.inputs[1:], *norm.inputs[1:])
+    return conv.op_type == "Conv" and all(uses[name] == 1 for name in read_once)
 
 
-def _fold_arrays(conv: Node, norm: Node, parameters: dict[str, Parameter], arrays: dict[str, np.ndarray]) -> str:
-    """Fold in place; returns the name of the new bias. Kernels are scaled along their output channels."""
+def _bias_name(conv: Node) -> str:
+    return conv.inputs[1].removesuffix(".weight") + ".bias"
+
+
+def _fold_arrays(conv: Node, norm: Node, arrays: dict[str, np.ndarray]) -> None:
+    """Fold in place. Kernels are scaled along their output channels."""
     scale, shift, mean, var = (arrays[name].astype(np.float64) for name in norm.inputs[1:])
     factor = scale / np.sqrt(var + number(norm.attributes, "epsilon"))
-    kernel = arrays[conv.inputs[1]]
     old_bias = arrays[conv.inputs[2]] if len(conv.inputs) == 3 else 0.0
-    arrays[conv.inputs[1]] = (kernel * factor.reshape(-1, 1, 1, 1)).astype(np.float32)
-    bias = conv.inputs[1].removesuffix(".weight") + ".bias"
+    arrays[conv.inputs[1]] = (arrays[conv.inputs[1]] * factor.reshape(-1, 1, 1, 1)).astype(np.float32)
     for name in (*norm.inputs[1:], *conv.inputs[2:]):
-        del parameters[name], arrays[name]
-    parameters[bias] = Parameter(bias, (kernel.shape[0],), "bias")
-    arrays[bias] = (shift + (old_bias - mean) * factor).astype(np.float32)
-    return bias
+        del arrays[name]
+    arrays[_bias_name(conv)] = (shift + (old_bias - mean) * factor).astype(np.float32)
