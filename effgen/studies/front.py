@@ -118,6 +118,44 @@ def beside(member: Member, start: Member) -> Beside:
     return Beside(gain, error, ratio, dominates, dominates and clearly)
 
 
+@dataclass(frozen=True)
+class BaselineReport:
+    """A whole search.
+
+    `study` says where its trials are kept, `data` what was learned (a folder, or the user's own trainer), `device` and
+    `threads` what latencies are of. `trials` networks were planned; `repeated` were drawn again and left out.
+    `members` are the front as the search saw it, `front` those of them that the confirmation leaves, both the fastest
+    first; either may hold `start`, which is confirmed as they are.
+    """
+
+    study: str
+    data: str
+    target: str
+    device: str
+    threads: int
+    latency_target_s: float
+    exponent: float
+    sampler: str
+    pruner: str
+    trials: int
+    repeated: int
+    points: int
+    candidates: tuple[Candidate, ...]
+    start: Member
+    members: tuple[Member, ...]
+    front: tuple[Member, ...]
+    date: str
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether accuracies are means over other seeds than the search's."""
+        return bool(self.start.accuracies)
+
+    def is_start(self, member: Member) -> bool:
+        """Whether it is the network that the search began with."""
+        return member.candidate.trial == self.start.candidate.trial
+
+
 def front_of(candidates: Iterable[Candidate]) -> list[Candidate]:
     """The trained candidates that no other beats in accuracy and predicted latency, the fastest first."""
     trained = [each for each in candidates if each.state == "done"]

@@ -1,0 +1,184 @@
+"""A baseline search as tables, notes and JSON. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, fields
+from typing import Any
+
+from rich.table import Table
+
+from effgen.report import milliseconds_text, numbers_table, threads_text
+from effgen.report_compare import count_text
+from effgen.spec import StageSpec
+from effgen.studies.front import BaselineReport, Beside, Candidate, Member, beside
+
+#: Version of the form of `effgen search baseline --json`.
+FORMAT = 1
+
+_COLUMNS = (
+    "network", "accuracy", "+-", "latency ms", "p10 ms", "p90 ms", "MACs", "parameters", "gain", "+-", "latency", "",
+)  # fmt: skip
+
+
+def table_from_search(report: BaselineReport) -> Table:
+    """The starting network, then the front, the fastest first."""
+    table = numbers_table(title_from_search(report), _COLUMNS, left=1)
+    table.columns[-1].justify = "left"
+    table.add_row(*member_cells(report.start, report))
+    table.add_section()
+    for member in report.front:
+        style = "bold" if beside(member, report.start).dominates else None
+        table.add_row(*member_cells(member, report), style=style)
+    return table
+
+
+def title_from_search(report: BaselineReport) -> str:
+    """What was searched, and where."""
+    spec = report.start.candidate.spec
+    return (
+        f"{len(report.front)} of {len(report.candidates)} networks around {spec.name} on {report.device}, "
+        f"{threads_text(report.threads)}"
+    )
+
+
+def table_of_stages(report: BaselineReport) -> Table:
+    """The stages of each network of the front."""
+    table = numbers_table(None, ("network", "stages"), left=2, wrap=("stages",))
+    for member in (report.start, *(each for each in report.front if not report.is_start(each))):
+        table.add_row(name_text(member, report), "  ".join(map(stage_text, member.candidate.spec.stages)))
+    return table
+
+
+def tables_from_search(report: BaselineReport) -> list[Table]:
+    """The front, and what its networks are."""
+    return [table_from_search(report), table_of_stages(report)]
+
+
+def member_cells(member: Member, report: BaselineReport) -> tuple[str, ...]:
+    """A member's cells, in the order of the table's columns."""
+    found, timing = member.candidate, member.timing
+    by = None if report.is_start(member) else beside(member, report.start)
+    return (
+        name_text(member, report),
+        percent_text(member.accuracy),
+        percent_text(member.spread),
+        milliseconds_text(member.latency_ms),
+        milliseconds_text(None if timing is None else timing.p10_ms),
+        milliseconds_text(None if timing is None else timing.p90_ms),
+        count_text(found.macs),
+        count_text(found.parameters),
+        "" if by is None else f"{by.gain * 100:+.2f}%",
+        percent_text(None if by is None else by.error),
+        "" if by is None else f"{by.ratio:.2f}x",
+        verdict_text(by),
+    )
+
+
+def name_text(member: Member, report: BaselineReport) -> str:
+    """A member's name; the starting network's says that it is that."""
+    return f"{member.candidate.name} (start)" if report.is_start(member) else member.candidate.name
+
+
+def verdict_text(by: Beside | None) -> str:
+    """How a member stands to the starting network, if it dominates it; None is that network itself."""
+    if by is None or not by.dominates:
+        return ""
+    return "dominates" if by.beyond_spread else "dominates within the spread"
+
+
+def percent_text(share: float | None) -> str:
+    """A share with two digits behind the point; empty for None."""
+    return "" if share is None else f"{share * 100:.2f}%"
+
+
+def stage_text(stage: StageSpec) -> str:
+    """A stage in a few words: layers, kind, kernel, stride, expansion, channels, e.g. `2 mbconv k5 s2 e6 c24 se0.25`."""
+    parts = [f"{stage.repeats} {stage.block} k{stage.kernel}", f"s{stage.stride}" if stage.stride != 1 else ""]
+    parts += [f"e{stage.expand_ratio:g}" if stage.expand_ratio != 1 else "", f"c{stage.channels}"]
+    parts += ["" if stage.squeeze_excite is None else f"se{stage.squeeze_excite.ratio:g}"]
+    parts += ["" if stage.skip else "no skip"]
+    return " ".join(part for part in parts if part)
+
+
+def notes_from_search(report: BaselineReport) -> list[str]:
+    """What was found, how the numbers were come by, and what is not to be read into them."""
+    return [_found_line(report), _trials_line(report), _goal_line(report), *_confirmation_lines(report), report.study]
+
+
+def _found_line(report: BaselineReport) -> str:
+    better = [member for member in report.front if beside(member, report.start).dominates]
+    if not better:
+        return f"no network of the front dominates {report.start.candidate.name}"
+    clear = sum(beside(member, report.start).beyond_spread for member in better)
+    networks = "1 network dominates" if len(better) == 1 else f"{len(better)} networks dominate"
+    return f"{networks} {report.start.candidate.name}, {clear} of them beyond the spread"
+
+
+def _trials_line(report: BaselineReport) -> str:
+    states = Counter(candidate.state for candidate in report.candidates)
+    counts = ", ".join(f"{states[state]} {state}" for state in ("done", "pruned", "failed") if states[state])
+    again = f"; {report.repeated} drawn again, left out" if report.repeated else ""
+    return (
+        f"{len(report.candidates)} of {report.trials} trials ({counts}){again}; "
+        f"{report.points:.3g} points in the space, sampler {report.sampler}, pruner {report.pruner}"
+    )
+
+
+def _goal_line(report: BaselineReport) -> str:
+    shares = [each.measured_share for each in report.candidates if each.measured_share is not None]
+    target = milliseconds_text(report.latency_target_s * 1e3)
+    return (
+        f"reward: accuracy x (latency / {target} ms)^{report.exponent:g}; "
+        f"the search's latencies are sums over kernels, {min(shares, default=0):.0%} measured at the least"
+    )
+
+
+def _confirmation_lines(report: BaselineReport) -> list[str]:
+    lines = []
+    if report.is_confirmed:
+        count = len(report.start.accuracies)
+        lines.append(
+            f"accuracy: mean of {count} trainings with seeds that the search did not use, +- their standard deviation; "
+            "gain over the start, +- its standard error"
+        )
+    else:
+        lines.append("accuracy: of the one training that the network was chosen by, so flattered; see --confirm-seeds")
+    if report.start.timing is not None:
+        lines.append(
+            "latency: compiled, and measured in turn in one run; beyond the spread: more than two standard errors"
+        )
+    else:
+        lines.append("latency: predicted, not confirmed")
+    return lines
+
+
+def json_from_search(report: BaselineReport) -> dict[str, Any]:
+    """The report's fields; members with `accuracy`, `spread`, `latency_ms` and how they stand `beside` the start."""
+    plain = {field.name: getattr(report, field.name) for field in fields(report)}
+    return {
+        "format": FORMAT,
+        "kind": "baseline search",
+        **plain,
+        "candidates": [_candidate_json(candidate) for candidate in report.candidates],
+        "start": _member_json(report.start, report),
+        "members": [_member_json(member, report) for member in report.members],
+        "front": [_member_json(member, report) for member in report.front],
+    }
+
+
+def _member_json(member: Member, report: BaselineReport) -> dict[str, Any]:
+    return {
+        "candidate": _candidate_json(member.candidate),
+        "accuracies": list(member.accuracies),
+        "accuracy": member.accuracy,
+        "spread": member.spread,
+        "latency_ms": member.latency_ms,
+        "timing": None if member.timing is None else asdict(member.timing),
+        "beside": asdict(beside(member, report.start)),
+    }
+
+
+def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+    plain = {field.name: getattr(candidate, field.name) for field in fields(candidate)}
+    return {**plain, "spec": candidate.spec.model_dump(mode="json")}
