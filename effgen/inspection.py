@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from effgen.graph import Graph, Node
 from effgen.network import Network
 from effgen.scaling import Coefficients
-from effgen.spec import HeadSpec, NetworkSpec, StageSpec, StemSpec
+from effgen.spec import KEYS_OF_BLOCKS, HeadSpec, NetworkSpec, StageSpec, StemSpec
 
 #: Operators whose output is a tensor of its own in memory. The others are element-wise and act in place, or are
 #: fused into the operator before them.
@@ -20,9 +20,9 @@ class StageRow:
     """One row of the table.
 
     `resolution_in` and `resolution_out` are pixels along a side; `channels` come out; `expand_ratio`, `se_ratio`
-    and `kernel` are None where the row has none. `parameters` are trainable ones, `macs` multiply-adds for ONE
-    image, `activation_bytes` the float32 tensors that convolutions, pooling and the classifier write for a whole
-    batch.
+    and `kernel` are None where the row has none; `stride` is the convolution's, without that of a max pool.
+    `parameters` are trainable ones, `macs` multiply-adds for ONE image, `activation_bytes` the float32 tensors that
+    convolutions, pooling and the classifier write for a whole batch.
     """
 
     name: str
@@ -41,11 +41,22 @@ class StageRow:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What a network was scaled from, and how many times as much it has: `macs_ratio` 4 is four times the MACs."""
+
+    model: str
+    parameters: int
+    macs: int
+    parameters_ratio: float
+    macs_ratio: float
+
+
+@dataclass(frozen=True)
 class Inspection:
     """A network in numbers; units as in `StageRow`.
 
     `peak_activation_bytes` is the largest set of tensors alive at once when the operators run in order, element-wise
-    ones in place: a lower bound of what a compiled library needs beside its weights.
+    ones in place: a lower bound of what a compiled library needs beside its weights. `baseline` None: nobody told it.
     """
 
     model: str
@@ -63,6 +74,7 @@ class Inspection:
     activation_bytes: int
     peak_activation_bytes: int
     stages: tuple[StageRow, ...]
+    baseline: Baseline | None
 
 
 @dataclass(frozen=True)
@@ -115,8 +127,11 @@ def _operator_row(graph: Graph, kind: str) -> OperatorRow:
     return OperatorRow(kind, len(nodes), _parameters(graph, nodes), macs, written)
 
 
-def inspect_network(network: Network) -> Inspection:
-    """Count `network` row by row. Nothing is allocated or compiled: L2 takes as long as B0."""
+def inspect_network(network: Network, baseline: Network | None = None) -> Inspection:
+    """Count `network` row by row, beside the `baseline` that it was scaled from.
+
+    Nothing is allocated or compiled: L2 takes as long as B0.
+    """
     graph, spec = network.graph, network.spec
     scopes = list(dict.fromkeys(node.scope for node in graph.nodes))
     rows = tuple(_row(spec, graph, scope) for scope in scopes)
@@ -136,7 +151,13 @@ def inspect_network(network: Network) -> Inspection:
         activation_bytes=sum(row.activation_bytes for row in rows),
         peak_activation_bytes=peak_activation_bytes(graph),
         stages=rows,
+        baseline=None if baseline is None else _beside(graph, baseline),
     )
+
+
+def _beside(graph: Graph, baseline: Network) -> Baseline:
+    parameters, macs = baseline.graph.parameter_count, baseline.graph.macs
+    return Baseline(baseline.title, parameters, macs, graph.parameter_count / parameters, graph.macs / macs)
 
 
 def peak_activation_bytes(graph: Graph) -> int:
@@ -171,7 +192,7 @@ def _row(spec: NetworkSpec, graph: Graph, scope: str) -> StageRow:
         operator=_operator(part, nodes),
         kernel=1 if isinstance(part, HeadSpec) else part.kernel if part else None,
         stride=1 if isinstance(part, HeadSpec) else part.stride if part else None,
-        expand_ratio=part.expand_ratio if isinstance(part, StageSpec) else None,
+        expand_ratio=_expand_ratio(part),
         se_ratio=part.squeeze_excite.ratio if isinstance(part, StageSpec) and part.squeeze_excite else None,
         channels=exit_[1],
         repeats=part.repeats if isinstance(part, StageSpec) else 1,
@@ -184,17 +205,23 @@ def _row(spec: NetworkSpec, graph: Graph, scope: str) -> StageRow:
 
 
 def _part(spec: NetworkSpec, scope: str) -> StemSpec | StageSpec | HeadSpec | None:
-    """The part of the spec that a scope was lowered from; None for the classifier."""
+    """The part of the spec that a scope was lowered from; None for the classifier and for a head that only pools."""
     if scope.startswith("stages."):
         return spec.stages[int(scope.removeprefix("stages."))]
-    parts: dict[str, StemSpec | HeadSpec] = {"stem": spec.stem, "head": spec.head}
+    parts: dict[str, StemSpec | HeadSpec | None] = {"stem": spec.stem, "head": spec.head}
     return parts.get(scope)
+
+
+def _expand_ratio(part: StemSpec | StageSpec | HeadSpec | None) -> float | None:
+    if isinstance(part, StageSpec) and part.block in KEYS_OF_BLOCKS["expand_ratio"]:
+        return part.expand_ratio
+    return None
 
 
 def _operator(part: StemSpec | StageSpec | HeadSpec | None, nodes: list[Node]) -> str:
     if isinstance(part, StageSpec):
         return part.block
-    names = {"Conv": "conv", "GlobalAveragePool": "pool", "Gemm": "linear"}
+    names = {"Conv": "conv", "MaxPool": "max pool", "GlobalAveragePool": "pool", "Gemm": "linear"}
     return " + ".join(names[node.op_type] for node in nodes if node.op_type in names)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from effgen.errors import SpecError
 from effgen.graph import Graph
 from effgen.lower import lower
-from effgen.scaling import Coefficients, Law, Overrides, apply_overrides, coefficients_for, scale
+from effgen.scaling import Coefficients, Law, Overrides, apply_overrides, coefficients_for, in_pixels, scale
 from effgen.spec import NetworkSpec, load_spec
 
 #: Batch-norm epsilon is not in a checkpoint. PyTorch: torchvision B0..B4, timm `efficientnet_*`; TensorFlow: the
@@ -43,13 +43,26 @@ class Network:
 
 
 def build_network(request: NetworkRequest) -> Network:
-    """Load, scale and lower. Raises SpecError (one line) for anything that makes no network."""
+    """Load, scale and lower; the network's own request has its resolution in pixels.
+
+    Raises SpecError (one line) for anything that makes no network.
+    """
     if not 1 <= request.batch <= 4096:
         raise SpecError(f"--batch {request.batch}: expected from 1 to 4096 images")
     baseline = load_spec(request.spec)
     coefficients = coefficients_for(baseline, request.phi, request.law)
-    scaled = scale(baseline, coefficients, request.overrides)
-    return Network(request, apply_overrides(coefficients, request.overrides), scaled, lower(scaled, request.batch))
+    asked = replace(request, overrides=in_pixels(baseline, request.overrides))
+    scaled = scale(baseline, coefficients, asked.overrides)
+    return Network(asked, apply_overrides(coefficients, asked.overrides), scaled, lower(scaled, request.batch))
+
+
+def baseline_of(request: NetworkRequest) -> Network:
+    """The family at phi 0 with the request's classes, padding and batch norm, one image a call: what it is scaled from.
+
+    Raises SpecError as `build_network` does.
+    """
+    unscaled = replace(request.overrides, width=None, depth=None, resolution=None, resolution_factor=None)
+    return build_network(replace(request, phi="0", batch=1, overrides=unscaled))
 
 
 def network_from_spec(spec: NetworkSpec, batch: int = 1) -> Network:
@@ -59,6 +72,16 @@ def network_from_spec(spec: NetworkSpec, batch: int = 1) -> Network:
     """
     as_it_is = Coefficients(1.0, 1.0, spec.input.resolution, spec.classifier.dropout, 0.0, "formula", "as it stands")
     return Network(NetworkRequest(spec.name, "0", "formula", batch), as_it_is, spec, lower(spec, batch))
+
+
+def resolution_from_text(text: str) -> tuple[int | None, float | None]:
+    """`--resolution`: pixels (`288`), or a multiple of the baseline's own (`2x`); the other of the two is None."""
+    try:
+        return (None, float(text[:-1])) if text[-1:] in ("x", "X") else (int(text), None)
+    except ValueError:
+        raise SpecError(
+            f"--resolution {text}: expected whole pixels, or a multiple of the baseline's such as 2x"
+        ) from None
 
 
 def norm_eps_from_text(text: str) -> float:

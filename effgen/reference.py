@@ -36,11 +36,19 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
         values = {self._input: image}
         for index, node in enumerate(self._nodes):
             operands = [self._operand(name, values) for name in node.inputs]
-            values[node.output] = _RUN[node.op_type](node, *operands)
+            values[node.output] = self.run(node, *operands)
             del operands
             for name in self._dead_after[index]:
                 del values[name]
         return values[self._output]
+
+    def run(self, node: Node, *operands: Tensor) -> Tensor:
+        """One operator's output."""
+        return _RUN[node.op_type](node, *operands)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters by the graph's names; those of the module itself, not copies."""
+        return {name: getattr(self, attribute) for name, attribute in self._attribute_of.items()}
 
     def _operand(self, name: str, values: dict[str, Tensor]) -> Tensor:
         attribute = self._attribute_of.get(name)

@@ -143,6 +143,15 @@ def notes_from_inspection(inspection: Inspection | GraphInspection) -> list[str]
     ]
 
 
+def lines_from_baseline(inspection: Inspection) -> list[str]:
+    """How the totals relate to the baseline's, where they are not the same."""
+    base = inspection.baseline
+    if base is None or (base.macs, base.parameters) == (inspection.macs, inspection.parameters):
+        return []
+    times = f"{base.macs_ratio:.2f}x the MACs and {base.parameters_ratio:.2f}x the parameters"
+    return [f"{times} of the baseline ({base.model})"]
+
+
 def _stage_cells(row: StageRow) -> Iterable[str]:
     kernel = f"{row.kernel}x{row.kernel}" if row.kernel else ""
     expand = f"{row.expand_ratio:g}" if row.expand_ratio is not None else ""

@@ -19,6 +19,9 @@ Law = Literal["published", "formula"]
 #: Beyond it channels and pixels leave every machine; a typing error is the likelier explanation.
 MAX_PHI = 20.0
 
+#: Pixels along a side, as in `InputSpec`.
+MAX_RESOLUTION = 8192
+
 
 @dataclass(frozen=True)
 class Coefficients:
@@ -35,7 +38,11 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user sets by hand after the law has spoken; None leaves the law's value."""
+    """What the user sets by hand after the law has spoken; None leaves the law's value.
+
+    `resolution` is pixels; `resolution_factor`, instead of it, a multiple of the baseline's own resolution (the paper's
+    r), whatever phi is.
+    """
 
     width: float | None = None
     depth: float | None = None
@@ -43,6 +50,7 @@ class Overrides:
     classes: int | None = None
     norm_eps: float | None = None
     padding: Literal["symmetric", "same"] | None = None
+    resolution_factor: float | None = None
 
 
 def coefficients_for(spec: NetworkSpec, phi: str | float, law: Law = "published") -> Coefficients:
@@ -109,8 +117,26 @@ def _from_formula(spec: NetworkSpec, phi: float, fallback: bool) -> Coefficients
     )
 
 
+def in_pixels(spec: NetworkSpec, overrides: Overrides) -> Overrides:
+    """The same with `resolution_factor` of the baseline `spec` as pixels, to the nearest one.
+
+    Raises SpecError where they are none that the network can take.
+    """
+    factor = overrides.resolution_factor
+    if factor is None:
+        return overrides
+    assert overrides.resolution is None, "pixels and a multiple of them"
+    baseline = spec.input.resolution
+    if not (math.isfinite(factor) and 0 < factor <= MAX_RESOLUTION):
+        raise SpecError(f"--resolution {factor:g}x: expected a multiple above 0 of the baseline's {baseline} pixels")
+    pixels = round(baseline * factor)
+    _check_resolution(spec, pixels, f"--resolution {factor:g}x ({pixels} pixels)")
+    return replace(overrides, resolution=pixels, resolution_factor=None)
+
+
 def apply_overrides(coefficients: Coefficients, overrides: Overrides) -> Coefficients:
-    """The coefficients with width, depth and resolution set by hand where asked."""
+    """The coefficients with width, depth and resolution (by now in pixels) set by hand where asked."""
+    assert overrides.resolution_factor is None, "a multiple of the baseline's resolution: see in_pixels"
     chosen = {key: value for key in ("width", "depth", "resolution") if (value := getattr(overrides, key)) is not None}
     if not chosen:
         return coefficients
@@ -124,7 +150,7 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
     Raises SpecError where what was asked makes no network: a multiplier or epsilon that is not positive, no classes,
     or a resolution under the total stride.
     """
-    asked = overrides or Overrides()
+    asked = in_pixels(spec, overrides or Overrides())
     final = apply_overrides(coefficients, asked)
     _check(spec, final, asked)
     _check_by_hand(asked)
@@ -139,7 +165,7 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
             "norm": spec.norm.model_copy(update=norm),
             "stem": _widened(spec.stem, final.width, spec.rounding),
             "stages": stages,
-            "head": _widened(spec.head, final.width, spec.rounding),
+            "head": spec.head and _widened(spec.head, final.width, spec.rounding),
             "classifier": spec.classifier.model_copy(update=classifier),
         }
     )
@@ -150,10 +176,13 @@ def _check(spec: NetworkSpec, final: Coefficients, asked: Overrides) -> None:
         value = getattr(final, key)
         if not (math.isfinite(value) and 0 < value <= 64):
             raise SpecError(f"{_blamed(key, final, asked)}: expected a multiplier above 0, up to 64")
-    if not spec.total_stride <= final.resolution <= 8192:
+    _check_resolution(spec, final.resolution, _blamed("resolution", final, asked))
+
+
+def _check_resolution(spec: NetworkSpec, pixels: int, blamed: str) -> None:
+    if not spec.total_stride <= pixels <= MAX_RESOLUTION:
         raise SpecError(
-            f"{_blamed('resolution', final, asked)}: expected from {spec.total_stride} "
-            f"(the network's total stride) to 8192 pixels"
+            f"{blamed}: expected from {spec.total_stride} (the network's total stride) to {MAX_RESOLUTION} pixels"
         )
 
 

@@ -1,12 +1,9 @@
-"""The declarative description of a baseline ConvNet: frozen data, read from TOML and validated strictly.
-
-The vocabulary is wider than what `effgen.lower` builds today; a stage that cannot be lowered yet is refused
-there, by name, not here.
-"""
+"""The declarative description of a baseline ConvNet: frozen data, read from TOML and validated strictly."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -95,27 +92,47 @@ class ScalingSpec(StrictModel):
 
 
 class SqueezeExciteSpec(StrictModel):
-    """Squeeze-excite: hidden channels are `ratio` of the block's input or of its expanded channels."""
+    """Squeeze-excite: hidden channels are `ratio` of the block's input or of its expanded channels.
+
+    They are a multiple of `divisor` that is not below `min_fraction` of what the ratio says (MobileNetV3: 8, 0.9).
+    """
 
     ratio: Annotated[float, Field(gt=0, le=1)]
     of: Literal["input", "expanded"] = "input"
     divisor: Annotated[int, Field(ge=1, le=64)] = 1
+    min_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     activation: Activation | None = None
     gate: Gate = "sigmoid"
 
 
+class MaxPoolSpec(StrictModel):
+    """The maximum over windows; padded as convolutions are."""
+
+    kernel: KernelSize = 3
+    stride: Stride = 2
+
+
 class StemSpec(StrictModel):
-    """The first convolution; `scale_width = false` keeps its channels at every phi."""
+    """The first convolution, and the max pooling behind it where there is one (ResNet).
+
+    `scale_width = false` keeps its channels at every phi.
+    """
 
     kernel: KernelSize = 3
     stride: Stride = 2
     channels: Channels
     activation: Activation | None = None
+    max_pool: MaxPoolSpec | None = None
     scale_width: bool = True
 
 
 class StageSpec(StrictModel):
-    """A row of the paper's Table 1: the first block has `stride`, all share the rest."""
+    """A row of the paper's Table 1: the first block has `stride`, all share the rest.
+
+    `expand_ratio` is of the block's input channels, `bottleneck_ratio` of its output channels (ResNet-50: 64 of 256).
+    `linear = false` puts an activation behind a depthwise separable block's pointwise convolution (MobileNetV1).
+    Which keys a block kind takes is in `KEYS_OF_BLOCKS`.
+    """
 
     block: BlockKind
     kernel: KernelSize
@@ -123,17 +140,29 @@ class StageSpec(StrictModel):
     channels: Channels
     repeats: Annotated[int, Field(ge=1, le=512)]
     expand_ratio: Annotated[float, Field(gt=0, le=16)] = 1.0
+    bottleneck_ratio: Annotated[float, Field(gt=0, le=4)] = 0.25
     squeeze_excite: SqueezeExciteSpec | None = None
+    linear: bool = True
     activation: Activation | None = None
     skip: bool = True
     scale_width: bool = True
     scale_depth: bool = True
 
 
+#: The keys that only some block kinds have; elsewhere they keep their defaults.
+KEYS_OF_BLOCKS: Mapping[str, tuple[BlockKind, ...]] = {
+    "expand_ratio": ("mbconv", "fused_mbconv"),
+    "squeeze_excite": ("mbconv", "fused_mbconv", "depthwise_separable"),
+    "linear": ("depthwise_separable",),
+    "bottleneck_ratio": ("bottleneck",),
+}
+
+
 class HeadSpec(StrictModel):
-    """The 1x1 convolution before pooling."""
+    """The 1x1 convolution before pooling; or `after_pool`, then with a bias and no batch norm (MobileNetV3)."""
 
     channels: Channels
+    after_pool: bool = False
     activation: Activation | None = None
     scale_width: bool = True
 
@@ -157,13 +186,13 @@ class NetworkSpec(StrictModel):
     scaling: ScalingSpec = ScalingSpec()
     stem: StemSpec
     stages: Annotated[list[StageSpec], Field(min_length=1)]
-    head: HeadSpec
+    head: HeadSpec | None = None
     classifier: ClassifierSpec = ClassifierSpec()
 
     @property
     def total_stride(self) -> int:
         """How many input pixels one cell of the last feature map stands for, along one side."""
-        stride = self.stem.stride
+        stride = self.stem.stride * (self.stem.max_pool.stride if self.stem.max_pool else 1)
         for stage in self.stages:
             stride *= stage.stride
         return stride
@@ -219,6 +248,8 @@ def _check_whole(spec: NetworkSpec, where: str) -> None:
             raise SpecError(
                 f"{where}: input.{key} = {values}: expected one number for each of the {spec.input.channels} channels"
             )
+    for index, stage in enumerate(spec.stages):
+        _check_keys_of_block(stage, f"{where}: stages[{index}]")
     for key in ("name", "phi"):
         seen = [value for row in spec.scaling.published if (value := getattr(row, key)) is not None]
         twice = [value for value in seen if seen.count(value) > 1]
@@ -229,3 +260,9 @@ def _check_whole(spec: NetworkSpec, where: str) -> None:
             f"{where}: input.resolution = {spec.input.resolution}: expected at least the network's total stride, "
             f"{spec.total_stride}"
         )
+
+
+def _check_keys_of_block(stage: StageSpec, where: str) -> None:
+    for key, kinds in KEYS_OF_BLOCKS.items():
+        if stage.block not in kinds and getattr(stage, key) != StageSpec.model_fields[key].default:
+            raise SpecError(f"{where}.{key}: a {stage.block} block has none; expected it in {', '.join(kinds)} only")

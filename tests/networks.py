@@ -55,6 +55,83 @@ channels = 32
 classes = 10
 """
 
+#: Every block kind but `mbconv`, each with all it can have, a stem with max pooling and a head behind the pooling.
+KINDS = """
+name = "kinds"
+activation = "hard_swish"
+
+[input]
+resolution = 32
+
+[stem]
+channels = 8
+activation = "relu"
+max_pool = { kernel = 3, stride = 2 }
+
+[[stages]]
+block = "depthwise_separable"
+kernel = 3
+stride = 1
+channels = 8
+repeats = 1
+linear = false
+squeeze_excite = { ratio = 0.25, of = "expanded", activation = "relu", gate = "hard_sigmoid" }
+
+[[stages]]
+block = "fused_mbconv"
+expand_ratio = 1
+kernel = 3
+stride = 1
+channels = 8
+repeats = 1
+
+[[stages]]
+block = "fused_mbconv"
+expand_ratio = 4
+kernel = 3
+stride = 2
+channels = 16
+repeats = 2
+activation = "silu"
+squeeze_excite = { ratio = 0.25 }
+
+[[stages]]
+block = "bottleneck"
+kernel = 3
+stride = 1
+channels = 32
+repeats = 2
+activation = "relu"
+
+[[stages]]
+block = "bottleneck"
+kernel = 3
+stride = 2
+channels = 32
+repeats = 1
+activation = "relu6"
+skip = false
+
+[[stages]]
+block = "conv"
+kernel = 1
+stride = 1
+channels = 48
+repeats = 1
+
+[head]
+channels = 32
+after_pool = true
+
+[classifier]
+classes = 10
+"""
+
+
+def kinds_graph(batch: int = 1, **replaced: str) -> Graph:
+    """The graph of KINDS, edited as `tiny_spec` edits TINY."""
+    return lower(parse_spec(edited(KINDS, **replaced), where="kinds.toml"), batch)
+
 
 def tiny_spec(**replaced: str) -> NetworkSpec:
     """TINY with each `key=text` put in place of the first line that sets `key`; `key=""` removes the line."""

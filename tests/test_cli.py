@@ -126,6 +126,20 @@ def test_overrides(run: Any) -> None:
     assert "by hand width=0.5, depth=0.5, resolution=96" in data["source"]
 
 
+def test_one_dimension_beside_the_baseline(run: Any) -> None:
+    code, out, _ = run("inspect", "--resolution", "2x", "-q")
+    assert code == 0 and "448x448" in out
+    assert "3.99x the MACs and 1.00x the parameters of the baseline (efficientnet phi=0)" in out
+    data = json.loads(run("inspect", "--depth", "4", "--batch", "2", "--classes", "10", "--json", "-")[1])
+    base = json.loads(run("inspect", "--classes", "10", "--json", "-")[1])
+    assert {key: data["baseline"][key] for key in ("model", "parameters", "macs")} == {
+        "model": "efficientnet phi=0", "parameters": base["parameters"], "macs": base["macs"],
+    }  # fmt: skip
+    assert data["baseline"]["macs_ratio"] == data["macs"] / base["macs"]
+    assert data["baseline"]["parameters_ratio"] == data["parameters"] / base["parameters"]
+    assert "of the baseline" not in run("inspect", "-q")[1]
+
+
 def spec_file(folder: Path, text: str, old: str, new: str) -> Path:
     assert old in text
     path = folder / "mine.toml"
@@ -152,6 +166,9 @@ def test_bad_specs(run: Any, tiny_spec: Path, tmp_path: Path) -> None:
         (["--phi", "b9"], "--phi b9: expected a number or the name of a published row"),
         (["--phi", "nan"], "--phi nan: expected a number"),
         (["--resolution", "31"], "--resolution 31: expected from 32"),
+        (["--resolution", "0.1x"], "--resolution 0.1x (22 pixels): expected from 32 (the network's total stride) to"),
+        (["--resolution", "2.5"], "--resolution 2.5: expected whole pixels, or a multiple"),
+        (["--resolution", "infx"], "--resolution infx: expected a multiple above 0 of the baseline's 224 pixels"),
         (["--width", "0"], "--width 0: expected a multiplier above 0"),
         (["--batch", "0"], "--batch 0: expected from 1"),
         (["--norm-eps", "x"], "--norm-eps x: expected pytorch, tensorflow or a number"),
@@ -339,7 +356,7 @@ def test_reader_that_goes_away_is_no_error() -> None:
 def test_a_bug_keeps_its_traceback(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from effgen import inspection
 
-    def bug(network: object) -> None:
+    def bug(network: object, baseline: object) -> None:
         raise ZeroDivisionError("bug")
 
     monkeypatch.setattr(inspection, "inspect_network", bug)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import tiny_graph
+from networks import kinds_graph, tiny_graph
 
 from effgen.errors import GraphError
 from effgen.graph import Graph, GraphBuilder, Node, Parameter, Role, Value, check_weights
@@ -15,10 +15,11 @@ from effgen.weights import initial_weights
 GOLDENS = Path(__file__).parent / "goldens"
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny_same_relu6"])
+@pytest.mark.parametrize("name", ["tiny", "tiny_same_relu6", "kinds"])
 def test_the_dump_is_as_recorded(name: str, request: pytest.FixtureRequest) -> None:
     """Shows in a diff what a change of lowering does; `pytest --update-goldens` records it."""
-    graph = tiny_graph(activation='"silu"' if name == "tiny" else '"relu6"\npadding = "same"')
+    activation = '"silu"' if name == "tiny" else '"relu6"\npadding = "same"'
+    graph = kinds_graph() if name == "kinds" else tiny_graph(activation=activation)
     golden = GOLDENS / f"{name}.graph.txt"
     if request.config.getoption("--update-goldens"):
         golden.write_text(graph.dump(), encoding="utf-8")

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import TINY, tiny_graph, tiny_spec
+from networks import TINY, tiny_graph
 
-from effgen.errors import SpecError
 from effgen.graph import Graph, Node
-from effgen.lower import lower, same_padding, squeezed_channels
+from effgen.lower import lower
+from effgen.lowering.layers import same_padding, squeezed_channels
 from effgen.scaling import Overrides, coefficients_for, scale
 from effgen.spec import SqueezeExciteSpec, parse_spec
 
@@ -191,13 +191,3 @@ def test_parts_that_keep_their_size_when_scaled() -> None:
 def test_scopes_are_parts_of_the_spec() -> None:
     scopes = list(dict.fromkeys(node.scope for node in tiny_graph().nodes))
     assert scopes == ["stem", "stages.0", "stages.1", "stages.2", "head", "classifier"]
-
-
-def test_a_block_kind_that_is_not_lowered() -> None:
-    spec = tiny_spec()
-    stages = [*spec.stages[:2], spec.stages[2].model_copy(update={"block": "fused_mbconv"})]
-    with pytest.raises(SpecError) as caught:
-        lower(spec.model_copy(update={"stages": stages}))
-    assert str(caught.value) == (
-        "tiny: stages[2].block = 'fused_mbconv': this block kind is not lowered yet; lowered: mbconv"
-    )

@@ -10,7 +10,14 @@ from networks import tiny_spec
 from effgen.errors import SpecError
 from effgen.graph import Graph
 from effgen.lower import lower
-from effgen.network import Network, NetworkRequest, build_network, norm_eps_from_text
+from effgen.network import (
+    Network,
+    NetworkRequest,
+    baseline_of,
+    build_network,
+    norm_eps_from_text,
+    resolution_from_text,
+)
 from effgen.scaling import (
     Law,
     Overrides,
@@ -153,6 +160,28 @@ def test_overrides_replace_what_the_law_says() -> None:
     assert found.graph.input.shape == (1, 3, 96, 96)
     assert found.graph.values[found.graph.output].shape == (1, 7)
     assert (found.spec.norm.eps, found.spec.padding) == (1e-3, "same")
+
+
+def test_a_multiple_is_of_the_baseline_whatever_phi_is() -> None:
+    found = build_network(NetworkRequest(phi="3", overrides=Overrides(resolution_factor=1.3)))
+    assert found.spec.input.resolution == found.coefficients.resolution == found.request.overrides.resolution == 291
+    assert (found.coefficients.width, found.request.overrides.resolution_factor) == (1.2, None)
+    assert scale(EFFICIENTNET, found.coefficients, Overrides(resolution_factor=2.0)).input.resolution == 448
+    unscaled = baseline_of(found.request)
+    assert (unscaled.graph.macs, unscaled.spec.input.resolution) == (385_814_752, 224)
+
+
+@pytest.mark.parametrize(
+    ("text", "resolution"), [("288", (288, None)), ("2x", (None, 2.0)), ("1.3x", (None, 1.3)), ("-3", (-3, None))]
+)
+def test_resolution_in_pixels_or_as_a_multiple(text: str, resolution: tuple[int | None, float | None]) -> None:
+    assert resolution_from_text(text) == resolution
+
+
+@pytest.mark.parametrize("text", ["", "x", "2y", "2.5", "1.3 times"])
+def test_resolution_that_is_none(text: str) -> None:
+    with pytest.raises(SpecError, match=f"^--resolution {text}: expected whole pixels, or a multiple"):
+        resolution_from_text(text)
 
 
 def test_no_overrides_change_nothing() -> None:

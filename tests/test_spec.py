@@ -33,8 +33,13 @@ def case_id(value: str) -> str:
     return "toml" if "\n" in value else value[:40]
 
 
-def test_the_shipped_family_loads() -> None:
-    assert shipped_spec_names() == ["efficientnet"]
+SHIPPED = ["efficientnet", "efficientnet_lite", "efficientnet_v2_b", "efficientnet_v2_s", "mnasnet_a1", "mnasnet_b1"]
+SHIPPED += ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "resnet50"]
+
+
+def test_the_shipped_families_load() -> None:
+    assert shipped_spec_names() == SHIPPED
+    assert [load_spec(name).name for name in SHIPPED] == SHIPPED
     spec = load_spec("efficientnet")
     assert [s.repeats for s in spec.stages] == [1, 2, 2, 3, 3, 4, 1]
     assert [s.channels for s in spec.stages] == [16, 24, 40, 80, 112, 192, 320]
@@ -169,7 +174,7 @@ def test_an_unknown_family_lists_the_known_ones() -> None:
     with pytest.raises(SpecError) as caught:
         load_spec("efficientnets")
     assert str(caught.value) == (
-        "--spec efficientnets: unknown family; did you mean efficientnet? known: efficientnet; "
+        f"--spec efficientnets: unknown family; did you mean efficientnet? known: {', '.join(SHIPPED)}; "
         "or give the path of a .toml file"
     )
 
@@ -185,6 +190,30 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_spec(str(binary))
 
 
-def test_a_block_kind_that_is_not_lowered_yet_still_loads() -> None:
-    text = stage(2, 'block = "mbconv"', 'block = "fused_mbconv"')
-    assert parse_spec(text, "mine.toml").stages[2].block == "fused_mbconv"
+@pytest.mark.parametrize(
+    ("block", "key", "message"),
+    [
+        ("conv", "expand_ratio = 4", "expand_ratio: a conv block has none; expected it in mbconv, fused_mbconv only"),
+        (
+            "bottleneck",
+            "squeeze_excite = { ratio = 0.25 }",
+            "squeeze_excite: a bottleneck block has none; "
+            "expected it in mbconv, fused_mbconv, depthwise_separable only",
+        ),
+        ("mbconv", "linear = false", "linear: a mbconv block has none; expected it in depthwise_separable only"),
+        (
+            "fused_mbconv",
+            "bottleneck_ratio = 0.5",
+            "bottleneck_ratio: a fused_mbconv block has none; expected it in bottleneck only",
+        ),
+    ],
+)
+def test_a_key_of_another_block_kind_is_refused(block: str, key: str, message: str) -> None:
+    text = stage(2, 'block = "mbconv"\nexpand_ratio = 2', f'block = "{block}"\n{key}')
+    assert message_of(text) == f"stages[2].{message}"
+
+
+def test_a_max_pool_counts_in_the_total_stride() -> None:
+    text = edited(TINY, channels="8\nmax_pool = { stride = 4 }")
+    assert parse_spec(text, "mine.toml").total_stride == 32
+    assert message_of(edited(text, resolution="31")).endswith("at least the network's total stride, 32")

@@ -37,15 +37,14 @@ def inspect(
         _inspect_file(output, o.onnx_request(context, onnx, batch))
         return
     from effgen.inspection import inspect_network
-    from effgen.network import build_network
-    from effgen.report import json_from_inspection, notes_from_inspection, table_from_inspection
+    from effgen.network import baseline_of, build_network
+    from effgen.report import json_from_inspection, lines_from_baseline, notes_from_inspection, table_from_inspection
 
-    network = build_network(
-        o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
-    )
+    request = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
+    network = build_network(request)
     output.resolved(network)
-    inspection = inspect_network(network)
-    notes = [Text(note) for note in notes_from_inspection(inspection)]
+    inspection = inspect_network(network, baseline_of(request))
+    notes = [Text(note) for note in (*lines_from_baseline(inspection), *notes_from_inspection(inspection))]
     output.result([table_from_inspection(inspection), *notes], json_from_inspection(inspection))
 
 

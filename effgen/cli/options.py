@@ -41,7 +41,12 @@ LawOption = Annotated[
 Width = Annotated[float | None, typer.Option(help="Width multiplier, by hand.", rich_help_panel=_NETWORK)]
 Depth = Annotated[float | None, typer.Option(help="Depth multiplier, by hand.", rich_help_panel=_NETWORK)]
 Resolution = Annotated[
-    int | None, typer.Option(metavar="PIXELS", help="Input resolution, by hand.", rich_help_panel=_NETWORK)
+    str | None,
+    typer.Option(
+        metavar="PIXELS|FACTORx",
+        help="Input resolution, by hand: pixels, or a multiple of the baseline's own at phi 0 (2x, 1.3x).",
+        rich_help_panel=_NETWORK,
+    ),
 ]
 Classes = Annotated[
     int | None, typer.Option(min=1, max=1_000_000, help="Classes of the classifier.", rich_help_panel=_NETWORK)
@@ -149,18 +154,19 @@ def network_request(
     law: Law,
     width: float | None,
     depth: float | None,
-    resolution: int | None,
+    resolution: str | None,
     classes: int | None,
     batch: int,
     norm_eps: str | None,
     padding: Padding | None,
 ) -> NetworkRequest:
-    """The options of one network as a request. Raises SpecError for an epsilon that is none."""
-    from effgen.network import NetworkRequest, norm_eps_from_text
+    """The options of one network as a request. Raises SpecError for an epsilon or a resolution that is none."""
+    from effgen.network import NetworkRequest, norm_eps_from_text, resolution_from_text
     from effgen.scaling import Overrides
 
     eps = None if norm_eps is None else norm_eps_from_text(norm_eps)
-    overrides = Overrides(width, depth, resolution, classes, eps, padding)
+    pixels, factor = (None, None) if resolution is None else resolution_from_text(resolution)
+    overrides = Overrides(width, depth, pixels, classes, eps, padding, factor)
     return NetworkRequest(spec, phi, law, batch, overrides)
 
 

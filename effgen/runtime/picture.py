@@ -62,15 +62,14 @@ class Preparation:
 
     def __call__(self, picture: Picture) -> NDArray[np.float32]:
         """`(channels, crop, crop)`. Raises ImageError where `picture` is none or does not fit."""
-        pixels = self._cropped(picture)
-        channels = pixels.reshape(self.crop, self.crop, self.channels).transpose(2, 0, 1)
+        channels = self.pixels(picture)
         prepared = np.empty(channels.shape, np.float32)
         for table, channel, out in zip(self._tables, channels, prepared, strict=True):
             np.take(table, channel, out=out, mode="clip")  # nothing to clip: "raise" would go through a buffer
         return prepared
 
-    def _cropped(self, picture: Picture) -> NDArray[np.uint8]:
-        """The picture's middle, `(crop, crop)` or `(crop, crop, 3)`."""
+    def pixels(self, picture: Picture) -> NDArray[np.uint8]:
+        """The picture's middle before it is normalised, `(channels, crop, crop)`. Raises ImageError as a call does."""
         from PIL.Image import Resampling
 
         image = read_picture(picture, _MODES[self.channels])
@@ -83,7 +82,8 @@ class Preparation:
         sides = {short: self.resize, long: self.resize * long // short} if long > short else {short: self.resize}
         resized = image.resize((sides[image.width], sides[image.height]), Resampling[self.interpolation.upper()])
         left, top = (round((side - self.crop) / 2) for side in resized.size)
-        return np.asarray(resized.crop((left, top, left + self.crop, top + self.crop)))
+        middle = np.asarray(resized.crop((left, top, left + self.crop, top + self.crop)))
+        return middle.reshape(self.crop, self.crop, self.channels).transpose(2, 0, 1)
 
     @cached_property
     def _tables(self) -> NDArray[np.float32]:
@@ -133,6 +133,15 @@ def read_picture(picture: Picture, mode: str = "RGB") -> Image:
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file makes them trip over
+        raise ImageError(f"{_named(picture)}: {_reason(picture, error)}") from None
+
+
+def check_header(picture: Path) -> None:
+    """Raise ImageError where the file cannot be read or does not begin as a picture does; nothing is decoded."""
+    try:
+        with _opened(picture):
+            pass
+    except Exception as error:
         raise ImageError(f"{_named(picture)}: {_reason(picture, error)}") from None
 
 
