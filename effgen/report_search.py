@@ -11,7 +11,7 @@ from rich.table import Table
 from effgen.report import milliseconds_text, numbers_table, threads_text
 from effgen.report_compare import count_text
 from effgen.spec import StageSpec
-from effgen.studies.front import BaselineReport, Beside, Candidate, Member, beside
+from effgen.studies.front import BaselineReport, Beside, Member, TriedNetwork, beside
 
 #: Version of the form of `effgen search baseline --json`.
 FORMAT = 1
@@ -93,7 +93,7 @@ def percent_text(share: float | None) -> str:
 
 
 def stage_text(stage: StageSpec) -> str:
-    """A stage in a few words: layers, kind, kernel, stride, expansion, channels, e.g. `2 mbconv k5 s2 e6 c24 se0.25`."""
+    """A stage in short: layers, kind, kernel, stride, expansion, channels, e.g. `2 mbconv k5 s2 e6 c24 se0.25`."""
     parts = [f"{stage.repeats} {stage.block} k{stage.kernel}", f"s{stage.stride}" if stage.stride != 1 else ""]
     parts += [f"e{stage.expand_ratio:g}" if stage.expand_ratio != 1 else "", f"c{stage.channels}"]
     parts += ["" if stage.squeeze_excite is None else f"se{stage.squeeze_excite.ratio:g}"]
@@ -179,6 +179,6 @@ def _member_json(member: Member, report: BaselineReport) -> dict[str, Any]:
     }
 
 
-def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+def _candidate_json(candidate: TriedNetwork) -> dict[str, Any]:
     plain = {field.name: getattr(candidate, field.name) for field in fields(candidate)}
     return {**plain, "spec": candidate.spec.model_dump(mode="json")}

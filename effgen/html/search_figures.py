@@ -11,7 +11,7 @@ from effgen.html.drawing import OURS_COLOUR, PEER_COLOURS, QUIET_COLOUR, View, j
 from effgen.report import milliseconds_text
 from effgen.report_compare import count_text
 from effgen.report_search import percent_text, stage_text
-from effgen.studies.front import BaselineReport, Candidate, Member, front_of
+from effgen.studies.front import BaselineReport, Member, TriedNetwork, front_of
 
 
 def charts_from_search(report: BaselineReport) -> dict[str, list[View]]:
@@ -111,14 +111,14 @@ def _member_hover(member: Member) -> str:
     return _described(member.candidate, words)
 
 
-def _hover(candidate: Candidate) -> str:
+def _hover(candidate: TriedNetwork) -> str:
     return _described(candidate, f"{percent_text(candidate.accuracy)}, {milliseconds_text(_ms(candidate))} ms")
 
 
-def _described(candidate: Candidate, words: str) -> str:
+def _described(candidate: TriedNetwork, words: str) -> str:
     stages = "<br>".join(stage_text(stage) for stage in candidate.spec.stages)
     return f"<b>{plain_text(candidate.name)}</b><br>{words}<br>{count_text(candidate.macs)} MACs<br>{stages}"
 
 
-def _ms(candidate: Candidate) -> float:
+def _ms(candidate: TriedNetwork) -> float:
     return (candidate.latency_s or 0.0) * 1e3

@@ -8,7 +8,7 @@ from effgen.html.document import Cell, Column, Line, document, number_cell, time
 from effgen.report import threads_text
 from effgen.report_compare import count_text
 from effgen.report_search import name_text, notes_from_search, percent_text, title_from_search, verdict_text
-from effgen.studies.front import BaselineReport, Candidate, Member, beside
+from effgen.studies.front import BaselineReport, Member, TriedNetwork, beside
 
 
 def page_from_search(report: BaselineReport) -> str:
@@ -130,7 +130,7 @@ _TRIAL_COLUMNS = (
 )
 
 
-def _trial_line(candidate: Candidate) -> Line:
+def _trial_line(candidate: TriedNetwork) -> Line:
     reward, share, epochs = candidate.reward, candidate.measured_share, candidate.epochs
     cells = (
         number_cell(candidate.trial, str(candidate.trial)),

@@ -24,7 +24,7 @@ def reward(accuracy: float, latency_s: float, target_s: float, exponent: float =
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TriedNetwork:
     """A network that was tried.
 
     `latency_s` is predicted from measured kernels, `measured_share` of it from kernels measured as they are.
@@ -66,7 +66,7 @@ class Member:
     `accuracies` are of trainings with other seeds than the search's, by which it was chosen; none: not asked for.
     """
 
-    candidate: Candidate
+    candidate: TriedNetwork
     accuracies: tuple[float, ...]
     timing: Timing | None
 
@@ -140,7 +140,7 @@ class BaselineReport:
     trials: int
     repeated: int
     points: int
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[TriedNetwork, ...]
     start: Member
     members: tuple[Member, ...]
     front: tuple[Member, ...]
@@ -156,7 +156,7 @@ class BaselineReport:
         return member.candidate.trial == self.start.candidate.trial
 
 
-def front_of(candidates: Iterable[Candidate]) -> list[Candidate]:
+def front_of(candidates: Iterable[TriedNetwork]) -> list[TriedNetwork]:
     """The trained candidates that no other beats in accuracy and predicted latency, the fastest first."""
     trained = [each for each in candidates if each.state == "done"]
     return pareto_front(trained, cost=_latency, gain=_accuracy)
@@ -174,11 +174,11 @@ def _standard_error(one: Member, other: Member) -> float | None:
     return math.sqrt(one.spread**2 / len(one.accuracies) + other.spread**2 / len(other.accuracies))
 
 
-def _latency(candidate: Candidate) -> float:
+def _latency(candidate: TriedNetwork) -> float:
     assert candidate.latency_s is not None
     return candidate.latency_s
 
 
-def _accuracy(candidate: Candidate) -> float:
+def _accuracy(candidate: TriedNetwork) -> float:
     assert candidate.accuracy is not None
     return candidate.accuracy
