@@ -2,9 +2,9 @@
 
 alpha (depth), beta (width), gamma (resolution) are each 1 or more with alpha * beta^2 * gamma^2 ~ 2. That product is
 what the multiply-adds would grow by if channels and layers could be fractions. They are rounded, and stem and head do
-not get deeper, so candidates of the same product differ in multiply-adds, by a third in small networks, and a larger one
-would win for its size. Every candidate is therefore moved along its own compound line, (alpha^t, beta^t, gamma^t), to
-the network whose multiply-adds are next to the goal.
+not get deeper, so candidates of the same product differ in multiply-adds, by a third in small networks, and a larger
+one would win for its size. Every candidate is therefore moved along its own compound line, (alpha^t, beta^t, gamma^t),
+to the network whose multiply-adds are next to the goal.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def make_grid(spec: NetworkSpec, phi: float, plan: GridPlan = GridPlan()) -> Gri
     """The candidates for the baseline `spec`: single dimensions, the paper's point, then the grid, each network once.
 
     The single dimensions stay whatever their multiply-adds; other points that cannot come within the tolerance of the
-    goal, or of which rounding leaves one dimension, are left out. Raises StudyError for a plan that makes no grid, SpecError for a baseline that makes no network.
+    goal, or of which rounding leaves one dimension, are left out. Raises StudyError for a plan that makes no grid,
+    SpecError for a baseline that makes no network.
     """
     _check(phi, plan)
     baseline = network_from_spec(spec)
@@ -113,6 +114,11 @@ def make_grid(spec: NetworkSpec, phi: float, plan: GridPlan = GridPlan()) -> Gri
             left_out.append(LeftOut(point, f"its nearest network has {found.macs / goal:.2f} of the multiply-adds"))
         else:
             candidates.append(found)
+    if all(candidate.kind != "compound" for candidate in candidates):
+        raise StudyError(
+            f"{spec.name}: no compound network has {goal:,.0f} multiply-adds: its channels and repeats are rounded too "
+            "coarsely ([rounding] of the spec); or give a smaller --step, a larger --macs-tolerance"
+        )
     return Grid(phi, baseline, goal, tuple(candidates), tuple(left_out))
 
 
@@ -192,4 +198,4 @@ def _scaled_dimensions(before: NetworkSpec, after: NetworkSpec) -> list[Kind]:
 
 
 def _channels(spec: NetworkSpec) -> list[int]:
-    return [part.channels for part in (spec.stem, *spec.stages, spec.head)]
+    return [spec.stem.channels, *(stage.channels for stage in spec.stages), spec.head.channels]

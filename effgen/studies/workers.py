@@ -26,7 +26,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from effgen.errors import EffgenError, StudyError
+from effgen.errors import EffgenError, StudyError, TrainingError
 from effgen.studies.storage import SharedStudy
 
 log = logging.getLogger("effgen")
@@ -280,7 +280,10 @@ class _Worker:
             try:
                 value = objective(claim)
                 if not math.isfinite(value):
-                    raise StudyError(f"trial {claim.trial.number}: the result is {value}; expected a number")
+                    raise TrainingError(f"the result is {value}; expected a number")
+            except StudyError:  # the storage is out of reach: no fault of the trial
+                self._give_back(claim)
+                raise
             except optuna.TrialPruned:
                 self._tell(claim, state=TrialState.PRUNED)
             except EffgenError as error:
