@@ -333,7 +333,7 @@ def test_stopped_midway_leaves_nothing(
 def test_stop_that_compiled_code_hides_is_still_a_stop(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from effgen import inspection
 
-    def hides(network: object) -> None:
+    def hides(*arguments: object) -> None:
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
