@@ -62,7 +62,7 @@ def member_cells(member: Member, report: BaselineReport) -> tuple[str, ...]:
     return (
         name_text(member, report),
         percent_text(member.accuracy),
-        percent_text(member.spread),
+        percent_text(member.sample.spread),
         milliseconds_text(member.latency_ms),
         milliseconds_text(None if timing is None else timing.p10_ms),
         milliseconds_text(None if timing is None else timing.p90_ms),
@@ -137,7 +137,7 @@ def _goal_line(report: BaselineReport) -> str:
 def _confirmation_lines(report: BaselineReport) -> list[str]:
     lines = []
     if report.is_confirmed:
-        count = len(report.start.accuracies)
+        count = len(report.start.sample.values)
         lines.append(
             f"accuracy: mean of {count} trainings with seeds that the search did not use, +- their standard deviation; "
             "gain over the start, +- its standard error"
@@ -170,9 +170,9 @@ def json_from_search(report: BaselineReport) -> dict[str, Any]:
 def _member_json(member: Member, report: BaselineReport) -> dict[str, Any]:
     return {
         "candidate": _candidate_json(member.candidate),
-        "accuracies": list(member.accuracies),
+        "accuracies": list(member.sample.values),
         "accuracy": member.accuracy,
-        "spread": member.spread,
+        "spread": member.sample.spread,
         "latency_ms": member.latency_ms,
         "timing": None if member.timing is None else asdict(member.timing),
         "beside": asdict(beside(member, report.start)),

@@ -51,13 +51,13 @@ def _confirmed_view(report: BaselineReport) -> View:
         ("start", [report.start], _marker(OURS_COLOUR, "star", 15)),
     ):
         trace = _points(name, [(each.latency_ms, each.accuracy, _member_hover(each)) for each in members], marker)
-        spreads = [(each.spread or 0.0) * 100 for each in members]
+        spreads = [(each.sample.spread or 0.0) * 100 for each in members]
         trace.update(error_y={"type": "data", "array": spreads, "thickness": 1}, mode="markers+text")
         trace.update(text=[f"t{each.candidate.trial}" for each in members], textposition="top left")
         figure.add_trace(trace)
     _label_axes(figure, [member.latency_ms for member in (*report.members, report.start)])
     caption = (
-        f"Mean of {len(report.start.accuracies)} trainings with new seeds, whiskers: standard deviation. "
+        f"Mean of {len(report.start.sample.values)} trainings with new seeds, whiskers: standard deviation. "
         if report.is_confirmed
         else "Accuracy of the one training by which each was chosen. "
     )
@@ -106,7 +106,7 @@ def _label_axes(figure: go.Figure, times: Sequence[float]) -> None:
 
 
 def _member_hover(member: Member) -> str:
-    spread = f" +- {percent_text(member.spread)}" if member.spread is not None else ""
+    spread = f" +- {percent_text(member.sample.spread)}" if member.sample.spread is not None else ""
     words = f"{percent_text(member.accuracy)}{spread}, {milliseconds_text(member.latency_ms)} ms"
     return _described(member.candidate, words)
 

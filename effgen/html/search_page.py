@@ -70,7 +70,7 @@ def _member_line(member: Member, report: BaselineReport) -> Line:
     cells = (
         word_cell(name_text(member, report)),
         _percent(member.accuracy),
-        _percent(member.spread),
+        _percent(member.sample.spread),
         time_cell(member.latency_ms),
         time_cell(None if timing is None else timing.p10_ms),
         time_cell(None if timing is None else timing.p90_ms),
@@ -148,7 +148,7 @@ def _trial_line(candidate: TriedNetwork) -> Line:
 
 
 def _provenance(report: BaselineReport) -> list[tuple[str, str]]:
-    seeds = len(report.start.accuracies)
+    seeds = len(report.start.sample.values) if report.is_confirmed else 0
     return [
         ("Starting network", report.start.candidate.name),
         ("Learned", report.data),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from effgen.pareto import pareto_front
 from effgen.spec import NetworkSpec
+from effgen.studies.samples import Sample, compare
 
 State = Literal["done", "pruned", "failed"]
 
@@ -63,25 +62,27 @@ class Timing:
 class Member:
     """A network of the front, or the starting one, beside its confirmation.
 
-    `accuracies` are of trainings with other seeds than the search's, by which it was chosen; none: not asked for.
+    `confirmed` are accuracies of trainings with other seeds than the search's, by which the network was chosen; None:
+    there were none. `error` is why one of them failed.
     """
 
     candidate: TriedNetwork
-    accuracies: tuple[float, ...]
-    timing: Timing | None
+    confirmed: Sample | None = None
+    timing: Timing | None = None
+    error: str = ""
+
+    @property
+    def sample(self) -> Sample:
+        """The confirming accuracies, or the search's one where there are none."""
+        if self.confirmed is not None:
+            return self.confirmed
+        assert self.candidate.accuracy is not None
+        return Sample((self.candidate.accuracy,), self.candidate.accuracy, None)
 
     @property
     def accuracy(self) -> float:
-        """The mean of the confirming seeds, or the search's where there are none."""
-        if self.accuracies:
-            return statistics.fmean(self.accuracies)
-        assert self.candidate.accuracy is not None
-        return self.candidate.accuracy
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over the confirming seeds; None for fewer than two."""
-        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
+        """The mean, 0..1."""
+        return self.sample.mean
 
     @property
     def latency_ms(self) -> float:
@@ -94,11 +95,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Beside:
-    """A member beside the starting network.
+    """A member beside the starting network: `gain` is the difference of the mean accuracies, `error` its standard error
+    (None where a spread is unknown), `ratio` latency over latency.
 
-    `gain` is the difference of the accuracies, `error` its standard error (None where a spread is unknown); `ratio` is
-    latency over latency. `beyond_spread`: dominates by more than two standard errors, or equally accurate within them
-    and faster with the p10 to p90 ranges apart.
+    `dominates`: as accurate and as fast, one of them more. `beyond_spread`: nor is that luck, for its accuracy is higher
+    by more than seeds make, or its latency is lower by more than it varies (its p90 below the other's p10).
     """
 
     gain: float
@@ -110,12 +111,12 @@ class Beside:
 
 def beside(member: Member, start: Member) -> Beside:
     """How `member` stands to the network that the search began with."""
-    gain, ratio = member.accuracy - start.accuracy, member.latency_ms / start.latency_ms
+    comparison, ratio = compare(member.sample, start.sample), member.latency_ms / start.latency_ms
+    gain = comparison.difference
     dominates = gain >= 0 and ratio <= 1 and (gain > 0 or ratio < 1)
-    error = _standard_error(member, start)
-    faster = member.timing is not None and start.timing is not None and member.timing.p90_ms < start.timing.p10_ms
-    clearly = error is not None and (gain > 2 * error or faster)
-    return Beside(gain, error, ratio, dominates, dominates and clearly)
+    mine, other = member.timing, start.timing
+    faster = mine is not None and other is not None and mine.p90_ms < other.p10_ms
+    return Beside(gain, comparison.error, ratio, dominates, dominates and (comparison.outcome == "beats" or faster))
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class BaselineReport:
     @property
     def is_confirmed(self) -> bool:
         """Whether accuracies are means over other seeds than the search's."""
-        return bool(self.start.accuracies)
+        return self.start.confirmed is not None
 
     def is_start(self, member: Member) -> bool:
         """Whether it is the network that the search began with."""
@@ -163,15 +164,9 @@ def front_of(candidates: Iterable[TriedNetwork]) -> list[TriedNetwork]:
 
 
 def confirmed_front(members: Sequence[Member]) -> list[Member]:
-    """As `front_of`, by the confirmed accuracies and measured latencies."""
-    return pareto_front(members, cost=lambda member: member.latency_ms, gain=lambda member: member.accuracy)
-
-
-def _standard_error(one: Member, other: Member) -> float | None:
-    """Of the difference of two means of independent trainings (Welch)."""
-    if one.spread is None or other.spread is None:
-        return None
-    return math.sqrt(one.spread**2 / len(one.accuracies) + other.spread**2 / len(other.accuracies))
+    """As `front_of`, by the confirmed accuracies and measured latencies; without those of which a training failed."""
+    sound = [member for member in members if not member.error]
+    return pareto_front(sound, cost=lambda member: member.latency_ms, gain=lambda member: member.accuracy)
 
 
 def _latency(candidate: TriedNetwork) -> float:

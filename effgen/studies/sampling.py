@@ -9,7 +9,7 @@ rewards alike, so the search does not run to one end.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
@@ -27,11 +27,6 @@ PrunerName = Literal["median", "hyperband", "none"]
 _REDRAWN = (0.1, 0.2, 0.3, 0.5)
 
 
-def population_of(trials: int) -> int:
-    """How many networks make a generation: five generations at the least, and 50 (Optuna's default) at the most."""
-    return max(4, min(50, trials // 5))
-
-
 def first_points(space: Space, count: int, seed: int) -> list[Point]:
     """The starting network, then points around it, nearer and further ones in turn."""
     generator = random.Random(seed)
@@ -46,40 +41,47 @@ def first_points(space: Space, count: int, seed: int) -> list[Point]:
     return points
 
 
-def sampler_named(name: SamplerName, space: Space, trials: int, seed: int, worker: int = 0) -> BaseSampler:
-    """The sampler of one worker: all begin with the same first population, and then draw differently."""
-    population = population_of(trials)
-    points = first_points(space, population, seed)
-    own = seed + worker
-    if name == "tpe":
-        inner: BaseSampler = TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=own)
-    else:
-        inner = NSGAIISampler(population_size=population, seed=own)
-    return _BeginningAt(points, inner)
+def sampler_named(name: SamplerName, space: Space, population: int, seed: int) -> BaseSampler:
+    """The sampler of every worker: what it draws depends on the seed, the trial's number and the trials before it."""
+
+    def make(seed: int) -> BaseSampler:
+        if name == "tpe":
+            return TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=seed)
+        return NSGAIISampler(population_size=population, seed=seed)
+
+    return _BeginningAt(first_points(space, population, seed), make, seed)
 
 
-def pruner_named(name: PrunerName, trials: int, epochs: int) -> BasePruner:
+def pruner_named(name: PrunerName, population: int, epochs: int) -> BasePruner:
     """What stops a trial whose reward is poor for the epochs that it has had.
 
-    `median`: worse than half of the earlier trials were at that epoch, once a population has been seen, and not in the
-    first quarter of the epochs. `hyperband`: several such rules, from strict to none, over different trials.
+    `median`: worse than half of the earlier trials were at that epoch, once a population has been trained to the end,
+    and not in the first quarter of the epochs. `hyperband`: several such rules, from strict to none, over different
+    trials.
     """
     if name == "none":
         return NopPruner()
     if name == "hyperband":
         return HyperbandPruner(min_resource=max(1, epochs // 9), max_resource=epochs)
-    return MedianPruner(n_startup_trials=population_of(trials), n_warmup_steps=epochs // 4)
+    return MedianPruner(n_startup_trials=population, n_warmup_steps=epochs // 4)
 
 
 class _BeginningAt(BaseSampler):
-    """Trial n is the n-th of `points`, whichever worker runs it; those after are the `inner` sampler's."""
+    """Trial n is the n-th of `points`, whichever worker runs it; those after are drawn by a sampler of Optuna.
 
-    def __init__(self, points: Sequence[Point], inner: BaseSampler) -> None:
-        self._points = points
-        self._inner = inner
+    That is made anew for each trial, with a seed of its own: workers that begin alike do not go on alike.
+    """
+
+    def __init__(self, points: Sequence[Point], make: Callable[[int], BaseSampler], seed: int) -> None:
+        self._points, self._make, self._seed = points, make, seed
+        self._inner = make(seed)
 
     def reseed_rng(self) -> None:
         self._inner.reseed_rng()
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._inner = self._make(random.Random(f"{self._seed} {trial.number}").getrandbits(32))
+        self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._inner.infer_relative_search_space(study, trial)
@@ -87,7 +89,7 @@ class _BeginningAt(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        drawn = self._inner.sample_relative(study, trial, search_space)  # the generation is counted there
+        drawn = self._inner.sample_relative(study, trial, search_space)  # which also counts the trial's generation
         given = self._given(trial)
         return drawn if given is None else {key: given[key] for key in search_space}
 
@@ -98,9 +100,6 @@ class _BeginningAt(BaseSampler):
         if given is not None:
             return given[param_name]
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._inner.before_trial(study, trial)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None

@@ -7,8 +7,8 @@ that a measurement that waits is next, however many trainings follow one another
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
@@ -21,15 +21,20 @@ class Turns:
         self._machine = folder / "machine.lock"
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        """Work beside others; waits while one measures or is about to."""
-        with _held(self._gate, fcntl.LOCK_EX):
-            machine = _held(self._machine, fcntl.LOCK_SH)
-            machine.__enter__()
-        try:
-            yield
-        finally:
-            machine.__exit__(None, None, None)
+    def training(self) -> Iterator[Callable[[], None]]:
+        """Work beside others; waits while one measures or is about to.
+
+        The function that it gives is to be called between epochs: it lets those measure who wait.
+        """
+        with ExitStack() as stack:
+
+            def take_turn() -> None:
+                stack.close()
+                with _held(self._gate, fcntl.LOCK_EX):
+                    stack.enter_context(_held(self._machine, fcntl.LOCK_SH))
+
+            take_turn()
+            yield take_turn
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
