@@ -2,23 +2,70 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict, fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from effgen.bundle import Kind, check_directory, staged_directory
 from effgen.report import milliseconds_text, numbers_table, threads_text
 from effgen.report_compare import count_text
 from effgen.spec import StageSpec
+from effgen.spec_file import as_baseline, toml_from_spec
 from effgen.studies.front import BaselineReport, Beside, Member, TriedNetwork, beside
+
+if TYPE_CHECKING:
+    from effgen.studies.baseline_search import BaselineSearch
+    from effgen.studies.workers import Settled
 
 #: Version of the form of `effgen search baseline --json`.
 FORMAT = 1
 
+#: What `-o` writes beside the specs, and what tells such a folder.
+PAGE, DATA = "report.html", "search.json"
+FRONT = Kind(DATA, "the front of a search", "-o/--output")
+
 _COLUMNS = (
     "network", "accuracy", "+-", "latency ms", "p10 ms", "p90 ms", "MACs", "parameters", "gain", "+-", "latency", "",
 )  # fmt: skip
+
+
+def lines_from_search(search: BaselineSearch) -> list[str]:
+    """What is about to be searched."""
+    plan, space = search.request.plan, search.space
+    target = milliseconds_text(search.latency_target_s() * 1e3)
+    return [
+        f"{space.start.name}: {len(space.choices)} decisions, {space.size:.3g} points around it",
+        f"{plan.trials} trials by {plan.sampler}, pruner {plan.pruner}, "
+        f"reward accuracy x (latency / {target} ms)^{plan.exponent:g}",
+    ]
+
+
+def line_from_trial(settled: Settled) -> str:
+    """A network that was tried."""
+    trial, found = settled.trial, settled.trial.user_attrs
+    words = [percent_text(found.get("accuracy")), f"{milliseconds_text(_ms(found.get('latency_s')))} ms"]
+    if trial.state.name == "FAIL":
+        words = [f"failed: {found.get('error', '')}"]
+    elif trial.value is not None and trial.state.name == "COMPLETE":
+        words.append(f"reward {trial.value:.4f}")
+    else:
+        words.append(f"pruned after {found.get('epochs')} epochs")
+    return f"{settled.done} of {settled.planned}  trial {trial.number}: {', '.join(words)}"
+
+
+def line_from_confirmation(settled: Settled) -> str:
+    """A network that was trained again."""
+    trial = settled.trial
+    end = f"failed: {trial.user_attrs.get('error', '')}" if trial.value is None else percent_text(trial.value)
+    return f"{settled.done} of {settled.planned}  {trial.user_attrs.get('item')}: {end}"
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
 
 
 def table_from_search(report: BaselineReport) -> Table:
@@ -182,3 +229,39 @@ def _member_json(member: Member, report: BaselineReport) -> dict[str, Any]:
 def _candidate_json(candidate: TriedNetwork) -> dict[str, Any]:
     plain = {field.name: getattr(candidate, field.name) for field in fields(candidate)}
     return {**plain, "spec": candidate.spec.model_dump(mode="json")}
+
+
+def check_front_folder(output: Path, force: bool, study: str) -> None:
+    """Raise BuildError where `write_front` could not write: before the work, not after it."""
+    from effgen.html.document import check_packages
+
+    check_packages()
+    check_directory(output, force or _is_of(output, study), FRONT)
+
+
+def write_front(report: BaselineReport, output: Path, force: bool) -> None:
+    """A folder with the page, the data, and a spec of each network of the front, whole or not at all.
+
+    One of the same search is replaced, with `force` that of another too. Raises BuildError where it cannot be written.
+    """
+    from effgen.html.search_page import page_from_search
+
+    with staged_directory(output, force or _is_of(output, report.study), FRONT) as folder:
+        for member in report.front:
+            spec = as_baseline(member.candidate.spec)
+            text = toml_from_spec(spec, f"Found by {report.study}, {report.date}: {_said_of(member)}.")
+            (folder / f"{spec.name}.toml").write_text(text, encoding="utf-8")
+        (folder / PAGE).write_text(page_from_search(report), encoding="utf-8")
+        (folder / DATA).write_text(json.dumps(json_from_search(report), indent=2) + "\n", encoding="utf-8")
+
+
+def _said_of(member: Member) -> str:
+    return f"accuracy {percent_text(member.accuracy)}, {milliseconds_text(member.latency_ms)} ms"
+
+
+def _is_of(folder: Path, study: str) -> bool:
+    """Whether it holds what the same search wrote earlier."""
+    try:
+        return bool(json.loads((folder / DATA).read_text(encoding="utf-8"))["study"] == study)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

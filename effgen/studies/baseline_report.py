@@ -32,10 +32,9 @@ def networks_to_confirm(search: BaselineSearch) -> list[TriedNetwork]:
 
 
 def report_of(search: BaselineSearch, members: Sequence[Member]) -> BaselineReport:
-    """The report; `members` are those of `networks_to_confirm`, in that order, as far as they were confirmed."""
+    """The report; `members` are those of `networks_to_confirm`, in that order."""
     request, plan = search.request, search.request.plan
     tried = tried_networks(search)
-    start, *others = members
     on_front = {network.trial for network in front_of(tried)}
     return BaselineReport(
         study=search.shared.where,
@@ -51,7 +50,7 @@ def report_of(search: BaselineSearch, members: Sequence[Member]) -> BaselineRepo
         repeated=sum(reason_of(trial) == "duplicate" for trial in search.shared.trials),
         points=search.space.size,
         candidates=tuple(tried),
-        start=start,
+        start=members[0],
         members=tuple(member for member in members if member.candidate.trial in on_front),
         front=tuple(confirmed_front(members)),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),

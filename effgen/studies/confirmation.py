@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from effgen.latency.interleaved import measure_networks
 from effgen.network import network_from_spec
-from effgen.results import DEFAULT_PLAN, Plan
+from effgen.results import DEFAULT_PLAN, Plan, Result
 from effgen.studies.baseline_search import BaselineSearch
 from effgen.studies.front import Member, Timing, TriedNetwork
 from effgen.studies.samples import sample_of
@@ -64,14 +64,12 @@ def time_together(
     networks = {member.candidate.name: network_from_spec(member.candidate.spec) for member in members}
     with search.turns.measuring():
         reports = measure_networks(networks, request.target, request.threads, plan, request.database, on_phase)
-    timings = {name: report.results[0] for name, report in reports.items()}
-    return [
-        replace(
-            member, timing=Timing(found.median_ms, found.p10_ms or found.median_ms, found.p90_ms or found.median_ms)
-        )
-        for member in members
-        if (found := timings[member.candidate.name])
-    ]
+    return [replace(member, timing=_timing(reports[member.candidate.name].results[0])) for member in members]
+
+
+def _timing(found: Result) -> Timing:
+    assert found.p10_ms is not None and found.p90_ms is not None  # None only in results of earlier versions
+    return Timing(found.median_ms, found.p10_ms, found.p90_ms)
 
 
 def _study(search: BaselineSearch) -> SharedStudy:

@@ -98,8 +98,8 @@ class Beside:
     """A member beside the starting network: `gain` is the difference of the mean accuracies, `error` its standard error
     (None where a spread is unknown), `ratio` latency over latency.
 
-    `dominates`: as accurate and as fast, one of them more. `beyond_spread`: nor is that luck, for its accuracy is higher
-    by more than seeds make, or its latency is lower by more than it varies (its p90 below the other's p10).
+    `dominates`: as accurate and as fast, one of them more. `beyond_spread`: nor is that luck, for its accuracy is
+    higher by more than seeds make, or its latency lower by more than it varies (its p90 below the other's p10).
     """
 
     gain: float
