@@ -10,7 +10,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from effgen.cli import bench, compare, compile, device, doctor, export, inspect, pack, run, targets, tune, verify
+from effgen.cli import (
+    bench,
+    compare,
+    compile,
+    device,
+    doctor,
+    export,
+    inspect,
+    pack,
+    run,
+    search,
+    targets,
+    tune,
+    verify,
+)
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 
@@ -34,6 +48,7 @@ app.command()(pack.unpack)
 app.command()(targets.targets)
 app.command()(doctor.doctor)
 app.add_typer(device.app, name="device")
+app.add_typer(search.app, name="search")
 
 
 def _print_version(asked: bool) -> None:

@@ -78,7 +78,7 @@ Retries = Annotated[
 
 def judge_request(data: Path | None, recipe: Path | None, trainer: str | None, workers: int) -> JudgeRequest:
     """The options of learning as one request; the workers share this machine's processors."""
-    _check_installed()
+    check_installed()
     from effgen.cpu import usable_cpus
     from effgen.studies.judge import JudgeRequest
 
@@ -98,7 +98,7 @@ def kept_where(storage: str | None, study: str, work: Path | None) -> tuple[str,
     return storage or f"sqlite:///{folder / 'trials.db'}", folder
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
     """Raise StudyError where what `effgen[search]` and `effgen[torch]` install is missing."""
     from importlib.util import find_spec
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effgen.errors import StudyError, TrainingError
+from effgen.errors import StudyError
 from effgen.spec import NetworkSpec
 from effgen.training.data import DataSource, fitted_to, open_data
 from effgen.training.entry_point import Evaluate, load_entry_point
@@ -64,7 +64,9 @@ class Judge:
         recipe = self.recipe.model_copy(update={"seed": seed})
         try:
             trained = train(spec, self.data, recipe, checkpoint, on_epoch, self.threads)
-        except TrainingError:
+        except StudyError:  # from `on_epoch`: the storage is out of reach, and the training goes on another time
+            raise
+        except Exception:
             checkpoint.unlink(missing_ok=True)
             raise
         checkpoint.unlink(missing_ok=True)

@@ -71,6 +71,9 @@ class Policy:
         return min(1.0, self.heartbeat_s / 2)
 
 
+DEFAULT_POLICY = Policy()
+
+
 @dataclass(frozen=True)
 class Settled:
     """A trial that has come to its end, by whichever worker, and how many of those planned have."""
@@ -107,7 +110,7 @@ def run_items(
     shared: SharedStudy,
     items: Sequence[Item],
     objective: Objective,
-    policy: Policy = Policy(),
+    policy: Policy = DEFAULT_POLICY,
     on_settled: OnSettled = lambda settled: None,
 ) -> None:
     """Work until every one of `items` is done or has failed, here or by other workers.
@@ -133,7 +136,7 @@ def run_samples(
     count: int,
     objective: Objective,
     start: Item | None = None,
-    policy: Policy = Policy(),
+    policy: Policy = DEFAULT_POLICY,
     on_settled: OnSettled = lambda settled: None,
 ) -> None:
     """Work until `count` trials are done over all workers, those that failed by an error included.
@@ -168,7 +171,9 @@ def standing(trials: Iterable[FrozenTrial], key: str, retries: int) -> Standing:
     return "failed" if failed or lost > retries else "open"
 
 
-def settled_items(trials: Iterable[FrozenTrial], items: Sequence[Item], policy: Policy = Policy()) -> list[FrozenTrial]:
+def settled_items(
+    trials: Iterable[FrozenTrial], items: Sequence[Item], policy: Policy = DEFAULT_POLICY
+) -> list[FrozenTrial]:
     """The trial that settled each of `items`, for those that are done or failed: one an item, nothing counted twice."""
     trials = list(trials)
     found = []
