@@ -49,7 +49,7 @@ def layers_of_bundle(
         on_phase("measure peak and bandwidth")
         before = probes.measure()
         on_phase(f"measure {plan.rounds} rounds without and with clocks")
-        plain, traces = _measure(model, golden_pair(path)[0], plan)
+        plain, traces = plain_and_traced(model, golden_pair(path)[0], plan)
         on_phase("measure peak and bandwidth again")
         ceilings = best_ceilings(before, probes.measure())
     latency_s = float(np.median(plain))
@@ -63,7 +63,9 @@ def working_set(manifest: Manifest) -> int:
     return 4 * manifest.parameters + manifest.workspace_bytes
 
 
-def _measure(model: LoadedModel | CudaModel, image: NDArray[np.float32], plan: Plan) -> tuple[list[float], list[Trace]]:
+def plain_and_traced(
+    model: LoadedModel | CudaModel, image: NDArray[np.float32], plan: Plan
+) -> tuple[list[float], list[Trace]]:
     """Seconds of plain calls, and traces, in turn: `plan.min_time_s` of each over all rounds."""
     plain: list[float] = []
     kept: list[Trace] = []

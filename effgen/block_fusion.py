@@ -23,8 +23,10 @@ from effgen.kernels.workload import (
     ExpandDepthwise,
     GlobalAveragePool,
     SqueezeExcite,
+    Workload,
     with_dtype,
 )
+from effgen.passes.fold_batchnorm import folded_graph
 
 # A layer's weights are worth asking for if they are so many (64 KiB), and so few rows of an image use them.
 _MANY_WEIGHTS, _FEW_ROWS = 16 * 1024, 512
@@ -40,6 +42,12 @@ def kernel_calls(graph: Graph, on_gpu: bool = False) -> tuple[Call, ...]:
     """
     calls = fuse_blocks(calls_from_graph(graph, on_gpu), graph.output, expand=not on_gpu)
     return calls if on_gpu else look_ahead(calls)
+
+
+def kernel_counts(graph: Graph, on_gpu: bool = False) -> Counter[Workload]:
+    """How often one run of `graph`, its batch norms folded first, calls each kernel, in the order of first calls."""
+    calls = kernel_calls(folded_graph(graph), on_gpu)
+    return Counter(call.workload for call in calls if isinstance(call, KernelCall))
 
 
 def fuse_blocks(calls: Sequence[Call], output: str, expand: bool = True) -> tuple[Call, ...]:

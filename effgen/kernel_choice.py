@@ -8,18 +8,23 @@ from pathlib import Path
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.workload import Workload, without_ahead
-from effgen.records import find_record, record_sources
+from effgen.records import Record, find_record, record_sources
 from effgen.schedules import kernel_from_workload, space_of
-from effgen.schedules.space import Decisions
+from effgen.schedules.space import Decisions, Space
 from effgen.target import Machine
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Where a schedule comes from, as the manifest prints it, and its decisions (none for the fallback)."""
+    """Where a schedule comes from, as the manifest prints it, and its decisions (none for the fallback).
+
+    `cycles` is the rule's estimate of them, where it has one; `record` is the record that they come from.
+    """
 
     source: str
     decisions: Decisions
+    cycles: float | None = None
+    record: Record | None = None
 
 
 class KernelChoices:
@@ -47,6 +52,10 @@ class KernelChoices:
             return Choice("fallback", {})
         found = find_record(workload, self.machine, space, self._sources)
         if found is None:
-            return Choice(f"rule:{space.rule}", space.default)
+            return Choice(f"rule:{space.rule}", space.default, _cycles(space, space.default))
         record, source = found
-        return Choice(f"record:{source.name}", record.decisions)
+        return Choice(f"record:{source.name}", record.decisions, _cycles(space, record.decisions), record)
+
+
+def _cycles(space: Space, decisions: Decisions) -> float | None:
+    return None if space.cycles is None else space.cycles(decisions)

@@ -10,15 +10,13 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from filelock import FileLock
-
 from effgen.errors import TuneError
+from effgen.jsonlines import LinesFile
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.kernels.workload import Workload
@@ -126,48 +124,24 @@ class Loaded:
     ignored: int = 0
 
 
-class RecordFile:
+class RecordFile(LinesFile):
     """A database of records at `path`: JSON lines, with `<path>.lock` beside it. The file need not exist yet."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def check(self) -> None:
-        """Make the folder; raises TuneError where the file cannot be read and appended to: before the work."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked(), self.path.open("ab"), self.path.open("rb"):
-                pass
-        except OSError as error:
-            raise TuneError(
-                f"{self.path}: cannot be opened for records: {error.strerror or error}; expected a file that can be "
-                "written; give another path"
-            ) from None
+        super().__init__(path, "records")
 
     def load(self) -> Loaded:
         """Everything in the file; a missing one is empty. Raises TuneError where a file is there but unreadable."""
-        try:
-            return loaded_from_text(self.path.read_bytes())
-        except FileNotFoundError:
-            return Loaded()
-        except OSError as error:
-            raise TuneError(f"{self.path}: cannot be read: {error.strerror}; expected a file of records") from None
+        return loaded_from_text(self.read())
 
     def append(self, record: Record) -> None:
-        """Add one record, on the disk when this returns. Raises TuneError where it cannot be written.
-
-        A line torn by a killed process is ended first, so that it does not swallow this one.
-        """
-        try:
-            with self._locked():
-                self._append(record.line.encode() + b"\n")
-        except OSError as error:
-            raise TuneError(f"{self.path}: cannot be written: {error.strerror}; the records so far are kept") from None
+        """Add one record, on the disk when this returns. Raises TuneError where it cannot be written."""
+        self.append_lines(record.line)
 
     def discard(self, unwanted: Callable[[Record], bool]) -> int:
         """Remove the records that are `unwanted` and the lines that are none; returns how many records went."""
         try:
-            with self._locked():
+            with self.locked():
                 records = self.load().records
                 kept = [record for record in records if not unwanted(record)]
                 if len(kept) < len(records):
@@ -175,24 +149,6 @@ class RecordFile:
         except OSError as error:
             raise TuneError(f"{self.path}: cannot be written: {error.strerror}; nothing was removed") from None
         return len(records) - len(kept)
-
-    def _append(self, data: bytes) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                data = b"\n" + data
-            while data:  # a full disk or a signal may cut a write short
-                data = data[os.write(descriptor, data) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """The lock goes with its holder, however that ends; its file stays."""
-        with FileLock(f"{self.path}.lock"):
-            yield
 
 
 def loaded_from_text(text: bytes) -> Loaded:

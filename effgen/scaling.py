@@ -19,6 +19,9 @@ Law = Literal["published", "formula"]
 #: Beyond it channels and pixels leave every machine; a typing error is the likelier explanation.
 MAX_PHI = 20.0
 
+#: Of width and depth, as in `effgen.spec.Multiplier`.
+MAX_MULTIPLIER = 64.0
+
 #: Pixels along a side, as in `InputSpec`.
 MAX_RESOLUTION = 8192
 
@@ -174,8 +177,8 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
 def _check(spec: NetworkSpec, final: Coefficients, asked: Overrides) -> None:
     for key in ("width", "depth"):
         value = getattr(final, key)
-        if not (math.isfinite(value) and 0 < value <= 64):
-            raise SpecError(f"{_blamed(key, final, asked)}: expected a multiplier above 0, up to 64")
+        if not (math.isfinite(value) and 0 < value <= MAX_MULTIPLIER):
+            raise SpecError(f"{_blamed(key, final, asked)}: expected a multiplier above 0, up to {MAX_MULTIPLIER:g}")
     _check_resolution(spec, final.resolution, _blamed("resolution", final, asked))
 
 

@@ -153,12 +153,9 @@ def begin(
 
 def calls_of_network(network: Network | OnnxNetwork, on_gpu: bool = False) -> Counter[Workload]:
     """How often one inference calls each kernel: those that the importer would make of the same graph."""
-    from effgen.block_fusion import kernel_calls
-    from effgen.fusion import KernelCall
-    from effgen.passes.fold_batchnorm import folded_graph
+    from effgen.block_fusion import kernel_counts
 
-    calls = kernel_calls(folded_graph(network.graph), on_gpu)
-    return Counter(call.workload for call in calls if isinstance(call, KernelCall))
+    return kernel_counts(network.graph, on_gpu)
 
 
 def searches_of(
@@ -188,13 +185,21 @@ def target_machine(request: TuneRequest) -> Machine:
     if route != "local":
         linker(machine)
         return dataclasses.replace(machine, cores=request.threads or machine.cores)
+    return measured_here_as(request.target, machine, request.threads)
+
+
+def measured_here_as(target: str, machine: Machine, threads: int | None) -> Machine:
+    """The machine with the threads that its kernels are measured with on this computer (None: all CPUs of the process).
+
+    Raises TuneError where this processor cannot run them.
+    """
     missing = missing_features(machine.features)
     if missing:
         raise TuneError(
-            f"--target {request.target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
+            f"--target {target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
             "tune on such a machine, or give --measure rpc or --offline-out"
         )
-    return dataclasses.replace(machine, cores=request.threads or len(usable_cpus()))
+    return dataclasses.replace(machine, cores=threads or len(usable_cpus()))
 
 
 def promote_found(

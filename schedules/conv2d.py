@@ -41,6 +41,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
         default=_default(workload, machine, axes),
         build=lambda decisions: window_primfunc(workload, machine, _plan(workload, decisions)),
         admits=partial(_admits, workload, machine),
+        cycles=partial(_cost, workload, machine),
     )
 
 

@@ -38,6 +38,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
         default=_default(expand, conv, machine, axes),
         build=lambda decisions: depthwise_primfunc(workload, machine, _plan(expand, conv, machine, decisions)),
         admits=admits,
+        cycles=partial(_cost, expand, conv, machine),
     )
 
 

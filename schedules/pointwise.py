@@ -34,6 +34,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
         default=_default(workload, machine, axes),
         build=lambda decisions: matmul_primfunc(workload, machine, _plan(decisions)),
         admits=partial(_admits, workload, machine),
+        cycles=partial(_cycles, workload, machine),
     )
 
 
@@ -129,6 +130,18 @@ def _default_tile(
 
     fitting = [(r, v) for v in axes["vectors"] for r in axes["rows"] if tiles.fits_registers(r, v, machine, depth)]
     return min((t for t in fitting if not workload.gated or _panel_fits(workload, machine, t[1])), key=cost)
+
+
+def _cycles(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
+    """Estimated cycles of the busiest core, whose tiles wait, unlike in `_share_cost`, for what they load."""
+    (blocks, lanes), rows, vectors = bias_shape(workload, machine), decisions["rows"], decisions["vectors"]
+    cores = machine.cores if decisions["parallel"] else 1
+    tiles_of = tiles.blocks(_rows(workload), rows) * tiles.blocks(blocks, vectors)
+    images = workload.batch if workload.gated else 1
+    half = lanes < machine.lanes
+    cycles = tiles.tile_cycles(rows, vectors, workload.in_channels, workload.activation, half, _depth(decisions))
+    gate = _GATE_COST * _chunk_bytes(workload, machine, blocks) / machine.vector_bytes if workload.gated else 0.0
+    return images * (tiles.blocks(tiles_of, cores) * cycles + gate)
 
 
 def _share_cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> tuple[float, int]:

@@ -17,7 +17,8 @@ class Space:
     """`axes` lists the candidates of every decision, `default` the values taken without tuning (they are candidates).
 
     `admits` says whether a combination makes sense (registers, caches); `build` gives its scheduled PrimFunc, named
-    like the workload. Every admitted combination computes the same function.
+    like the workload. Every admitted combination computes the same function. `cycles` estimates what the busiest core
+    needs for a combination; None where the rule has no estimate.
     """
 
     rule: str
@@ -25,6 +26,7 @@ class Space:
     default: Decisions
     build: Callable[[Decisions], PrimFunc]
     admits: Callable[[Decisions], bool] = lambda decisions: True
+    cycles: Callable[[Decisions], float] | None = None
 
     def contains(self, decisions: Decisions) -> bool:
         """Whether `decisions` name every axis, with one of its candidates each, in an admitted combination."""

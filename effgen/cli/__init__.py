@@ -15,12 +15,16 @@ from effgen.cli import (
     compare,
     compile,
     device,
+    dimensions,
     doctor,
     export,
     inspect,
     pack,
     run,
+<<<<<<< HEAD
     search,
+=======
+>>>>>>> latency
     targets,
     tune,
     verify,
@@ -36,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect.inspect)
+app.command()(dimensions.dimensions)
 app.command()(export.export)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)

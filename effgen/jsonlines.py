@@ -1,0 +1,72 @@
+"""A file of JSON lines that only grows: it survives kill -9 and several writers at a time.
+
+Appending holds a lock, and ends a line that a killed process tore before it writes its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from effgen.errors import TuneError
+
+
+class LinesFile:
+    """Lines at `path`, with `<path>.lock` beside it. The file need not exist yet. `what` messages call the lines."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path = path
+        self._what = what
+
+    def check(self) -> None:
+        """Make the folder; raises TuneError where the file cannot be read and appended to: before the work."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.locked(), self.path.open("ab"), self.path.open("rb"):
+                pass
+        except OSError as error:
+            raise TuneError(
+                f"{self.path}: cannot be opened for {self._what}: {error.strerror or error}; expected a file that can "
+                "be written; give another path"
+            ) from None
+
+    def read(self) -> bytes:
+        """Everything in the file; a missing one is empty. Raises TuneError where a file is there but unreadable."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise TuneError(f"{self.path}: cannot be read: {error.strerror}; expected a file of {self._what}") from None
+
+    def append_lines(self, *lines: str) -> None:
+        """Add lines, on the disk when this returns. Raises TuneError where they cannot be written."""
+        try:
+            with self.locked():
+                self._append("".join(f"{line}\n" for line in lines).encode())
+        except OSError as error:
+            raise TuneError(
+                f"{self.path}: cannot be written: {error.strerror}; the {self._what} so far are kept"
+            ) from None
+
+    def _append(self, data: bytes) -> None:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                data = b"\n" + data
+            while data:  # a full disk or a signal may cut a write short
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The lock goes with its holder, however that ends; its file stays."""
+        with FileLock(f"{self.path}.lock"):
+            yield

@@ -1,0 +1,126 @@
+"""What a machine's predictions start from: a standard set of kernels, timed once where it counts.
+
+Random networks are compiled, and each of their kernels is timed in the running network: dozens at a time, each with
+the caches as its neighbours leave them. A few are timed by themselves as well, which tells what the difference is.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effgen.block_fusion import kernel_calls
+from effgen.fusion import KernelCall
+from effgen.graph import Graph
+from effgen.kernels.workload import Workload, without_ahead
+from effgen.latency.samples import sample_networks
+from effgen.latency.table import complete_kernels, machine_measured_here, measuring
+from effgen.latency.times import KernelTime, NetworkTime, Setting, load_times, times_file
+from effgen.latency.work import work_of
+from effgen.ledger import now
+from effgen.network import Network, network_from_spec
+from effgen.passes.fold_batchnorm import folded_graph
+from effgen.results import Plan
+from effgen.target import Machine
+
+if TYPE_CHECKING:  # needs TVM
+    from effgen.kernel_choice import KernelChoices
+    from effgen.runtime.profile import Profile
+
+#: Networks of the standard set, by these names, and kernels that are timed by themselves as well.
+NETWORKS, ALONE = 10, 16
+SEED = "calibration"
+
+#: Of each network: so long without and with clocks.
+PLAN = Plan(rounds=4, min_time_s=0.4)
+
+OnPhase = Callable[[str], None]
+
+
+def calibrate(
+    target: str = "cpu",
+    threads: int | None = None,
+    database: Path | None = None,
+    on_phase: OnPhase = lambda phase: None,
+) -> int:
+    """Measure the standard set where the table lacks it; returns how many kernels that were, 0 where all was known.
+
+    Takes about a minute, once for a machine, a number of threads and a version of the kernels. What is measured is in
+    the table before the next network begins: stopped, it goes on there.
+
+    Raises TuneError where kernels of the target cannot be measured on this computer.
+    """
+    machine = machine_measured_here(target, threads)
+    from effgen.kernel_choice import KernelChoices
+
+    file = times_file(database)
+    file.check()
+    choices, measured = KernelChoices(machine, database), 0
+    with measuring(database):
+        known = {time.network for time in load_times(machine, database).networks}
+        for index, spec in enumerate(sample_networks(NETWORKS, SEED), start=1):
+            if spec.name not in known:
+                on_phase(f"calibrate {machine.name}: network {index} of {NETWORKS}")
+                lines = list(_network_lines(network_from_spec(spec), target, choices, database))
+                file.append_lines(*lines)
+                measured += len(lines) - 1
+    workloads = _spanning(machine, database)
+    on_phase(f"calibrate {machine.name}: {len(workloads)} kernels by themselves")
+    return measured + complete_kernels(workloads, machine, database, alone=True)
+
+
+def _network_lines(network: Network, target: str, choices: KernelChoices, database: Path | None) -> Iterator[str]:
+    """The lines of one network, its own first."""
+    from effgen.identity import device_name
+
+    machine, device, date = choices.machine, device_name(), now()
+    setting = Setting.of(machine)
+    seconds, profile = _profiled(network, target, machine, database)
+    kernels_s = sum(call.seconds for call in profile.calls)
+    yield NetworkTime(network.spec.name, seconds, kernels_s, setting, device, date).line
+    for workload, kernel_s in kernel_seconds(network.graph, profile).items():
+        choice = choices.choice(workload)
+        work = work_of(workload, choice.cycles)
+        yield KernelTime(workload.name, choice.decisions, "network", kernel_s, work, setting, device, date).line
+
+
+def _profiled(network: Network, target: str, machine: Machine, database: Path | None) -> tuple[float, Profile]:
+    """Median seconds of a run, and of each of its kernels."""
+    from effgen.bench import load_to_time
+    from effgen.bench_layers import plain_and_traced
+    from effgen.driver import CompileRequest, compile_bundle
+    from effgen.runtime.profile import profile_from_traces
+    from effgen.verify import golden_pair
+
+    with tempfile.TemporaryDirectory(prefix="effgen-calibrate-") as folder:
+        bundle = Path(folder) / "bundle"
+        request = CompileRequest(network.request, bundle, target, threads=machine.cores, database=database)
+        compile_bundle(request, network=network)
+        model = load_to_time(bundle, machine.cores)
+        plain, traces = plain_and_traced(model, golden_pair(bundle)[0], PLAN)
+    return statistics.median(plain), profile_from_traces(traces)
+
+
+def kernel_seconds(graph: Graph, profile: Profile) -> dict[Workload, float]:
+    """Seconds of a call of each kernel of `graph`, the median of its calls in the profile."""
+    calls = [call for call in kernel_calls(folded_graph(graph)) if isinstance(call, KernelCall)]
+    found: dict[Workload, list[float]] = {}
+    for call, timed in zip(calls, profile.calls, strict=True):
+        workload = without_ahead(call.workload)
+        assert timed.name.startswith(workload.name), (timed.name, workload.name)
+        found.setdefault(workload, []).append(timed.seconds)
+    return {workload: statistics.median(seconds) for workload, seconds in found.items()}
+
+
+def _spanning(machine: Machine, database: Path | None) -> Sequence[Workload]:
+    """Some of the standard set's kernels, from those that take least to those that take most."""
+    times = load_times(machine, database)
+    seconds = {time.kernel: time.seconds for time in times.kernels("network")}
+    graphs = (network_from_spec(spec).graph for spec in sample_networks(NETWORKS, SEED))
+    calls = (call for graph in graphs for call in kernel_calls(folded_graph(graph)))
+    workloads = {without_ahead(call.workload) for call in calls if isinstance(call, KernelCall)}
+    timed = sorted((w for w in workloads if w.name in seconds), key=lambda w: (seconds[w.name], w.name))
+    return timed[len(timed) // ALONE // 2 :: max(1, len(timed) // ALONE)][:ALONE]

@@ -1,0 +1,204 @@
+"""The table of measured kernels: a file of JSON lines that only grows, and what its lines say of one machine.
+
+A line holds for the machine, its cores and the very code that made the kernel: any change of kernels or schedule rules
+makes it a line of the past, which is passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from math import inf
+from pathlib import Path
+from typing import Any, Literal
+
+from effgen.jsonlines import LinesFile
+from effgen.latency.work import Work
+from effgen.records import default_database
+from effgen.target import Machine
+
+#: How a kernel was timed: where it stands in a running network, or by itself with cold caches.
+How = Literal["network", "alone"]
+_HOWS: tuple[How, ...] = ("network", "alone")
+
+#: Sources that decide what a kernel is: with any of them changed, times are measured anew.
+_CODE = ("effgen.kernels", "effgen.schedules")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a time holds for: the processor as records name it, its lanes and cores, effgen's code and TVM."""
+
+    mcpu: str
+    lanes: int
+    cores: int
+    code: str
+    tvm: str
+
+    @staticmethod
+    def of(machine: Machine) -> Setting:
+        """The setting of kernels that are made now for a machine."""
+        return Setting(machine.processor, machine.lanes, machine.cores, code_fingerprint(), version("apache-tvm"))
+
+
+@cache
+def code_fingerprint() -> str:
+    """A hash of all that makes kernels and schedules."""
+    sources = [source for package in _CODE for source in _python_sources(files(package))]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+
+
+def _python_sources(folder: Traversable) -> Iterable[bytes]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _python_sources(entry)
+        elif entry.name.endswith(".py"):
+            yield entry.read_bytes()
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """Seconds of a call of one kernel with these decisions (none for the fallback schedule)."""
+
+    kernel: str
+    decisions: Mapping[str, int]
+    how: How
+    seconds: float
+    work: Work
+    setting: Setting
+    device: str = ""
+    date: str = ""
+
+    @property
+    def line(self) -> str:
+        """As one line of JSON, without the line's end."""
+        return json.dumps(asdict(self) | {"decisions": dict(self.decisions)}, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class NetworkTime:
+    """Seconds of a run of a whole network, and of its kernels added up, measured in turn."""
+
+    network: str
+    seconds: float
+    kernels_s: float
+    setting: Setting
+    device: str = ""
+    date: str = ""
+
+    @property
+    def line(self) -> str:
+        """As one line of JSON, without the line's end."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+
+def time_from_line(line: str | bytes) -> KernelTime | NetworkTime | None:
+    """What a line of the table holds; None where it holds nothing: torn, foreign, or not of this version."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("device", "date")):
+        return None
+    setting = _setting_from(data.get("setting"))
+    if setting is None or not _is_time(data.get("seconds")):
+        return None
+    return _kernel_time(data, setting) if "kernel" in data else _network_time(data, setting)
+
+
+def _setting_from(data: object) -> Setting | None:
+    if not isinstance(data, dict) or data.keys() != {"mcpu", "lanes", "cores", "code", "tvm"}:
+        return None
+    texts = all(isinstance(data[key], str) for key in ("mcpu", "code", "tvm"))
+    return Setting(**data) if texts and all(type(data[key]) is int for key in ("lanes", "cores")) else None
+
+
+def _kernel_time(data: dict[str, Any], setting: Setting) -> KernelTime | None:
+    work, decisions = Work.from_facts(data.get("work")), data.get("decisions")
+    if work is None or not isinstance(data["kernel"], str) or data.get("how") not in _HOWS:
+        return None
+    if not isinstance(decisions, dict) or not all(type(value) is int for value in decisions.values()):
+        return None
+    try:
+        return KernelTime(**data | {"work": work, "setting": setting})
+    except TypeError:
+        return None
+
+
+def _network_time(data: dict[str, Any], setting: Setting) -> NetworkTime | None:
+    if not isinstance(data.get("network"), str) or not _is_time(data.get("kernels_s")):
+        return None
+    try:
+        return NetworkTime(**data | {"setting": setting})
+    except TypeError:
+        return None
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf
+
+
+def table_path(database: Path | None = None) -> Path:
+    """The table that belongs to a database of tuning records (None: the user's own): `records.times.jsonl` beside
+    `records.jsonl`."""
+    return (database or default_database()).with_suffix(".times.jsonl")
+
+
+_Key = tuple[str, tuple[tuple[str, int], ...]]
+
+
+class Times:
+    """What a table says of one setting. Kernels measured several times have the median of their times."""
+
+    def __init__(self, lines: bytes, setting: Setting) -> None:
+        self._kernels: dict[How, dict[_Key, list[KernelTime]]] = {how: {} for how in _HOWS}
+        self.networks: list[NetworkTime] = []
+        self.ignored = 0
+        for line in lines.split(b"\n"):
+            if line.strip():
+                self._take(time_from_line(line), setting)
+
+    def _take(self, time: KernelTime | NetworkTime | None, setting: Setting) -> None:
+        if time is None:
+            self.ignored += 1
+        elif time.setting == setting and isinstance(time, NetworkTime):
+            self.networks.append(time)
+        elif time.setting == setting and isinstance(time, KernelTime):
+            key = _key(time.kernel, time.decisions)
+            self._kernels[time.how].setdefault(key, []).append(time)
+
+    def seconds(self, how: How, kernel: str, decisions: Mapping[str, int]) -> float | None:
+        """Of a call of this kernel as built with these decisions; None where it was not timed so."""
+        times = self._kernels[how].get(_key(kernel, decisions))
+        return statistics.median(time.seconds for time in times) if times else None
+
+    def kernels(self, how: How) -> list[KernelTime]:
+        """One of each kernel timed so, its seconds the median's."""
+        return [_median(times) for times in self._kernels[how].values()]
+
+
+def _median(times: list[KernelTime]) -> KernelTime:
+    first = times[0]
+    seconds = statistics.median(time.seconds for time in times)
+    return KernelTime(first.kernel, first.decisions, first.how, seconds, first.work, first.setting)
+
+
+def _key(kernel: str, decisions: Mapping[str, int]) -> _Key:
+    return kernel, tuple(sorted(decisions.items()))
+
+
+def times_file(database: Path | None = None) -> LinesFile:
+    """The file of `table_path`."""
+    return LinesFile(table_path(database), "times of kernels")
+
+
+def load_times(machine: Machine, database: Path | None = None) -> Times:
+    """What the table says of a machine as kernels are made for it now. Raises TuneError where it cannot be read."""
+    return Times(times_file(database).read(), Setting.of(machine))
