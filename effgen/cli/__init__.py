@@ -21,10 +21,7 @@ from effgen.cli import (
     inspect,
     pack,
     run,
-<<<<<<< HEAD
     search,
-=======
->>>>>>> latency
     targets,
     tune,
     verify,
