@@ -23,6 +23,7 @@ from effgen.cli import (
     run,
     search,
     targets,
+    train,
     tune,
     verify,
 )
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command()(inspect.inspect)
 app.command()(dimensions.dimensions)
 app.command()(export.export)
+app.command()(train.train)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
