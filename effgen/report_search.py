@@ -53,7 +53,7 @@ def line_from_trial(settled: Settled) -> str:
     elif trial.value is not None and trial.state.name == "COMPLETE":
         words.append(f"reward {trial.value:.4f}")
     else:
-        words.append(f"pruned after {found.get('epochs')} epochs")
+        words.append(f"pruned after epoch {found.get('epochs')}")
     return f"{settled.done} of {settled.planned}  trial {trial.number}: {', '.join(words)}"
 
 
@@ -74,7 +74,7 @@ def table_from_search(report: BaselineReport) -> Table:
     table.columns[-1].justify = "left"
     table.add_row(*member_cells(report.start, report))
     table.add_section()
-    for member in report.front:
+    for member in report.found:
         style = "bold" if beside(member, report.start).dominates else None
         table.add_row(*member_cells(member, report), style=style)
     return table
@@ -84,7 +84,7 @@ def title_from_search(report: BaselineReport) -> str:
     """What was searched, and where."""
     spec = report.start.candidate.spec
     return (
-        f"{len(report.front)} of {len(report.candidates)} networks around {spec.name} on {report.device}, "
+        f"the front of {len(report.candidates)} networks around {spec.name} on {report.device}, "
         f"{threads_text(report.threads)}"
     )
 
@@ -92,7 +92,7 @@ def title_from_search(report: BaselineReport) -> str:
 def table_of_stages(report: BaselineReport) -> Table:
     """The stages of each network of the front."""
     table = numbers_table(None, ("network", "stages"), left=2, wrap=("stages",))
-    for member in (report.start, *(each for each in report.front if not report.is_start(each))):
+    for member in (report.start, *report.found):
         table.add_row(name_text(member, report), "  ".join(map(stage_text, member.candidate.spec.stages)))
     return table
 
@@ -154,7 +154,7 @@ def notes_from_search(report: BaselineReport) -> list[str]:
 
 
 def _found_line(report: BaselineReport) -> str:
-    better = [member for member in report.front if beside(member, report.start).dominates]
+    better = [member for member in report.found if beside(member, report.start).dominates]
     if not better:
         return f"no network of the front dominates {report.start.candidate.name}"
     clear = sum(beside(member, report.start).beyond_spread for member in better)

@@ -133,8 +133,7 @@ def _opened(console: Output, request: BaselineRequest, output: Path | None, forc
         search = open_baseline_search(request)
         if output is not None:
             check_front_folder(output, force, search.shared.where)
-        on_phase("time the starting network's kernels")
-        search.latency_target_s()
+        search.prepare(on_phase)
     return search
 
 

@@ -15,29 +15,24 @@ def page_from_search(report: BaselineReport) -> str:
     """The page's text, about 5 MB of which all but a little is plotly.js."""
     from effgen.html.search_figures import charts_from_search
 
-    notes = notes_from_search(report)
+    shown = (report.start, *report.found)
     return document(
         "search.html",
         charts_from_search(report),
         summary=title_from_search(report),
         headlines=_headlines(report),
         doubts=(),
-        members=(_MEMBER_COLUMNS, [_member_line(member, report) for member in _shown(report)]),
-        notes=notes,
-        stages=(_STAGE_COLUMNS, [line for member in _shown(report) for line in _stage_lines(member, report)]),
+        members=(_MEMBER_COLUMNS, [_member_line(member, report) for member in shown]),
+        notes=notes_from_search(report),
+        stages=(_STAGE_COLUMNS, [line for member in shown for line in _stage_lines(member, report)]),
         trials=(_TRIAL_COLUMNS, [_trial_line(candidate) for candidate in report.candidates]),
         provenance=_provenance(report),
     )
 
 
-def _shown(report: BaselineReport) -> list[Member]:
-    """The starting network, then the front without it."""
-    return [report.start, *(member for member in report.front if not report.is_start(member))]
-
-
 def _headlines(report: BaselineReport) -> list[tuple[str, str]]:
     """The networks that dominate the starting one: the most accurate, and the fastest."""
-    better = [member for member in report.front if beside(member, report.start).dominates]
+    better = [member for member in report.found if beside(member, report.start).dominates]
     if not better:
         return [("0", f"networks dominate {report.start.candidate.name}")]
     best, fastest = better[-1], better[0]

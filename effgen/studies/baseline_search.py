@@ -18,13 +18,12 @@ import optuna
 from effgen.abilities import running_here
 from effgen.cpu import usable_cpus
 from effgen.errors import StudyError
-from effgen.graph import Graph
 from effgen.identity import device_name
 from effgen.lower import lower
 from effgen.spec import NetworkSpec, load_spec
 from effgen.studies.front import EXPONENT, reward
 from effgen.studies.judge import Judge, JudgeRequest, open_judge
-from effgen.studies.kernel_latency import KernelLatency
+from effgen.studies.kernel_latency import KernelLatency, Latencies, OnPhase
 from effgen.studies.sampling import PrunerName, SamplerName, pruner_named, sampler_named
 from effgen.studies.space import Point, Space, digest_of_network, space_around
 from effgen.studies.storage import SharedStudy, open_study
@@ -43,10 +42,7 @@ from effgen.studies.workers import (
 from effgen.target import load_target
 
 if TYPE_CHECKING:
-    from effgen.latency.predictor import Prediction
     from effgen.training.trainer import EpochResult
-
-LatencyOf = Callable[[Graph], "Prediction"]
 
 #: So many networks drawn in a row that were all tried before: there is nothing else, or as good as nothing.
 _EXHAUSTED = 100
@@ -112,7 +108,7 @@ class BaselineSearch:
     space: Space
     judge: Judge
     turns: Turns
-    latency_of: LatencyOf
+    latencies: Latencies
     shared: SharedStudy
 
     def run(self, on_settled: Callable[[Settled], None] = lambda settled: None) -> None:
@@ -121,9 +117,14 @@ class BaselineSearch:
         Raises StudyError where the storage fails, or the space has no more networks; what a trial raises is kept with
         it.
         """
-        self.latency_target_s()
         item = Item("start", {key: self.space.start_point[key] for key in self._open_choices()})
         run_samples(self.shared, self.request.plan.trials, self._objective, item, self.request.policy, on_settled)
+
+    def prepare(self, on_phase: OnPhase = lambda phase: None) -> None:
+        """Before the first trial: what latencies start from. Raises an EffgenError where there can be none."""
+        self.latencies.prepare(on_phase)
+        on_phase("time the starting network's kernels")
+        self.latency_target_s()
 
     def latency_target_s(self) -> float:
         """The reward's T: as planned, or the starting network's latency as the first worker found it."""
@@ -133,7 +134,7 @@ class BaselineSearch:
         with self.shared.errors():
             known = self.shared.study.user_attrs.get(_LATENCY_TARGET)
         if known is None:
-            known = self.latency_of(lower(self.space.start)).seconds
+            known = self.latencies(lower(self.space.start)).seconds
             with self.shared.errors():
                 self.shared.study.set_user_attr(_LATENCY_TARGET, known)
         return float(known)
@@ -143,9 +144,11 @@ class BaselineSearch:
         return {key: params[key] if len(values) > 1 else values[0] for key, values in self.space.choices.items()}
 
     def spec_of(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> NetworkSpec:
-        """The network of a trial that has all its parameters, named after it."""
-        end = f"_t{trial.number}"
-        return self.space.spec_at(self.point_of(trial.params), self.space.start.name[: 64 - len(end)] + end)
+        """The network of a trial that has all its parameters, named after it; the starting one keeps its name."""
+        point, end = self.point_of(trial.params), f"_t{trial.number}"
+        if point == self.space.start_point:
+            return self.space.start
+        return self.space.spec_at(point, self.space.start.name[: 64 - len(end)] + end)
 
     def train(self, spec: NetworkSpec, seed: int, on_epoch: Callable[[EpochResult], bool]) -> float:
         """The accuracy of a network of the space; the machine is left, between epochs, to those who measure."""
@@ -173,7 +176,7 @@ class BaselineSearch:
         graph = lower(spec)
         self._note(trial, network=digest_of_network(graph))
         self._check_new(trial)
-        prediction = self.latency_of(graph)
+        prediction = self.latencies(graph)
         self._note(trial, latency_s=prediction.seconds, measured_share=prediction.measured_share)
         reward_of = partial(
             reward,
@@ -229,8 +232,8 @@ class _Training:
         return not (self.stopped or self._claim.lost)
 
 
-def open_baseline_search(request: BaselineRequest, latency_of: LatencyOf | None = None) -> BaselineSearch:
-    """Look everything over, and make or join the study. `latency_of`: by default, from kernels measured here.
+def open_baseline_search(request: BaselineRequest, latencies: Latencies | None = None) -> BaselineSearch:
+    """Look everything over, and make or join the study. `latencies`: by default from kernels, measured here.
 
     Raises an EffgenError of one line for anything that would fail later: plan, spec, data, trainer, storage, or
     settings that are not those of the study's other workers.
@@ -248,8 +251,8 @@ def open_baseline_search(request: BaselineRequest, latency_of: LatencyOf | None 
         pruner=pruner_named(plan.pruner, plan.population, epochs),
     )
     turns = Turns(machine_folder())
-    known = latency_of or KernelLatency(request.target, request.call_threads, request.database, turns)
-    return BaselineSearch(request, space, judge, turns, known, shared)
+    latencies = latencies or KernelLatency(request.target, request.threads, request.database, turns)
+    return BaselineSearch(request, space, judge, turns, latencies, shared)
 
 
 def machine_folder() -> Path:

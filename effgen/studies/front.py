@@ -152,6 +152,11 @@ class BaselineReport:
         """Whether accuracies are means over other seeds than the search's."""
         return self.start.confirmed is not None
 
+    @property
+    def found(self) -> list[Member]:
+        """The front without the starting network, which may be on it."""
+        return [member for member in self.front if not self.is_start(member)]
+
     def is_start(self, member: Member) -> bool:
         """Whether it is the network that the search began with."""
         return member.candidate.trial == self.start.candidate.trial

@@ -63,10 +63,10 @@ def pruner_named(name: PrunerName, population: int, epochs: int) -> BasePruner:
         return NopPruner()
     if name == "hyperband":
         return HyperbandPruner(min_resource=max(1, epochs // 9), max_resource=epochs)
-    return MedianPruner(n_startup_trials=population, n_warmup_steps=epochs // 4)
+    return MedianPruner(n_startup_trials=population, n_warmup_steps=epochs // 4 + 1)
 
 
-class _BeginningAt(BaseSampler):
+class _BeginningAt(BaseSampler):  # type: ignore[misc]
     """Trial n is the n-th of `points`, whichever worker runs it; those after are drawn by a sampler of Optuna.
 
     That is made anew for each trial, with a seed of its own: workers that begin alike do not go on alike.
@@ -84,12 +84,15 @@ class _BeginningAt(BaseSampler):
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._inner.infer_relative_search_space(study, trial)
+        space: dict[str, BaseDistribution] = self._inner.infer_relative_search_space(study, trial)
+        return space
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        drawn = self._inner.sample_relative(study, trial, search_space)  # which also counts the trial's generation
+        drawn: dict[str, Any] = self._inner.sample_relative(
+            study, trial, search_space
+        )  # which also counts the trial's generation
         given = self._given(trial)
         return drawn if given is None else {key: given[key] for key in search_space}
 
