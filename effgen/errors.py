@@ -26,6 +26,10 @@ class WeightsError(EffgenError):
     """A checkpoint cannot be read or does not fit the network."""
 
 
+class BudgetError(EffgenError):
+    """A limit cannot be read, or no network of a family keeps within all of them."""
+
+
 class TargetError(EffgenError):
     """A target is unknown, badly described, or not usable on this machine."""
 

@@ -42,14 +42,15 @@ class Network:
         return f"{self.spec.name} phi={self.request.phi if number is None else f'{number:g}'}"
 
 
-def build_network(request: NetworkRequest) -> Network:
-    """Load, scale and lower; the network's own request has its resolution in pixels.
+def build_network(request: NetworkRequest, baseline: NetworkSpec | None = None) -> Network:
+    """Load, scale and lower; the network's own request has its resolution in pixels. `baseline`: what the request's
+    spec names, where it was read already.
 
     Raises SpecError (one line) for anything that makes no network.
     """
     if not 1 <= request.batch <= 4096:
         raise SpecError(f"--batch {request.batch}: expected from 1 to 4096 images")
-    baseline = load_spec(request.spec)
+    baseline = baseline or load_spec(request.spec)
     coefficients = coefficients_for(baseline, request.phi, request.law)
     asked = replace(request, overrides=in_pixels(baseline, request.overrides))
     scaled = scale(baseline, coefficients, asked.overrides)

@@ -72,7 +72,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The network: for one of a family its name, phi and law; resolution (height, width); counts for one image.
+    """The network: for one of a family its name, phi (below 0: shrunk) and law; resolution (height, width); counts for
+    one image.
 
     Bytes are of what is needed to run: code (`lib.so` or a GPU's kernels) and weights; `onnx_bytes` is what the peers
     read. None is unknown, of a family that it has none.
@@ -80,7 +81,7 @@ class ModelFacts:
 
     name: str
     family: str | None
-    phi: NonNegativeFloat | None
+    phi: float | None
     law: str | None
     resolution: tuple[PositiveInt, PositiveInt]
     batch: PositiveInt

@@ -18,10 +18,13 @@ from effgen.cli import (
     dimensions,
     doctor,
     export,
+    fit,
     inspect,
     pack,
     run,
+    search,
     targets,
+    train,
     tune,
     verify,
 )
@@ -37,7 +40,9 @@ app = typer.Typer(
 )
 app.command()(inspect.inspect)
 app.command()(dimensions.dimensions)
+app.command()(fit.fit)
 app.command()(export.export)
+app.command()(train.train)
 app.command()(tune.tune)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
@@ -49,6 +54,7 @@ app.command()(pack.unpack)
 app.command()(targets.targets)
 app.command()(doctor.doctor)
 app.add_typer(device.app, name="device")
+app.add_typer(search.app, name="search")
 
 
 def _print_version(asked: bool) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.bench import bench_bundle
@@ -11,9 +13,48 @@ from effgen.bench_remote import bench_over_rpc
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.measure.protocol import Remote
 from effgen.network import Network
-from effgen.results import DEFAULT_PLAN, BenchReport, Plan
+from effgen.provenance import facts_of
+from effgen.results import DEFAULT_PLAN, BenchReport, ModelFacts, Plan
+from effgen.runtime import Manifest
 
 OnPhase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A network's bundle in a folder that goes with the block, and its manifest."""
+
+    bundle: Path
+    manifest: Manifest
+    threads: int | None
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Its counts, and the bytes of its files."""
+        return facts_of(self.manifest, self.bundle)
+
+    def time(
+        self, plan: Plan = DEFAULT_PLAN, remote: Remote | None = None, on_phase: OnPhase = lambda phase: None
+    ) -> BenchReport:
+        """Time it alone, as `measure_network` says."""
+        if remote is not None:
+            return bench_over_rpc(self.bundle, remote, self.threads, plan, on_phase)
+        return bench_bundle(self.bundle, (), self.threads, plan, on_phase)
+
+
+@contextmanager
+def compiled(
+    network: Network,
+    target: str = "cpu",
+    threads: int | None = None,
+    database: Path | None = None,
+    on_phase: OnPhase = lambda phase: None,
+) -> Iterator[Compiled]:
+    """Compile `network` with random weights for as long as the block runs. Raises an EffgenError where it cannot be."""
+    with tempfile.TemporaryDirectory(prefix="effgen-latency-") as folder:
+        bundle = Path(folder) / "bundle"
+        request = CompileRequest(network.request, bundle, target, threads=threads, database=database)
+        yield Compiled(bundle, compile_bundle(request, on_phase, network), threads)
 
 
 def measure_network(
@@ -30,10 +71,5 @@ def measure_network(
     `threads` None: all that the target has; `database` of tuning records as in `CompileRequest`; `remote`: a device
     behind TVM's RPC, None: here. Raises an EffgenError where it cannot be compiled, or not run where it is to be timed.
     """
-    with tempfile.TemporaryDirectory(prefix="effgen-latency-") as folder:
-        bundle = Path(folder) / "bundle"
-        request = CompileRequest(network.request, bundle, target, threads=threads, database=database)
-        compile_bundle(request, on_phase, network)
-        if remote is not None:
-            return bench_over_rpc(bundle, remote, threads, plan, on_phase)
-        return bench_bundle(bundle, (), threads, plan, on_phase)
+    with compiled(network, target, threads, database, on_phase) as made:
+        return made.time(plan, remote, on_phase)

@@ -2,9 +2,9 @@
 
 alpha (depth), beta (width), gamma (resolution) are each 1 or more with alpha * beta^2 * gamma^2 ~ 2. That product is
 what the multiply-adds would grow by if channels and layers could be fractions. They are rounded, and stem and head do
-not get deeper, so candidates of the same product differ in multiply-adds, by a third in small networks, and a larger one
-would win for its size. Every candidate is therefore moved along its own compound line, (alpha^t, beta^t, gamma^t), to
-the network whose multiply-adds are next to the goal.
+not get deeper, so candidates of the same product differ in multiply-adds, by a third in small networks, and a larger
+one would win for its size. Every candidate is therefore moved along its own compound line, (alpha^t, beta^t, gamma^t),
+to the network whose multiply-adds are next to the goal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from effgen.network import Network, network_from_spec
 from effgen.scaling import coefficients_for, scale
 from effgen.spec import NetworkSpec, ScalingSpec
 
-Kind = Literal["compound", "depth", "width", "resolution"]
+Kind = Literal["compound", "depth", "width", "resolution", "baseline"]
 
 Triple = tuple[float, float, float]
 
@@ -30,7 +30,7 @@ SINGLE: dict[Kind, Triple] = {"depth": (2.0, 1.0, 1.0), "width": (1.0, 2**0.5, 1
 PAPER: Triple = (1.2, 1.1, 1.15)
 
 #: Coefficients are written into specs with so many digits; the largest that a spec takes.
-_DIGITS, _LARGEST = 4, 4.0
+_DIGITS, LARGEST = 4, 4.0
 
 #: Halvings of a candidate's range of t: finer than any rounding.
 _HALVINGS = 16
@@ -81,10 +81,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Grid:
-    """The candidates for one baseline, single dimensions first; `goal` is 2^phi times the baseline's multiply-adds."""
+    """The candidates for one baseline, single dimensions first; `unscaled` is the baseline as it is.
+
+    `goal` is 2^phi times the baseline's multiply-adds.
+    """
 
     phi: float
-    baseline: Network
+    unscaled: Candidate
     goal: float
     candidates: tuple[Candidate, ...]
     left_out: tuple[LeftOut, ...]
@@ -94,11 +97,13 @@ def make_grid(spec: NetworkSpec, phi: float, plan: GridPlan = GridPlan()) -> Gri
     """The candidates for the baseline `spec`: single dimensions, the paper's point, then the grid, each network once.
 
     The single dimensions stay whatever their multiply-adds; other points that cannot come within the tolerance of the
-    goal, or of which rounding leaves one dimension, are left out. Raises StudyError for a plan that makes no grid, SpecError for a baseline that makes no network.
+    goal, or of which rounding leaves one dimension, are left out. Raises StudyError for a plan that makes no grid,
+    SpecError for a baseline that makes no network.
     """
     _check(phi, plan)
     baseline = network_from_spec(spec)
-    goal = 2**phi * baseline.graph.macs
+    unscaled = Candidate("baseline", (1.0, 1.0, 1.0), 1.0, 1.0, 1.0, baseline)
+    goal = 2**phi * unscaled.macs
     candidates: list[Candidate] = []
     left_out: list[LeftOut] = []
     for kind, point in _points(plan):
@@ -113,7 +118,12 @@ def make_grid(spec: NetworkSpec, phi: float, plan: GridPlan = GridPlan()) -> Gri
             left_out.append(LeftOut(point, f"its nearest network has {found.macs / goal:.2f} of the multiply-adds"))
         else:
             candidates.append(found)
-    return Grid(phi, baseline, goal, tuple(candidates), tuple(left_out))
+    if all(candidate.kind != "compound" for candidate in candidates):
+        raise StudyError(
+            f"{spec.name}: no compound network has {goal:,.0f} multiply-adds: its channels and repeats are rounded too "
+            "coarsely ([rounding] of the spec); or give a smaller --step, a larger --macs-tolerance"
+        )
+    return Grid(phi, unscaled, goal, tuple(candidates), tuple(left_out))
 
 
 def with_coefficients(spec: NetworkSpec, alpha: float, beta: float, gamma: float) -> NetworkSpec:
@@ -151,7 +161,7 @@ def _nearest(spec: NetworkSpec, kind: Kind, point: Triple, phi: float, goal: flo
 
     Multiply-adds grow with t in steps: the last network below the goal and the first that is not are compared.
     """
-    largest = math.log(_LARGEST) / math.log(max(point))
+    largest = math.log(LARGEST) / math.log(max(point))
     low, high = 0.0, largest
     above = _moved(spec, kind, point, phi, high)
     if above is None or above.macs < goal:
@@ -192,4 +202,5 @@ def _scaled_dimensions(before: NetworkSpec, after: NetworkSpec) -> list[Kind]:
 
 
 def _channels(spec: NetworkSpec) -> list[int]:
-    return [part.channels for part in (spec.stem, *spec.stages, spec.head)]
+    head = [] if spec.head is None else [spec.head.channels]
+    return [spec.stem.channels, *(stage.channels for stage in spec.stages), *head]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effgen.errors import StudyError, TrainingError
+from effgen.errors import StudyError
 from effgen.spec import NetworkSpec
 from effgen.training.data import DataSource, fitted_to, open_data
 from effgen.training.entry_point import Evaluate, load_entry_point
@@ -21,11 +21,15 @@ OnEpoch = Callable[[EpochResult], bool]
 
 @dataclass(frozen=True)
 class JudgeRequest:
-    """What was asked for: a folder of pictures and a recipe (None: the default one), or the user's program."""
+    """What was asked for: a folder of pictures and a recipe (None: the default one), or the user's program.
+
+    `threads`: of PyTorch in each training, None: as many as it takes by itself.
+    """
 
     data: Path | None = None
     recipe: Path | None = None
     trainer: str | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Judge:
     data: DataSource | None = None
     recipe: Recipe | None = None
     program: Evaluate | None = None
+    threads: int | None = None
 
     def fitted(self, spec: NetworkSpec) -> NetworkSpec:
         """The spec with the data set's classes; as it is where the user's program knows the data."""
@@ -58,8 +63,10 @@ class Judge:
         checkpoint = self._checkpoint(key)
         recipe = self.recipe.model_copy(update={"seed": seed})
         try:
-            trained = train(spec, self.data, recipe, checkpoint, on_epoch)
-        except TrainingError:
+            trained = train(spec, self.data, recipe, checkpoint, on_epoch, self.threads)
+        except StudyError:  # from `on_epoch`: the storage is out of reach, and the training goes on another time
+            raise
+        except Exception:
             checkpoint.unlink(missing_ok=True)
             raise
         checkpoint.unlink(missing_ok=True)
@@ -84,4 +91,4 @@ def open_judge(request: JudgeRequest, checkpoints: Path) -> Judge:
     recipe, data = load_recipe(request.recipe), open_data(request.data)
     # Each trial has a seed of its own.
     facts = {"data": data.digest, "recipe": recipe.model_dump(mode="json", exclude={"seed"})}
-    return Judge(facts, checkpoints, data, recipe)
+    return Judge(facts, checkpoints, data, recipe, threads=request.threads)

@@ -26,7 +26,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from effgen.errors import EffgenError, StudyError
+from effgen.errors import EffgenError, StudyError, TrainingError
 from effgen.studies.storage import SharedStudy
 
 log = logging.getLogger("effgen")
@@ -71,6 +71,9 @@ class Policy:
         return min(1.0, self.heartbeat_s / 2)
 
 
+DEFAULT_POLICY = Policy()
+
+
 @dataclass(frozen=True)
 class Settled:
     """A trial that has come to its end, by whichever worker, and how many of those planned have."""
@@ -94,7 +97,11 @@ class Claim:
         return self._lost.is_set()
 
 
-#: The value of a trial. Raises optuna.TrialPruned to stop early, an EffgenError for a failure to be recorded.
+class Repeated(Exception):  # noqa: N818 - no error, as optuna.TrialPruned is none
+    """An objective's answer to parameters that another trial had in other words: this one does not count."""
+
+
+#: The value of a trial. Raises optuna.TrialPruned to stop early, an EffgenError for a failure to be recorded, Repeated.
 Objective = Callable[[Claim], float]
 OnSettled = Callable[[Settled], None]
 
@@ -103,7 +110,7 @@ def run_items(
     shared: SharedStudy,
     items: Sequence[Item],
     objective: Objective,
-    policy: Policy = Policy(),
+    policy: Policy = DEFAULT_POLICY,
     on_settled: OnSettled = lambda settled: None,
 ) -> None:
     """Work until every one of `items` is done or has failed, here or by other workers.
@@ -129,7 +136,7 @@ def run_samples(
     count: int,
     objective: Objective,
     start: Item | None = None,
-    policy: Policy = Policy(),
+    policy: Policy = DEFAULT_POLICY,
     on_settled: OnSettled = lambda settled: None,
 ) -> None:
     """Work until `count` trials are done over all workers, those that failed by an error included.
@@ -164,7 +171,9 @@ def standing(trials: Iterable[FrozenTrial], key: str, retries: int) -> Standing:
     return "failed" if failed or lost > retries else "open"
 
 
-def settled_items(trials: Iterable[FrozenTrial], items: Sequence[Item], policy: Policy = Policy()) -> list[FrozenTrial]:
+def settled_items(
+    trials: Iterable[FrozenTrial], items: Sequence[Item], policy: Policy = DEFAULT_POLICY
+) -> list[FrozenTrial]:
     """The trial that settled each of `items`, for those that are done or failed: one an item, nothing counted twice."""
     trials = list(trials)
     found = []
@@ -280,9 +289,14 @@ class _Worker:
             try:
                 value = objective(claim)
                 if not math.isfinite(value):
-                    raise StudyError(f"trial {claim.trial.number}: the result is {value}; expected a number")
+                    raise TrainingError(f"the result is {value}; expected a number")
+            except StudyError:  # the storage is out of reach: no fault of the trial
+                self._give_back(claim)
+                raise
             except optuna.TrialPruned:
                 self._tell(claim, state=TrialState.PRUNED)
+            except Repeated:
+                self._fail(claim, "duplicate")
             except EffgenError as error:
                 self._fail(claim, "error", " ".join(str(error).split()))
             except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,19 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
     return checked
 
 
-def save_weights(weights: Weights, path: Path, force: bool = False) -> None:
-    """Write float32 arrays under the graph's names as .safetensors, which `effgen compile --weights` takes.
+def save_weights(weights: Weights, path: Path, force: bool = False, classes: Sequence[str] = ()) -> None:
+    """Write float32 arrays under the graph's names as .safetensors, which `effgen compile --weights` takes, and the
+    names of `classes`, where given, to `labels_beside(path)`, which `--labels` takes.
 
     Whole or not at all. Raises BuildError where `path` exists without `force` or cannot be written.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     with staged_file(path, force) as staging:
         staging.write_bytes(save(arrays))
+        if classes:
+            labels_beside(staging).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+
+
+def labels_beside(weights: Path) -> Path:
+    """The file of the classes' names that belongs to a file of weights: `b0.safetensors` -> `b0.labels.txt`."""
+    return weights.with_suffix(".labels.txt")

@@ -135,6 +135,10 @@ def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
             f"{printable(folder)}: holds {found}; expected a folder of pictures for each of 2 classes or more"
         )
     for name, files in classes.items():
+        if not name.isprintable():
+            raise DataError(
+                f"{printable(folder)}: {name!r}: expected folders named after classes in printable characters"
+            )
         if not files:
             raise DataError(
                 f"{printable(folder / name)}: no pictures; expected files that end in {', '.join(SUFFIXES)}"

@@ -1,0 +1,162 @@
+"""The bytes that a network needs on a machine, planned over its kernel calls before any of them is compiled.
+
+Weights lie packed one after the other, each at a multiple of ALIGNMENT. Activations share blocks of memory as TVM's
+StaticPlanBlockMemory assigns them: a tensor takes the smallest free block that holds it, else makes the largest free
+one larger, else gets one of its own; blocks of more or less than 16 times its size are no candidates, blocks of another
+type neither; a block is free once the last call that reads it has run.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from effgen.block_fusion import kernel_calls, typed_calls
+from effgen.fusion import Call, KernelCall
+from effgen.graph import Graph
+from effgen.kernels.packing import argument_dtype, bias_shape, output_shapes, weight_shape
+from effgen.ops import Shape
+from effgen.passes.fold_batchnorm import folded_graph
+from effgen.runtime.arrays import ALIGNMENT
+from effgen.target import Machine
+
+#: How many times larger or smaller than a tensor a free block may be.
+_MATCH_RANGE = 16
+
+#: Nodes that are another view of their input's bytes.
+_VIEWS = ("Flatten",)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes: the packed weights (`weights.bin`), the planned activations (the manifest's `workspace_bytes`), the image
+    and the logits of one call; `kernels` is how many different kernels the code holds."""
+
+    weights: int
+    workspace: int
+    image: int
+    logits: int
+    kernels: int
+
+    @property
+    def memory(self) -> int:
+        """What a call needs beside the code."""
+        return self.weights + self.workspace + self.image + self.logits
+
+
+def footprint(graph: Graph, machine: Machine, dtype: str = "float32") -> Footprint:
+    """Plan `graph`, batch norms unfolded as it was lowered. Exact where all its nodes are kernels of ours on a CPU; an
+    operator that TVM computes is counted with a tensor of its own, which TVM may fuse away."""
+    folded = folded_graph(graph)
+    calls = typed_calls(kernel_calls(folded, on_gpu=machine.gpu is not None), dtype)
+    return Footprint(
+        weights=_weight_bytes(calls, folded, machine),
+        workspace=_Planner(folded, dtype).run(calls) or ALIGNMENT,
+        image=graph.input.nbytes,
+        logits=graph.values[graph.output].nbytes,
+        kernels=len({call.workload for call in calls if isinstance(call, KernelCall)}),
+    )
+
+
+def _weight_bytes(calls: Sequence[Call], graph: Graph, machine: Machine) -> int:
+    return sum(map(_aligned, _constant_sizes(calls, graph, machine))) or ALIGNMENT
+
+
+def _constant_sizes(calls: Sequence[Call], graph: Graph, machine: Machine) -> Iterator[int]:
+    layers = dict.fromkeys(layer for call in calls if isinstance(call, KernelCall) for layer in call.layers)
+    for layer in layers:
+        yield prod(weight_shape(layer.conv, machine)) * np.dtype(layer.conv.dtype).itemsize
+        yield prod(bias_shape(layer.conv, machine)) * 4
+    for call in calls:
+        if isinstance(call, KernelCall):
+            # Factor and summand of a batch norm that no convolution took.
+            yield from () if call.norm is None else (prod(graph.parameters[call.norm.inputs[1]].shape) * 4,) * 2
+        else:
+            yield from (graph.parameters[name].nbytes for name in call.node.inputs if name in graph.parameters)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass
+class _Block:
+    """A stretch of the workspace: its bytes, and the element type of what lies there."""
+
+    size: int
+    dtype: str
+
+
+class _Planner:
+    """Runs through the calls once; `held` maps a tensor to its block as long as it is needed."""
+
+    def __init__(self, graph: Graph, dtype: str) -> None:
+        self.graph = graph
+        self.dtype = dtype
+        self.blocks: list[_Block] = []
+        self.free: dict[str, list[_Block]] = {}
+        self.held: dict[str, _Block] = {}
+        self.alias: dict[str, str] = {}
+        self.readers: Counter[str] = Counter()
+
+    def run(self, calls: Sequence[Call]) -> int:
+        """Bytes of all blocks."""
+        kept = [call for call in calls if not self._is_view(call)]
+        inputs = [[self.alias.get(name, name) for name in _inputs(call)] for call in kept]
+        self.readers = Counter(name for names in inputs for name in names)
+        returned = self.alias.get(self.graph.output, self.graph.output)
+        for call, names in zip(kept, inputs, strict=True):
+            for name, (size, dtype) in self._outputs(call).items():
+                if name != returned:
+                    self.held[name] = self._taken(size, dtype)
+            self._read(names)
+        return sum(_aligned(block.size) for block in self.blocks)
+
+    def _is_view(self, call: Call) -> bool:
+        if isinstance(call, KernelCall) or call.node.op_type not in _VIEWS:
+            return False
+        source = call.node.inputs[0]
+        self.alias[call.node.output] = self.alias.get(source, source)
+        return True
+
+    def _outputs(self, call: Call) -> Mapping[str, tuple[int, str]]:
+        """Bytes and type of each tensor that a call writes."""
+        if not isinstance(call, KernelCall):
+            return {call.node.output: self._sized(self.graph.values[call.node.output].shape, self.dtype)}
+        shapes = output_shapes(call.workload)
+        sized = (self._sized(shape, argument_dtype(call.workload, name)) for name, shape in shapes.items())
+        return dict(zip(call.outputs, sized, strict=True))
+
+    def _sized(self, shape: Shape, dtype: str) -> tuple[int, str]:
+        return prod(shape) * np.dtype(dtype).itemsize, dtype
+
+    def _taken(self, size: int, dtype: str) -> _Block:
+        """A free block that is made to hold `size` bytes, or a new one."""
+        free = self.free.setdefault(dtype, [])
+        at = bisect_left(free, size, key=lambda block: block.size)
+        if at < len(free) and free[at].size <= size * _MATCH_RANGE:
+            return free.pop(at)
+        if at > 0 and free[at - 1].size >= size // _MATCH_RANGE:
+            block = free.pop(at - 1)
+            block.size = size
+            return block
+        self.blocks.append(_Block(size, dtype))
+        return self.blocks[-1]
+
+    def _read(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.readers[name] -= 1
+            if self.readers[name] == 0 and name in self.held:
+                block = self.held.pop(name)
+                free = self.free[block.dtype]
+                # Behind those of its size: the one that has been free longest is taken first.
+                free.insert(bisect_left(free, block.size + 1, key=lambda other: other.size), block)
+
+
+def _inputs(call: Call) -> Sequence[str]:
+    return call.inputs if isinstance(call, KernelCall) else call.node.inputs

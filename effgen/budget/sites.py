@@ -1,0 +1,189 @@
+"""The machines that a network is fitted to: what each can say of one before it is compiled, and what it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from effgen.abilities import Ability, ability_of
+from effgen.budget.footprint import footprint
+from effgen.budget.limits import Kind
+from effgen.errors import TargetError, TuneError
+from effgen.graph import FLOAT32_BYTES, Graph
+from effgen.network import Network
+from effgen.results import DEFAULT_PLAN, Plan
+from effgen.routes import RouteOptions, remote_of, tracker_from_text
+from effgen.runtime.library import prepare_tvm
+from effgen.target import Machine, load_target, stated_target
+
+if TYPE_CHECKING:
+    from effgen.latency.measured import Compiled
+    from effgen.measure.protocol import Remote
+
+#: What the machine code of one kernel takes about, in bytes: between 6 and 8.5 kB on x86-64 and aarch64.
+_CODE_BYTES_OF_A_KERNEL = 7_000
+
+OnPhase = Callable[[str], None]
+
+
+class Predicted(Protocol):
+    """What a predictor says of a graph."""
+
+    @property
+    def seconds(self) -> float:
+        """Latency of one call."""
+
+
+class Predicts(Protocol):
+    """`effgen.latency.predictor.Predictor`, or what stands in for it."""
+
+    def predict(self, graph: Graph) -> Predicted:
+        """The latency of a graph, its batch norms not folded."""
+
+
+@dataclass(frozen=True)
+class SiteOptions:
+    """How machines are asked. `threads` None: all that the target has; `database` of tuning records, None: the user's
+    own; `confirm` False: nothing is compiled; `plan`: how long a latency is measured."""
+
+    threads: int | None = None
+    database: Path | None = None
+    confirm: bool = True
+    plan: Plan = DEFAULT_PLAN
+    rpc_tracker: str | None = None
+    rpc_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one compiled network came to, by kind of limit; `disturbed`: other work makes its time doubtful."""
+
+    values: Mapping[Kind, float]
+    disturbed: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """One target. `kinds` are limited there, `measurable` those that are measured; `why_not` says why not the others.
+
+    `timing`: where latency is measured, here or on a `remote` device.
+    """
+
+    name: str
+    kinds: frozenset[Kind]
+    measurable: frozenset[Kind]
+    why_not: str
+    machine: Machine
+    options: SiteOptions
+    predictor: Predicts | None = None
+    remote: Remote | None = None
+
+    @property
+    def timing(self) -> Literal["here", "rpc", "no"]:
+        if "latency" not in self.measurable:
+            return "no"
+        return "here" if self.remote is None else "rpc"
+
+    def estimate(self, kind: Kind, network: Network) -> float:
+        """What the network will cost: seconds or bytes. Memory is planned as the compiler does."""
+        if kind == "latency":
+            assert self.predictor is not None
+            return self.predictor.predict(network.graph).seconds
+        planned = footprint(network.graph, self.machine)
+        return planned.memory if kind == "memory" else planned.weights + planned.kernels * _CODE_BYTES_OF_A_KERNEL
+
+    def measure(self, network: Network, on_phase: OnPhase = lambda phase: None) -> Measured:
+        """What it costs once compiled. Raises an EffgenError where it cannot be compiled or run."""
+        from effgen.latency.measured import compiled
+
+        options = self.options
+        on_phase(f"compile {network.title} for {self.name}")
+        with compiled(network, self.name, options.threads, options.database) as made:
+            size = made.facts.bundle_bytes
+            assert size is not None
+            values: dict[Kind, float] = {"size": size, "memory": _memory(made)}
+            disturbed = False
+            if "latency" in self.measurable:
+                on_phase(f"measure {network.title} on {self.name}")
+                report = made.time(options.plan, self.remote)
+                values["latency"], disturbed = report.results[0].median_ms / 1e3, report.disturbed
+        return Measured({kind: values[kind] for kind in self.measurable}, disturbed)
+
+
+def open_site(
+    target: str, kinds: frozenset[Kind], options: SiteOptions, on_phase: OnPhase = lambda phase: None
+) -> Site:
+    """The machine of `target`, ready to say what is asked of `kinds`.
+
+    Raises TargetError or TuneError, naming the target, where it is unknown or nothing is known of its speed.
+    """
+    stated_target(target)
+    on_phase(f"describe the target {target}")
+    prepare_tvm()
+    machine = load_target(target)
+    ability = ability_of(machine)
+    remote = _remote(target, ability, options)
+    measurable, why_not = (
+        _measurable(kinds, ability, remote) if options.confirm else (frozenset[Kind](), "--no-confirm")
+    )
+    predictor = None
+    if "latency" in kinds:
+        if "latency" in measurable and remote is None and machine.gpu is None:
+            _calibrate(target, options, on_phase)
+        on_phase(f"open the predictor for {target}")
+        predictor = _open_predictor(target, options)
+    return Site(target, kinds, measurable, why_not, machine, options, predictor, remote)
+
+
+def check_site_options(options: SiteOptions) -> None:
+    """Raise TuneError for a tracker that is no address, and a key without a tracker."""
+    if options.rpc_tracker is not None:
+        tracker_from_text("--rpc-tracker", options.rpc_tracker)
+    elif options.rpc_key is not None:
+        raise TuneError(f"--rpc-key {options.rpc_key}: a tracker knows it: give --rpc-tracker HOST:PORT")
+
+
+def _open_predictor(target: str, options: SiteOptions) -> Predicts:
+    from effgen.latency.predictor import open_predictor
+
+    try:
+        predictor: Predicts = open_predictor(target, options.threads, options.database)
+    except (TargetError, TuneError) as error:
+        if target in str(error):
+            raise
+        raise type(error)(f"--target {target}: {error}") from None
+    return predictor
+
+
+def _calibrate(target: str, options: SiteOptions, on_phase: OnPhase) -> None:
+    from effgen.latency.calibration import calibrate
+
+    calibrate(target, options.threads, options.database, on_phase)
+
+
+def _remote(target: str, ability: Ability, options: SiteOptions) -> Remote | None:
+    """The device that stands for the target: where a tracker is given, for what is measured so or does not run here."""
+    if options.rpc_tracker is None or (ability.route != "rpc" and ability.runs == "native"):
+        return None
+    return remote_of(target, RouteOptions(rpc_tracker=options.rpc_tracker, rpc_key=options.rpc_key))
+
+
+def _measurable(kinds: frozenset[Kind], ability: Ability, remote: Remote | None) -> tuple[frozenset[Kind], str]:
+    """What of `kinds` can be measured, and why not the rest."""
+    if not ability.builds:
+        return frozenset(), ability.why_not
+    if remote is not None or ability.runs == "native":
+        return kinds, ""
+    emulated = "an emulator's times say nothing: give --rpc-tracker of a device"
+    return kinds - {"latency"}, emulated if ability.runs == "emulated" else ability.why_not
+
+
+def _memory(made: Compiled) -> int:
+    """Bytes of the bundle's weights, workspace, image and logits."""
+    manifest, weights = made.manifest, made.facts.weights_bytes
+    assert weights is not None
+    tensors = prod(manifest.input["shape"]) + prod(manifest.output["shape"])
+    return weights + manifest.workspace_bytes + FLOAT32_BYTES * int(tensors)

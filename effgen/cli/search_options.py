@@ -1,0 +1,109 @@
+"""The options that all searches share: what a network learns from, where trials are kept, who works on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from effgen.studies.judge import JudgeRequest
+    from effgen.studies.workers import Policy
+
+_LEARNING = "What is learned"
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Pictures to learn from, one folder a class; or train/ and val/.", rich_help_panel=_LEARNING
+    ),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="How networks are trained (.toml); default: for small data sets.",
+        rich_help_panel=_LEARNING,
+    ),
+]
+Trainer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="A program of your own instead: (scaled spec, seed) -> accuracy, 0 to 1. Also FILE.py:FUNCTION.",
+        rich_help_panel=_LEARNING,
+    ),
+]
+
+_WORKERS = "Where trials are kept, and by whom they are done"
+
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="EFFGEN_STORAGE",
+        help="sqlite:///FILE, postgresql://USER@HOST/DATABASE, mysql://..., journal:///FILE or grpc://HOST:PORT: one "
+        "search for all machines that give the same. Default: a file in the folder of --work.",
+        rich_help_panel=_WORKERS,
+    ),
+]
+Study = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The search's name in the storage.", rich_help_panel=_WORKERS)
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="This machine's unfinished trainings; default: searches/STUDY.", rich_help_panel=_WORKERS
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, max=256, help="Trials at once on this machine.", rich_help_panel=_WORKERS)]
+Heartbeat = Annotated[
+    float,
+    typer.Option(
+        min=0.1,
+        max=3600,
+        metavar="SECONDS",
+        help="How often a worker shows that it is alive; after four times as long its trial is done again.",
+        rich_help_panel=_WORKERS,
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option(
+        min=0, max=100, help="How often a trial is done again whose worker was lost.", rich_help_panel=_WORKERS
+    ),
+]
+
+
+def judge_request(data: Path | None, recipe: Path | None, trainer: str | None, workers: int) -> JudgeRequest:
+    """The options of learning as one request; the workers share this machine's processors."""
+    check_installed()
+    from effgen.cpu import usable_cpus
+    from effgen.studies.judge import JudgeRequest
+
+    return JudgeRequest(data, recipe, trainer, threads=max(1, len(usable_cpus()) // workers))
+
+
+def policy(heartbeat: float, retries: int) -> Policy:
+    """The options of watching each other."""
+    from effgen.studies.workers import Policy
+
+    return Policy(heartbeat, retries)
+
+
+def kept_where(storage: str | None, study: str, work: Path | None) -> tuple[str, Path]:
+    """The storage's URL and the folder of this machine."""
+    folder = Path("searches") / study if work is None else work
+    return storage or f"sqlite:///{folder / 'trials.db'}", folder
+
+
+def check_installed() -> None:
+    """Raise StudyError where what `effgen[search]` and `effgen[torch]` install is missing."""
+    from importlib.util import find_spec
+
+    from effgen.errors import StudyError
+
+    for package, extra in (("optuna", "search"), ("sqlalchemy", "search"), ("torch", "torch")):
+        if find_spec(package) is None:
+            raise StudyError(f"{package} is not installed: pip install 'effgen[{extra}]'")

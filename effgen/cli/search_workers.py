@@ -1,0 +1,54 @@
+"""`--workers N`: further processes of this machine that work on the same search, as long as this one does."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from effgen.cli.signals import received_signals, status_for
+from effgen.errors import EffgenError
+
+
+@contextmanager
+def more_workers(count: int, work: Callable[[Any], None], request: Any) -> Iterator[None]:
+    """`count` processes that each call `work(request)`; both are pickled by name.
+
+    When the block ends well they are waited for; when it does not, by Ctrl-C say, they are told to stop, give their
+    trials back, and are waited for too. One that fails says so in a line: its trial is done by another worker.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
+    processes: list[BaseProcess] = [context.Process(target=_work, args=(work, request)) for _ in range(count)]
+    try:
+        for process in processes:
+            process.start()
+        yield
+    except BaseException:
+        for process in _started(processes):
+            process.terminate()
+        raise
+    finally:
+        for process in _started(processes):
+            process.join()
+
+
+def _started(processes: Sequence[BaseProcess]) -> list[BaseProcess]:
+    return [process for process in processes if process.pid is not None]
+
+
+def _work(work: Callable[[Any], None], request: Any) -> None:
+    logging.basicConfig(format="%(message)s", level=logging.ERROR)
+    with received_signals() as received:
+        try:
+            work(request)
+        except BaseException as error:
+            if received:
+                raise SystemExit(status_for(received[0])) from None
+            if isinstance(error, EffgenError):
+                print(f"error of a worker: {' '.join(str(error).split())}", file=sys.stderr)
+                raise SystemExit(error.exit_code) from None
+            raise

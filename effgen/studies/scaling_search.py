@@ -1,0 +1,229 @@
+"""The search for alpha, beta and gamma (paper, section 3.3, step 1): candidates trained, some confirmed, all timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna import Trial
+from optuna.trial import FrozenTrial, TrialState
+
+from effgen.errors import StudyError
+from effgen.spec import NetworkSpec, load_spec
+from effgen.spec_file import write_spec
+from effgen.studies.grid import LARGEST, Candidate, Grid, GridPlan, make_grid, with_coefficients
+from effgen.studies.judge import Judge, JudgeRequest, open_judge
+from effgen.studies.latencies import NO_LATENCIES, Latencies, LatencyRequest, check_latency, measure_latencies
+from effgen.studies.samples import Sample, sample_of
+from effgen.studies.scaling_report import ScaledRow, ScalingReport, choose, compared, finalists, ranked, row_from
+from effgen.studies.storage import SharedStudy, open_study
+from effgen.studies.workers import DEFAULT_POLICY, Claim, Item, OnSettled, Policy, run_items, settled_items
+
+OnPhase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ScalingRequest:
+    """What `effgen search scaling` was asked for.
+
+    `seeds` trainings of each candidate pick the finalists, `confirm_seeds` others compare them. `storage` is a URL,
+    `study` a name in it, `folder` that of this machine's unfinished trainings. `latency` None: nothing is timed.
+    """
+
+    spec: str
+    judge: JudgeRequest
+    storage: str
+    study: str
+    folder: Path
+    phi: float
+    grid: GridPlan
+    seeds: int
+    confirm_seeds: int
+    latency: LatencyRequest | None
+    policy: Policy = DEFAULT_POLICY
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of one candidate."""
+
+    candidate: Candidate
+    seed: int
+
+    @property
+    def item(self) -> Item:
+        """The trial that it is in the storage."""
+        by = self.candidate
+        params = {"alpha": by.alpha, "beta": by.beta, "gamma": by.gamma, "seed": self.seed}
+        return Item(f"{by.key} seed {self.seed}", params)
+
+
+@dataclass(frozen=True)
+class ScalingSearch:
+    """A search that was looked over, with its storage open. `spec` is the baseline with the data set's classes."""
+
+    request: ScalingRequest
+    judge: Judge
+    spec: NetworkSpec
+    grid: Grid
+    facts: Mapping[str, Any]
+    shared: SharedStudy
+
+    @property
+    def searched(self) -> list[Training]:
+        """The trainings that pick the finalists, all candidates with one seed before the next seed."""
+        seeds = range(self.request.seeds)
+        return [Training(one, seed) for seed in seeds for one in (self.grid.unscaled, *self.grid.candidates)]
+
+    @property
+    def trainings(self) -> int:
+        """How many there are, those of finalists included."""
+        finalists = 1 + sum(candidate.kind != "compound" for candidate in self.grid.candidates)
+        return len(self.searched) + (1 + finalists) * self.request.confirm_seeds
+
+    @property
+    def confirming(self) -> list[Training]:
+        """The trainings of the finalists with other seeds, once the first are over: the same ones for every worker."""
+        found = samples(self.shared.trials, self.searched, self.request.policy)
+        chosen = [self.grid.unscaled, *finalists(self.grid, found)]
+        seeds = range(self.request.seeds, self.request.seeds + self.request.confirm_seeds)
+        return [Training(one, seed) for seed in seeds for one in chosen]
+
+
+def open_search(request: ScalingRequest) -> ScalingSearch:
+    """Look everything over and open the storage. Raises an EffgenError of one line for whatever would stop it later."""
+    for option, value, least in (("--seeds", request.seeds, 1), ("--confirm-seeds", request.confirm_seeds, 0)):
+        if not least <= value <= 1000:
+            raise StudyError(f"{option} {value}: expected from {least} to 1000")
+    if request.latency is not None:
+        check_latency(request.latency)
+    judge = open_judge(request.judge, request.folder / "checkpoints")
+    spec = judge.fitted(load_spec(request.spec))
+    grid = make_grid(spec, request.phi, request.grid)
+    facts = {
+        "kind": "scaling",
+        "spec": spec.model_dump(mode="json"),
+        "phi": request.phi,
+        "seeds": request.seeds,
+        "confirm_seeds": request.confirm_seeds,
+        "grid": asdict(request.grid),
+        "candidates": [candidate.key for candidate in grid.candidates],
+        **judge.facts,
+    }
+    return ScalingSearch(request, judge, spec, grid, facts, open_study(request.storage, request.study, facts))
+
+
+def help_search(request: ScalingRequest) -> None:
+    """What a further worker of the same machine does: trainings, until all are done."""
+    train_all(open_search(request))
+
+
+def train_all(search: ScalingSearch, on_settled: OnSettled = lambda settled: None) -> None:
+    """Train until all trainings are done, here or by other workers. Raises StudyError where all of them fail."""
+    _train(search, search.searched, on_settled)
+    trials, policy = search.shared.trials, search.request.policy
+    found = samples(trials, search.searched, policy)
+    if not any(candidate.key in found for candidate in search.grid.candidates):
+        raise StudyError(f"{search.shared.where}: every training failed: {errors(trials, search.searched, policy)[0]}")
+    _train(search, search.confirming, on_settled)
+
+
+def finish(search: ScalingSearch, on_phase: OnPhase = lambda phase: None) -> ScalingReport:
+    """Time the candidates, unless that was done, and put everything together."""
+    request, known = search.request, (search.grid.unscaled, *search.grid.candidates)
+    latencies = NO_LATENCIES
+    if request.latency is not None:
+        networks = {candidate.key: candidate.network for candidate in known}
+        place = (request.storage, request.study, search.facts)
+        latencies = measure_latencies(*place, networks, request.latency, request.policy, on_phase)
+    return _report(search, latencies)
+
+
+def write_chosen(search: ScalingSearch, report: ScalingReport, path: Path, force: bool) -> None:
+    """The baseline with the chosen coefficients as a spec file: scaled by phi it is the network that was trained.
+
+    Raises BuildError where `path` may not be written.
+    """
+    chosen = report.chosen
+    spec = with_coefficients(search.spec, chosen.alpha, chosen.beta, chosen.gamma)
+    write_spec(spec, path, force, f"Scaling by {search.shared.where}: {chosen.kind}, phi {report.phi:g}.")
+
+
+def _train(search: ScalingSearch, trainings: Sequence[Training], on_settled: OnSettled) -> None:
+    by_key = {training.item.key: training for training in trainings}
+
+    def objective(claim: Claim) -> float:
+        assert claim.item is not None
+        training, started = by_key[claim.item.key], time.monotonic()
+        _record(search.shared, claim.trial)
+        spec = training.candidate.network.spec
+        accuracy = search.judge.accuracy(spec, training.seed, claim.item.key, lambda epoch: not claim.lost)
+        with search.shared.errors():
+            claim.trial.set_user_attr("seconds", round(time.monotonic() - started, 3))
+        return accuracy
+
+    run_items(search.shared, [training.item for training in trainings], objective, search.request.policy, on_settled)
+
+
+def _record(shared: SharedStudy, trial: Trial) -> None:
+    """The item's parameters as Optuna's own, for whoever looks at the study with its tools."""
+    with shared.errors():
+        for name in ("alpha", "beta", "gamma"):
+            trial.suggest_float(name, 1.0, LARGEST)
+        trial.suggest_int("seed", 0, 2**31 - 1)
+
+
+def samples(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy: Policy) -> dict[str, Sample]:
+    """The accuracies of each candidate that has some, by its key."""
+    settled = settled_items(trials, [training.item for training in trainings], policy)
+    accuracies = {trial.user_attrs["item"]: trial.value for trial in settled if trial.state == TrialState.COMPLETE}
+    values: dict[str, list[float]] = {}
+    for training in trainings:
+        accuracy = accuracies.get(training.item.key)
+        if accuracy is not None:
+            values.setdefault(training.candidate.key, []).append(float(accuracy))
+    return {key: sample for key, found in values.items() if (sample := sample_of(found)) is not None}
+
+
+def errors(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy: Policy) -> list[str]:
+    """Why trainings have no accuracy, each reason once."""
+    settled = settled_items(trials, [training.item for training in trainings], policy)
+    failed = [trial for trial in settled if trial.state == TrialState.FAIL]
+    return list(dict.fromkeys(trial.user_attrs.get("error", "its workers were lost") for trial in failed))
+
+
+def _report(search: ScalingSearch, latencies: Latencies) -> ScalingReport:
+    request, grid, trials = search.request, search.grid, search.shared.trials
+    parts = (search.searched, search.confirming)
+    every = [*parts[0], *parts[1]]
+    searched, confirmed = (samples(trials, part, request.policy) for part in parts)
+
+    def row(candidate: Candidate) -> ScaledRow:
+        found = (searched.get(candidate.key), confirmed.get(candidate.key))
+        wanted = sum(training.candidate is candidate for training in every)
+        missing = wanted - sum(len(sample.values) for sample in found if sample is not None)
+        return row_from(candidate, grid, latencies, *found, missing)
+
+    rows = ranked([row(candidate) for candidate in grid.candidates])
+    compound, against = compared(rows)
+    return ScalingReport(
+        model=search.spec.name,
+        phi=request.phi,
+        goal=grid.goal,
+        seeds=request.seeds,
+        confirm_seeds=request.confirm_seeds,
+        baseline=row(grid.unscaled),
+        rows=tuple(rows),
+        chosen=choose(rows),
+        compound=compound,
+        against=against,
+        left_out=grid.left_out,
+        errors=tuple(errors(trials, every, request.policy)),
+        latency_errors=latencies.failed,
+        machine=latencies.machine,
+        threads=latencies.threads,
+        study=search.shared.where,
+    )
