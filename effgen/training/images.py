@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from effgen.cpu import usable_cpus
 from effgen.errors import DataError, ImageError
 from effgen.runtime.picture import Preparation, check_header
 from effgen.training.data import DataSource, LabelledPictures
@@ -21,7 +21,7 @@ from effgen.training.data import DataSource, LabelledPictures
 #: Decoded pictures of a data set's part that are kept in memory.
 KEPT_BYTES = 2**30
 
-#: More worker processes than this do not help one training.
+#: More threads or worker processes than this do not help one training.
 _MOST_WORKERS = 8
 
 
@@ -61,7 +61,7 @@ class _KeptImages:
 @lru_cache(maxsize=2)
 def _kept(digest: str, pictures: LabelledPictures, preparation: Preparation) -> _KeptImages:
     """Both parts of the data set used last: a search trains many networks on the same pictures."""
-    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MOST_WORKERS, len(usable_cpus()))) as pool:
         decoded = list(pool.map(lambda file: _decoded(file, preparation), pictures.files))
     return _KeptImages(torch.from_numpy(np.stack(decoded)), torch.tensor(pictures.labels))
 
@@ -95,9 +95,8 @@ class _StreamedImages:
         loader = torch.utils.data.DataLoader(
             self._dataset,
             batch_sampler=[indices.tolist() for indices in chosen],
-            num_workers=min(_MOST_WORKERS, os.cpu_count() or 1),
+            num_workers=min(_MOST_WORKERS, len(usable_cpus())),
             collate_fn=list,
-            pin_memory=False,
         )
         for indices, decoded in zip(chosen, loader, strict=True):
             for picture in decoded:

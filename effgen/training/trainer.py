@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from effgen.bundle import check_file
 from effgen.errors import TrainingError
 from effgen.graph import Weights
 from effgen.lower import lower
@@ -69,9 +70,12 @@ def train(
     file where there is one, calling `on_epoch` for the epochs in it first, and writes it after each epoch, whole or not
     at all. On a CPU the outcome depends on the arguments alone, `threads` (of PyTorch's operators; None: as they are
     set) included, to the last bit and however often it was interrupted. Raises DataError for a picture that cannot be
-    read, TrainingError where the training diverges or the checkpoint is another training's.
+    read, TrainingError where the training diverges or the checkpoint is another training's, BuildError where it cannot
+    be written.
     """
     assert spec.classifier.classes == len(data.classes), (spec.classifier.classes, data.classes)
+    if checkpoint is not None:
+        check_file(checkpoint, force=True)
     with _threads(threads):
         training = _Training(spec, data, recipe)
         identity = Identity.of(spec, recipe, data)
