@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -96,13 +96,18 @@ class _StreamedImages:
             self._dataset,
             batch_sampler=[indices.tolist() for indices in chosen],
             num_workers=min(_MOST_WORKERS, len(usable_cpus())),
-            collate_fn=list,
+            collate_fn=_stacked,
         )
-        for indices, decoded in zip(chosen, loader, strict=True):
-            for picture in decoded:
-                if isinstance(picture, str):
-                    raise DataError(picture)
-            yield torch.from_numpy(np.stack(decoded)), self._labels[indices]
+        for indices, pixels in zip(chosen, loader, strict=True):
+            if isinstance(pixels, str):
+                raise DataError(pixels)
+            yield pixels, self._labels[indices]
+
+
+def _stacked(pictures: Sequence[NDArray[np.uint8] | str]) -> Tensor | str:
+    """The pictures as one tensor, or the first error among them."""
+    errors = [picture for picture in pictures if isinstance(picture, str)]
+    return errors[0] if errors else torch.from_numpy(np.stack(pictures))
 
 
 class _Dataset(torch.utils.data.Dataset):  # type: ignore[misc]
@@ -114,7 +119,7 @@ class _Dataset(torch.utils.data.Dataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> NDArray[np.uint8] | str:
         try:
             return _decoded(self._files[index], self._preparation)
         except DataError as error:

@@ -142,13 +142,18 @@ class _Training:
         for step, (pixels, labels) in enumerate(self._train_images.batches(order, self._batch)):
             total += self._step((epoch - 1) * self._steps_an_epoch + step, pixels, labels)
         loss = total.item() / self._steps_an_epoch
-        if not np.isfinite(loss):
-            raise TrainingError(
-                f"{self._spec.name}: diverged in epoch {epoch}: the loss is {loss}; expected a number: try a lower "
-                f"learning_rate than {self._recipe.learning_rate:g}, a longer warm-up or a gradient_clip"
-            )
+        self._check_finite(epoch, loss)
         self.history.append(EpochResult(epoch, loss, self._accuracy()))
         self._seconds += time.perf_counter() - started
+
+    def _check_finite(self, epoch: int, loss: float) -> None:
+        """The loss tells of all steps but the last, whose outcome is in the average."""
+        if np.isfinite(loss) and all(bool(tensor.isfinite().all()) for tensor in self._average.tensors().values()):
+            return
+        raise TrainingError(
+            f"{self._spec.name}: diverged in epoch {epoch}: loss {loss:g}; expected finite numbers: try a lower "
+            f"learning_rate than {self._recipe.learning_rate:g}, a longer warm-up or a gradient_clip"
+        )
 
     def _begin(self, epoch: int) -> torch.Tensor:
         """The order of an epoch's pictures. Its random numbers depend on the recipe's seed and the epoch alone, so that
