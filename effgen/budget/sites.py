@@ -15,8 +15,8 @@ from effgen.errors import TargetError, TuneError
 from effgen.graph import FLOAT32_BYTES, Graph
 from effgen.network import Network
 from effgen.results import DEFAULT_PLAN, Plan
-from effgen.runtime.library import prepare_tvm
 from effgen.routes import RouteOptions, remote_of, tracker_from_text
+from effgen.runtime.library import prepare_tvm
 from effgen.target import Machine, load_target, stated_target
 
 if TYPE_CHECKING:
