@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +14,7 @@ from effgen.cli import search_options as s
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.studies.baseline_search import BaselineRequest, BaselineSearch
+    from effgen.studies.baseline_search import BaselineRequest
     from effgen.studies.front import BaselineReport
 
 _SEARCH = "How is searched"
@@ -107,34 +108,25 @@ def _search(
     console: Output, request: BaselineRequest, workers: int, output: Path | None, force: bool
 ) -> BaselineReport:
     from effgen.cli.search_workers import more_workers
-    from effgen.report_search import line_from_confirmation, line_from_trial, lines_from_search
+    from effgen.report_search import check_front_folder, line_from_confirmation, line_from_trial, lines_from_search
     from effgen.studies.baseline import finish, help_baseline, search_and_confirm
-
-    search = _opened(console, request, output, force)
-    for line in lines_from_search(search):
-        console.info(line)
-    with more_workers(workers - 1, help_baseline, request):
-        members = search_and_confirm(
-            search,
-            lambda settled: console.info(line_from_trial(settled)),
-            lambda settled: console.info(line_from_confirmation(settled)),
-        )
-    with console.phases() as on_phase:
-        return finish(search, members, on_phase)
-
-
-def _opened(console: Output, request: BaselineRequest, output: Path | None, force: bool) -> BaselineSearch:
-    """The search, and the starting network's latency known."""
-    from effgen.report_search import check_front_folder
     from effgen.studies.baseline_search import open_baseline_search
 
-    with console.phases() as on_phase:
-        on_phase("look over data, space and storage")
-        search = open_baseline_search(request)
+    with closing(open_baseline_search(request)) as search:
         if output is not None:
             check_front_folder(output, force, search.shared.where)
-        search.prepare(on_phase)
-    return search
+        with console.phases() as on_phase:
+            search.prepare(on_phase)
+        for line in lines_from_search(search):
+            console.info(line)
+        with more_workers(workers - 1, help_baseline, request):
+            members = search_and_confirm(
+                search,
+                lambda settled: console.info(line_from_trial(settled)),
+                lambda settled: console.info(line_from_confirmation(settled)),
+            )
+        with console.phases() as on_phase:
+            return finish(search, members, on_phase)
 
 
 def _print(console: Output, report: BaselineReport) -> None:

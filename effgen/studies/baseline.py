@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 from effgen.abilities import running_here
 from effgen.studies.baseline_report import networks_to_confirm, report_of
@@ -15,7 +16,8 @@ from effgen.target import load_target
 
 def help_baseline(request: BaselineRequest) -> None:
     """What a further worker of the same machine does: trials and trainings, until all are done."""
-    search_and_confirm(open_baseline_search(request))
+    with closing(open_baseline_search(request)) as search:
+        search_and_confirm(search)
 
 
 def search_and_confirm(

@@ -111,6 +111,10 @@ class BaselineSearch:
     latencies: Latencies
     shared: SharedStudy
 
+    def close(self) -> None:
+        """Let the storage go."""
+        self.shared.close()
+
     def run(self, on_settled: Callable[[Settled], None] = lambda settled: None) -> None:
         """Work until the planned number of trials is done over all workers.
 

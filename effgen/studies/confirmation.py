@@ -8,6 +8,7 @@ confirmation does not use the search's own trainings.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from optuna.trial import TrialState
@@ -36,7 +37,6 @@ def train_again(
     seeds = range(plan.seed + 1, plan.seed + 1 + plan.confirm_seeds)
     if not seeds:
         return [Member(network) for network in networks]
-    shared = _study(search)
     specs = {network.trial: network.spec for network in networks}
     items = {trial: [_item(trial, seed) for seed in seeds] for trial in specs}
 
@@ -46,8 +46,9 @@ def train_again(
         return search.train(specs[trial], seed, lambda result: not claim.lost)
 
     planned = [item for each in items.values() for item in each]
-    run_items(shared, planned, objective, search.request.policy, on_settled)
-    return [_member(shared, network, items[network.trial], search) for network in networks]
+    with closing(_study(search)) as shared:
+        run_items(shared, planned, objective, search.request.policy, on_settled)
+        return [_member(shared, network, items[network.trial], search) for network in networks]
 
 
 def time_together(
