@@ -69,7 +69,7 @@ def test_a_search_of_several_workers_is_one_search(tmp_path: Path) -> None:
         assert len(found) == 20
         assert sum(network.spec == search.space.start for network in found) == 1
         generations = {trial.system_attrs.get("NSGAIISampler:generation") for trial in search.shared.trials}
-        assert max(generation for generation in generations if generation is not None) >= 2
+        assert max(generation for generation in generations if generation is not None) >= 1
 
 
 @pytest.mark.parametrize(
