@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from networks import TINY
+from networks import KINDS, TINY
 
 # A shared or emulated machine is slow now and then; that is no failure of a property.
 settings.register_profile("effgen", deadline=None)
@@ -81,6 +81,14 @@ def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`networks.TINY` as a file."""
     path = tmp_path_factory.mktemp("spec") / "tiny.toml"
     path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def kinds_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`networks.KINDS` as a file."""
+    path = tmp_path_factory.mktemp("spec") / "kinds.toml"
+    path.write_text(KINDS)
     return path
 
 

@@ -63,7 +63,6 @@ def test_stopped_and_started_again(run: Any, tiny_spec: Path, folder: Path) -> N
     expected = (folder / "w.safetensors").read_bytes()
     for made in ("w.safetensors", "w.labels.txt"):
         (folder / made).unlink()
-    (folder / "r.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 3", 1))
     command = [sys.executable, "-c", MAIN, *map(str, words(folder, tiny_spec))]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
@@ -112,37 +111,35 @@ def test_weights_compile_and_verify(run: Any, tiny_spec: Path, folder: Path) -> 
     given = ("--weights", folder / "w.safetensors", "--labels", folder / "w.labels.txt", "--classes", "2")
     code, _, _ = run("compile", "--spec", tiny_spec, *given, "-o", folder / "b")
     assert code == 0 and run("verify", folder / "b")[0] == 0
-    code, out, _ = run("run", folder / "b", folder / "d" / "upright" / "000.png", "--json", "-")
-    assert code == 0 and {prediction["label"] for prediction in json.loads(out)["answers"][0]["predictions"]} == {
-        "level",
-        "upright",
-    }
+    code, out, _ = run("run", folder / "b", folder / "d" / "upright" / "000.png")
+    assert code == 0 and "level" in out
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    words = [sys.executable, ROOT / "examples" / "digits.py", folder / "build" / "digits"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"1797 pictures in {folder / 'build' / 'digits'}\n"
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder
 
 
 @pytest.mark.slow
-def test_digits_example(run: Any, tmp_path: Path) -> None:
+def test_digits_example(run: Any, digits: Path) -> None:
     """As docs/training.md has it."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "digits.py", tmp_path / "digits"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == f"1797 pictures in {tmp_path / 'digits'}\n"
     example = ("--spec", ROOT / "examples" / "digits.toml", "--recipe", ROOT / "examples" / "digits_recipe.toml")
-    code, out, _ = run(
-        "train",
-        *example,
-        "--data",
-        tmp_path / "digits",
-        "-o",
-        tmp_path / "w.safetensors",
-        "--threads",
-        "1",
-        "--json",
-        "-",
-    )
+    given = ("--data", digits / "build" / "digits", "--threads", "1", "--json", "-")
+    code, out, _ = run("train", *example, *given, "-o", digits / "w.safetensors")
     assert code == 0 and json.loads(out)["accuracy"] > 0.85
+
+
+@pytest.mark.slow
+def test_python_of_the_guide_runs(digits: Path) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)[-1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=digits, capture_output=True, text=True, check=True)
+    accuracy, seconds = map(float, done.stdout.split())
+    assert 0 < accuracy < 1 and seconds > 0
 
 
 def test_digits_recipe() -> None:
