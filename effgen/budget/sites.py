@@ -15,8 +15,8 @@ from effgen.errors import TargetError, TuneError
 from effgen.graph import FLOAT32_BYTES, Graph
 from effgen.network import Network
 from effgen.results import DEFAULT_PLAN, Plan
-from effgen.runtime.library import prepare_tvm
 from effgen.routes import RouteOptions, remote_of, tracker_from_text
+from effgen.runtime.library import prepare_tvm
 from effgen.target import Machine, load_target, stated_target
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ def open_site(
     machine = load_target(target)
     ability = ability_of(machine)
     remote = _remote(target, ability, options)
-    measurable, why_not = _measurable(kinds, ability, remote) if options.confirm else (frozenset[Kind](), "--no-confirm")
+    measurable, why_not = (
+        _measurable(kinds, ability, remote) if options.confirm else (frozenset[Kind](), "--no-confirm")
+    )
     predictor = None
     if "latency" in kinds:
         if "latency" in measurable and remote is None and machine.gpu is None:

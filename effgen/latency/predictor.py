@@ -84,7 +84,7 @@ class Predictor:
         workload = without_ahead(workload)
         if workload not in self._kernels:
             choice = self._choose(workload)
-            work = work_of(workload, choice.cycles)
+            work = work_of(workload, self.machine, choice.cycles)
             seconds = self._measured(workload, choice, work)
             estimated = self._estimator.seconds(work) if seconds is None else seconds
             self._kernels[workload] = KernelPrediction(estimated, seconds is not None)
@@ -112,7 +112,7 @@ class Predictor:
             if workload.name not in timed:
                 choice = self._choose(workload)
                 seconds = recorded_seconds(choice, self.machine)
-                work = work_of(workload, choice.cycles)
+                work = work_of(workload, self.machine, choice.cycles)
                 if seconds is not None:
                     yield Sample(work, self._inside.seconds(seconds, work))
 
@@ -133,7 +133,7 @@ class _Correction:
 
 
 def _amounts(alone: float, work: Work) -> tuple[float, ...]:
-    return alone, work.weight_bytes, work.data_bytes, 1.0
+    return alone, work.weight_bytes, work.far_bytes, 1.0
 
 
 def recorded_seconds(choice: Choice, machine: Machine) -> float | None:

@@ -128,5 +128,5 @@ def _measure(
 
 
 def _line(workload: Workload, choice: Choice, seconds: float, machine: Machine, device: str) -> str:
-    work, setting = work_of(workload, choice.cycles), Setting.of(machine)
+    work, setting = work_of(workload, machine, choice.cycles), Setting.of(machine)
     return KernelTime(workload.name, choice.decisions, "alone", seconds, work, setting, device=device, date=now()).line
