@@ -14,32 +14,22 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effgen.checkpoint_names import Naming, Scheme, known_stems, schemes_of
 from effgen.errors import WeightsError
 from effgen.graph import Graph, Weights
 
-Naming = Literal["torchvision", "timm", "effgen"]
 _Arrays: TypeAlias = dict[str, NDArray[np.float32]]
-
-#: The stem's kernel, which every network has, under each naming.
-_MARKERS: Mapping[str, Naming] = {
-    "features.0.0.weight": "torchvision",
-    "conv_stem.weight": "timm",
-    "stem.conv.weight": "effgen",
-}
 
 #: Keys under which training scripts put the weights; "ema" is the moving average of the others.
 _WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema")
 
 #: What DistributedDataParallel and torch.compile put before every name.
 _PREFIXES = ("module.", "_orig_mod.")
-
-#: The parts of an MBConv block in the order in which they run.
-_PARTS = ("expand", "depthwise", "se", "project")
 
 #: How many names of each kind a message lists.
 _LISTED = 3
@@ -62,10 +52,10 @@ def load_checkpoint(path: Path, graph: Graph) -> Checkpoint:
     """
     data = _file_bytes(path)
     tensors = _read(path, data)
-    naming = _naming_of(path, tensors)
-    weights = _fitted(path, graph, naming, tensors)
+    scheme = _scheme_of(path, tensors)
+    weights = _fitted(path, graph, scheme, tensors)
     _check_values(path, graph, weights)
-    return Checkpoint(weights, naming, hashlib.sha256(data).hexdigest())
+    return Checkpoint(weights, scheme.naming, hashlib.sha256(data).hexdigest())
 
 
 def _file_bytes(path: Path) -> bytes:
@@ -171,19 +161,24 @@ def _is_counter(name: str) -> bool:
     return name.rpartition(".")[2] == "num_batches_tracked"
 
 
-def _naming_of(path: Path, tensors: _Arrays) -> Naming:
-    found = [naming for marker, naming in _MARKERS.items() if marker in tensors]
+def _scheme_of(path: Path, tensors: _Arrays) -> Scheme:
+    found = schemes_of(tensors)
     if len(found) != 1:
-        known = ", ".join(f"{naming} ({marker})" for marker, naming in _MARKERS.items())
         first = ", ".join(sorted(tensors)[:_LISTED]) or "nothing"
-        what = f"names of {' and '.join(found)}" if found else f"{first}{', ...' if len(tensors) > _LISTED else ''}"
-        raise WeightsError(f"{path}: holds {what}: expected the names of one of {known}")
+        namings = " and ".join(scheme.naming for scheme in found)
+        what = f"names of {namings}" if found else f"{first}{', ...' if len(tensors) > _LISTED else ''}"
+        raise WeightsError(f"{path}: holds {what}: expected the names of one of {known_stems()}")
     return found[0]
 
 
-def _fitted(path: Path, graph: Graph, naming: Naming, tensors: _Arrays) -> _Arrays:
+def _fitted(path: Path, graph: Graph, scheme: Scheme, tensors: _Arrays) -> _Arrays:
     """The arrays under the graph's names, or one WeightsError about all that does not fit."""
-    source = _source_names(graph, naming)
+    source = scheme.names_for(graph)
+    tensors = tensors | {
+        found: _as_kernel(tensors[found], graph.parameters[name].shape)
+        for name, found in source.items()
+        if found in tensors
+    }
     missing = [name for name in source.values() if name not in tensors]
     surplus = sorted(tensors.keys() - set(source.values()))
     misshapen = [
@@ -199,8 +194,13 @@ def _fitted(path: Path, graph: Graph, naming: Naming, tensors: _Arrays) -> _Arra
         groups = {"missing": missing, "surplus": surplus, "misshapen": shapes}
         listed = "; ".join(_listing(kind, names) for kind, names in groups.items() if names)
         hint = _hint(graph, source, tensors, missing + surplus, misshapen)
-        raise WeightsError(f"{path}: does not fit {graph.name} ({naming} names): {listed}{hint}")
+        raise WeightsError(f"{path}: does not fit {graph.name} ({scheme.naming} names): {listed}{hint}")
     return {name: tensors[found] for name, found in source.items()}
+
+
+def _as_kernel(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A linear layer's matrix as the kernel of a 1x1 convolution, where that is what the graph has."""
+    return array.reshape(shape) if shape == (*array.shape, 1, 1) else array
 
 
 def _listing(kind: str, names: list[str]) -> str:
@@ -220,58 +220,6 @@ def _hint(graph: Graph, source: Mapping[str, str], tensors: _Arrays, unmatched: 
     if len(unmatched) + len(others) > len(source) / 4:
         return "; probably a checkpoint of another --phi or --spec"
     return ""
-
-
-def _source_names(graph: Graph, naming: Naming) -> dict[str, str]:
-    """The graph's parameter names -> the names of the same tensors in the file."""
-    if naming == "effgen":
-        return {name: name for name in graph.parameters}
-    layer_name = _torchvision_layer if naming == "torchvision" else _timm_layer
-    layers = [name.rpartition(".")[0] for name in graph.parameters]
-    parts = {layer.rpartition(".")[0] for layer in layers}
-    leaves = [name.rpartition(".")[2] for name in graph.parameters]
-    return {
-        name: f"{layer_name(layer, parts)}.{leaf}"
-        for name, layer, leaf in zip(graph.parameters, layers, leaves, strict=True)
-    }
-
-
-def _torchvision_layer(layer: str, parts: set[str]) -> str:
-    """E.g. `stages.1.0.project.conv` -> `features.2.0.block.3.0`: a block's parts are numbered as they are present.
-
-    `parts` holds every part of the graph, as `stages.1.0.project`.
-    """
-    if layer == "classifier":
-        return "classifier.1"
-    place, _, kind = layer.rpartition(".")
-    index = {"conv": "0", "norm": "1", "reduce": "fc1", "expand": "fc2"}[kind]
-    if place == "stem":
-        return f"features.0.{index}"
-    if place == "head":
-        last = max(int(part.split(".")[1]) for part in parts if part.startswith("stages."))
-        return f"features.{last + 2}.{index}"
-    _, stage, block, part = place.split(".")
-    present = [name for name in _PARTS if f"stages.{stage}.{block}.{name}" in parts]
-    return f"features.{int(stage) + 1}.{block}.block.{present.index(part)}.{index}"
-
-
-def _timm_layer(layer: str, parts: set[str]) -> str:
-    """E.g. `stages.1.0.project.conv` -> `blocks.1.0.conv_pwl`; without an expansion the block's names shift.
-
-    `parts` holds every part of the graph, as `stages.1.0.project`.
-    """
-    if not layer.startswith("stages."):
-        names = {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2")}
-        place, _, kind = layer.rpartition(".")
-        return names[place][kind == "norm"] if place else layer
-    _, stage, block, part, kind = layer.split(".")
-    if part == "se":
-        return f"blocks.{stage}.{block}.se.conv_{kind}"
-    if f"stages.{stage}.{block}.expand" in parts:
-        names = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
-    else:
-        names = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
-    return f"blocks.{stage}.{block}.{names[part][kind == 'norm']}"
 
 
 def _check_values(path: Path, graph: Graph, weights: _Arrays) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from networks import TINY
+from networks import KINDS, TINY
 
 # A shared or emulated machine is slow now and then; that is no failure of a property.
 settings.register_profile("effgen", deadline=None)
@@ -58,6 +58,17 @@ def runner_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """What networks of a few channels need; more threads than free cores make them many times as slow."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def runner(runner_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The `Runner` of this machine."""
     from effgen.native import Runner
@@ -70,6 +81,14 @@ def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`networks.TINY` as a file."""
     path = tmp_path_factory.mktemp("spec") / "tiny.toml"
     path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def kinds_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`networks.KINDS` as a file."""
+    path = tmp_path_factory.mktemp("spec") / "kinds.toml"
+    path.write_text(KINDS)
     return path
 
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from zoo import external_model
+from networks import noise, relative_error
+from zoo import external_model, output_of
 
-from effgen.graph import Graph
+import effgen
+from effgen.block_fusion import kernel_calls
+from effgen.driver import CompileRequest, compile_bundle
+from effgen.fusion import KernelCall, OpCall
+from effgen.graph import Graph, Weights
 from effgen.inspection import inspect_network
 from effgen.network import NetworkRequest, build_network
+from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.scaling import Overrides
+from effgen.schedules import space_of
 from effgen.spec import shipped_spec_names
+from effgen.target import load_target
+from effgen.verify import verify_bundle
 
 #: spec, phi, pixels, timm's model, parameters, multiply-adds
 RELEASED = [
@@ -119,3 +130,61 @@ def test_rows_of_other_kinds() -> None:
     assert (mobilenet[-2].operator, mobilenet[-2].channels) == ("pool + conv", 1280)
     fused = inspect_network(build_network(NetworkRequest("efficientnet_v2_s"))).stages[2]
     assert (fused.operator, fused.kernel, fused.expand_ratio) == ("fused_mbconv", 3, 4)
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "aarch64"])
+@pytest.mark.parametrize("spec", shipped_spec_names())
+def test_every_kernel_has_a_rule(spec: str, target: str) -> None:
+    """On CPUs TVM's operators compute nothing but the view that Flatten is."""
+    graph = graph_of(spec)
+    folded, _ = fold_batchnorm(graph, zeros(graph))
+    machine = load_target(target)
+    calls = kernel_calls(folded)
+    assert {call.node.op_type for call in calls if isinstance(call, OpCall)} == {"Flatten"}
+    workloads = {call.workload for call in calls if isinstance(call, KernelCall)}
+    assert [workload.name for workload in workloads if space_of(workload, machine) is None] == []
+
+
+def zeros(graph: Graph) -> Weights:
+    """Arrays of one value each, which take no memory; variances of 1."""
+    return {
+        name: np.broadcast_to(np.float32(parameter.role == "norm_var"), parameter.shape)
+        for name, parameter in graph.parameters.items()
+    }
+
+
+@pytest.mark.parametrize("padding", ["symmetric", pytest.param("same", marks=pytest.mark.slow)])
+def test_every_block_kind_compiled(kinds_spec: Path, tmp_path: Path, padding: str) -> None:
+    overrides = Overrides(padding=padding)  # type: ignore[arg-type]
+    request = CompileRequest(NetworkRequest(str(kinds_spec), batch=2, overrides=overrides), tmp_path / "b")
+    manifest = compile_bundle(request)
+    assert all(kernel["source"].startswith("rule:") for kernel in manifest.kernels)
+    report = verify_bundle(tmp_path / "b")
+    assert report.passed and report.rel_l2 <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [name for name in shipped_spec_names() if name != "efficientnet"])
+def test_every_family_compiled(spec: str, tmp_path: Path) -> None:
+    manifest = compile_bundle(CompileRequest(NetworkRequest(spec), tmp_path / "b"))
+    assert not any(kernel["source"] == "fallback" for kernel in manifest.kernels)
+    report = verify_bundle(tmp_path / "b")
+    assert report.passed and report.rel_l2 <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("package", "name", "spec"),
+    [
+        ("timm", "mobilenetv3_large_100", "mobilenet_v3_large"),
+        ("torchvision", "resnet50", "resnet50"),
+        ("timm", "tf_efficientnetv2_b0", "efficientnet_v2_b"),
+    ],
+)
+def test_checkpoints_through_the_library(package: str, name: str, spec: str, tmp_path: Path) -> None:
+    model = external_model(package, name)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    compile_bundle(CompileRequest(NetworkRequest(spec), tmp_path / "b", weights=tmp_path / "weights.pth"))
+    library = effgen.load(tmp_path / "b")
+    image = noise(tuple(library.manifest.input["shape"]), seed=5)
+    assert relative_error(library(image), output_of(model, image)) <= 1e-5

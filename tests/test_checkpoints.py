@@ -245,7 +245,7 @@ def test_contents_that_are_no_state_dict(tmp_path: Path, graph: Graph, tensors: 
     assert message(tensors | {"stem.conv.weight": torch.zeros(3, dtype=torch.int8)}) == (
         "stem.conv.weight is torch.int8: expected dense floating-point tensors"
     )
-    assert message({}).startswith("holds nothing: expected the names of one of torchvision (features.0.0.weight), ")
+    assert message({}).startswith("holds nothing: expected the names of one of torchvision (features.0.0.weight, ")
     assert message({"b": torch.zeros(1), "a": torch.zeros(1)}).startswith("holds a, b: expected")
     assert message(tensors | {"conv_stem.weight": torch.zeros(1)}).startswith("holds names of timm and effgen: ")
 

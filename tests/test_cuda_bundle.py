@@ -132,6 +132,12 @@ def test_golden_pair(compile_tiny: Callable[..., Emulated], dtype: str, order: s
     compile_tiny(dtype=dtype).succeed(GOLDEN_PAIR, order=order)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_block_kind(kinds_spec: Path, emulated_driver: Path, tmp_path: Path, dtype: str) -> None:
+    network = NetworkRequest(spec=str(kinds_spec))
+    compiled(tmp_path, emulated_driver, network=network, dtype=dtype).succeed(GOLDEN_PAIR)
+
+
 def test_every_way_of_running_gives_the_same(tiny: Emulated) -> None:
     tiny.succeed(
         GOLDEN_PAIR

@@ -82,6 +82,13 @@ def test_every_arm_target_is_verified(target: str, tiny_spec: Path, tmp_path: Pa
 
 
 @pytest.mark.arm
+def test_every_block_kind(kinds_spec: Path, tmp_path: Path) -> None:
+    bundle, _ = compiled(kinds_spec, "aarch64", tmp_path)
+    report = verify_bundle(bundle)
+    assert report.passed and report.rel_l2 <= 1e-5
+
+
+@pytest.mark.arm
 def test_b0_for_a_board(tmp_path: Path) -> None:
     compile_bundle(CompileRequest(NetworkRequest(), tmp_path / "b0", target="rpi4"))
     report = verify_bundle(tmp_path / "b0")

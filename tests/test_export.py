@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from networks import lively_weights, noise, relative_error, tiny_graph
+from networks import kinds_graph, lively_weights, noise, relative_error, tiny_graph
 from numpy.typing import NDArray
 
 from effgen import export
@@ -66,6 +66,16 @@ def test_other_runtimes_agree(tmp_path: Path, variant: str, folded: bool) -> Non
     path = tmp_path / "tiny.onnx"
     assert save_onnx(onnx_from_graph(graph, weights), path) == [path]
     assert_exported(path, graph, weights)
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["unfolded", "folded"])
+def test_other_runtimes_agree_on_every_block_kind(tmp_path: Path, folded: bool) -> None:
+    graph = kinds_graph(batch=2)
+    weights: Weights = lively_weights(graph)
+    if folded:
+        graph, weights = fold_batchnorm(graph, weights)
+    save_onnx(onnx_from_graph(graph, weights), tmp_path / "kinds.onnx")
+    assert_exported(tmp_path / "kinds.onnx", graph, weights)
 
 
 def test_names_shapes_and_versions() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from networks import kinds_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from effgen import export
@@ -81,8 +82,9 @@ def exported(graph: Graph, folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize("fold", [False, True])
-def test_round_trip(fold: bool, tmp_path: Path) -> None:
-    graph = lower(tiny(), batch=2)
+@pytest.mark.parametrize("name", ["tiny", "kinds"])
+def test_round_trip(name: str, fold: bool, tmp_path: Path) -> None:
+    graph = kinds_graph(batch=2) if name == "kinds" else lower(tiny(), batch=2)
     weights = initial_weights(graph, seed=1)
     if fold:
         graph, weights = fold_batchnorm(graph, weights)

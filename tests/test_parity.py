@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +14,19 @@ from zoo import external_model, output_of
 
 from effgen.checkpoints import load_checkpoint
 from effgen.graph import Graph
-from effgen.lower import lower
 from effgen.network import NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.reference import run_reference
 from effgen.scaling import Overrides
-from effgen.spec import parse_spec
-
-#: EfficientNet-Lite0 (no squeeze-excite, relu6, its own stem and head at every width) and MNASNet-A1 (squeeze-excite
-#: in some stages, relu, no skip in the first) as timm builds them: checkpoints of users' own baselines.
-LITE = """
-name = "lite"
-activation = "relu6"
-padding = "same"
-[norm]
-eps = 1e-3
-[stem]
-channels = 32
-[head]
-channels = 1280
-"""
-LITE_STAGES = [(1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3)]
-LITE_STAGES += [(6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1)]
-MNASNET = """
-name = "mnasnet_a1"
-activation = "relu"
-[stem]
-channels = 32
-[head]
-channels = 1280
-"""
-MNASNET_STAGES = [(1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (3, 5, 2, 40, 3), (6, 3, 2, 80, 4)]
-MNASNET_STAGES += [(6, 3, 1, 112, 2), (6, 5, 2, 160, 3), (6, 3, 1, 320, 1)]
-
-
-def graph_of(
-    head: str, stages: Sequence[tuple[int, ...]], resolution: int, squeeze_excite: tuple[int, ...] = ()
-) -> Graph:
-    keys = ("expand_ratio", "kernel", "stride", "channels", "repeats")
-    text = head + f"[input]\nresolution = {resolution}\n"
-    for index, stage in enumerate(stages):
-        text += '[[stages]]\nblock = "mbconv"\n'
-        text += "".join(f"{key} = {value}\n" for key, value in zip(keys, stage, strict=True))
-        text += "squeeze_excite = { ratio = 0.25 }\n" if index in squeeze_excite else ""
-    return lower(parse_spec(text, "test"))
 
 
 def efficientnet(phi: str, resolution: int, norm_eps: float, padding: Any = None, classes: int | None = None) -> Graph:
     overrides = Overrides(resolution=resolution, norm_eps=norm_eps, padding=padding, classes=classes)
-    return build_network(NetworkRequest(phi=phi, overrides=overrides)).graph
+    return graph_of("efficientnet", phi, overrides)
+
+
+def graph_of(spec: str, phi: str = "0", overrides: Overrides | None = None) -> Graph:
+    return build_network(NetworkRequest(spec, phi, overrides=overrides or Overrides())).graph
 
 
 def saved(model: torch.nn.Module, path: Path) -> Path:
@@ -111,15 +74,45 @@ def test_timm_b0_of_tensorflow(tmp_path: Path, resolution: int) -> None:
     assert_parity(model, graph, tmp_path / "tf_b0.pth", "timm")
 
 
-def test_a_scaled_network_without_squeeze_excite(tmp_path: Path) -> None:
-    model = external_model("timm", "tf_efficientnet_lite0")
-    assert_parity(model, graph_of(LITE, LITE_STAGES, 65), tmp_path / "lite0.safetensors", "timm")
+#: package, model, spec, phi, and what a checkpoint cannot say
+FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
+    ("timm", "mobilenetv1_100", "mobilenet_v1", "0", {}),
+    ("timm", "mobilenetv2_100", "mobilenet_v2", "0", {}),
+    ("torchvision", "mobilenet_v2", "mobilenet_v2", "0", {}),
+    ("timm", "mobilenetv3_large_100", "mobilenet_v3_large", "0", {}),
+    ("torchvision", "mobilenet_v3_large", "mobilenet_v3_large", "0", {"norm_eps": 1e-3}),
+    ("timm", "mnasnet_100", "mnasnet_b1", "0", {}),
+    ("torchvision", "mnasnet1_0", "mnasnet_b1", "0", {}),
+    ("timm", "semnasnet_100", "mnasnet_a1", "0", {}),
+    ("timm", "tf_efficientnet_lite0", "efficientnet_lite", "0", {}),
+    ("timm", "efficientnet_lite0", "efficientnet_lite", "0", {"norm_eps": 1e-5, "padding": "symmetric"}),
+    ("timm", "tf_efficientnetv2_b0", "efficientnet_v2_b", "0", {}),
+    ("timm", "resnet50", "resnet50", "0", {}),
+    ("torchvision", "resnet50", "resnet50", "0", {}),
+]
+LARGE_FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
+    ("timm", "tf_efficientnet_lite2", "efficientnet_lite", "2", {}),
+    ("timm", "tf_efficientnet_lite4", "efficientnet_lite", "4", {}),
+    ("timm", "tf_efficientnetv2_s", "efficientnet_v2_s", "0", {}),
+    ("torchvision", "efficientnet_v2_s", "efficientnet_v2_s", "0", {"padding": "symmetric"}),
+    ("timm", "tf_efficientnetv2_b2", "efficientnet_v2_b", "2", {}),
+    ("timm", "tf_efficientnetv2_b3", "efficientnet_v2_b", "3", {}),
+]
 
 
-def test_squeeze_excite_in_some_stages(tmp_path: Path) -> None:
-    model = external_model("timm", "semnasnet_100")
-    graph = graph_of(MNASNET, MNASNET_STAGES, 64, squeeze_excite=(2, 4, 5))
-    assert_parity(model, graph, tmp_path / "mnasnet.pth", "timm")
+def family_id(row: tuple[str, str, str, str, dict[str, Any]]) -> str:
+    return f"{row[0]}-{row[1]}"
+
+
+@pytest.mark.parametrize(
+    "row", [*FAMILIES, *(pytest.param(row, marks=pytest.mark.slow) for row in LARGE_FAMILIES)], ids=family_id
+)
+def test_families(tmp_path: Path, row: tuple[str, str, str, str, dict[str, Any]]) -> None:
+    """At 70 pixels padding of the strided layers is uneven in some."""
+    package, name, spec, phi, options = row
+    graph = graph_of(spec, phi, Overrides(resolution=70, **options))
+    naming = "torchvision" if name == "resnet50" else package  # which timm's ResNets share
+    assert_parity(external_model(package, name), graph, tmp_path / "model.safetensors", naming)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pages import EVIL, full_comparison
 from reports import FACTS, bench_report, facts, layers_report, written
 
 from effgen.compare.comparison import compare_files
-from effgen.html import page
+from effgen.html import document
 from effgen.html.figures import charts_from_comparison
 from effgen.html.page import page_from_comparison
 
@@ -66,7 +66,7 @@ def test_nothing_is_fetched(reader: Reader) -> None:
             value = attributes.get(name)
             assert value is None or value.startswith(("#", "data:")), (tag, name, value)
     assert not {"img", "iframe", "object", "embed", "base"} & {tag for tag, _ in reader.elements}
-    style = (Path(page.__file__).parent / "page.css").read_text()
+    style = (Path(document.__file__).parent / "page.css").read_text()
     assert "url(" not in style and "@import" not in style
 
 
@@ -160,7 +160,7 @@ def test_charts_show_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_packages_that_are_missing(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(document.importlib.util, "find_spec", lambda name: None)
     path = written(bench_report(), tmp_path / "t.json")
     line = one_line(run("compare", path, "-o", tmp_path / "r.html"))
     assert line == "-o/--output: jinja2, plotly: not installed: pip install 'effgen[report]'"

@@ -97,7 +97,11 @@ class Claim:
         return self._lost.is_set()
 
 
-#: The value of a trial. Raises optuna.TrialPruned to stop early, an EffgenError for a failure to be recorded.
+class Repeated(Exception):  # noqa: N818 - no error, as optuna.TrialPruned is none
+    """An objective's answer to parameters that another trial had in other words: this one does not count."""
+
+
+#: The value of a trial. Raises optuna.TrialPruned to stop early, an EffgenError for a failure to be recorded, Repeated.
 Objective = Callable[[Claim], float]
 OnSettled = Callable[[Settled], None]
 
@@ -291,6 +295,8 @@ class _Worker:
                 raise
             except optuna.TrialPruned:
                 self._tell(claim, state=TrialState.PRUNED)
+            except Repeated:
+                self._fail(claim, "duplicate")
             except EffgenError as error:
                 self._fail(claim, "error", " ".join(str(error).split()))
             except BaseException:

@@ -1,0 +1,255 @@
+"""How torchvision, timm and effgen name the layers of a network in a state dict.
+
+A `Scheme` gives the name of each of a graph's layers; which one a file follows is told by the names that it holds.
+A layer that a scheme has no name for keeps effgen's, which its files lack: no two layers are loaded from one tensor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from effgen.graph import Graph
+
+Naming = Literal["torchvision", "timm", "effgen"]
+
+#: Of a convolution with its batch norm, the two layers' numbers in torchvision's sequences.
+_KINDS = {"conv": 0, "norm": 1, "reduce": "fc1", "expand": "fc2"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer by its place in the graph: "stem", "head", "classifier", or a part of a block ("stages").
+
+    `part` is empty where the block is one convolution; `kind` is conv, norm, or one of squeeze-excite's reduce and
+    expand, and empty for a layer with a bias that stands alone.
+    """
+
+    place: str
+    kind: str = ""
+    stage: int = 0
+    block: int = 0
+    part: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> Layer:
+        """E.g. `stages.1.0.project.conv`, `stages.1.0.conv`, `stem.norm`, `head`."""
+        place, *rest = name.split(".")
+        if place != "stages":
+            return cls(place, ".".join(rest))
+        stage, block, *part, kind = rest
+        return cls(place, kind, int(stage), int(block), ".".join(part))
+
+
+class Blocks:
+    """The blocks of a graph as the schemes count them."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._parts: dict[tuple[int, int], list[str]] = {}
+        for name in graph.parameters:
+            layer = Layer.of(name.rpartition(".")[0])
+            if layer.place == "stages":
+                parts = self._parts.setdefault((layer.stage, layer.block), [])
+                if layer.part not in parts:
+                    parts.append(layer.part)
+
+    def parts(self, layer: Layer) -> Sequence[str]:
+        """The parts of the layer's block in the order in which they run."""
+        return self._parts[layer.stage, layer.block]
+
+    def place_in_block(self, layer: Layer) -> int:
+        """The number of the layer's part in its block."""
+        return self.parts(layer).index(layer.part)
+
+    def place_in_network(self, layer: Layer) -> int:
+        """The number of the layer's block in the network."""
+        return list(self._parts).index((layer.stage, layer.block))
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return len(self._parts)
+
+    @property
+    def stages(self) -> int:
+        """How many stages there are."""
+        return 1 + max(stage for stage, _ in self._parts)
+
+    @cached_property
+    def joined(self) -> Mapping[tuple[int, int], tuple[int, int]]:
+        """Stage and block -> the same, where a stage that changes neither channels nor pixels goes on with the stage
+        before it (MobileNetV3's rows of one width)."""
+        found: dict[tuple[int, int], tuple[int, int]] = {}
+        number = count = -1
+        for stage, block in self._parts:
+            if block == 0 and not (stage > 0 and self._keeps_shape(stage)):
+                number, count = number + 1, -1
+            count += 1
+            found[stage, block] = (number, count)
+        return found
+
+    def _keeps_shape(self, stage: int) -> bool:
+        nodes = [node for node in self._graph.nodes if node.scope == f"stages.{stage}"]
+        values = self._graph.values
+        return values[nodes[0].inputs[0]].shape == values[nodes[-1].output].shape
+
+    @property
+    def head_follows_pool(self) -> bool:
+        """Whether the head is a layer with a bias."""
+        return "head.bias" in self._graph.parameters
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """`stem` is the stem kernel's name; `own` matches names that no other scheme with this stem has."""
+
+    naming: Naming
+    stem: str
+    layer_name: Callable[[Layer, Blocks], str]
+    own: str = ""
+
+    def names_for(self, graph: Graph) -> dict[str, str]:
+        """The graph's parameter names -> the names of the same tensors in the file."""
+        blocks = Blocks(graph)
+        split = {name: name.rpartition(".") for name in graph.parameters}
+        return {name: f"{self.layer_name(Layer.of(layer), blocks)}.{leaf}" for name, (layer, _, leaf) in split.items()}
+
+
+def schemes_of(names: Iterable[str]) -> list[Scheme]:
+    """The schemes whose stem is among `names`; of several with the same stem the one whose own names are there."""
+    found = set(names)
+    fitting: dict[str, Scheme] = {}
+    for scheme in SCHEMES:
+        if scheme.stem in found and any(re.match(scheme.own, name) for name in found):
+            fitting.setdefault(scheme.stem, scheme)
+    return list(fitting.values())
+
+
+def known_stems() -> str:
+    """The stems that tell the namings apart, for messages."""
+    stems: dict[str, list[str]] = {}
+    for scheme in SCHEMES:
+        listed = stems.setdefault(scheme.naming, [])
+        if scheme.stem not in listed:
+            listed.append(scheme.stem)
+    return ", ".join(f"{naming} ({', '.join(listed)})" for naming, listed in stems.items())
+
+
+def _effgen(layer: Layer, blocks: Blocks) -> str:
+    """The graph's own names."""
+    block = (str(layer.stage), str(layer.block)) if layer.place == "stages" else ()
+    return ".".join(word for word in (layer.place, *block, layer.part, layer.kind) if word)
+
+
+def _torchvision_features(layer: Layer, blocks: Blocks) -> str:
+    """EfficientNet's: `features.2.0.block.3.0`, stages from 1, a block's parts numbered as they are present."""
+    if layer.place == "stages":
+        number = blocks.place_in_block(layer)
+        return f"features.{layer.stage + 1}.{layer.block}.block.{number}.{_KINDS[layer.kind]}"
+    return _torchvision_ends(layer, blocks, last=blocks.stages + 1)
+
+
+def _torchvision_flat(layer: Layer, blocks: Blocks) -> str:
+    """MobileNetV3's: `features.5.block.3.0`, blocks numbered through; a block of one convolution is `features.16.0`."""
+    if layer.place == "stages":
+        part = f".block.{blocks.place_in_block(layer)}" if layer.part else ""
+        return f"features.{blocks.place_in_network(layer) + 1}{part}.{_KINDS[layer.kind]}"
+    return _torchvision_ends(layer, blocks, last=blocks.count + 1)
+
+
+def _torchvision_mobilenet_v2(layer: Layer, blocks: Blocks) -> str:
+    """`features.2.conv.1.0`, blocks numbered through; the projection's two layers are `conv.2` and `conv.3`."""
+    if layer.place == "stages":
+        number, kind = blocks.place_in_block(layer), _KINDS[layer.kind]
+        is_last = number == len(blocks.parts(layer)) - 1 and isinstance(kind, int)
+        part = f"{number + kind}" if is_last and isinstance(kind, int) else f"{number}.{kind}"
+        return f"features.{blocks.place_in_network(layer) + 1}.conv.{part}"
+    return _torchvision_ends(layer, blocks, last=blocks.count + 1)
+
+
+def _torchvision_ends(layer: Layer, blocks: Blocks, last: int) -> str:
+    if layer.place == "classifier":
+        return "classifier.3" if blocks.head_follows_pool else "classifier.1"
+    if not layer.kind:
+        return "classifier.0"
+    return f"features.{0 if layer.place == 'stem' else last}.{_KINDS[layer.kind]}"
+
+
+#: Where the parts of a block stand in MNASNet's sequences.
+_MNASNET_NUMBERS = {"expand": 0, "depthwise": 3, "project": 6}
+
+
+def _torchvision_mnasnet(layer: Layer, blocks: Blocks) -> str:
+    """`layers.8.0.layers.3`: one sequence with its activations counted, in which the first block stands unpacked."""
+    if layer.place == "classifier":
+        return "classifier.1"
+    kind = 1 if layer.kind == "norm" else 0
+    if layer.place in ("stem", "head") and layer.kind:
+        return f"layers.{kind if layer.place == 'stem' else blocks.stages + 7 + kind}"
+    is_first = (layer.stage, layer.block) == (0, 0)
+    number = _MNASNET_NUMBERS.get(layer.part)
+    if number is None or (is_first and layer.part == "expand"):
+        return _effgen(layer, blocks)
+    return f"layers.{number + kind}" if is_first else f"layers.{layer.stage + 7}.{layer.block}.layers.{number + kind}"
+
+
+#: The convolutions of a ResNet by place and part.
+_RESNET_NUMBERS = {("stem", ""): 1, ("stages", "reduce"): 1, ("stages", "window"): 2, ("stages", "project"): 3}
+
+
+def _resnet(layer: Layer, blocks: Blocks) -> str:
+    """`layer1.0.conv2`, in torchvision and in timm."""
+    block = f"layer{layer.stage + 1}.{layer.block}." if layer.place == "stages" else ""
+    if layer.place == "classifier":
+        return "fc"
+    if layer.part == "downsample":
+        return f"{block}downsample.{_KINDS[layer.kind]}"
+    number = _RESNET_NUMBERS.get((layer.place, layer.part))
+    if number is None:
+        return _effgen(layer, blocks)
+    return f"{block}{'bn' if layer.kind == 'norm' else 'conv'}{number}"
+
+
+#: The parts of a block that timm calls by other names; the pointwise convolution of a block without expansion is
+#: `conv_pw`, the window of a fused one `conv_exp`.
+_TIMM_PARTS = {"": "conv", "expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
+
+
+def _timm(layer: Layer, blocks: Blocks) -> str:
+    """`blocks.1.0.conv_pwl`; a block's batch norms are numbered as they are present."""
+    if layer.place == "stages":
+        return _timm_block(layer, blocks)
+    if layer.place == "classifier":
+        return "classifier"
+    names = {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2")}
+    return names[layer.place][layer.kind == "norm"]
+
+
+def _timm_block(layer: Layer, blocks: Blocks) -> str:
+    stage, block = blocks.joined[layer.stage, layer.block]
+    place = f"blocks.{stage}.{block}"
+    if layer.part == "se":
+        return f"{place}.se.conv_{layer.kind}"
+    parts = [part for part in blocks.parts(layer) if part != "se"]
+    if layer.kind == "norm":
+        return f"{place}.bn{parts.index(layer.part) + 1}"
+    if layer.part == "project" and "expand" not in parts:
+        return f"{place}.conv_pw"
+    if layer.part == "expand" and "depthwise" not in parts:
+        return f"{place}.conv_exp"
+    return f"{place}.{_TIMM_PARTS[layer.part]}" if layer.part in _TIMM_PARTS else _effgen(layer, blocks)
+
+
+SCHEMES = (
+    Scheme("torchvision", "features.0.0.weight", _torchvision_flat, own=r"features\.\d+\.block\."),
+    Scheme("torchvision", "features.0.0.weight", _torchvision_mobilenet_v2, own=r"features\.\d+\.conv\."),
+    Scheme("torchvision", "features.0.0.weight", _torchvision_features),
+    Scheme("torchvision", "layers.0.weight", _torchvision_mnasnet),
+    Scheme("torchvision", "conv1.weight", _resnet),
+    Scheme("timm", "conv_stem.weight", _timm),
+    Scheme("effgen", "stem.conv.weight", _effgen),
+)
