@@ -77,10 +77,8 @@ def complete_kernels(
 
 def machine_measured_here(target: str, threads: int | None) -> Machine:
     """The target, whose kernels this computer can run. Raises TargetError, or TuneError where it cannot."""
-    from effgen.runtime.library import prepare_tvm
     from effgen.tune import measured_here_as
 
-    prepare_tvm()
     machine = machine_of(target, threads)
     if machine.gpu is not None or machine.is_foreign:
         raise TuneError(

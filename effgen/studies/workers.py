@@ -306,6 +306,8 @@ class _Worker:
                 self._tell(claim, state=TrialState.PRUNED)
             except Repeated:
                 self._fail(claim, "duplicate")
+            except UpdateFinishedTrialError:  # the objective had something to note
+                _warn_given_up(claim)
             except EffgenError as error:
                 self._fail(claim, "error", " ".join(str(error).split()))
             except BaseException:
@@ -329,9 +331,7 @@ class _Worker:
             try:
                 self._shared.study.tell(claim.trial, **outcome)
             except (ValueError, UpdateFinishedTrialError):
-                log.warning(
-                    "trial %d: the other workers had given it up: its result does not count", claim.trial.number
-                )
+                _warn_given_up(claim)
 
     def _give_back(self, claim: Claim) -> None:
         """On the way out with another exception, which must not be lost if the storage fails too."""
@@ -339,6 +339,10 @@ class _Worker:
             self._fail(claim, "interrupted")
         except StudyError as error:
             log.warning("%s", error)
+
+
+def _warn_given_up(claim: Claim) -> None:
+    log.warning("trial %d: the other workers had given it up: its result does not count", claim.trial.number)
 
 
 @contextmanager
