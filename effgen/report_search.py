@@ -197,7 +197,8 @@ def _confirmation_lines(report: BaselineReport) -> list[str]:
         )
     else:
         lines.append("latency: predicted, not confirmed")
-    return lines
+    lost = [member for member in report.members if member.error]
+    return lines + [f"{member.candidate.name}: left out: {member.error}" for member in lost]
 
 
 def json_from_search(report: BaselineReport) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def request_in(folder: Path, **changed: Any) -> BaselineRequest:
         study="tiny",
         folder=folder / "work",
         plan=BaselinePlan(**{"trials": 8, "population": 4, "confirm_seeds": 2, **plan}),
-        policy=Policy(heartbeat_s=0.5),
+        policy=Policy(heartbeat_s=5.0),
     )
     return replace(request, **changed)
 

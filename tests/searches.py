@@ -34,6 +34,9 @@ def accuracy(spec, seed):
     return 0.5 + 0.01 * sum(stage.repeats for stage in spec.stages) + 0.001 * (seed % 3)
 """
 
+#: For FAIL: all calls.
+EVERY = ",".join(map(str, range(1, 200)))
+
 _MAIN = "from effgen.cli import main; main()"
 
 
@@ -46,10 +49,11 @@ def write_search(folder: Path) -> tuple[str, ...]:
     return ("search", "scaling", "--spec", str(folder / "fine.toml"), "--trainer", trainer, *size)
 
 
-def start(words: Iterable[str], **environment: str) -> subprocess.Popen[str]:
+def start(words: Iterable[str], cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
     """`effgen WORDS` as a process of its own group."""
     return subprocess.Popen(
         [sys.executable, "-c", _MAIN, *words],
+        cwd=cwd,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -56,20 +56,21 @@ def test_a_search_of_several_workers_is_one_search(tmp_path: Path) -> None:
     request_in(tmp_path)  # writes its files
 
     def work() -> None:
-        with closing(search_in(tmp_path, trials=20, sampler="evolution")) as search:
+        with closing(search_in(tmp_path, trials=14, sampler="evolution")) as search:
             search.run()
 
-    threads = [Thread(target=work) for _ in range(3)]
+    threads = [Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
-    with closing(search_in(tmp_path, trials=20, sampler="evolution")) as search:
+        thread.join(120)
+        assert not thread.is_alive()
+    with closing(search_in(tmp_path, trials=14, sampler="evolution")) as search:
         found = tried_networks(search)
-        assert len(found) == 20
+        assert len(found) == 14
         assert sum(network.spec == search.space.start for network in found) == 1
         generations = {trial.system_attrs.get("NSGAIISampler:generation") for trial in search.shared.trials}
-        assert max(generation for generation in generations if generation is not None) >= 2
+        assert max(generation for generation in generations if generation is not None) >= 1
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import one_line
-from pages import EVIL, full_comparison
+from pages import EVIL, Reader, full_comparison, strings
 from reports import FACTS, bench_report, facts, layers_report, written
 
 from effgen.compare.comparison import compare_files
@@ -21,33 +20,6 @@ from effgen.html.page import page_from_comparison
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
-
-
-class Reader(HTMLParser):
-    """Elements with their attributes, and the text of scripts; the rest of the text by itself."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.words: list[str] = []
-        self._inside: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = None
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[-1] += data
-        elif self._inside != "style":
-            self.words.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +60,6 @@ def test_names_are_text(text: str, reader: Reader) -> None:
     assert data.keys() == {"phi", "machines", "front", "stacks", "roofline"}
     drawn = [figure["figure"] for views in data.values() for figure in views]
     assert drawn and not [name for name in strings(drawn) if "<img" in name or "<script" in name]
-
-
-def strings(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return [text for item in value for text in strings(item)]
-    return [value] if isinstance(value, str) else []
 
 
 def test_page_says_what_it_shows(reader: Reader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,15 +104,16 @@ def _search(console: Output, request: ScalingRequest, workers: int, output: Path
     with console.phases() as on_phase:
         on_phase("look over data and candidates")
         search = open_search(request)
-    for line in lines_from_grid(search.grid, search.trainings):
-        console.info(line)
-    console.details(details_from_grid(search.grid))
-    with more_workers(workers - 1, help_search, request):
-        train_all(search, lambda settled: console.info(line_from_settled(settled)))
-    with console.phases() as on_phase:
-        report = finish(search, on_phase)
-    if output is not None:
-        write_chosen(search, report, output, force)
+    with closing(search.shared):
+        for line in lines_from_grid(search.grid, search.trainings):
+            console.info(line)
+        console.details(details_from_grid(search.grid))
+        with more_workers(workers - 1, help_search, request):
+            train_all(search, lambda settled: console.info(line_from_settled(settled)))
+        with console.phases() as on_phase:
+            report = finish(search, on_phase)
+        if output is not None:
+            write_chosen(search, report, output, force)
     return report
 
 

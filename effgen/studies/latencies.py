@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from effgen.abilities import running_here
 from effgen.errors import EffgenError, StudyError, TargetError, TuneError
-from effgen.latency.measured import measure_network
 from effgen.network import Network
 from effgen.routes import RouteOptions, remote_of
 from effgen.studies.storage import open_study
@@ -84,14 +84,17 @@ def measure_latencies(
             claim.trial.set_user_attr(key, value)
         return min(found.milliseconds.values())
 
-    run_items(shared, [item], measure, policy)
-    attributes = settled_items(shared.trials, [item], policy)[0].user_attrs
+    with closing(shared):
+        run_items(shared, [item], measure, policy)
+        attributes = settled_items(shared.trials, [item], policy)[0].user_attrs
     if "milliseconds" not in attributes:
         raise StudyError(f"{shared.where}: every worker that timed the networks was lost; time another --target")
     return Latencies(*(attributes[key] for key in ("milliseconds", "failed", "machine", "threads")))
 
 
 def _measured(networks: Mapping[str, Network], request: LatencyRequest, on_phase: OnPhase) -> Latencies:
+    from effgen.latency.measured import measure_network
+
     remote = None
     if request.rpc_tracker is not None:
         remote = remote_of(request.target, RouteOptions(rpc_tracker=request.rpc_tracker, rpc_key=request.rpc_key))
