@@ -147,6 +147,24 @@ def test_the_network_as_a_spec_of_its_own(run: Any, tmp_path: Path) -> None:
     assert status == 1 and "exists already" in error
 
 
+@pytest.mark.slow
+def test_a_latency_of_this_machine(run: Any) -> None:
+    """A limit just above what a shrunk EfficientNet takes here, with the real predictor: the network was measured to
+    fit, and a limit of a tenth of the smallest one's time is refused with what that took."""
+    from effgen.latency.measured import measure_network
+
+    shrunk = build_network(NetworkRequest(phi="-4", law="formula"))
+    limit_us = measure_network(shrunk).results[0].median_ms * 1.1e3
+    status, out, error = run("fit", "--max-latency", f"{limit_us:.0f}us", "--max-memory", "1GB", "--json", "-")
+    assert status == 0, error
+    data = json.loads(out)
+    memory, latency = sorted(data["chosen"]["expenses"], key=lambda expense: expense["kind"], reverse=True)
+    assert (latency["how"], memory["how"]) == ("measured", "measured") and latency["share"] <= 1
+    assert any(found["phi"] == data["chosen"]["phi"] for found in data["confirmations"])
+    line = one_line(run("fit", "--max-latency", "1us"))
+    assert "not even the smallest network, phi -14.033173, fits: --max-latency 1us: " in line and "(measured)" in line
+
+
 def test_other_families(run: Any) -> None:
     for family in ("mobilenet_v2", "resnet50"):
         status, out, _ = run("fit", "--spec", family, "--max-params", "3M", "--json", "-", "-q")
