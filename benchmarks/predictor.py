@@ -22,7 +22,7 @@ from pathlib import Path
 
 from effgen.errors import EffgenError, RegressionError
 from effgen.latency.calibration import calibrate
-from effgen.latency.measured import measure_together
+from effgen.latency.interleaved import measure_networks
 from effgen.latency.predictor import Prediction, open_predictor
 from effgen.latency.samples import sample_networks
 from effgen.latency.table import complete_table
@@ -80,7 +80,9 @@ def judge(networks: Sequence[Network], options: argparse.Namespace, folder: Path
         tell(f"{measured} kernels measured")
         with_table = [open_predictor("cpu", threads, completed).predict(graph) for graph in graphs]
     tell("compile and measure")
-    seconds = measure_together(networks, "cpu", threads, Plan(10, options.seconds), database, tell)
+    plan, named = Plan(10, options.seconds), {network.spec.name: network for network in networks}
+    reports = measure_networks(named, "cpu", threads, plan, database, tell).values()
+    seconds = [report.results[0].median_ms / 1e3 for report in reports]
     return [judged(*row) for row in zip(networks, seconds, before, with_table, strict=True)]
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effgen.errors import EffgenError
-from effgen.report import bytes_text, check_writable, title_from_report
+from effgen.report import bytes_text, check_writable, threads_text, title_from_report
 
 if TYPE_CHECKING:
+    from effgen.budget.dimensions import DimensionRow, DimensionsReport
     from effgen.results import Layer, LayersReport
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -21,6 +22,10 @@ _INCHES, _DPI = (11.0, 6.0), 150
 _LARGEST_POINT, _SMALLEST_POINT = 4000.0, 12.0
 #: So many of the kernels that take longest are named.
 _NAMED = 8
+#: How a network is drawn that was scaled in this way.
+_MARKERS = {"baseline": "o", "depth": "^", "width": "s", "resolution": "D", "compound": "*"}
+_MARKER_SIZE, _STAR_SIZE = 8.0, 14.0
+_ACCURACY = "top-1 on ImageNet as published, %"
 
 
 def check_plot(option: str, path: Path) -> None:
@@ -38,7 +43,7 @@ def plot_roofline(report: LayersReport, path: Path) -> None:
     Kernels without multiply-adds have no place on it.
     """
     layers = [layer for layer in report.layers if layer.rates.intensity and layer.rates.gflops]
-    figure, axes = _new_figure()
+    figure, (axes,) = _new_figure()
     reach = _draw_ceilings(axes, report, [layer.rates.intensity or 1.0 for layer in layers])
     for family in dict.fromkeys(layer.family for layer in layers):
         _draw_family(axes, family, [layer for layer in layers if layer.family == family])
@@ -66,7 +71,7 @@ def plot_scaling(
 
     `labels` name the networks of the first series.
     """
-    figure, axes = _new_figure()
+    figure, (axes,) = _new_figure()
     most = max(macs for points in series.values() for macs, _ in points)
     axes.plot([1, most], [1, most], color="black", linewidth=1, linestyle="--", label="as fast as multiply-adds grow")
     for name, points in series.items():
@@ -82,18 +87,68 @@ def plot_scaling(
     _save(figure, path)
 
 
-def _new_figure() -> tuple[Any, Any]:
-    """A figure of its own, without pyplot's global state and without a display; both axes logarithmic."""
+def plot_dimensions(report: DimensionsReport, path: Path) -> None:
+    """Write latency over multiply-adds where it was measured, and beside it the accuracy that the paper prints.
+
+    A colour a family, a mark a way to scale it, a line from its baseline to each.
+    """
+    rows = [row for table in report.tables for row in table.rows]
+    families = list(dict.fromkeys(row.family for row in rows))
+    panels: list[tuple[str, Callable[[DimensionRow], float | None]]] = []
+    if report.measured is not None:
+        panels.append(("latency, ms", lambda row: row.latency.median_ms if row.latency else None))
+    if any(row.published for row in rows):
+        panels.append((_ACCURACY, lambda row: row.published.top1 if row.published else None))
+    figure, drawn = _new_figure(len(panels))
+    for axes, (label, value) in zip(drawn, panels, strict=True):
+        if len(families) == 1:  # one factor apart: powers of two would leave a tick or none
+            axes.set_xscale("linear")
+        if len(families) == 1 or label == _ACCURACY:
+            axes.set_yscale("linear")
+        for number, family in enumerate(families):
+            _draw_scaled(axes, f"C{number}", [row for row in rows if row.family == family], value)
+        axes.set_xlabel("multiply-adds of an image, millions")
+        axes.set_ylabel(label)
+    for number, family in enumerate(families):
+        drawn[0].plot([], [], color=f"C{number}", label=family)
+    for dimension in _MARKERS:
+        drawn[0].plot([], [], **_mark(dimension, "gray"), linestyle="", label=dimension)
+    figure.legend(loc="outside right upper", fontsize="small")
+    lines = ["; ".join(table.title for table in report.tables)]
+    if report.measured is not None:
+        lines.append(f"{report.measured.machine.cpu}, {threads_text(report.measured.threads)}, batch 1")
+    figure.suptitle("\n".join(lines), fontsize="medium")
+    _save(figure, path)
+
+
+def _draw_scaled(
+    axes: Any, color: str, rows: Sequence[DimensionRow], value: Callable[[DimensionRow], float | None]
+) -> None:
+    base = (rows[0].macs / 1e6, value(rows[0]))
+    for row in rows:
+        place = (row.macs / 1e6, value(row))
+        axes.plot(*zip(base, place, strict=True), color=color, linewidth=0.8, alpha=0.5)
+        axes.plot(*place, **_mark(row.dimension, color))
+
+
+def _mark(dimension: str, color: str) -> dict[str, Any]:
+    size = _STAR_SIZE if dimension == "compound" else _MARKER_SIZE
+    return {"marker": _MARKERS[dimension], "markersize": size, "markeredgecolor": "white", "color": color}
+
+
+def _new_figure(panels: int = 1) -> tuple[Any, list[Any]]:
+    """A figure of its own and the axes of its panels, without pyplot's global state and a display; all logarithmic."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=2)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-    axes.grid(True, alpha=0.3)
-    return figure, axes
+    drawn = [figure.add_subplot(1, panels, number) for number in range(1, panels + 1)]
+    for axes in drawn:
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+        axes.grid(True, alpha=0.3)
+    return figure, drawn
 
 
 def _save(figure: Any, path: Path) -> None:

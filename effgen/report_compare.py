@@ -81,7 +81,7 @@ class Files:
             if path is not None:
                 check_writable(option, path)
         if self.page is not None:
-            from effgen.html.page import check_packages
+            from effgen.html.document import check_packages
 
             check_packages()
 

@@ -50,9 +50,19 @@ def _table(table: DimensionTable, measured: Measured | None) -> Table:
 
 
 def _counts(row: DimensionRow) -> Iterable[str]:
-    scaled_by = row.dimension if row.phi is None else f"{row.dimension}, phi {row.phi:g}"
-    multipliers = (f"{row.depth:.4g}", f"{row.width:.4g}", str(row.resolution))
-    return (row.family, scaled_by, *multipliers, f"{row.parameters:,}", f"{row.macs:,}", f"{row.macs_ratio:.2f}")
+    """A multiplier that is given to `inspect` stands there in full; where phi is, the others need not."""
+    scaled_by = row.dimension if row.phi is None else f"{row.dimension}, phi {row.phi:.7g}"
+    digits = 7 if row.phi is None else 4
+    multipliers = (f"{value:.{digits}g}" for value in (row.depth, row.width))
+    return (
+        row.family,
+        scaled_by,
+        *multipliers,
+        str(row.resolution),
+        f"{row.parameters:,}",
+        f"{row.macs:,}",
+        f"{row.macs_ratio:.2f}",
+    )
 
 
 def _paper(row: DimensionRow) -> Iterable[str]:

@@ -3,7 +3,8 @@
     python examples/digits.py OUT
     effgen train --spec examples/digits.toml --recipe examples/digits_recipe.toml --data OUT -o digits.safetensors
 
-OUT gets one folder for each digit with PNG files in it. It needs scikit-learn, which brings the data along.
+OUT/train gets the first half and OUT/val the second, as in scikit-learn's own example of them, with a folder of PNG
+files for each digit. It needs scikit-learn, which brings the data along.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-#: Of a pixel: how many of 4 x 4 finer pixels were ink.
+#: A pixel counts how many of 4 x 4 finer ones were ink.
 BRIGHTEST = 16
 
 
 def write_digits(folder: Path) -> int:
-    """Write `folder/DIGIT/NUMBER.png` for every picture; returns how many there are."""
+    """Write `folder/PART/DIGIT/NUMBER.png` for every picture; returns how many there are."""
     digits = load_digits()
     pictures = np.round(digits.images * (255 / BRIGHTEST)).astype(np.uint8)
     for number, (pixels, digit) in enumerate(zip(pictures, digits.target, strict=True)):
-        file = folder / str(digit) / f"{number:04}.png"
+        part = "train" if number < len(pictures) // 2 else "val"
+        file = folder / part / str(digit) / f"{number:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(file)
     return len(pictures)

@@ -58,6 +58,17 @@ def runner_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """What networks of a few channels need; more threads than free cores make them many times as slow."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def runner(runner_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The `Runner` of this machine."""
     from effgen.native import Runner

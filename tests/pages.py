@@ -1,9 +1,11 @@
-"""Comparisons that a page is made of in tests, with names that would do harm where they were not escaped."""
+"""What tests of pages share: a comparison whose names would do harm where they were not escaped, and a reader."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 from reports import FACTS, HOST, bench_report, facts, layers_report, written
 
@@ -34,3 +36,39 @@ def full_comparison(folder: Path) -> Comparison:
     files = [written(report, folder / f"{number}.json") for number, report in enumerate(reports)]
     before = [written(report, folder / f"old-{number}.json") for number, report in enumerate((old, gone))]
     return compare_files(files, before)
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes, and the text of scripts; the rest of the text by itself."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self._inside: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.words.append(data)
+
+
+def strings(value: Any) -> list[str]:
+    """Every text inside JSON values."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []

@@ -29,6 +29,7 @@ def test_help_and_version(run: Any) -> None:
 
 COMMANDS = [
     "inspect",
+    "dimensions",
     "export",
     "compile",
     "verify",
@@ -62,6 +63,7 @@ def test_usage_errors(words: list[str], run: Any) -> None:
     [
         (["--help"], {"numpy", "pydantic", "tvm", "tvm_ffi", "torch", "onnx"}),
         (["inspect", "-q"], {"tvm", "tvm_ffi", "torch", "onnx", "onnxruntime", "openvino"}),
+        (["dimensions", "--no-latency", "-q"], {"tvm", "tvm_ffi", "torch", "onnx", "optuna", "matplotlib"}),
         (["verify", "/absent"], {"torch", "onnx"}),
         (["run", "/absent", "-q", "/absent.png"], {"tvm", "tvm_ffi", "torch", "onnx", "PIL"}),
         (["compile", "--phi", "-1", "-o", "/absent/x"], {"tvm", "torch"}),

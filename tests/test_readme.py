@@ -19,8 +19,11 @@ from effgen.target import load_target
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "run.md").read_text()
+TRAINING = (ROOT / "docs" / "training.md").read_text()
 COMMANDS = [
-    line.split("#")[0].split(" < ")[0] for line in (README + GUIDE).splitlines() if re.match(r"effgen [a-z]", line)
+    line.split("#")[0].split(" < ")[0]
+    for line in (README + GUIDE + TRAINING).splitlines()
+    if re.match(r"effgen [a-z]", line)
 ]
 
 

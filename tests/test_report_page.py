@@ -5,49 +5,21 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import one_line
-from pages import EVIL, full_comparison
+from pages import EVIL, Reader, full_comparison, strings
 from reports import FACTS, bench_report, facts, layers_report, written
 
 from effgen.compare.comparison import compare_files
-from effgen.html import page
+from effgen.html import document
 from effgen.html.figures import charts_from_comparison
 from effgen.html.page import page_from_comparison
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
-
-
-class Reader(HTMLParser):
-    """Elements with their attributes, and the text of scripts; the rest of the text by itself."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.words: list[str] = []
-        self._inside: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = None
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[-1] += data
-        elif self._inside != "style":
-            self.words.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +38,7 @@ def test_nothing_is_fetched(reader: Reader) -> None:
             value = attributes.get(name)
             assert value is None or value.startswith(("#", "data:")), (tag, name, value)
     assert not {"img", "iframe", "object", "embed", "base"} & {tag for tag, _ in reader.elements}
-    style = (Path(page.__file__).parent / "page.css").read_text()
+    style = (Path(document.__file__).parent / "page.css").read_text()
     assert "url(" not in style and "@import" not in style
 
 
@@ -88,14 +60,6 @@ def test_names_are_text(text: str, reader: Reader) -> None:
     assert data.keys() == {"phi", "machines", "front", "stacks", "roofline"}
     drawn = [figure["figure"] for views in data.values() for figure in views]
     assert drawn and not [name for name in strings(drawn) if "<img" in name or "<script" in name]
-
-
-def strings(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return [text for item in value for text in strings(item)]
-    return [value] if isinstance(value, str) else []
 
 
 def test_page_says_what_it_shows(reader: Reader) -> None:
@@ -160,7 +124,7 @@ def test_charts_show_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_packages_that_are_missing(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(document.importlib.util, "find_spec", lambda name: None)
     path = written(bench_report(), tmp_path / "t.json")
     line = one_line(run("compare", path, "-o", tmp_path / "r.html"))
     assert line == "-o/--output: jinja2, plotly: not installed: pip install 'effgen[report]'"

@@ -144,8 +144,7 @@ def paper_comparisons(numbers: Sequence[TableNumber]) -> tuple[Comparison, ...]:
 
 
 def _variant(row: PaperRow) -> Variant:
-    asked = {"depth": row.depth, "width": row.width, "resolution_factor": row.resolution}
-    overrides = Overrides(**{key: value for key, value in asked.items() if value != 1})
+    overrides = Overrides(width=row.width, depth=row.depth, resolution_factor=row.resolution)
     return Variant(row.dimension, build_network(NetworkRequest(row.spec, overrides=overrides)), row.published, row.note)
 
 
@@ -170,8 +169,10 @@ def compare_dimensions(
     if timing is not None:
         from effgen.latency.interleaved import check_timed_here
 
+        on_phase(f"load TVM, describe the target {timing.target}")
         check_timed_here(timing.target, timing.threads)
-    tables, runs = [], []
+    tables: list[DimensionTable] = []
+    runs: list[BenchReport] = []
     for comparison in comparisons:
         rows: list[DimensionRow] = []
         for family in comparison.families:

@@ -89,7 +89,8 @@ def _bracket(macs: Callable[[float], int], wanted: float, low: float, high: floa
 def _shortest(macs: Callable[[float], int], value: float, toward: Callable[[float], int]) -> float:
     """`value` with as few decimals as its step allows, rounded away from the step's edge."""
     for decimals in range(7):
-        rounded = toward(value * 10**decimals) / 10**decimals
+        scale = 10.0**decimals
+        rounded = toward(value * scale) / scale
         if macs(rounded) == macs(value):
             return rounded
     return value

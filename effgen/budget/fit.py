@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 
 from effgen.budget.limits import KINDS, OF_A_MACHINE, Kind, Limit, limit_for
-from effgen.budget.line import Line, Rung, phi_text
-from effgen.budget.sites import OnPhase, Site, SiteOptions, check_site_options, open_site
+from effgen.budget.line import STEPS, Line, Rung
+from effgen.budget.sites import OnPhase, Site, SiteOptions, open_site
 from effgen.budget.solver import Bound, Cost, How, Search
 from effgen.errors import TargetError
 from effgen.network import Network, NetworkRequest, build_network
+from effgen.routes import check_tracker
 from effgen.scaling import Overrides
 from effgen.spec import NetworkSpec, load_spec
 from effgen.target import check_target
@@ -51,11 +52,11 @@ class Expense:
 
 @dataclass(frozen=True)
 class FittedNetwork:
-    """One network of the line: `phi` as the command line takes it, the largest of the stretch that begins at
-    `phi_from`; multipliers, pixels, multiply-adds for one image, trainable parameters."""
+    """One network of the line: `phi` is the largest of the stretch that begins at `phi_from`; multipliers, pixels,
+    multiply-adds for one image, trainable parameters."""
 
-    phi: str
-    phi_from: str
+    phi: float
+    phi_from: float
     width: float
     depth: float
     resolution: int
@@ -74,7 +75,7 @@ class Confirmation:
     """One limit of one network that was measured: what was expected just before, and what was found. `disturbed`:
     other work makes the time doubtful."""
 
-    phi: str
+    phi: float
     expected: Expense
     measured: Expense
     disturbed: bool
@@ -100,7 +101,7 @@ class FitReport:
     request: FitRequest
     baseline: NetworkSpec
     scaled: NetworkSpec
-    phi_range: tuple[str, str]
+    phi_range: tuple[float, float]
     chosen: FittedNetwork
     below: FittedNetwork | None
     above: FittedNetwork | None
@@ -118,16 +119,14 @@ def check_fit_request(request: FitRequest) -> Line:
         check_target(target)
         if request.targets.count(target) > 1:
             raise TargetError(f"--target {target}: given twice; expected each machine once")
-    check_site_options(request.site)
+    check_tracker(request.site.rpc_tracker, request.site.rpc_key)
     baseline = load_spec(request.spec)
     line = Line(baseline, request.overrides, request.min_phi, request.max_phi)
     _Networks(request, line).of(line.rung(line.low))
     return line
 
 
-def fit(
-    request: FitRequest, on_phase: OnPhase = lambda phase: None, sites: Sequence[Site] | None = None
-) -> FitReport:
+def fit(request: FitRequest, on_phase: OnPhase = lambda phase: None, sites: Sequence[Site] | None = None) -> FitReport:
     """Search, and measure what is found where that can be done. `sites`: the targets' machines, None: opened here.
 
     Raises BudgetError where not even the smallest network keeps within the limits, and other EffgenErrors for a request
@@ -176,7 +175,7 @@ class _Fit:
             request=self.request,
             baseline=self.line.baseline,
             scaled=self.networks.of(rung).spec,
-            phi_range=(phi_text(self.line.low), phi_text(self.line.high)),
+            phi_range=(self.line.low / STEPS, self.line.high / STEPS),
             chosen=self.fitted(rung),
             below=None if below is None else self.fitted(below),
             above=None if above is None else self.fitted(above),
@@ -215,15 +214,15 @@ class _Fit:
                     found[bound] = measured.values[bound.limit.kind]
                     expected = _expense(self.search.cost(bound, rung))
                     now = _expense(Cost(bound, found[bound], "measured"))
-                    self.confirmations.append(Confirmation(rung.text, expected, now, measured.disturbed))
+                    self.confirmations.append(Confirmation(rung.phi, expected, now, measured.disturbed))
         self.on_phase("search the compound line")
         return found
 
     def fitted(self, rung: Rung) -> FittedNetwork:
         by, graph = self.line.coefficients(rung.last), self.networks.of(rung).graph
         return FittedNetwork(
-            phi=rung.text,
-            phi_from=phi_text(rung.first),
+            phi=rung.phi,
+            phi_from=rung.first / STEPS,
             width=by.width,
             depth=by.depth,
             resolution=by.resolution,

@@ -66,12 +66,12 @@ def option_of(kind: Kind) -> str:
     return f"--max-{kind}"
 
 
-def quantity_from_text(kind: Kind, text: str) -> float:
-    """`20ms` as 0.02, `1.5G` as 1.5e9, `64MiB` as 67108864. Raises BudgetError for anything else."""
+def quantity_from_text(kind: Kind, text: str, option: str | None = None) -> float:
+    """`20ms` as 0.02, `1.5G` as 1.5e9, `64MiB` as 67108864. Raises BudgetError, naming `option`, for anything else."""
     number, unit = _parts(text)
     value = number * _UNITS[kind].get(unit.lower(), 0.0)
     if not 0 < value < math.inf:
-        raise BudgetError(f"{option_of(kind)} {text}: expected {_EXPECTED[kind]}")
+        raise BudgetError(f"{option or option_of(kind)} {text}: expected {_EXPECTED[kind]}")
     return value
 
 

@@ -36,12 +36,12 @@ class Rung:
     @property
     def text(self) -> str:
         """`phi` as the command line takes it."""
-        return phi_text(self.last)
+        return phi_text(self.phi)
 
 
-def phi_text(step: int) -> str:
-    """`1236774` as 1.236774, without zeros that say nothing."""
-    text = f"{step / STEPS:.6f}".rstrip("0").rstrip(".")
+def phi_text(phi: float) -> str:
+    """A whole number of millionths as 1.236774, without zeros that say nothing."""
+    text = f"{phi:.6f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 
@@ -64,8 +64,8 @@ class Line:
             else self._end("--min-phi", min_phi, math.ceil)
         )
         self.high = _last(self._exists, _MOST) if max_phi is None else self._end("--max-phi", max_phi, math.floor)
-        if self.low > self.high:
-            raise SpecError(f"--min-phi {phi_text(self.low)}: expected at most --max-phi {phi_text(self.high)}")
+        if min_phi is not None and max_phi is not None and self.low > self.high:
+            raise SpecError(f"--min-phi {min_phi:g}: expected at most --max-phi {max_phi:g}")
         self._rungs: dict[int, Rung] = {}
 
     def coefficients(self, step: int) -> Coefficients:

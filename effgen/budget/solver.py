@@ -6,7 +6,7 @@ are estimated anew by the ratio that was found there, and the next one is propos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -134,56 +134,60 @@ class Search:
     def _largest(self) -> Rung | None:
         """The largest network worth taking or trying; None where not even the smallest is."""
         best = self._best_measured()
-        most = _OBVIOUS if best is not None and self._is_close(best) else 1.0
+        most = self._allowed_share(best)
 
         def worth(rung: Rung) -> bool:
             return all(self._worth(bound, rung, most) for bound in self.bounds)
 
-        bracket = self._bracket(worth, best)
-        if bracket is None:
-            return None
-        good, bad = bracket
-        while bad is not None and bad.first > good.last + 1:
-            middle = self.line.rung((good.last + bad.first) // 2)
-            good, bad = (middle, bad) if worth(middle) else (good, middle)
-        return self._beyond(good, worth)
+        good = self._start(worth, best)
+        while good is not None:
+            last = self._last_in_a_row(good, worth)
+            good = next(filter(worth, self._shortly_after(last)), None)
+            if good is None:
+                return last
+        return None
 
     def _worth(self, bound: Bound, rung: Rung, most: float) -> bool:
         cost = self.cost(bound, rung)
         guessed = self.measure is not None and bound.measurable and cost.how != "measured"
         return cost.share <= (most if guessed else 1.0)
 
-    def _is_close(self, rung: Rung) -> bool:
-        return max(cost.share for cost in self.costs(rung)) >= CLOSE
+    def _allowed_share(self, best: Rung | None) -> float:
+        """What share of a limit a network may be expected to take to be tried: each one that was too much, with none
+        that fits yet, makes the next try more careful; and beyond one that is close only an obvious one is worth it."""
+        if best is None:
+            return 1 - (1 - _OBVIOUS) * len(self.measured)
+        return _OBVIOUS if max(cost.share for cost in self.costs(best)) >= CLOSE else 1.0
 
-    def _bracket(self, worth: Callable[[Rung], bool], best: Rung | None) -> tuple[Rung, Rung | None] | None:
-        """A network that is worth it and a larger one that is not (None: the line's last one is), by longer and longer
-        steps from `best`, or from the baseline."""
-        low, high = self.line.low, self.line.high
-        rung, reach = best or self.line.rung(min(max(0, low), high)), _REACH
-        if worth(rung):
-            while rung.last < high:
-                further = self.line.rung(min(rung.last + reach, high))
-                if not worth(further):
-                    return rung, further
-                rung, reach = further, reach * 2
-            return rung, None
-        while rung.first > low:
-            nearer = self.line.rung(max(rung.first - reach, low))
-            if worth(nearer):
-                return nearer, rung
-            rung, reach = nearer, reach * 2
-        return None
+    def _start(self, worth: Callable[[Rung], bool], best: Rung | None) -> Rung | None:
+        """A network that is worth it: `best`, or the baseline, or a smaller one, by longer and longer steps of phi."""
+        low, reach = self.line.low, _REACH
+        rung = best or self.line.rung(min(max(0, low), self.line.high))
+        while not worth(rung):
+            if rung.first == low:
+                return None
+            rung, reach = self.line.rung(max(rung.first - reach, low)), reach * 2
+        return rung
 
-    def _beyond(self, good: Rung, worth: Callable[[Rung], bool]) -> Rung:
-        """The largest of `good` and those shortly after it that is worth it."""
-        rung: Rung | None = good
-        for _ in range(_BEYOND):
-            rung = self.line.above(rung) if rung else None
-            if rung is None or not all(self.cost(bound, rung).kept for bound in self.bounds if bound.grows):
-                break
-            good = rung if worth(rung) else good
+    def _last_in_a_row(self, good: Rung, worth: Callable[[Rung], bool]) -> Rung:
+        """The last one from `good` on that is worth it, if those are a row without gaps."""
+        high, reach, bad = self.line.high, _REACH, None
+        while bad is None and good.last < high:
+            further = self.line.rung(min(good.last + reach, high))
+            good, bad, reach = (further, None, reach * 2) if worth(further) else (good, further, reach)
+        while bad is not None and bad.first > good.last + 1:
+            middle = self.line.rung((good.last + bad.first) // 2)
+            good, bad = (middle, bad) if worth(middle) else (good, middle)
         return good
+
+    def _shortly_after(self, rung: Rung) -> Iterator[Rung]:
+        """The networks behind it, as far as none is beyond a limit that the next ones would break too."""
+        for _ in range(_BEYOND):
+            above = self.line.above(rung)
+            if above is None or not all(self.cost(bound, above).kept for bound in self.bounds if bound.grows):
+                return
+            rung = above
+            yield rung
 
     def _check_possible(self, smallest: Rung) -> None:
         """Raise BudgetError where the smallest network is over a bound that nothing more will be known about."""

@@ -18,6 +18,7 @@ from effgen.cli import (
     dimensions,
     doctor,
     export,
+    fit,
     inspect,
     pack,
     run,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(inspect.inspect)
 app.command()(dimensions.dimensions)
+app.command()(fit.fit)
 app.command()(export.export)
 app.command()(train.train)
 app.command()(tune.tune)

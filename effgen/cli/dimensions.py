@@ -95,4 +95,4 @@ def _comparisons(
 
     if spec is not None:
         return (equal_macs_comparison(spec, _DEFAULT_FACTOR if factor is None else factor),)
-    return paper_comparisons(("3", "7") if table in (None, "all") else (table,))
+    return paper_comparisons(("3", "7") if table is None or table == "all" else (table,))

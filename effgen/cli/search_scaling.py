@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,22 +104,22 @@ def _search(console: Output, request: ScalingRequest, workers: int, output: Path
     with console.phases() as on_phase:
         on_phase("look over data and candidates")
         search = open_search(request)
-    for line in lines_from_grid(search.grid, search.trainings):
-        console.info(line)
-    console.details(details_from_grid(search.grid))
-    with more_workers(workers - 1, help_search, request):
-        train_all(search, lambda settled: console.info(line_from_settled(settled)))
-    with console.phases() as on_phase:
-        report = finish(search, on_phase)
-    if output is not None:
-        write_chosen(search, report, output, force)
+    with closing(search.shared):
+        for line in lines_from_grid(search.grid, search.trainings):
+            console.info(line)
+        console.details(details_from_grid(search.grid))
+        with more_workers(workers - 1, help_search, request):
+            train_all(search, lambda settled: console.info(line_from_settled(settled)))
+        with console.phases() as on_phase:
+            report = finish(search, on_phase)
+        if output is not None:
+            write_chosen(search, report, output, force)
     return report
 
 
 def _print(console: Output, report: ScalingReport) -> None:
-    from effgen.report_scaling import json_from_scaling, notes_from_scaling, table_from_scaling, warnings_from_scaling
+    from effgen.report_scaling import json_from_scaling, notes_from_scaling, table_from_scaling, warning_from_scaling
 
-    for warning in warnings_from_scaling(report):
-        console.warn(warning)
+    console.warn(warning_from_scaling(report))
     notes = [Text(note) for note in notes_from_scaling(report)]
     console.result([table_from_scaling(report), *notes], json_from_scaling(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -28,6 +29,6 @@ def status(
     from effgen.studies.storage import load_study
     from effgen.studies.trials import trial_rows
 
-    shared = load_study(storage, study)
-    rows = trial_rows(shared)
-    output.result([table_from_trials(shared.where, rows)], json_from_trials(shared.where, rows))
+    with closing(load_study(storage, study)) as shared:
+        rows = trial_rows(shared)
+        output.result([table_from_trials(shared.where, rows)], json_from_trials(shared.where, rows))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -24,8 +26,9 @@ def more_workers(count: int, work: Callable[[Any], None], request: Any) -> Itera
     context = multiprocessing.get_context("spawn")  # a fork would share threads' locks and connections
     processes: list[BaseProcess] = [context.Process(target=_work, args=(work, request)) for _ in range(count)]
     try:
-        for process in processes:
-            process.start()
+        with _interrupts_later():
+            for process in processes:
+                process.start()
         yield
     except BaseException:
         for process in _started(processes):
@@ -36,6 +39,17 @@ def more_workers(count: int, work: Callable[[Any], None], request: Any) -> Itera
             process.join()
 
 
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Ctrl-C waits: processes started inside are told of it when they are ready to give their trials back."""
+    resource_tracker.ensure_running()  # which ends by letting Ctrl-C through
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _started(processes: Sequence[BaseProcess]) -> list[BaseProcess]:
     return [process for process in processes if process.pid is not None]
 
@@ -44,6 +58,7 @@ def _work(work: Callable[[Any], None], request: Any) -> None:
     logging.basicConfig(format="%(message)s", level=logging.ERROR)
     with received_signals() as received:
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             work(request)
         except BaseException as error:
             if received:

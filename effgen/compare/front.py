@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from effgen.compare.rows import Row
+from effgen.pareto import pareto_front
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
@@ -12,8 +13,4 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
     More multiply-adds stand for a larger network: with fewer of both as the goal the smallest one would always win.
     """
-    kept: list[Row] = []
-    for row in sorted(rows, key=lambda row: (row.result.median_ms, -row.model.macs)):
-        if not kept or row.model.macs > kept[-1].model.macs:
-            kept.append(row)
-    return kept
+    return pareto_front(rows, cost=lambda row: row.result.median_ms, gain=lambda row: row.model.macs)

@@ -1,1 +1,1 @@
-"""A comparison as one HTML file that asks nothing of a network: `page` fills `page.html`, the others draw."""
+"""Reports as one HTML file that asks nothing of a network: a page fills its template, `document` puts it together."""

@@ -1,16 +1,10 @@
-"""A comparison as one self-contained HTML page: its text, tables and charts, and the scripts that they need."""
+"""A comparison as one self-contained HTML page: what its text, tables and charts say."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.util
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from effgen.compare.comparison import Comparison
 from effgen.compare.growth import best_peer
@@ -18,68 +12,20 @@ from effgen.compare.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.compare.regressions import Change, Regressions
 from effgen.compare.rows import Row, by_setting, machine_label
 from effgen.compare.sources import BenchSource, LayersSource
-from effgen.errors import EffgenError
+from effgen.html.document import Cell, Column, Line, document, number_cell, time_cell, word_cell
 from effgen.machine import Host
 from effgen.report import bytes_text, host_line, milliseconds_text, plan_line, threads_text
 from effgen.report_compare import HIGHLIGHT, NOT_MEASURED, change_cells, count_text, hardware_text, ratio_text, verdict
 from effgen.results import LayersReport
-from effgen.version import __version__
-
-if TYPE_CHECKING:
-    from effgen.html.drawing import View
-
-#: What `effgen[report]` installs.
-_PACKAGES = ("jinja2", "plotly")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: what is read, and what it is sorted by: a number or the text itself; None sorts last."""
-
-    text: str
-    sort: float | str | None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A table's column: numbers stand on the right and are sorted as such."""
-
-    title: str
-    numeric: bool = True
-
-
-@dataclass(frozen=True)
-class Line:
-    """A table's row; `mark` is a class: ours, slower, faster."""
-
-    cells: Sequence[Cell]
-    mark: str = ""
-
-
-def check_packages() -> None:
-    """Raise EffgenError where a package that the report needs is not installed: before the work, not after it."""
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise EffgenError(f"-o/--output: {', '.join(missing)}: not installed: pip install 'effgen[report]'")
 
 
 def page_from_comparison(comparison: Comparison, gate: float | None = None) -> str:
     """The page's text, about 5 MB of which all but a little is plotly.js."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     from effgen.html.figures import charts_from_comparison
 
-    charts = charts_from_comparison(comparison)
-    scripts = [get_plotlyjs(), _packaged("page.js")]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text: str = environment.from_string(_packaged("page.html")).render(
-        policy=_policy(scripts),
-        style=Markup(_packaged("page.css")),
-        scripts=[Markup(script) for script in scripts],
-        charts=charts,
-        chart_data=Markup(_json_for_script(charts)),
+    return document(
+        "page.html",
+        charts_from_comparison(comparison),
         summary=_summary(comparison),
         headlines=_headlines(comparison),
         doubts=comparison.doubts,
@@ -89,29 +35,7 @@ def page_from_comparison(comparison: Comparison, gate: float | None = None) -> s
         paper_setting=PAPER_SETTING,
         machines=_machines(comparison),
         files=(_FILE_COLUMNS, [_file_line(source) for source in _sources(comparison)]),
-        version=__version__,
     )
-    return text
-
-
-def _packaged(name: str) -> str:
-    return (resources.files("effgen.html") / name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """A content security policy: these scripts, nothing from anywhere; plotly styles its drawings inline."""
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
-
-
-def _json_for_script(charts: dict[str, list[View]]) -> str:
-    """As JSON in which nothing can end the script element that it stands in."""
-    data = {
-        name: [{"label": view.label, "figure": view.figure, "caption": view.caption} for view in views]
-        for name, views in charts.items()
-    }
-    return json.dumps(data, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _sources(comparison: Comparison) -> list[BenchSource | LayersSource]:
@@ -152,24 +76,27 @@ def _headlines(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 _RESULT_COLUMNS: dict[str, tuple[Column, Callable[[Row], Cell]]] = {
-    "model": (Column("model", numeric=False), lambda row: _word(row.model.name)),
-    "hardware": (Column("hardware", numeric=False), lambda row: _word(hardware_text(row.setting))),
-    "threads": (Column("threads"), lambda row: _number(row.setting.threads, str(row.setting.threads))),
-    "batch": (Column("batch"), lambda row: _number(row.setting.batch, str(row.setting.batch))),
-    "type": (Column("type", numeric=False), lambda row: _word(row.setting.dtype)),
-    "backend": (Column("backend", numeric=False), lambda row: _word(row.backend)),
-    "median": (Column("median ms"), lambda row: _milliseconds(row.result.median_ms)),
-    "p90": (Column("p90 ms"), lambda row: _milliseconds(row.result.p90_ms)),
-    "spread": (Column("spread"), lambda row: _number(row.result.spread, _spread_text(row))),
-    "ratio": (Column("vs effgen"), lambda row: _number(row.result.ratio, ratio_text(row.result.ratio))),
+    "model": (Column("model", numeric=False), lambda row: word_cell(row.model.name)),
+    "hardware": (Column("hardware", numeric=False), lambda row: word_cell(hardware_text(row.setting))),
+    "threads": (Column("threads"), lambda row: number_cell(row.setting.threads, str(row.setting.threads))),
+    "batch": (Column("batch"), lambda row: number_cell(row.setting.batch, str(row.setting.batch))),
+    "type": (Column("type", numeric=False), lambda row: word_cell(row.setting.dtype)),
+    "backend": (Column("backend", numeric=False), lambda row: word_cell(row.backend)),
+    "median": (Column("median ms"), lambda row: time_cell(row.result.median_ms)),
+    "p90": (Column("p90 ms"), lambda row: time_cell(row.result.p90_ms)),
+    "spread": (Column("spread"), lambda row: number_cell(row.result.spread, _spread_text(row))),
+    "ratio": (Column("vs effgen"), lambda row: number_cell(row.result.ratio, ratio_text(row.result.ratio))),
     "images": (
         Column("images/s"),
-        lambda row: _number(row.result.images_per_second, f"{row.result.images_per_second:.1f}"),
+        lambda row: number_cell(row.result.images_per_second, f"{row.result.images_per_second:.1f}"),
     ),
-    "macs": (Column("MACs"), lambda row: _number(row.model.macs, count_text(row.model.macs))),
-    "parameters": (Column("parameters"), lambda row: _number(row.model.parameters, count_text(row.model.parameters))),
-    "size": (Column("size"), lambda row: _number(row.bytes, "" if row.bytes is None else bytes_text(row.bytes))),
-    "version": (Column("version", numeric=False), lambda row: _word(row.result.version or "")),
+    "macs": (Column("MACs"), lambda row: number_cell(row.model.macs, count_text(row.model.macs))),
+    "parameters": (
+        Column("parameters"),
+        lambda row: number_cell(row.model.parameters, count_text(row.model.parameters)),
+    ),
+    "size": (Column("size"), lambda row: number_cell(row.bytes, "" if row.bytes is None else bytes_text(row.bytes))),
+    "version": (Column("version", numeric=False), lambda row: word_cell(row.result.version or "")),
 }
 
 #: Columns that give way to a sentence where all rows agree. Those that are empty throughout are left out.
@@ -223,15 +150,15 @@ def _regressions(regressions: Regressions | None, gate: float | None) -> dict[st
 def _change_line(change: Change, gate: float | None) -> Line:
     _, now_ms, before_ms, judge, now, before, percent, words = change_cells(change, gate)
     cells = (
-        _word(change.case.model),
-        _word(change.case.setting.title),
-        _number(change.now_ms, now_ms),
-        _number(change.before_ms, before_ms),
-        _word(judge),
-        _number(change.now, now),
-        _number(change.before, before),
-        _number(change.change, percent),
-        _word(words),
+        word_cell(change.case.model),
+        word_cell(change.case.setting.title),
+        number_cell(change.now_ms, now_ms),
+        number_cell(change.before_ms, before_ms),
+        word_cell(judge),
+        number_cell(change.now, now),
+        number_cell(change.before, before),
+        number_cell(change.change, percent),
+        word_cell(words),
     )
     return Line(cells, verdict(change, gate))
 
@@ -248,22 +175,23 @@ _PAPER_COLUMNS = (
 
 def _paper_lines(pair: Pair, measured: Sequence[Remeasured]) -> Iterable[Line]:
     """The paper's own line, then those measured here, or that there is none."""
-    name = _word(f"{pair.large.name} / {pair.small.name}")
+    name = word_cell(f"{pair.large.name} / {pair.small.name}")
     large, small = (network.published_s * 1e3 for network in (pair.large, pair.small))
-    published = (_number(large, f"{large:g}"), _number(small, f"{small:g}"))
-    ratio = _number(pair.published, f"{pair.published:g}x")
-    yield Line((name, _word(f"published: {PAPER_SETTING}"), _word(""), *published, ratio), "published")
+    published = (number_cell(large, f"{large:g}"), number_cell(small, f"{small:g}"))
+    ratio = number_cell(pair.published, f"{pair.published:g}x")
+    yield Line((name, word_cell(f"published: {PAPER_SETTING}"), word_cell(""), *published, ratio), "published")
     here = [each for each in measured if each.pair == pair]
     for each in here:
         times = (
-            _number(ms, NOT_MEASURED if ms is None else milliseconds_text(ms)) for ms in (each.large_ms, each.small_ms)
+            number_cell(ms, NOT_MEASURED if ms is None else milliseconds_text(ms))
+            for ms in (each.large_ms, each.small_ms)
         )
-        ratio = _number(each.ratio, "" if each.ratio is None else ratio_text(each.ratio))
+        ratio = number_cell(each.ratio, "" if each.ratio is None else ratio_text(each.ratio))
         how = f"{each.setting.title}; {each.statistic}s{'; like the paper' if each.like_the_paper else ''}"
-        yield Line((name, _word(how), _word(each.backend), *times, ratio))
+        yield Line((name, word_cell(how), word_cell(each.backend), *times, ratio))
     if not here:
-        none = _number(None, NOT_MEASURED)
-        yield Line((name, _word("here"), _word(""), none, none, _number(None, "")))
+        none = number_cell(None, NOT_MEASURED)
+        yield Line((name, word_cell("here"), word_cell(""), none, none, number_cell(None, "")))
 
 
 def _machines(comparison: Comparison) -> list[tuple[str, str]]:
@@ -295,30 +223,18 @@ def _file_line(source: BenchSource | LayersSource) -> Line:
         how = plan_line(source.report)
         left_out = "; ".join(f"{item.backend}: {item.reason}" for item in source.report.left_out)
     cells = (
-        _word(source.name),
-        _word(report.model.name),
-        _word((origin.date or "not kept").replace("T", " ").removesuffix("Z")),
-        _word(origin.revision or ""),
-        _word(f"{threads_text(report.threads)}, target {report.target}; {how}"),
-        _number(busy, "" if busy is None else f"{busy:.2f}"),
-        _word(_versions(origin.versions)),
-        _word(_versions(origin.compiled_by)),
-        _word(left_out),
+        word_cell(source.name),
+        word_cell(report.model.name),
+        word_cell((origin.date or "not kept").replace("T", " ").removesuffix("Z")),
+        word_cell(origin.revision or ""),
+        word_cell(f"{threads_text(report.threads)}, target {report.target}; {how}"),
+        number_cell(busy, "" if busy is None else f"{busy:.2f}"),
+        word_cell(_versions(origin.versions)),
+        word_cell(_versions(origin.compiled_by)),
+        word_cell(left_out),
     )
     return Line(cells)
 
 
 def _versions(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def _word(text: str) -> Cell:
-    return Cell(text, text.lower() or None)
-
-
-def _milliseconds(value: float | None) -> Cell:
-    return Cell(milliseconds_text(value), value)
-
-
-def _number(value: float | None, text: str) -> Cell:
-    return Cell(text, value)

@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effgen.block_fusion import kernel_calls
+from effgen.block_fusion import kernel_calls, kernel_counts
 from effgen.fusion import KernelCall
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload, without_ahead
 from effgen.latency.samples import sample_networks
-from effgen.latency.table import complete_kernels, machine_measured_here, measuring
+from effgen.latency.table import TableProgress, complete_kernels, machine_measured_here, measuring
 from effgen.latency.times import KernelTime, NetworkTime, Setting, load_times, times_file
 from effgen.latency.work import work_of
 from effgen.ledger import now
+from effgen.machine import watch_other_work
 from effgen.network import Network, network_from_spec
 from effgen.passes.fold_batchnorm import folded_graph
-from effgen.results import Plan
+from effgen.results import DISTURBING_CPUS, Plan
 from effgen.target import Machine
 
 if TYPE_CHECKING:  # needs TVM
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # needs TVM
     from effgen.runtime.profile import Profile
 
 #: Networks of the standard set, by these names, and kernels that are timed by themselves as well.
-NETWORKS, ALONE = 10, 16
+NETWORKS, ALONE = 12, 24
 SEED = "calibration"
 
 #: Of each network: so long without and with clocks.
@@ -48,16 +49,34 @@ def calibrate(
 ) -> int:
     """Measure the standard set where the table lacks it; returns how many kernels that were, 0 where all was known.
 
-    Takes about a minute, once for a machine, a number of threads and a version of the kernels. What is measured is in
+    Takes about 90 seconds, once for a machine, a number of threads and a version of the kernels. What is measured is in
     the table before the next network begins: stopped, it goes on there.
 
     Raises TuneError where kernels of the target cannot be measured on this computer.
     """
     machine = machine_measured_here(target, threads)
-    from effgen.kernel_choice import KernelChoices
-
     file = times_file(database)
     file.check()
+
+    def tell(progress: TableProgress) -> None:
+        if progress.done == 1:
+            on_phase(f"calibrate {machine.name}: {progress.total} kernels by themselves")
+
+    with watch_other_work() as other_work:
+        measured = _measure_networks(machine, target, database, on_phase)
+        measured += complete_kernels(_spanning(), machine, database, tell, alone=True)
+    if measured and other_work.cpus is not None and other_work.cpus > DISTURBING_CPUS:
+        on_phase(
+            f"calibrated beside {other_work.cpus:.1f} CPUs of other work: predictions may be too long; remove "
+            f"{file.path} to calibrate again"
+        )
+    return measured
+
+
+def _measure_networks(machine: Machine, target: str, database: Path | None, on_phase: OnPhase) -> int:
+    """Time the standard set's networks that the table lacks; returns how many kernels of theirs were timed."""
+    from effgen.kernel_choice import KernelChoices
+
     choices, measured = KernelChoices(machine, database), 0
     with measuring(database):
         known = {time.network for time in load_times(machine, database).networks}
@@ -65,11 +84,9 @@ def calibrate(
             if spec.name not in known:
                 on_phase(f"calibrate {machine.name}: network {index} of {NETWORKS}")
                 lines = list(_network_lines(network_from_spec(spec), target, choices, database))
-                file.append_lines(*lines)
+                times_file(database).append_lines(*lines)
                 measured += len(lines) - 1
-    workloads = _spanning(machine, database)
-    on_phase(f"calibrate {machine.name}: {len(workloads)} kernels by themselves")
-    return measured + complete_kernels(workloads, machine, database, alone=True)
+    return measured
 
 
 def _network_lines(network: Network, target: str, choices: KernelChoices, database: Path | None) -> Iterator[str]:
@@ -83,7 +100,7 @@ def _network_lines(network: Network, target: str, choices: KernelChoices, databa
     yield NetworkTime(network.spec.name, seconds, kernels_s, setting, device, date).line
     for workload, kernel_s in kernel_seconds(network.graph, profile).items():
         choice = choices.choice(workload)
-        work = work_of(workload, choice.cycles)
+        work = work_of(workload, machine, choice.cycles)
         yield KernelTime(workload.name, choice.decisions, "network", kernel_s, work, setting, device, date).line
 
 
@@ -115,12 +132,11 @@ def kernel_seconds(graph: Graph, profile: Profile) -> dict[Workload, float]:
     return {workload: statistics.median(seconds) for workload, seconds in found.items()}
 
 
-def _spanning(machine: Machine, database: Path | None) -> Sequence[Workload]:
-    """Some of the standard set's kernels, from those that take least to those that take most."""
-    times = load_times(machine, database)
-    seconds = {time.kernel: time.seconds for time in times.kernels("network")}
+def _spanning() -> Sequence[Workload]:
+    """Some of the standard set's kernels, from the middle of them to those with most to do: small ones, which many
+    are, tell little of what networks spend their time on."""
     graphs = (network_from_spec(spec).graph for spec in sample_networks(NETWORKS, SEED))
-    calls = (call for graph in graphs for call in kernel_calls(folded_graph(graph)))
-    workloads = {without_ahead(call.workload) for call in calls if isinstance(call, KernelCall)}
-    timed = sorted((w for w in workloads if w.name in seconds), key=lambda w: (seconds[w.name], w.name))
-    return timed[len(timed) // ALONE // 2 :: max(1, len(timed) // ALONE)][:ALONE]
+    workloads = dict.fromkeys(without_ahead(workload) for graph in graphs for workload in kernel_counts(graph))
+    by_work = sorted(workloads, key=lambda workload: (workload.macs, workload.name))
+    larger = by_work[len(by_work) // 2 :]
+    return larger[:: len(larger) // ALONE][:ALONE]

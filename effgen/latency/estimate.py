@@ -54,7 +54,7 @@ def _prices(samples: Sequence[Sample], with_cycles: bool = True) -> Floats:
     """Seconds of each of a call's amounts; of a cycle 0 where the samples' cycles are not to be compared."""
     amounts = np.array([sample.work.amounts for sample in samples], np.float64)
     if not with_cycles:
-        amounts[:, 0] = 0.0
+        amounts[:, :2] = 0.0
     return fitted_prices(amounts, np.array([sample.seconds for sample in samples]))
 
 

@@ -5,8 +5,8 @@ Whatever else the machine does meanwhile hits all of them, so their ratios hold 
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,21 +16,21 @@ import numpy as np
 from effgen.abilities import running_here
 from effgen.bench import Backend, load_to_time, measure, result_from_samples
 from effgen.cpu import usable_cpus
-from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import TargetError
+from effgen.latency.measured import OnPhase, compiled
 from effgen.machine import describe_host, watch_other_work
 from effgen.network import Network
 from effgen.provenance import facts_of, origin_of
 from effgen.results import DEFAULT_PLAN, OURS, BenchReport, Plan, Result
+from effgen.runtime.library import prepare_tvm
 from effgen.target import load_target
 from effgen.verify import golden_pair
 from effgen.version import __version__
 
-OnPhase = Callable[[str], None]
-
 
 def check_timed_here(target: str, threads: int | None = None) -> None:
     """Raise TargetError where code for `target` does not run here at its own speed, or not on so many threads."""
+    prepare_tvm()
     machine = load_target(target)
     runs, reason = running_here(machine)
     if runs != "native":
@@ -55,12 +55,11 @@ def measure_networks(
     Raises an EffgenError where one cannot be compiled, or not be timed here; nothing is left on the disk.
     """
     check_timed_here(target, threads)
-    with tempfile.TemporaryDirectory(prefix="effgen-latency-") as folder:
-        bundles = {name: Path(folder) / str(number) for number, name in enumerate(networks)}
+    with ExitStack() as stack:
+        bundles: dict[str, Path] = {}
         for name, network in networks.items():
             on_phase(f"compile {name}")
-            request = CompileRequest(network.request, bundles[name], target, threads=threads, database=database)
-            compile_bundle(request, network=network)
+            bundles[name] = stack.enter_context(compiled(network, target, threads, database)).bundle
         return _timed(bundles, target, threads, plan, on_phase)
 
 

@@ -24,7 +24,7 @@ from effgen.kernels.workload import Workload, without_ahead
 from effgen.latency.estimate import MIN_KERNELS, Estimator, Sample, fitted_prices
 from effgen.latency.times import Times, load_times
 from effgen.latency.work import Work, work_of
-from effgen.target import Machine, load_target
+from effgen.target import Machine, check_target, load_target
 
 if TYPE_CHECKING:  # needs TVM
     from effgen.kernel_choice import Choice
@@ -84,7 +84,7 @@ class Predictor:
         workload = without_ahead(workload)
         if workload not in self._kernels:
             choice = self._choose(workload)
-            work = work_of(workload, choice.cycles)
+            work = work_of(workload, self.machine, choice.cycles)
             seconds = self._measured(workload, choice, work)
             estimated = self._estimator.seconds(work) if seconds is None else seconds
             self._kernels[workload] = KernelPrediction(estimated, seconds is not None)
@@ -112,7 +112,7 @@ class Predictor:
             if workload.name not in timed:
                 choice = self._choose(workload)
                 seconds = recorded_seconds(choice, self.machine)
-                work = work_of(workload, choice.cycles)
+                work = work_of(workload, self.machine, choice.cycles)
                 if seconds is not None:
                     yield Sample(work, self._inside.seconds(seconds, work))
 
@@ -133,7 +133,7 @@ class _Correction:
 
 
 def _amounts(alone: float, work: Work) -> tuple[float, ...]:
-    return alone, work.weight_bytes, work.data_bytes, 1.0
+    return alone, work.weight_bytes, work.far_bytes, 1.0
 
 
 def recorded_seconds(choice: Choice, machine: Machine) -> float | None:
@@ -150,9 +150,6 @@ def open_predictor(target: str = "cpu", threads: int | None = None, database: Pa
 
     Raises TargetError for an unknown target, TuneError where nothing is known of the machine.
     """
-    from effgen.runtime.library import prepare_tvm
-
-    prepare_tvm()
     machine = machine_of(target, threads)
     from effgen.kernel_choice import KernelChoices
 
@@ -162,8 +159,12 @@ def open_predictor(target: str = "cpu", threads: int | None = None, database: Pa
 
 def machine_of(target: str, threads: int | None) -> Machine:
     """The target with so many threads. Raises TargetError, or TuneError for a number that makes no sense."""
+    from effgen.runtime.library import prepare_tvm
+
+    check_target(target)
     if threads is not None and not 1 <= threads <= 1024:
         raise TuneError(f"--threads {threads}: expected from 1 to 1024")
+    prepare_tvm()  # which detection of this machine loads
     machine = load_target(target)
     return machine if threads is None else dataclasses.replace(machine, cores=threads)
 

@@ -77,10 +77,8 @@ def complete_kernels(
 
 def machine_measured_here(target: str, threads: int | None) -> Machine:
     """The target, whose kernels this computer can run. Raises TargetError, or TuneError where it cannot."""
-    from effgen.runtime.library import prepare_tvm
     from effgen.tune import measured_here_as
 
-    prepare_tvm()
     machine = machine_of(target, threads)
     if machine.gpu is not None or machine.is_foreign:
         raise TuneError(
@@ -128,5 +126,5 @@ def _measure(
 
 
 def _line(workload: Workload, choice: Choice, seconds: float, machine: Machine, device: str) -> str:
-    work, setting = work_of(workload, choice.cycles), Setting.of(machine)
+    work, setting = work_of(workload, machine, choice.cycles), Setting.of(machine)
     return KernelTime(workload.name, choice.decisions, "alone", seconds, work, setting, device=device, date=now()).line

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -51,16 +50,18 @@ class Setting:
 @cache
 def code_fingerprint() -> str:
     """A hash of all that makes kernels and schedules."""
-    sources = [source for package in _CODE for source in _python_sources(files(package))]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+    found = hashlib.sha256()
+    for folder in map(_folder, _CODE):
+        for source in sorted(folder.rglob("*.py")):
+            found.update(f"{source.relative_to(folder)}\n".encode() + source.read_bytes())
+    return found.hexdigest()[:16]
 
 
-def _python_sources(folder: Traversable) -> Iterable[bytes]:
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _python_sources(entry)
-        elif entry.name.endswith(".py"):
-            yield entry.read_bytes()
+def _folder(package: str) -> Path:
+    """Where a package is, which may load TVM and is not imported."""
+    found = find_spec(package)
+    assert found is not None and found.submodule_search_locations
+    return Path(found.submodule_search_locations[0])
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from effgen.errors import StudyError
 from effgen.spec import NetworkSpec
 from effgen.training.data import DataSource, fitted_to, open_data
 from effgen.training.entry_point import Evaluate, load_entry_point
 from effgen.training.recipe import Recipe, load_recipe
-from effgen.training.trainer import EpochResult
 
-OnEpoch = Callable[[EpochResult], bool]
+if TYPE_CHECKING:
+    from effgen.training.trainer import EpochResult
+
+#: Told of each epoch's accuracy; False ends the training.
+OnEpoch: TypeAlias = "Callable[[EpochResult], bool]"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Judge:
         """
         if self.program is not None:
             return self.program(spec, seed)
-        from effgen.training.trainer import train
+        from effgen.training.trainer import train  # PyTorch takes seconds, and the user's program may not need it
 
         assert self.data is not None and self.recipe is not None
         checkpoint = self._checkpoint(key)

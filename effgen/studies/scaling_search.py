@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optuna import Trial
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from effgen.errors import StudyError
@@ -23,6 +24,12 @@ from effgen.studies.storage import SharedStudy, open_study
 from effgen.studies.workers import DEFAULT_POLICY, Claim, Item, OnSettled, Policy, run_items, settled_items
 
 OnPhase = Callable[[str], None]
+
+#: What the parameters of a training may be, for Optuna's own tools.
+_COEFFICIENT = FloatDistribution(1.0, LARGEST)
+_DISTRIBUTIONS: dict[str, BaseDistribution] = dict.fromkeys(("alpha", "beta", "gamma"), _COEFFICIENT) | {
+    "seed": IntDistribution(0, 2**31 - 1)
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Training:
         """The trial that it is in the storage."""
         by = self.candidate
         params = {"alpha": by.alpha, "beta": by.beta, "gamma": by.gamma, "seed": self.seed}
-        return Item(f"{by.key} seed {self.seed}", params)
+        return Item(f"{by.key} seed {self.seed}", params, _DISTRIBUTIONS)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,9 @@ def open_search(request: ScalingRequest) -> ScalingSearch:
 
 def help_search(request: ScalingRequest) -> None:
     """What a further worker of the same machine does: trainings, until all are done."""
-    train_all(open_search(request))
+    search = open_search(replace(request, latency=None))
+    with closing(search.shared):
+        train_all(search)
 
 
 def train_all(search: ScalingSearch, on_settled: OnSettled = lambda settled: None) -> None:
@@ -158,7 +167,6 @@ def _train(search: ScalingSearch, trainings: Sequence[Training], on_settled: OnS
     def objective(claim: Claim) -> float:
         assert claim.item is not None
         training, started = by_key[claim.item.key], time.monotonic()
-        _record(search.shared, claim.trial)
         spec = training.candidate.network.spec
         accuracy = search.judge.accuracy(spec, training.seed, claim.item.key, lambda epoch: not claim.lost)
         with search.shared.errors():
@@ -166,14 +174,6 @@ def _train(search: ScalingSearch, trainings: Sequence[Training], on_settled: OnS
         return accuracy
 
     run_items(search.shared, [training.item for training in trainings], objective, search.request.policy, on_settled)
-
-
-def _record(shared: SharedStudy, trial: Trial) -> None:
-    """The item's parameters as Optuna's own, for whoever looks at the study with its tools."""
-    with shared.errors():
-        for name in ("alpha", "beta", "gamma"):
-            trial.suggest_float(name, 1.0, LARGEST)
-        trial.suggest_int("seed", 0, 2**31 - 1)
 
 
 def samples(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy: Policy) -> dict[str, Sample]:
@@ -222,7 +222,6 @@ def _report(search: ScalingSearch, latencies: Latencies) -> ScalingReport:
         against=against,
         left_out=grid.left_out,
         errors=tuple(errors(trials, every, request.policy)),
-        latency_errors=latencies.failed,
         machine=latencies.machine,
         threads=latencies.threads,
         study=search.shared.where,

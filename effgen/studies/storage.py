@@ -60,6 +60,10 @@ class SharedStudy:
             study_id = self.storage.get_study_id_from_name(self.study.study_name)
             return optuna.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
+    def close(self) -> None:
+        """Give the connections back."""
+        _close(self.storage)
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """What a storage raises inside as a StudyError of one line."""
@@ -83,11 +87,15 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage, shown = open_storage(url)
     where = f"study {name} in {shown}"
-    with _storage_errors(where, "check --storage"):
-        study, made = _made_or_loaded(storage, name, direction, sampler, pruner)
-        if made:
-            study.set_user_attr(_FACTS, plain_facts(facts))
-        _check_facts(study, plain_facts(facts), where)
+    try:
+        with _storage_errors(where, "mend the storage, or give another one"):
+            study, made = _made_or_loaded(storage, name, direction, sampler, pruner)
+            if made:
+                study.set_user_attr(_FACTS, plain_facts(facts))
+            _check_facts(study, plain_facts(facts), where)
+    except BaseException:
+        _close(storage)
+        raise
     return SharedStudy(study, storage, where)
 
 
@@ -95,9 +103,10 @@ def load_study(url: str, name: str) -> SharedStudy:
     """A study that exists, to be looked at. Raises StudyError where there is none of this name."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage, shown = open_storage(url)
-    with _storage_errors(shown, "check --storage"):
+    with _storage_errors(f"--storage {shown}", "give another one, or mend it"):
         known = sorted(study.study_name for study in storage.get_all_studies())
         if name not in known:
+            _close(storage)
             raise StudyError(f"--study {name}: not in {shown}; known: {', '.join(known) or 'none'}")
         return SharedStudy(optuna.load_study(study_name=name, storage=storage), storage, f"study {name} in {shown}")
 
@@ -146,22 +155,27 @@ def _database(text: str) -> tuple[BaseStorage, str]:
     if url.get_backend_name() == "sqlite":
         arguments = {"connect_args": {"timeout": _LOCK_S}}
         _make_folder(url, shown)
-    with _storage_errors(shown, "check --storage", url.password):
-        return _with_tables(url.render_as_string(hide_password=False), arguments), shown
+    with _storage_errors(f"--storage {shown}", "give another one, or mend it", url.password):
+        return _with_tables(_with_driver(url).render_as_string(hide_password=False), arguments), shown
 
 
 def _database_url(text: str) -> URL:
     try:
-        url = make_url(text)
+        url = make_url(text.replace("postgres://", "postgresql://", 1) if text.startswith("postgres://") else text)
         backend = url.get_backend_name()
     except (ArgumentError, ValueError):
         raise StudyError(f"--storage {_without_password(text)}: no URL of a database; expected {_KINDS}") from None
     if backend not in ("sqlite", *_DRIVERS):
         shown = url.render_as_string(hide_password=True)
         raise StudyError(f"--storage {shown}: unknown kind of storage; expected {_KINDS}")
-    if backend in _DRIVERS and "+" not in url.drivername:
-        url = url.set(drivername=f"{backend}+{_DRIVERS[backend][0]}")
     return url
+
+
+def _with_driver(url: URL) -> URL:
+    """The URL with the driver that effgen's extras install, unless it names one itself."""
+    if url.drivername not in _DRIVERS:
+        return url
+    return url.set(drivername=f"{url.drivername}+{_DRIVERS[url.drivername][0]}")
 
 
 def _make_folder(url: URL, shown: str) -> None:
@@ -212,6 +226,14 @@ def _check_facts(study: optuna.Study, here: dict[str, Any], where: str) -> None:
     difference = first_difference(there, here)
     if difference is not None:
         raise StudyError(f"{where}: {difference}; give the same settings as its other workers, or another --study")
+
+
+def _close(storage: BaseStorage) -> None:
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
+    elif isinstance(storage, GrpcStorageProxy):
+        storage.close()
 
 
 @contextmanager

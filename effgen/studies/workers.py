@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
@@ -44,10 +45,22 @@ _CHOICE = 8
 
 @dataclass(frozen=True)
 class Item:
-    """A trial that is planned: a key that no other item of the study has, and the parameters it is run with."""
+    """A trial that is planned: a key that no other item of the study has, and the parameters it is run with.
+
+    With Optuna's `distributions` of all of them they are recorded as they are; without, the objective asks the trial
+    for each, as it does where the sampler chooses.
+    """
 
     key: str
     params: Mapping[str, Any]
+    distributions: Mapping[str, BaseDistribution] | None = None
+
+    def trial(self, attributes: Mapping[str, Any]) -> FrozenTrial:
+        """The running trial of this item, to be added to a study."""
+        named: dict[str, Any] = {"state": TrialState.RUNNING, "user_attrs": {"item": self.key, **attributes}}
+        if self.distributions is None:
+            return optuna.create_trial(system_attrs={"fixed_params": dict(self.params)}, **named)
+        return optuna.create_trial(params=dict(self.params), distributions=dict(self.distributions), **named)
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,11 @@ class Claim:
         return self._lost.is_set()
 
 
-#: The value of a trial. Raises optuna.TrialPruned to stop early, an EffgenError for a failure to be recorded.
+class Repeated(Exception):  # noqa: N818 - no error, as optuna.TrialPruned is none
+    """An objective's answer to parameters that another trial had in other words: this one does not count."""
+
+
+#: The value of a trial. Raises optuna.TrialPruned to stop early, an EffgenError for a failure to be recorded, Repeated.
 Objective = Callable[[Claim], float]
 OnSettled = Callable[[Settled], None]
 
@@ -248,12 +265,8 @@ class _Worker:
     def claim(self, item: Item) -> Claim | None:
         """A new trial for `item`; None where another worker was faster."""
         token = uuid.uuid4().hex
-        attributes = {"item": item.key, "token": token, **self._signs()}
-        fixed = {"fixed_params": dict(item.params)}
         with self._shared.errors():
-            self._shared.study.add_trial(
-                optuna.create_trial(state=TrialState.RUNNING, user_attrs=attributes, system_attrs=fixed)
-            )
+            self._shared.study.add_trial(item.trial({"token": token, **self._signs()}))
         same = [trial for trial in self._shared.trials if trial.user_attrs.get("item") == item.key]
         number = next(trial.number for trial in same if trial.user_attrs.get("token") == token)
         claim = Claim(self._shared.trial(number), item)
@@ -291,6 +304,10 @@ class _Worker:
                 raise
             except optuna.TrialPruned:
                 self._tell(claim, state=TrialState.PRUNED)
+            except Repeated:
+                self._fail(claim, "duplicate")
+            except UpdateFinishedTrialError:  # the objective had something to note
+                _warn_given_up(claim)
             except EffgenError as error:
                 self._fail(claim, "error", " ".join(str(error).split()))
             except BaseException:
@@ -314,9 +331,7 @@ class _Worker:
             try:
                 self._shared.study.tell(claim.trial, **outcome)
             except (ValueError, UpdateFinishedTrialError):
-                log.warning(
-                    "trial %d: the other workers had given it up: its result does not count", claim.trial.number
-                )
+                _warn_given_up(claim)
 
     def _give_back(self, claim: Claim) -> None:
         """On the way out with another exception, which must not be lost if the storage fails too."""
@@ -324,6 +339,10 @@ class _Worker:
             self._fail(claim, "interrupted")
         except StudyError as error:
             log.warning("%s", error)
+
+
+def _warn_given_up(claim: Claim) -> None:
+    log.warning("trial %d: the other workers had given it up: its result does not count", claim.trial.number)
 
 
 @contextmanager

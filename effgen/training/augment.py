@@ -52,7 +52,7 @@ class Augmentation:
 
     def _middle(self, values: Tensor) -> Tensor:
         side = self._image.resolution
-        first = round((values.shape[-1] - side) / 2)
+        first = (values.shape[-1] - side) // 2
         return values[..., first : first + side, first : first + side]
 
     def _moved(self, values: Tensor) -> Tensor:

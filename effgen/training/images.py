@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from effgen.cpu import usable_cpus
 from effgen.errors import DataError, ImageError
 from effgen.runtime.picture import Preparation, check_header
 from effgen.training.data import DataSource, LabelledPictures
@@ -21,7 +21,7 @@ from effgen.training.data import DataSource, LabelledPictures
 #: Decoded pictures of a data set's part that are kept in memory.
 KEPT_BYTES = 2**30
 
-#: More worker processes than this do not help one training.
+#: More threads or worker processes than this do not help one training.
 _MOST_WORKERS = 8
 
 
@@ -61,7 +61,7 @@ class _KeptImages:
 @lru_cache(maxsize=2)
 def _kept(digest: str, pictures: LabelledPictures, preparation: Preparation) -> _KeptImages:
     """Both parts of the data set used last: a search trains many networks on the same pictures."""
-    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MOST_WORKERS, len(usable_cpus()))) as pool:
         decoded = list(pool.map(lambda file: _decoded(file, preparation), pictures.files))
     return _KeptImages(torch.from_numpy(np.stack(decoded)), torch.tensor(pictures.labels))
 
@@ -95,15 +95,19 @@ class _StreamedImages:
         loader = torch.utils.data.DataLoader(
             self._dataset,
             batch_sampler=[indices.tolist() for indices in chosen],
-            num_workers=min(_MOST_WORKERS, os.cpu_count() or 1),
-            collate_fn=list,
-            pin_memory=False,
+            num_workers=min(_MOST_WORKERS, len(usable_cpus())),
+            collate_fn=_stacked,
         )
-        for indices, decoded in zip(chosen, loader, strict=True):
-            for picture in decoded:
-                if isinstance(picture, str):
-                    raise DataError(picture)
-            yield torch.from_numpy(np.stack(decoded)), self._labels[indices]
+        for indices, pixels in zip(chosen, loader, strict=True):
+            if isinstance(pixels, str):
+                raise DataError(pixels)
+            yield pixels, self._labels[indices]
+
+
+def _stacked(pictures: Sequence[NDArray[np.uint8] | str]) -> Tensor | str:
+    """The pictures as one tensor, or the first error among them."""
+    errors = [picture for picture in pictures if isinstance(picture, str)]
+    return errors[0] if errors else torch.from_numpy(np.stack(pictures))
 
 
 class _Dataset(torch.utils.data.Dataset):  # type: ignore[misc]
@@ -115,7 +119,7 @@ class _Dataset(torch.utils.data.Dataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> NDArray[np.uint8] | str:
         try:
             return _decoded(self._files[index], self._preparation)
         except DataError as error:

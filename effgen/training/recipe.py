@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from effgen.errors import TrainingError
 from effgen.validation import StrictModel, first_problem
@@ -60,6 +60,12 @@ class Recipe(StrictModel):
     mixed_precision: Literal["auto", "off"] = "auto"
     augment: AugmentSpec = AugmentSpec()
 
+    @model_validator(mode="after")
+    def _check_warmup(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}: expected fewer than the {self.epochs} epochs")
+        return self
+
 
 def load_recipe(path: Path | None) -> Recipe:
     """The recipe in the TOML file at `path`; the defaults, which suit small data sets, for None.
@@ -79,13 +85,8 @@ def load_recipe(path: Path | None) -> Recipe:
 def parse_recipe(text: str, where: str) -> Recipe:
     """Validate the TOML `text`; `where` names its origin in error messages."""
     try:
-        recipe = Recipe.model_validate(tomllib.loads(text))
+        return Recipe.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"{where}: not valid TOML: {error}") from None
     except ValidationError as error:
         raise TrainingError(f"{where}: {first_problem(error, Recipe)}") from None
-    if recipe.warmup_epochs >= recipe.epochs:
-        raise TrainingError(
-            f"{where}: warmup_epochs = {recipe.warmup_epochs:g}: expected fewer than the {recipe.epochs} epochs"
-        )
-    return recipe

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from effgen.bundle import check_file
 from effgen.errors import TrainingError
 from effgen.graph import Weights
 from effgen.lower import lower
@@ -69,9 +70,12 @@ def train(
     file where there is one, calling `on_epoch` for the epochs in it first, and writes it after each epoch, whole or not
     at all. On a CPU the outcome depends on the arguments alone, `threads` (of PyTorch's operators; None: as they are
     set) included, to the last bit and however often it was interrupted. Raises DataError for a picture that cannot be
-    read, TrainingError where the training diverges or the checkpoint is another training's.
+    read, TrainingError where the training diverges or the checkpoint is another training's, BuildError where it cannot
+    be written.
     """
     assert spec.classifier.classes == len(data.classes), (spec.classifier.classes, data.classes)
+    if checkpoint is not None:
+        check_file(checkpoint, force=True)
     with _threads(threads):
         training = _Training(spec, data, recipe)
         identity = Identity.of(spec, recipe, data)
@@ -138,13 +142,18 @@ class _Training:
         for step, (pixels, labels) in enumerate(self._train_images.batches(order, self._batch)):
             total += self._step((epoch - 1) * self._steps_an_epoch + step, pixels, labels)
         loss = total.item() / self._steps_an_epoch
-        if not np.isfinite(loss):
-            raise TrainingError(
-                f"{self._spec.name}: diverged in epoch {epoch}: the loss is {loss}; expected a number: try a lower "
-                f"learning_rate than {self._recipe.learning_rate:g}, a longer warm-up or a gradient_clip"
-            )
+        self._check_finite(epoch, loss)
         self.history.append(EpochResult(epoch, loss, self._accuracy()))
         self._seconds += time.perf_counter() - started
+
+    def _check_finite(self, epoch: int, loss: float) -> None:
+        """The loss tells of all steps but the last, whose outcome is in the average."""
+        if np.isfinite(loss) and all(bool(tensor.isfinite().all()) for tensor in self._average.tensors().values()):
+            return
+        raise TrainingError(
+            f"{self._spec.name}: diverged in epoch {epoch}: loss {loss:g}; expected finite numbers: try a lower "
+            f"learning_rate than {self._recipe.learning_rate:g}, a longer warm-up or a gradient_clip"
+        )
 
     def _begin(self, epoch: int) -> torch.Tensor:
         """The order of an epoch's pictures. Its random numbers depend on the recipe's seed and the epoch alone, so that

@@ -103,6 +103,28 @@ def test_what_a_space_does_not_contain() -> None:
     assert not space.contains({**space.default, "rows": max(space.axes["rows"]), "vectors": max(space.axes["vectors"])})
 
 
+@pytest.mark.parametrize("target", ["x86-64-v4", "rpi4"])
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Conv2d(1, 14, 14, 96, 64),
+        Conv2d(1, 14, 14, 96, 64, gated=True, activation="silu"),
+        Conv2d(1, 14, 14, 96, 96, (5, 5), padding=(2, 2, 2, 2), groups=96),
+        Conv2d(1, 14, 14, 96, 64, (3, 3), padding=(1, 1, 1, 1)),
+    ],
+    ids=lambda workload: workload.name,
+)
+def test_estimated_cycles_grow_with_the_batch(workload: Conv2d, target: str) -> None:
+    machine = load_target(target)
+    found = []
+    for batch in (1, 4, 16):
+        space = space_for(replace(workload, batch=batch), machine)
+        assert space.cycles is not None
+        found.append(space.cycles(space.default))
+    least = workload.macs / machine.lanes / machine.cores / 2  # two multiply-adds of a vector start in a cycle
+    assert least / 2 < found[0] < found[1] < found[2]
+
+
 def test_a_decision_changes_the_kernel() -> None:
     machine = load_target("x86-64-v4")
     space = space_for(SMALL[0], machine)

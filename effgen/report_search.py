@@ -1,0 +1,268 @@
+"""A baseline search as tables, notes and JSON. Nothing is decided here."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from effgen.bundle import Kind, check_directory, staged_directory
+from effgen.report import milliseconds_text, numbers_table, threads_text
+from effgen.report_compare import count_text
+from effgen.spec import StageSpec
+from effgen.spec_file import as_baseline, toml_from_spec
+from effgen.studies.front import BaselineReport, Beside, Member, TriedNetwork, beside
+
+if TYPE_CHECKING:
+    from effgen.studies.baseline_search import BaselineSearch
+    from effgen.studies.workers import Settled
+
+#: Version of the form of `effgen search baseline --json`.
+FORMAT = 1
+
+#: What `-o` writes beside the specs, and what tells such a folder.
+PAGE, DATA = "report.html", "search.json"
+FRONT = Kind(DATA, "the front of a search", "-o/--output")
+
+_COLUMNS = (
+    "network", "accuracy", "+-", "latency ms", "p10 ms", "p90 ms", "MACs", "parameters", "gain", "+-", "latency", "",
+)  # fmt: skip
+
+
+def lines_from_search(search: BaselineSearch) -> list[str]:
+    """What is about to be searched."""
+    plan, space = search.request.plan, search.space
+    target = milliseconds_text(search.latency_target_s() * 1e3)
+    return [
+        f"{space.start.name}: {len(space.choices)} decisions, {space.size:.3g} points around it",
+        f"{plan.trials} trials by {plan.sampler}, pruner {plan.pruner}, "
+        f"reward accuracy x (latency / {target} ms)^{plan.exponent:g}",
+    ]
+
+
+def line_from_trial(settled: Settled) -> str:
+    """A network that was tried."""
+    trial, found = settled.trial, settled.trial.user_attrs
+    words = [percent_text(found.get("accuracy")), f"{milliseconds_text(_ms(found.get('latency_s')))} ms"]
+    if trial.state.name == "FAIL":
+        words = [f"failed: {found.get('error', '')}"]
+    elif trial.value is not None and trial.state.name == "COMPLETE":
+        words.append(f"reward {trial.value:.4f}")
+    else:
+        words.append(f"pruned after epoch {found.get('epochs')}")
+    return f"{settled.done} of {settled.planned}  trial {trial.number}: {', '.join(words)}"
+
+
+def line_from_confirmation(settled: Settled) -> str:
+    """A network that was trained again."""
+    trial = settled.trial
+    end = f"failed: {trial.user_attrs.get('error', '')}" if trial.value is None else percent_text(trial.value)
+    return f"{settled.done} of {settled.planned}  {trial.user_attrs.get('item')}: {end}"
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
+
+
+def table_from_search(report: BaselineReport) -> Table:
+    """The starting network, then the front, the fastest first."""
+    table = numbers_table(title_from_search(report), _COLUMNS, left=1)
+    table.columns[-1].justify = "left"
+    table.add_row(*member_cells(report.start, report))
+    table.add_section()
+    for member in report.found:
+        style = "bold" if beside(member, report.start).dominates else None
+        table.add_row(*member_cells(member, report), style=style)
+    return table
+
+
+def title_from_search(report: BaselineReport) -> str:
+    """What was searched, and where."""
+    spec = report.start.candidate.spec
+    return (
+        f"the front of {len(report.candidates)} networks around {spec.name} on {report.device}, "
+        f"{threads_text(report.threads)}"
+    )
+
+
+def table_of_stages(report: BaselineReport) -> Table:
+    """The stages of each network of the front."""
+    table = numbers_table(None, ("network", "stages"), left=2, wrap=("stages",))
+    for member in (report.start, *report.found):
+        table.add_row(name_text(member, report), "  ".join(map(stage_text, member.candidate.spec.stages)))
+    return table
+
+
+def tables_from_search(report: BaselineReport) -> list[Table]:
+    """The front, and what its networks are."""
+    return [table_from_search(report), table_of_stages(report)]
+
+
+def member_cells(member: Member, report: BaselineReport) -> tuple[str, ...]:
+    """A member's cells, in the order of the table's columns."""
+    found, timing = member.candidate, member.timing
+    by = None if report.is_start(member) else beside(member, report.start)
+    return (
+        name_text(member, report),
+        percent_text(member.accuracy),
+        percent_text(member.sample.spread),
+        milliseconds_text(member.latency_ms),
+        milliseconds_text(None if timing is None else timing.p10_ms),
+        milliseconds_text(None if timing is None else timing.p90_ms),
+        count_text(found.macs),
+        count_text(found.parameters),
+        "" if by is None else f"{by.gain * 100:+.2f}%",
+        percent_text(None if by is None else by.error),
+        "" if by is None else f"{by.ratio:.2f}x",
+        verdict_text(by),
+    )
+
+
+def name_text(member: Member, report: BaselineReport) -> str:
+    """A member's name; the starting network's says that it is that."""
+    return f"{member.candidate.name} (start)" if report.is_start(member) else member.candidate.name
+
+
+def verdict_text(by: Beside | None) -> str:
+    """How a member stands to the starting network, if it dominates it; None is that network itself."""
+    if by is None or not by.dominates:
+        return ""
+    return "dominates" if by.beyond_spread else "dominates within the spread"
+
+
+def percent_text(share: float | None) -> str:
+    """A share with two digits behind the point; empty for None."""
+    return "" if share is None else f"{share * 100:.2f}%"
+
+
+def stage_text(stage: StageSpec) -> str:
+    """A stage in short: layers, kind, kernel, stride, expansion, channels, e.g. `2 mbconv k5 s2 e6 c24 se0.25`."""
+    parts = [f"{stage.repeats} {stage.block} k{stage.kernel}", f"s{stage.stride}" if stage.stride != 1 else ""]
+    parts += [f"e{stage.expand_ratio:g}" if stage.expand_ratio != 1 else "", f"c{stage.channels}"]
+    parts += ["" if stage.squeeze_excite is None else f"se{stage.squeeze_excite.ratio:g}"]
+    parts += ["" if stage.skip else "no skip"]
+    return " ".join(part for part in parts if part)
+
+
+def notes_from_search(report: BaselineReport) -> list[str]:
+    """What was found, how the numbers were come by, and what is not to be read into them."""
+    return [_found_line(report), _trials_line(report), _goal_line(report), *_confirmation_lines(report), report.study]
+
+
+def _found_line(report: BaselineReport) -> str:
+    better = [member for member in report.found if beside(member, report.start).dominates]
+    if not better:
+        return f"no network of the front dominates {report.start.candidate.name}"
+    clear = sum(beside(member, report.start).beyond_spread for member in better)
+    networks = "1 network dominates" if len(better) == 1 else f"{len(better)} networks dominate"
+    return f"{networks} {report.start.candidate.name}, {clear} of them beyond the spread"
+
+
+def _trials_line(report: BaselineReport) -> str:
+    states = Counter(candidate.state for candidate in report.candidates)
+    counts = ", ".join(f"{states[state]} {state}" for state in ("done", "pruned", "failed") if states[state])
+    again = f"; {report.repeated} drawn again, left out" if report.repeated else ""
+    return (
+        f"{len(report.candidates)} of {report.trials} trials ({counts}){again}; "
+        f"{report.points:.3g} points in the space, sampler {report.sampler}, pruner {report.pruner}"
+    )
+
+
+def _goal_line(report: BaselineReport) -> str:
+    shares = [each.measured_share for each in report.candidates if each.measured_share is not None]
+    target = milliseconds_text(report.latency_target_s * 1e3)
+    return (
+        f"reward: accuracy x (latency / {target} ms)^{report.exponent:g}; "
+        f"the search's latencies are sums over kernels, {min(shares, default=0):.0%} measured at the least"
+    )
+
+
+def _confirmation_lines(report: BaselineReport) -> list[str]:
+    lines = []
+    if report.is_confirmed:
+        count = len(report.start.sample.values)
+        lines.append(
+            f"accuracy: mean of {count} trainings with seeds that the search did not use, +- their standard deviation; "
+            "gain over the start, +- its standard error"
+        )
+    else:
+        lines.append("accuracy: of the one training that the network was chosen by, so flattered; see --confirm-seeds")
+    if report.start.timing is not None:
+        lines.append(
+            "latency: compiled, and measured in turn in one run; beyond the spread: more than two standard errors"
+        )
+    else:
+        lines.append("latency: predicted, not confirmed")
+    lost = [member for member in report.members if member.error]
+    return lines + [f"{member.candidate.name}: left out: {member.error}" for member in lost]
+
+
+def json_from_search(report: BaselineReport) -> dict[str, Any]:
+    """The report's fields; members with `accuracy`, `spread`, `latency_ms` and how they stand `beside` the start."""
+    plain = {field.name: getattr(report, field.name) for field in fields(report)}
+    return {
+        "format": FORMAT,
+        "kind": "baseline search",
+        **plain,
+        "candidates": [_candidate_json(candidate) for candidate in report.candidates],
+        "start": _member_json(report.start, report),
+        "members": [_member_json(member, report) for member in report.members],
+        "front": [_member_json(member, report) for member in report.front],
+    }
+
+
+def _member_json(member: Member, report: BaselineReport) -> dict[str, Any]:
+    return {
+        "candidate": _candidate_json(member.candidate),
+        "accuracies": list(member.sample.values),
+        "accuracy": member.accuracy,
+        "spread": member.sample.spread,
+        "latency_ms": member.latency_ms,
+        "timing": None if member.timing is None else asdict(member.timing),
+        "beside": asdict(beside(member, report.start)),
+    }
+
+
+def _candidate_json(candidate: TriedNetwork) -> dict[str, Any]:
+    plain = {field.name: getattr(candidate, field.name) for field in fields(candidate)}
+    return {**plain, "spec": candidate.spec.model_dump(mode="json")}
+
+
+def check_front_folder(output: Path, force: bool, study: str) -> None:
+    """Raise BuildError where `write_front` could not write: before the work, not after it."""
+    from effgen.html.document import check_packages
+
+    check_packages()
+    check_directory(output, force or _is_of(output, study), FRONT)
+
+
+def write_front(report: BaselineReport, output: Path, force: bool) -> None:
+    """A folder with the page, the data, and a spec of each network of the front, whole or not at all.
+
+    One of the same search is replaced, with `force` that of another too. Raises BuildError where it cannot be written.
+    """
+    from effgen.html.search_page import page_from_search
+
+    with staged_directory(output, force or _is_of(output, report.study), FRONT) as folder:
+        for member in report.front:
+            spec = as_baseline(member.candidate.spec)
+            text = toml_from_spec(spec, f"Found by {report.study}, {report.date}: {_said_of(member)}.")
+            (folder / f"{spec.name}.toml").write_text(text, encoding="utf-8")
+        (folder / PAGE).write_text(page_from_search(report), encoding="utf-8")
+        (folder / DATA).write_text(json.dumps(json_from_search(report), indent=2) + "\n", encoding="utf-8")
+
+
+def _said_of(member: Member) -> str:
+    return f"accuracy {percent_text(member.accuracy)}, {milliseconds_text(member.latency_ms)} ms"
+
+
+def _is_of(folder: Path, study: str) -> bool:
+    """Whether it holds what the same search wrote earlier."""
+    try:
+        return bool(json.loads((folder / DATA).read_text(encoding="utf-8"))["study"] == study)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,60 @@
+"""The latency of a candidate: the sum of its kernels' in the machine's table, after what it lacks was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from effgen.abilities import running_here
+from effgen.graph import Graph
+from effgen.studies.turns import Turns
+from effgen.target import load_target
+
+if TYPE_CHECKING:
+    from effgen.latency.predictor import Prediction
+
+
+OnPhase = Callable[[str], None]
+
+
+class Latencies(Protocol):
+    """What a search asks for the latency of its candidates."""
+
+    def prepare(self, on_phase: OnPhase = ...) -> None:
+        """What is to be done once, before the first one. Raises an EffgenError where latencies cannot be had."""
+
+    def __call__(self, graph: Graph) -> Prediction:
+        """The latency of a network."""
+
+
+class KernelLatency:
+    """Latencies on one target with `threads` (None: all that it has).
+
+    Where the target is this machine, it is calibrated first and kernels are measured; elsewhere what its table and
+    tuning records hold must do. `turns` keep this machine's other workers from disturbing what is measured.
+    """
+
+    def __init__(self, target: str, threads: int | None, database: Path | None, turns: Turns) -> None:
+        self._target, self._threads, self._database, self._turns = target, threads, database, turns
+        self.measures_here = running_here(load_target(target))[0] == "native"
+
+    def prepare(self, on_phase: OnPhase = lambda phase: None) -> None:
+        """Calibrate the machine, unless that was done. Raises TuneError where too little is known of one elsewhere."""
+        from effgen.latency.calibration import calibrate
+        from effgen.latency.predictor import open_predictor
+
+        if self.measures_here:
+            with self._turns.measuring():
+                calibrate(self._target, self._threads, self._database, on_phase)
+        open_predictor(self._target, self._threads, self._database)
+
+    def __call__(self, graph: Graph) -> Prediction:
+        """Raises an EffgenError as `prepare` does, or where the table cannot be written."""
+        from effgen.latency.predictor import open_predictor
+        from effgen.latency.table import complete_table
+
+        if self.measures_here:
+            with self._turns.measuring():
+                complete_table([graph], self._target, self._threads, self._database)
+        return open_predictor(self._target, self._threads, self._database).predict(graph)

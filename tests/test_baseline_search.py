@@ -1,0 +1,211 @@
+"""A baseline search from the first trial to the confirmed front, with a trainer and latencies that cost nothing."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from baseline_searches import EpochJudge, TableLatencies, request_in, search_in
+from optuna.trial import TrialState
+
+from effgen.errors import EffgenError, SpecError, StudyError, TrainingError
+from effgen.lower import lower
+from effgen.studies import baseline_search
+from effgen.studies.baseline import search_and_confirm
+from effgen.studies.baseline_report import networks_to_confirm, report_of, tried_networks
+from effgen.studies.baseline_search import BaselineSearch, open_baseline_search
+from effgen.studies.front import front_of
+from effgen.studies.judge import JudgeRequest
+from effgen.studies.space import digest_of_network
+from effgen.studies.workers import Settled, reason_of
+
+
+def test_trials_are_different_networks_and_the_start_is_the_first(tmp_path: Path) -> None:
+    told: list[Settled] = []
+    with closing(search_in(tmp_path)) as search:
+        search.run(told.append)
+        found = tried_networks(search)
+        assert len(found) == len(told) == 8 and found[0].spec == search.space.start
+        assert len({digest_of_network(lower(network.spec)) for network in found}) == 8
+        assert found[0].latency_s == pytest.approx(lower(search.space.start).macs * 1e-9)
+        assert found[0].reward == found[0].accuracy  # T is its own latency
+        for network in found:
+            assert network.accuracy is not None and network.latency_s is not None
+            factor = (network.latency_s / search.latency_target_s()) ** -0.07
+            assert network.reward == pytest.approx(network.accuracy * factor)
+            assert network.measured_share == 0.75 and network.epochs is None
+
+
+def test_the_same_command_goes_on_and_a_larger_one_continues(tmp_path: Path) -> None:
+    with closing(search_in(tmp_path)) as search:
+        search.run()
+        first = tried_networks(search)
+    with closing(search_in(tmp_path)) as search:
+        search.run()
+        assert tried_networks(search) == first
+        assert isinstance(search.latencies, TableLatencies) and search.latencies.asked == 0
+    with closing(search_in(tmp_path, trials=10)) as search:
+        search.run()
+        assert tried_networks(search)[:8] == first and len(tried_networks(search)) == 10
+
+
+def test_a_search_of_several_workers_is_one_search(tmp_path: Path) -> None:
+    request_in(tmp_path)  # writes its files
+
+    def work() -> None:
+        with closing(search_in(tmp_path, trials=14, sampler="evolution")) as search:
+            search.run()
+
+    threads = [Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+    with closing(search_in(tmp_path, trials=14, sampler="evolution")) as search:
+        found = tried_networks(search)
+        assert len(found) == 14
+        assert sum(network.spec == search.space.start for network in found) == 1
+        generations = {trial.system_attrs.get("NSGAIISampler:generation") for trial in search.shared.trials}
+        assert max(generation for generation in generations if generation is not None) >= 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"exponent": -0.1}, "exponent is -0.07 there and -0.1 here"),
+        ({"seed": 7}, "seed is 0 there and 7 here"),
+        ({"target": "x86-64-v3"}, "target is 'cpu' there and 'x86-64-v3' here"),
+        ({"threads": 1}, "threads is"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_workers_with_other_settings_are_refused(tmp_path: Path, changed: dict[str, object], says: str) -> None:
+    search_in(tmp_path, threads=2).close()
+    with pytest.raises(StudyError, match=says):
+        search_in(tmp_path, **{"threads": 2, **changed})
+
+
+def test_what_cannot_work_is_refused_at_once(tmp_path: Path) -> None:
+    request = request_in(tmp_path)
+    both = JudgeRequest(data=tmp_path, trainer="trainer:accuracy")
+    cases: list[tuple[dict[str, object], type[EffgenError], str]] = [
+        ({"spec": "nothing"}, SpecError, "unknown family"),
+        ({"judge": both}, StudyError, "and not both"),
+        ({"judge": JudgeRequest(trainer="nothing:at_all")}, TrainingError, "no module nothing"),
+        ({"plan": replace(request.plan, trials=0)}, StudyError, "--trials 0: expected from 1"),
+        ({"plan": replace(request.plan, population=1)}, StudyError, "--population 1: expected from 2"),
+        ({"plan": replace(request.plan, exponent=0.1)}, StudyError, "--exponent 0.1: expected from -10 to 0"),
+        ({"storage": "ftp://x/y"}, StudyError, "--storage ftp://x/y"),
+    ]
+    for changed, kind, says in cases:
+        with pytest.raises(kind, match=says):
+            open_baseline_search(replace(request, **changed))  # type: ignore[arg-type]
+    assert not (tmp_path / "trials.log").exists()
+
+
+def epoch_search(folder: Path, curves: list[list[float]], **changed: object) -> BaselineSearch:
+    return search_in(folder, EpochJudge(curves), **changed)
+
+
+def test_poor_trials_are_stopped_but_not_the_start(tmp_path: Path) -> None:
+    curves = [[0.1, 0.1, 0.1, 0.1], [0.5, 0.7, 0.8, 0.9], [0.5, 0.7, 0.8, 0.9], [0.2, 0.2, 0.2, 0.2]]
+    with closing(epoch_search(tmp_path, curves, trials=4, population=2)) as search:
+        search.run()
+        found = tried_networks(search)
+        assert [(network.state, network.epochs) for network in found] == [
+            ("done", 4), ("done", 4), ("done", 4), ("pruned", 1)
+        ]  # fmt: skip
+        assert found[3].accuracy == 0.2 and found[3].trial not in {one.trial for one in front_of(found)}
+        assert list(search.shared.trials[found[1].trial].intermediate_values) == [1, 2, 3, 4]
+
+
+def test_a_trial_that_fails_counts_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(epoch_search(tmp_path, [[0.5] * 4])) as search:
+        train = BaselineSearch.train
+
+        def failing(self: BaselineSearch, spec: object, *rest: object) -> float:
+            if spec != self.space.start:
+                raise TrainingError("diverged in epoch 1")
+            return train(self, spec, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(BaselineSearch, "train", failing)
+        search.run()
+        found = tried_networks(search)
+        assert [network.state for network in found] == ["done"] + ["failed"] * 7
+        assert found[1].error == "diverged in epoch 1" and found[1].latency_s is not None
+        assert [network.trial for network in networks_to_confirm(search)] == [found[0].trial]
+
+
+def test_a_start_that_fails_ends_the_search(tmp_path: Path) -> None:
+    def broken(folder: Path) -> BaselineSearch:
+        request = request_in(folder, trials=2)
+        (folder / "broken.py").write_text("def accuracy(spec, seed):\n    raise ValueError('no data')\n")
+        judge = JudgeRequest(trainer=f"{folder / 'broken.py'}:accuracy")
+        return open_baseline_search(replace(request, judge=judge), TableLatencies())
+
+    with closing(broken(tmp_path)) as search:
+        search.run()
+        with pytest.raises(StudyError, match=r"tiny itself has no accuracy: .*ValueError: no data"):
+            networks_to_confirm(search)
+
+
+def test_a_space_without_more_networks_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline_search, "_EXHAUSTED", 10)
+    narrow = search_of_one_decision(tmp_path)
+    with closing(search_in(tmp_path, trials=5)) as whole:
+        search = replace(whole, space=replace(whole.space, choices=narrow))
+        with pytest.raises(StudyError, match=r"had all been tried: .* expected --trials 2 or fewer"):
+            search.run()
+        counted = [trial for trial in search.shared.trials if trial.state == TrialState.COMPLETE]
+        assert len(counted) == 2
+        assert {reason_of(trial) for trial in search.shared.trials if trial not in counted} >= {"duplicate"}
+
+
+def search_of_one_decision(folder: Path) -> dict[str, tuple[object, ...]]:
+    """The tiny space in which only one kernel's size is open."""
+    with closing(search_in(folder)) as search:
+        point = search.space.start_point
+        return {
+            key: values if key == "stages.0.kernel" else (point[key],) for key, values in search.space.choices.items()
+        }
+
+
+def test_the_front_is_trained_again_with_other_seeds(tmp_path: Path) -> None:
+    with closing(search_in(tmp_path)) as search:
+        told: list[Settled] = []
+        members = search_and_confirm(search, on_confirmed=told.append)
+        networks = networks_to_confirm(search)
+        assert [member.candidate for member in members] == networks and networks[0].spec == search.space.start
+        assert len(told) == 2 * len(members)
+        for member in members:
+            first = member.candidate.accuracy
+            assert first is not None and member.confirmed is not None
+            assert member.confirmed.values == pytest.approx((first + 0.002, first + 0.004))  # seeds 1 and 2, not 0
+        report = report_of(search, members)
+        assert report.start == members[0] and len(report.candidates) == 8
+        assert {member.candidate.trial for member in report.members} == {
+            one.trial for one in front_of(report.candidates)
+        }
+        # Again: nothing is trained.
+        again: list[Settled] = []
+        assert search_and_confirm(search, on_confirmed=again.append) == members and again == []
+
+
+def test_without_seeds_to_confirm_the_searchs_own_stand(tmp_path: Path) -> None:
+    with closing(search_in(tmp_path, confirm_seeds=0)) as search:
+        members = search_and_confirm(search)
+        assert all(member.confirmed is None for member in members)
+        assert not report_of(search, members).is_confirmed
+
+
+def test_a_latency_target_of_ones_own(tmp_path: Path) -> None:
+    with closing(search_in(tmp_path, latency_target_s=1e-3, trials=2)) as search:
+        search.run()
+        start = tried_networks(search)[0]
+        assert search.latency_target_s() == 1e-3
+        assert start.accuracy is not None and start.latency_s is not None
+        assert start.reward == pytest.approx(start.accuracy * (start.latency_s / 1e-3) ** -0.07)

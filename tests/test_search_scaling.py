@@ -1,0 +1,265 @@
+"""`effgen search scaling`: the whole way, by real workers, with a trainer that learns nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import one_line
+from searches import EVERY, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
+from servers import free_port
+
+from effgen.network import NetworkRequest, build_network
+from effgen.studies.grid import GridPlan, make_grid
+from effgen.studies.judge import JudgeRequest
+from effgen.studies.latencies import Latencies
+from effgen.studies.samples import sample_of
+from effgen.studies.scaling_report import ScaledRow, choose, compared, finalists, row_from
+from effgen.studies.scaling_search import ScalingRequest, open_search
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The words of a small search, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return write_search(tmp_path)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A search that is over: the folder where it ran, its words, and what it said."""
+
+    folder: Path
+    words: tuple[str, ...]
+    report: dict[str, Any]
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    words = write_search(folder)
+    process = start([*words, "--json", "report.json", "-o", "scaled.toml"], cwd=folder)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return Finished(folder, words, json.loads((folder / "report.json").read_text()), out, err)
+
+
+@pytest.fixture
+def finished(once: Finished, monkeypatch: pytest.MonkeyPatch) -> Finished:
+    """The same search for all tests that only look at it, from its folder."""
+    monkeypatch.chdir(once.folder)
+    return once
+
+
+def test_a_search_ends_with_a_spec_that_is_the_network_it_trained(finished: Finished) -> None:
+    chosen = finished.report["chosen"]
+    network = build_network(NetworkRequest("./scaled.toml", "1"))
+    assert (network.graph.macs, network.spec.input.resolution) == (chosen["macs"], chosen["resolution"])
+    assert f"alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma {chosen['gamma']:g}" in finished.out
+    assert "effgen compile --spec scaled.toml --phi 1" in finished.err
+    # The trainer counts layers: of one dimension alone only depth adds some.
+    assert chosen["kind"] == "depth" or chosen["alpha"] > 1
+    assert "depth alone: " in finished.out and "picked by 2 seeds, compared by 1 other" in finished.out
+
+
+def test_every_accuracy_comes_from_a_training_of_its_own(finished: Finished) -> None:
+    report = finished.report
+    samples = {row["kind"]: row for row in report["rows"]} | {"baseline": report["baseline"]}
+    for kind in ("depth", "width", "resolution", "baseline"):
+        row = samples[kind]
+        first = row["search"]["values"][0]
+        assert row["search"]["values"] == pytest.approx([first, first + 0.001])  # what the trainer makes of seeds 0, 1
+        assert row["confirmed"]["values"] == pytest.approx([first + 0.002])  # and of 2
+    assert counted(report) == len(report["rows"]) * 2 + 2 + 5
+
+
+def test_the_same_command_again_trains_nothing(run: Any, finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIL", EVERY)
+    assert json.loads(run(*finished.words, "--json", "-")[1]) == finished.report
+
+
+def test_status_shows_every_trial(run: Any, finished: Finished) -> None:
+    place = ("--storage", "sqlite:///searches/scaling-fine/trials.db", "--study", "scaling-fine")
+    _, out, _ = run("search", "status", *place)
+    assert "baseline 1/1/1 seed 0" in out and out.count("complete") == counted(finished.report)
+    wrong = ("--storage", place[1], "--study", "scaling-fin")
+    assert "known: scaling-fine" in one_line(run("search", "status", *wrong))
+
+
+@pytest.mark.parametrize(
+    "changed, told",
+    [
+        (("--seeds", "3"), "seeds is 2 there and 3 here"),
+        (("--phi", "1.5"), "phi is 1.0 there and 1.5 here"),
+        (("--step", "0.1"), "grid.step is 0.2 there and 0.1 here"),
+    ],
+    ids=["seeds", "phi", "step"],
+)
+def test_other_settings_under_the_same_name_are_refused(
+    run: Any, finished: Finished, changed: tuple[str, ...], told: str
+) -> None:
+    assert told in one_line(run(*finished.words, *changed, "-q"))
+
+
+def test_trainings_that_fail_are_missing_and_said(run: Any, words: tuple[str, ...], monkeypatch: Any) -> None:
+    monkeypatch.setenv("FAIL", "2,5")
+    code, out, err = run(*words, "--json", "-")
+    report = json.loads(out)
+    assert code == 0 and sum(row["failed"] for row in [report["baseline"], *report["rows"]]) == 2
+    assert "warning: 2 trainings failed" in err and "RuntimeError: no luck" in err
+
+
+def test_a_search_whose_trainings_all_fail(run: Any, words: tuple[str, ...], monkeypatch: Any) -> None:
+    monkeypatch.setenv("FAIL", EVERY)
+    assert "every training failed: " in one_line(run(*words, "-q"))
+
+
+@pytest.mark.parametrize(
+    "extra, told",
+    [
+        (("--data", "."), "expected --data DIR, or --trainer"),
+        (("--recipe", "r.toml"), "--recipe r.toml: belongs to --data"),
+        (("--seeds", "0"), "--seeds 0: expected from 1 to 1000"),
+        (("--confirm-seeds", "-1"), "--confirm-seeds -1: expected from 0 to 1000"),
+        (("--trainer", "nowhere.py:f"), "no file nowhere.py"),
+        (("--storage", "postgresql://me:s3cret@127.0.0.1:1/db"), "--storage postgresql://me:***@127.0.0.1:1/db: "),
+        (("-o", "trainer.py"), "trainer.py: exists already"),
+        (("--json", "no/where.json"), "--json no/where.json: "),
+        (("--rpc-key", "board"), "give --rpc-tracker"),
+    ],
+    ids=["both", "recipe", "seeds", "confirm", "trainer", "storage", "output", "json", "key"],
+)
+def test_what_cannot_work_is_refused_before_anything_is_trained(
+    run: Any, words: tuple[str, ...], extra: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    given = [word for word in words if word != "--no-latency"]
+    assert told in one_line(run(*given, *extra, "-q"))
+    assert not (tmp_path / "searches").exists()
+
+
+def test_a_target_that_only_an_emulator_runs_cannot_be_timed(run: Any, words: tuple[str, ...]) -> None:
+    given = [word for word in words if word != "--no-latency"]
+    told = one_line(run(*given, "--target", "rpi4", "-q"))
+    assert told.startswith("--target rpi4: cannot be timed here") and told.endswith(
+        "give --rpc-tracker, or --no-latency"
+    )
+
+
+def test_processes_of_one_command_share_the_work(words: tuple[str, ...], tmp_path: Path) -> None:
+    report = json.loads(output_of(start([*words, "--workers", "2", "--json", "-"], SECONDS="0.3")))
+    trials = trials_of(f"sqlite:///{tmp_path}/searches/scaling-fine/trials.db", "scaling-fine")
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    assert len(complete) == counted(report) == len({trial["item"] for trial in complete})
+    assert len({trial["worker"] for trial in complete}) == 2
+
+
+def test_ctrl_c_gives_the_trials_back_and_the_next_run_goes_on(words: tuple[str, ...], tmp_path: Path) -> None:
+    hanging = tmp_path / "hanging"
+    process = start([*words, "--workers", "2"], HANG="2", HANGING=str(hanging))
+    until(hanging.exists)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process in the foreground
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.endswith("interrupted\n") and "Traceback" not in err
+    where = (f"sqlite:///{tmp_path}/searches/scaling-fine/trials.db", "scaling-fine")
+    before = trials_of(*where)
+    assert "interrupted" in {trial["reason"] for trial in before}
+    assert not [trial for trial in before if trial["state"] == "running"]
+    output_of(start(words))
+    after = trials_of(*where)
+    assert after[: len(before)] == before
+    complete = [trial["item"] for trial in after if trial["state"] == "complete"]
+    assert len(complete) == len(set(complete))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_worker_killed_in_a_trial_loses_nothing(kind: str, tmp_path: Path) -> None:
+    kill_one_of_two({"sqlite": f"sqlite:///{tmp_path}/t.db", "journal": f"journal://{tmp_path}/log"}[kind], tmp_path)
+
+
+def test_workers_behind_a_grpc_proxy(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    port = free_port()
+    proxy = subprocess.Popen([sys.executable, "-c", _PROXY, f"sqlite:///{tmp_path}/behind.db", str(port)])
+    try:
+        kill_one_of_two(f"grpc://127.0.0.1:{port}", tmp_path)
+    finally:
+        proxy.kill()
+        proxy.communicate()
+
+
+_PROXY = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import optuna
+optuna.storages.run_grpc_proxy_server(optuna.storages.RDBStorage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
+"""
+
+
+def rows_of(search: Any, accuracies: dict[str, list[float]], confirmed: dict[str, list[float]]) -> list[ScaledRow]:
+    """Rows of a grid with these accuracies by kind; of compound networks the first alone has them."""
+    grid, seen, rows = search, set[str](), []
+    for candidate in grid.candidates:
+        kind = candidate.kind if candidate.kind not in seen else "another"
+        seen.add(candidate.kind)
+        times = Latencies({candidate.key: 1.0}, "here", 2)
+        found = (sample_of(accuracies.get(kind, [])), sample_of(confirmed.get(kind, [])))
+        rows.append(row_from(candidate, grid, times, *found, 0))
+    return rows
+
+
+def test_the_verdict_rests_on_seeds_that_picked_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
+    from effgen.spec import load_spec
+
+    grid = make_grid(load_spec(str(tmp_path / "fine.toml")), 1.0, GridPlan(step=0.2))
+    searched = {"compound": [0.95, 0.96], "depth": [0.93, 0.94], "width": [0.90, 0.91], "resolution": [0.90, 0.91]}
+    again = {"compound": [0.93, 0.94], "depth": [0.95, 0.96], "width": [0.93, 0.94], "resolution": [0.90, 0.91]}
+    rows = rows_of(grid, searched, again)
+    best, against = compared(rows)
+    assert best is not None and best.kind == "compound"
+    outcomes = {single.kind: single.comparison.outcome for single in against}
+    assert outcomes == {"depth": "loses to", "width": "is not told apart from", "resolution": "beats"}
+    assert choose(rows).kind == "depth"
+    assert choose(rows_of(grid, searched, {})).kind == "compound"
+
+
+def test_finalists_are_the_best_compound_network_and_the_single_dimensions(tmp_path: Path, words: Any) -> None:
+    from effgen.spec import load_spec
+
+    grid = make_grid(load_spec(str(tmp_path / "fine.toml")), 1.0, GridPlan(step=0.2))
+    compound = [candidate for candidate in grid.candidates if candidate.kind == "compound"]
+    found = {candidate.key: sample_of([0.5]) for candidate in grid.candidates}
+    found[compound[-1].key] = sample_of([0.6])
+    known = {key: sample for key, sample in found.items() if sample is not None}
+    assert [one.kind for one in finalists(grid, known)] == ["compound", "depth", "width", "resolution"]
+    assert finalists(grid, known)[0] is compound[-1]
+    del known[grid.candidates[0].key]
+    assert "depth" not in {one.kind for one in finalists(grid, known)}
+
+
+def test_settings_say_what_a_training_depends_on(tmp_path: Path, words: tuple[str, ...]) -> None:
+    request = ScalingRequest(
+        spec=str(tmp_path / "fine.toml"),
+        judge=JudgeRequest(trainer=f"{tmp_path / 'trainer.py'}:accuracy"),
+        storage=f"journal://{tmp_path}/log",
+        study="mine",
+        folder=tmp_path,
+        phi=1.0,
+        grid=GridPlan(step=0.2),
+        seeds=2,
+        confirm_seeds=1,
+        latency=None,
+    )
+    with closing(open_search(request).shared) as shared:
+        facts = shared.study.user_attrs["facts"]
+    assert facts["spec"]["stages"][0]["kernel"] == 3 and facts["trainer"] == request.judge.trainer
+    assert facts["candidates"][0] == "depth 2/1/1"

@@ -1,0 +1,75 @@
+"""The front of a baseline search: rewards, who is on it, and what its confirmation leaves."""
+
+from dataclasses import replace
+
+import pytest
+from baseline_searches import full_report, member, tried
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effgen.studies.front import Member, beside, confirmed_front, front_of, reward
+
+
+def test_reward_is_mnasnets() -> None:
+    assert reward(0.75, 0.080, 0.080) == 0.75
+    # MnasNet's section 3: twice the latency is worth 5% of the accuracy, relative: 1.05^... = 2^0.07.
+    assert reward(0.75 * 2**0.07, 0.160, 0.080) == pytest.approx(0.75)
+    assert pytest.approx(1.05, abs=1e-3) == 2**0.07
+    assert reward(0.5, 0.001, 0.01, exponent=0.0) == 0.5
+
+
+@given(st.floats(0.01, 1), st.floats(1e-5, 1), st.floats(1e-5, 1), st.floats(-2, -0.01))
+def test_reward_grows_with_accuracy_and_falls_with_latency(
+    accuracy: float, latency: float, target: float, exponent: float
+) -> None:
+    here = reward(accuracy, latency, target, exponent)
+    assert reward(accuracy * 0.9, latency, target, exponent) < here
+    assert reward(accuracy, latency * 1.1, target, exponent) < here
+
+
+def test_front_is_of_those_trained_to_the_end() -> None:
+    slow, fast, pruned = tried(0, 0.9, 2.0), tried(1, 0.8, 1.0), tried(2, 0.95, 0.5, state="pruned")
+    failed = tried(3, None, 0.1)
+    assert front_of([slow, fast, pruned, failed, tried(4, 0.85, 2.5)]) == [fast, slow]
+    assert front_of([pruned]) == []
+
+
+def test_confirmation_replaces_the_searchs_own_numbers() -> None:
+    lucky = member(tried(1, 0.99, 0.5), 0.80, 0.82)
+    start = member(tried(0, 0.9, 1.0), 0.9, 0.92)
+    assert lucky.accuracy == pytest.approx(0.81) and lucky.latency_ms == pytest.approx(0.45)
+    assert not beside(lucky, start).dominates
+    assert confirmed_front([start, lucky]) == [lucky, start]
+    assert confirmed_front([start, replace(lucky, error="diverged")]) == [start]
+    alone = Member(tried(1, 0.99, 0.5))
+    assert (alone.accuracy, alone.latency_ms, alone.sample.spread) == (0.99, 0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "milliseconds", "dominates", "beyond"),
+    [
+        pytest.param((0.95, 0.96, 0.955), 1.0, True, True, id="more accurate"),
+        pytest.param((0.90, 0.92, 0.911), 0.5, True, True, id="faster"),
+        pytest.param((0.90, 0.92, 0.911), 0.95, True, False, id="a little of both"),
+        pytest.param((0.90, 0.92, 0.910), 1.0, False, False, id="the same"),
+        pytest.param((0.95, 0.96, 0.955), 1.1, False, False, id="slower"),
+        pytest.param((0.88, 0.89, 0.885), 0.5, False, False, id="less accurate"),
+    ],
+)
+def test_beside_the_start(accuracies: tuple[float, ...], milliseconds: float, dominates: bool, beyond: bool) -> None:
+    start = member(tried(0, 0.9, 1.0), 0.90, 0.92, 0.91)
+    by = beside(member(tried(1, 0.9, milliseconds), *accuracies), start)
+    assert (by.dominates, by.beyond_spread) == (dominates, beyond)
+    assert by.ratio == pytest.approx(milliseconds)
+
+
+def test_one_training_is_never_beyond_the_spread() -> None:
+    by = beside(Member(tried(1, 0.99, 0.5)), Member(tried(0, 0.9, 1.0)))
+    assert by.dominates and not by.beyond_spread and by.error is None
+
+
+def test_report_knows_the_start() -> None:
+    report = full_report()
+    assert report.is_confirmed
+    assert [each.candidate.trial for each in report.front] == [1, 2]
+    assert report.found == list(report.front) and not report.is_start(report.front[0])
