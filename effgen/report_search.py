@@ -167,7 +167,7 @@ def _trials_line(report: BaselineReport) -> str:
     counts = ", ".join(f"{states[state]} {state}" for state in ("done", "pruned", "failed") if states[state])
     again = f"; {report.repeated} drawn again, left out" if report.repeated else ""
     return (
-        f"{len(report.candidates)} of {report.trials} trials ({counts}){again}; "
+        f"{len(report.candidates)} trials ({counts}){again}; "
         f"{report.points:.3g} points in the space, sampler {report.sampler}, pruner {report.pruner}"
     )
 
