@@ -75,9 +75,8 @@ def remote_of_bundle(path: Path, tracker: str | None, key: str | None) -> Remote
 
     Raises TuneError for a key without a tracker, or a target that states no key.
     """
+    check_tracker(tracker, key)
     if tracker is None:
-        if key is not None:
-            raise TuneError(f"--rpc-key {key}: a tracker knows it: give --rpc-tracker HOST:PORT")
         return None
     if key is None:
         from effgen.runtime import read_manifest
@@ -88,6 +87,14 @@ def remote_of_bundle(path: Path, tracker: str | None, key: str | None) -> Remote
         if key is None:
             raise TuneError(f"{path}: its target {name} states no [measure] key: give --rpc-key")
     return Remote(*tracker_from_text("--rpc-tracker", tracker), key)
+
+
+def check_tracker(tracker: str | None, key: str | None) -> None:
+    """Raise TuneError for a tracker that is no address, and for a key without a tracker."""
+    if tracker is not None:
+        tracker_from_text("--rpc-tracker", tracker)
+    elif key is not None:
+        raise TuneError(f"--rpc-key {key}: a tracker knows it: give --rpc-tracker HOST:PORT")
 
 
 def tracker_from_text(option: str, text: str) -> tuple[str, int]:

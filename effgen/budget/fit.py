@@ -8,10 +8,11 @@ from functools import cache, partial
 
 from effgen.budget.limits import KINDS, OF_A_MACHINE, Kind, Limit, limit_for
 from effgen.budget.line import STEPS, Line, Rung
-from effgen.budget.sites import OnPhase, Site, SiteOptions, check_site_options, open_site
+from effgen.budget.sites import OnPhase, Site, SiteOptions, open_site
 from effgen.budget.solver import Bound, Cost, How, Search
 from effgen.errors import TargetError
 from effgen.network import Network, NetworkRequest, build_network
+from effgen.routes import check_tracker
 from effgen.scaling import Overrides
 from effgen.spec import NetworkSpec, load_spec
 from effgen.target import check_target
@@ -118,7 +119,7 @@ def check_fit_request(request: FitRequest) -> Line:
         check_target(target)
         if request.targets.count(target) > 1:
             raise TargetError(f"--target {target}: given twice; expected each machine once")
-    check_site_options(request.site)
+    check_tracker(request.site.rpc_tracker, request.site.rpc_key)
     baseline = load_spec(request.spec)
     line = Line(baseline, request.overrides, request.min_phi, request.max_phi)
     _Networks(request, line).of(line.rung(line.low))

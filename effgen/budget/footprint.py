@@ -8,7 +8,7 @@ type neither; a block is free once the last call that reads it has run.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,7 +155,7 @@ class _Planner:
                 block = self.held.pop(name)
                 free = self.free[block.dtype]
                 # Behind those of its size: the one that has been free longest is taken first.
-                free.insert(bisect_left(free, block.size + 1, key=lambda other: other.size), block)
+                free.insert(bisect_right(free, block.size, key=lambda other: other.size), block)
 
 
 def _inputs(call: Call) -> Sequence[str]:

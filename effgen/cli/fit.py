@@ -64,8 +64,9 @@ def fit(
     db: o.Database = None,
     rpc_tracker: o.RpcTracker = None,
     rpc_key: o.RpcKey = None,
-    write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the network as a spec of its own (.toml).")
+    destination: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the network as a spec of its own (.toml)."),
     ] = None,
     force: o.Force = False,
     json: o.Json = None,
@@ -98,8 +99,8 @@ def fit(
         raise typer.BadParameter(
             "a budget is missing: give one or more of " + ", ".join(f"--max-{kind}" for kind in KINDS)
         )
-    if write is not None:
-        check_file(write, force)
+    if destination is not None:
+        check_file(destination, force)
     eps = None if norm_eps is None else norm_eps_from_text(norm_eps)
     request = FitRequest(
         limits=tuple(limits),
@@ -115,6 +116,6 @@ def fit(
     with output.phases() as on_phase:
         report = fit(request, on_phase)
     output.warn(warning_from_fit(report))
-    if write is not None:
-        write_spec(as_baseline(report.scaled), write, force, comment_from_fit(report))
+    if destination is not None:
+        write_spec(as_baseline(report.scaled), destination, force, comment_from_fit(report))
     output.result([table_from_fit(report), *map(Text, notes_from_fit(report))], json_from_fit(report))
