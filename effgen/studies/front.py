@@ -124,7 +124,7 @@ class BaselineReport:
     """A whole search.
 
     `study` says where its trials are kept, `data` what was learned (a folder, or the user's own trainer), `device` and
-    `threads` what latencies are of. `repeated` networks were drawn again and left out, of so many `points` in the space.
+    `threads` what latencies are of. `repeated` networks were drawn again and left out, of the `points` in the space.
     `members` are the front as the search saw it, `front` those of them that the confirmation leaves, both the fastest
     first; either may hold `start`, which is confirmed as they are.
     """
