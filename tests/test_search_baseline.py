@@ -28,11 +28,11 @@ from effgen.report_search import (
     notes_from_search,
     stage_text,
     table_from_search,
-    write_front,
 )
 from effgen.spec import StageSpec
 from effgen.studies import baseline_search, confirmation
 from effgen.studies.front import BaselineReport
+from effgen.studies.front_folder import write_front
 from effgen.studies.workers import Settled
 
 pytest.importorskip("plotly")
