@@ -211,7 +211,7 @@ def rows_of(search: Any, accuracies: dict[str, list[float]], confirmed: dict[str
     for candidate in grid.candidates:
         kind = candidate.kind if candidate.kind not in seen else "another"
         seen.add(candidate.kind)
-        times = Latencies({candidate.key: 1.0}, {}, "here", 2)
+        times = Latencies({candidate.key: 1.0}, "here", 2)
         found = (sample_of(accuracies.get(kind, [])), sample_of(confirmed.get(kind, [])))
         rows.append(row_from(candidate, grid, times, *found, 0))
     return rows

@@ -128,6 +128,12 @@ def test_checkpoints_of_other_trainings_are_refused(data: DataSource, tmp_path: 
     refused("not a checkpoint of effgen's, or damaged; remove it", spec, data, quick(epochs=2))
 
 
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_work(data: DataSource, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BuildError, match="cannot be written"):
+        train(small_spec(data), data, quick(), tmp_path / "file" / "c", lambda result: pytest.fail("trained"))
+
+
 def test_a_training_that_diverges_says_so(data: DataSource, tmp_path: Path) -> None:
     recipe = quick(epochs=8, warmup_epochs=0, learning_rate=100, weight_decay=10)  # a kernel grows by 1000 a step
     with pytest.raises(TrainingError, match=r"tiny: diverged in epoch \d: loss \S+; expected finite") as error:

@@ -87,7 +87,8 @@ Std = Annotated[
 Weights = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Checkpoint (.pth, .pt, .safetensors) in torchvision's or timm's naming; default: random."
+        metavar="FILE",
+        help="Checkpoint (.pth, .pt, .safetensors) of effgen train, torchvision or timm; default: random.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of random weights.")]

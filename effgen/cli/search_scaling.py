@@ -118,9 +118,8 @@ def _search(console: Output, request: ScalingRequest, workers: int, output: Path
 
 
 def _print(console: Output, report: ScalingReport) -> None:
-    from effgen.report_scaling import json_from_scaling, notes_from_scaling, table_from_scaling, warnings_from_scaling
+    from effgen.report_scaling import json_from_scaling, notes_from_scaling, table_from_scaling, warning_from_scaling
 
-    for warning in warnings_from_scaling(report):
-        console.warn(warning)
+    console.warn(warning_from_scaling(report))
     notes = [Text(note) for note in notes_from_scaling(report)]
     console.result([table_from_scaling(report), *notes], json_from_scaling(report))

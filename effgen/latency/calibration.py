@@ -21,9 +21,10 @@ from effgen.latency.table import TableProgress, complete_kernels, machine_measur
 from effgen.latency.times import KernelTime, NetworkTime, Setting, load_times, times_file
 from effgen.latency.work import work_of
 from effgen.ledger import now
+from effgen.machine import watch_other_work
 from effgen.network import Network, network_from_spec
 from effgen.passes.fold_batchnorm import folded_graph
-from effgen.results import Plan
+from effgen.results import DISTURBING_CPUS, Plan
 from effgen.target import Machine
 
 if TYPE_CHECKING:  # needs TVM
@@ -48,16 +49,34 @@ def calibrate(
 ) -> int:
     """Measure the standard set where the table lacks it; returns how many kernels that were, 0 where all was known.
 
-    Takes about a minute, once for a machine, a number of threads and a version of the kernels. What is measured is in
+    Takes about 90 seconds, once for a machine, a number of threads and a version of the kernels. What is measured is in
     the table before the next network begins: stopped, it goes on there.
 
     Raises TuneError where kernels of the target cannot be measured on this computer.
     """
     machine = machine_measured_here(target, threads)
-    from effgen.kernel_choice import KernelChoices
-
     file = times_file(database)
     file.check()
+
+    def tell(progress: TableProgress) -> None:
+        if progress.done == 1:
+            on_phase(f"calibrate {machine.name}: {progress.total} kernels by themselves")
+
+    with watch_other_work() as other_work:
+        measured = _measure_networks(machine, target, database, on_phase)
+        measured += complete_kernels(_spanning(), machine, database, tell, alone=True)
+    if measured and other_work.cpus is not None and other_work.cpus > DISTURBING_CPUS:
+        on_phase(
+            f"calibrated beside {other_work.cpus:.1f} CPUs of other work: predictions may be too long; remove "
+            f"{file.path} to calibrate again"
+        )
+    return measured
+
+
+def _measure_networks(machine: Machine, target: str, database: Path | None, on_phase: OnPhase) -> int:
+    """Time the standard set's networks that the table lacks; returns how many kernels of theirs were timed."""
+    from effgen.kernel_choice import KernelChoices
+
     choices, measured = KernelChoices(machine, database), 0
     with measuring(database):
         known = {time.network for time in load_times(machine, database).networks}
@@ -65,14 +84,9 @@ def calibrate(
             if spec.name not in known:
                 on_phase(f"calibrate {machine.name}: network {index} of {NETWORKS}")
                 lines = list(_network_lines(network_from_spec(spec), target, choices, database))
-                file.append_lines(*lines)
+                times_file(database).append_lines(*lines)
                 measured += len(lines) - 1
-
-    def tell(progress: TableProgress) -> None:
-        if progress.done == 1:
-            on_phase(f"calibrate {machine.name}: {progress.total} kernels by themselves")
-
-    return measured + complete_kernels(_spanning(), machine, database, tell, alone=True)
+    return measured
 
 
 def _network_lines(network: Network, target: str, choices: KernelChoices, database: Path | None) -> Iterator[str]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effgen.abilities import running_here
 from effgen.errors import EffgenError, StudyError, TargetError, TuneError
+from effgen.measure.protocol import Remote
 from effgen.network import Network
+from effgen.results import BenchReport
 from effgen.routes import RouteOptions, remote_of
 from effgen.studies.storage import open_study
 from effgen.studies.workers import DEFAULT_POLICY, Claim, Item, Policy, run_items, settled_items
-from effgen.target import load_target
 
 OnPhase = Callable[[str], None]
 
@@ -34,30 +34,29 @@ class LatencyRequest:
 
 @dataclass(frozen=True)
 class Latencies:
-    """Milliseconds of a call by candidate, and the machine; `failed` says why a candidate has none."""
+    """Milliseconds of a call by candidate, and the machine."""
 
     milliseconds: Mapping[str, float]
-    failed: Mapping[str, str]
     machine: str
     threads: int
 
 
-NO_LATENCIES = Latencies({}, {}, "", 0)
+NO_LATENCIES = Latencies({}, "", 0)
 
 
 def check_latency(request: LatencyRequest) -> None:
     """Raise TargetError or TuneError where nothing could be timed: before the trainings, not after them."""
-    if request.rpc_tracker is not None:
-        remote_of(request.target, RouteOptions(rpc_tracker=request.rpc_tracker, rpc_key=request.rpc_key))
-    elif request.rpc_key is not None:
+    if request.rpc_key is not None and request.rpc_tracker is None:
         raise TuneError(f"--rpc-key {request.rpc_key}: a tracker knows it: give --rpc-tracker HOST:PORT")
-    elif request.target != "cpu":  # which is this machine
-        running, reason = running_here(load_target(request.target))
-        if running != "native":
-            raise TargetError(
-                f"--target {request.target}: cannot be timed here{f': {reason}' if reason else ', only emulated'}; "
-                "give --rpc-tracker, or --no-latency"
-            )
+    if request.rpc_tracker is not None:
+        _remote(request)
+    elif (request.target, request.threads) != ("cpu", None):  # which is this machine as it is
+        from effgen.latency.interleaved import check_timed_here
+
+        try:
+            check_timed_here(request.target, request.threads)
+        except TargetError as error:
+            raise TargetError(f"{error}; give --rpc-tracker, or --no-latency") from None
 
 
 def measure_latencies(
@@ -72,7 +71,8 @@ def measure_latencies(
     """Time every network, once over all workers of the search: the trial is one for all, so that they compare.
 
     Whoever comes first does it, the others wait for what came out. It is kept in a study of its own beside that of the
-    search, by target. Raises StudyError where the storage fails, and where none could be timed, to be tried again.
+    search, by target. Raises StudyError where the storage fails, and where a network cannot be timed: then nothing is
+    kept, to be tried again.
     """
     study = f"{name} latency {request.target}"
     shared = open_study(url, study, {**facts, "target": request.target, "threads": request.threads}, "minimize")
@@ -80,34 +80,43 @@ def measure_latencies(
 
     def measure(claim: Claim) -> float:
         found = _measured(networks, request, on_phase)
-        for key, value in vars(found).items():
-            claim.trial.set_user_attr(key, value)
+        with shared.errors():
+            for key, value in vars(found).items():
+                claim.trial.set_user_attr(key, value)
         return min(found.milliseconds.values())
 
     with closing(shared):
         run_items(shared, [item], measure, policy)
         attributes = settled_items(shared.trials, [item], policy)[0].user_attrs
     if "milliseconds" not in attributes:
-        raise StudyError(f"{shared.where}: every worker that timed the networks was lost; time another --target")
-    return Latencies(*(attributes[key] for key in ("milliseconds", "failed", "machine", "threads")))
+        raise StudyError(f"{shared.where}: every worker that timed the networks was lost; give --no-latency")
+    return Latencies(*(attributes[key] for key in ("milliseconds", "machine", "threads")))
 
 
 def _measured(networks: Mapping[str, Network], request: LatencyRequest, on_phase: OnPhase) -> Latencies:
+    try:
+        reports = _reports(networks, request, on_phase)
+    except EffgenError as error:
+        raise StudyError(f"{error}; the accuracies are kept: mend it and go on, or give --no-latency") from None
+    some = next(iter(reports.values()))
+    milliseconds = {key: report.results[0].median_ms for key, report in reports.items()}
+    return Latencies(milliseconds, some.machine.cpu, some.threads)
+
+
+def _reports(networks: Mapping[str, Network], request: LatencyRequest, on_phase: OnPhase) -> dict[str, BenchReport]:
+    target, threads, database = request.target, request.threads, request.database
+    if request.rpc_tracker is None:
+        from effgen.latency.interleaved import measure_networks
+
+        return measure_networks(networks, target, threads, database=database, on_phase=on_phase)
     from effgen.latency.measured import measure_network
 
-    remote = None
-    if request.rpc_tracker is not None:
-        remote = remote_of(request.target, RouteOptions(rpc_tracker=request.rpc_tracker, rpc_key=request.rpc_key))
-    milliseconds, failed, machine, threads = {}, {}, "", 0
-    for index, (key, network) in enumerate(networks.items()):
-        on_phase(f"time {key} ({index + 1} of {len(networks)})")
-        try:
-            report = measure_network(network, request.target, request.threads, database=request.database, remote=remote)
-        except EffgenError as error:
-            failed[key] = " ".join(str(error).split())
-            continue
-        milliseconds[key] = report.results[0].median_ms
-        machine, threads = report.machine.cpu, report.threads
-    if not milliseconds:
-        raise StudyError(next(iter(failed.values())))
-    return Latencies(milliseconds, failed, machine, threads)
+    remote, reports = _remote(request), {}
+    for key, network in networks.items():
+        on_phase(f"time {key}")
+        reports[key] = measure_network(network, target, threads, database=database, remote=remote)
+    return reports
+
+
+def _remote(request: LatencyRequest) -> Remote:
+    return remote_of(request.target, RouteOptions(rpc_tracker=request.rpc_tracker, rpc_key=request.rpc_key))

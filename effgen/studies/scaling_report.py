@@ -67,7 +67,6 @@ class ScalingReport:
     against: tuple[AgainstSingle, ...]
     left_out: tuple[LeftOut, ...]
     errors: tuple[str, ...]
-    latency_errors: Mapping[str, str]
     machine: str
     threads: int
     study: str

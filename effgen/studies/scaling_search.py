@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,9 @@ def open_search(request: ScalingRequest) -> ScalingSearch:
 
 def help_search(request: ScalingRequest) -> None:
     """What a further worker of the same machine does: trainings, until all are done."""
-    train_all(open_search(request))
+    search = open_search(replace(request, latency=None))
+    with closing(search.shared):
+        train_all(search)
 
 
 def train_all(search: ScalingSearch, on_settled: OnSettled = lambda settled: None) -> None:
@@ -219,7 +222,6 @@ def _report(search: ScalingSearch, latencies: Latencies) -> ScalingReport:
         against=against,
         left_out=grid.left_out,
         errors=tuple(errors(trials, every, request.policy)),
-        latency_errors=latencies.failed,
         machine=latencies.machine,
         threads=latencies.threads,
         study=search.shared.where,

@@ -1,0 +1,114 @@
+"""What a search asks of networks: by effgen's trainer on pictures, or by a program of the user's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import tiny_spec
+from PIL import Image
+
+from effgen.errors import DataError, EffgenError, StudyError, TrainingError
+from effgen.spec import NetworkSpec
+from effgen.studies.judge import Judge, JudgeRequest, open_judge
+from effgen.training.trainer import EpochResult
+
+RECIPE = "epochs = 3\nbatch_size = 4\nwarmup_epochs = 1\n"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, dark and bright, of ten pictures each."""
+    folder, noise = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for name, level in (("dark", 40), ("bright", 200)):
+        (folder / name).mkdir()
+        for number in range(10):
+            pixels = (level + noise.integers(0, 40, (8, 8, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def judge(data: Path, tmp_path: Path) -> Judge:
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return open_judge(JudgeRequest(data, tmp_path / "recipe.toml", threads=1), tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def spec(judge: Judge) -> NetworkSpec:
+    return judge.fitted(tiny_spec(resolution="8", repeats="1"))
+
+
+def test_the_network_gets_the_classes_of_the_data(spec: NetworkSpec) -> None:
+    assert spec.classifier.classes == 2
+
+
+def test_the_same_seed_gives_the_same_accuracy_and_leaves_nothing(judge: Judge, spec: NetworkSpec) -> None:
+    first, second = (judge.accuracy(spec, 1, key) for key in ("one", "other"))
+    assert first == second and 0 <= first <= 1
+    assert not list(judge.checkpoints.iterdir())
+
+
+def test_a_training_that_was_cut_short_goes_on(judge: Judge, spec: NetworkSpec) -> None:
+    whole: list[EpochResult] = []
+    judge.accuracy(spec, 1, "whole", lambda result: not whole.append(result))
+
+    def cut(result: EpochResult) -> bool:
+        if result.epoch == 2:
+            raise KeyboardInterrupt
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        judge.accuracy(spec, 1, "cut", cut)
+    assert len(list(judge.checkpoints.iterdir())) == 1
+    assert judge.accuracy(spec, 1, "cut") == whole[-1].accuracy
+    assert not list(judge.checkpoints.iterdir())
+
+
+@pytest.mark.parametrize("error, kept", [(StudyError, 1), (TrainingError, 0)])
+def test_a_checkpoint_outlives_a_storage_but_not_a_failure(
+    judge: Judge, spec: NetworkSpec, error: type[EffgenError], kept: int
+) -> None:
+    def fail(result: EpochResult) -> bool:
+        raise error("no")
+
+    with pytest.raises(error):
+        judge.accuracy(spec, 1, "key", fail)
+    assert len(list(judge.checkpoints.iterdir())) == kept
+
+
+def test_trainings_of_other_searches_have_other_checkpoints(judge: Judge, tmp_path: Path) -> None:
+    other = replace(judge, facts={**judge.facts, "data": "another"})
+    assert judge._checkpoint("key") != other._checkpoint("key") != judge._checkpoint("other")
+
+
+def test_facts_are_data_and_recipe_without_the_seed(judge: Judge, data: Path, tmp_path: Path) -> None:
+    assert judge.facts["recipe"]["epochs"] == 3 and "seed" not in judge.facts["recipe"]
+    (tmp_path / "seeded.toml").write_text(f"{RECIPE}seed = 7\n")
+    assert open_judge(JudgeRequest(data, tmp_path / "seeded.toml"), tmp_path).facts == judge.facts
+
+
+def test_a_program_judges_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def judge(spec, seed):\n    return spec.input.resolution / 100 + seed / 1000\n")
+    judge = open_judge(JudgeRequest(trainer=f"{tmp_path / 'mine.py'}:judge"), tmp_path / "checkpoints")
+    spec = tiny_spec()
+    assert judge.fitted(spec) is spec and judge.accuracy(spec, 5, "key") == pytest.approx(0.325)
+    assert not judge.checkpoints.exists()
+
+
+@pytest.mark.parametrize(
+    "request_, error, told",
+    [
+        (JudgeRequest(), StudyError, "expected --data DIR, or --trainer"),
+        (JudgeRequest(Path("d"), trainer="m:f"), StudyError, "not both"),
+        (JudgeRequest(recipe=Path("r"), trainer="m:f"), StudyError, "--recipe r: belongs to --data"),
+        (JudgeRequest(Path("nowhere")), DataError, "nowhere: does not exist"),
+        (JudgeRequest(Path("nowhere"), Path("no.toml")), TrainingError, "no.toml: cannot read the recipe"),
+    ],
+    ids=["nothing", "both", "recipe", "data", "no recipe"],
+)
+def test_what_makes_no_sense_is_refused(request_: JudgeRequest, error: type[EffgenError], told: str) -> None:
+    with pytest.raises(error, match=told):
+        open_judge(request_, Path("checkpoints"))
