@@ -178,8 +178,9 @@ def _confirmation_lines(report: BaselineReport) -> list[str]:
     lines = []
     if report.is_confirmed:
         count = len(report.start.sample.values)
+        trainings = f"{count} training{'' if count == 1 else 's'}"
         lines.append(
-            f"accuracy: mean of {count} trainings with seeds that the search did not use, +- their standard deviation; "
+            f"accuracy: mean of {trainings} with seeds that the search did not use, +- their standard deviation; "
             "gain over the start, +- its standard error"
         )
     else:
