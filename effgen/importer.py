@@ -16,7 +16,7 @@ from effgen.block_fusion import kernel_calls, typed_calls
 from effgen.errors import GraphError
 from effgen.fusion import Call, KernelCall, Layer, OpCall, pool2d_of
 from effgen.graph import Graph, Node, Weights
-from effgen.kernels.packing import argument_dtype, output_shapes, pack_bias, pack_weight, weight_shape
+from effgen.kernels.packing import argument_dtype, input_shapes, output_shapes, pack_bias, pack_weight, weight_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.ops import Shape, number
 from effgen.passes.mean_pool_as_conv import mean_pool_as_conv
@@ -98,7 +98,7 @@ class _Importer:
         arguments = [self.shaped(self.data_of(call), workload.data_shape)]
         for layer in call.layers:
             arguments += self.packed(layer)
-        arguments += [self.nhwc(name) for name in call.inputs[1:]]
+        arguments += self.further_inputs(call)
         arguments += [] if call.norm is None else [relax.const(array) for array in self.norm_arrays(call.norm)]
         arguments += [self.packed(layer)[0] for layer in call.ahead]
         types = [
@@ -110,6 +110,13 @@ class _Importer:
         for index, name in enumerate(call.outputs):
             value = result if len(types) == 1 else self.builder.emit(relax.TupleGetItem(result, index))
             self.tensors[name] = self.shaped_as_declared(value, name)
+
+    def further_inputs(self, call: KernelCall) -> list[relax.Expr]:
+        """Gate and residual, or further images; a gate that dense layers made in the network's type is converted."""
+        found = [self.nhwc(name) for name in call.inputs[1:]]
+        if "gate" in input_shapes(call.workload, self.machine):
+            found[0] = self.converted(found[0], argument_dtype(call.workload, "gate"))
+        return found
 
     def shaped_as_declared(self, value: relax.Expr, name: str) -> relax.Expr:
         """A kernel's output is 4-D; what the graph declares with fewer axes (after a Gemm) is reshaped."""

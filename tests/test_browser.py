@@ -1,4 +1,4 @@
-"""The HTML report in a real browser: sorted, switched to dark, narrowed, and silent on the network."""
+"""The HTML reports in a real browser: sorted, switched to dark, narrowed, and silent on the network."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import full_comparison
+from baseline_searches import full_report
+from pages import EVIL, full_comparison
 
 pytest.importorskip("selenium", reason="Selenium drives the browser: pip install 'effgen[dev]'")
 pytest.importorskip("plotly")
@@ -18,6 +19,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from effgen.html.page import page_from_comparison
+from effgen.report_search import write_front
 
 pytestmark = [
     pytest.mark.browser,
@@ -188,3 +190,19 @@ def test_nothing_is_asked_of_a_network(session: Chrome, page: Path) -> None:
     assert [url for url in asked if not url.startswith("data:")] == [page.absolute().as_uri()]
     entries = session.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert [name for name in entries if not name.startswith("data:")] == []
+
+
+def test_page_of_a_baseline_search(session: Chrome, tmp_path: Path) -> None:
+    write_front(full_report(EVIL), tmp_path / "front", force=False)
+    session.get_log("browser")
+    show(session, tmp_path / "front" / "report.html", 1200, 1000)
+    found = drawn(session, "front")
+    assert found["width"] > 500 and len(found["marks"]) == found["traces"] == 3 and min(found["marks"]) > 0
+    view = session.find_element(By.CSS_SELECTOR, 'figure[data-chart="front"] select')
+    Select(view).select_by_visible_text("all trials")
+    assert drawn(session, "front")["traces"] == 4
+    heading(session, "candidates", "accuracy").find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert values(session, "candidates", "accuracy") == ["40.00%", "90.00%", "92.00%", "95.00%", ""]
+    show(session, tmp_path / "front" / "report.html", 390, 800)
+    assert session.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert session.get_log("browser") == [] and session.execute_script("return window.owned") is None

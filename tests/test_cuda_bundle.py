@@ -132,7 +132,7 @@ def test_golden_pair(compile_tiny: Callable[..., Emulated], dtype: str, order: s
     compile_tiny(dtype=dtype).succeed(GOLDEN_PAIR, order=order)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float16"])
 def test_every_block_kind(kinds_spec: Path, emulated_driver: Path, tmp_path: Path, dtype: str) -> None:
     network = NetworkRequest(spec=str(kinds_spec))
     compiled(tmp_path, emulated_driver, network=network, dtype=dtype).succeed(GOLDEN_PAIR)

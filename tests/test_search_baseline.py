@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 from baseline_searches import TableLatencies, full_report, member, request_in, tried
 from commands import one_line
 from pages import EVIL, Reader, strings
+from searches import output_of
+from searches import start as started
 
+from effgen.cli import search
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.report_search import (
     json_from_search,
@@ -123,6 +129,27 @@ def test_a_folder_that_cannot_be_written_stops_it_before_the_first_trial(
     (tmp_path / "file").write_text("")
     assert "file/front" in one_line(run(*words, "-o", "file/front", "-q"))
     assert "COMPLETE" not in (tmp_path / "trials.log").read_text()
+
+
+def test_guide_gives_options_that_exist() -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "search-baseline.md").read_text()
+    (line,) = re.findall(r"^effgen search baseline ((?:.*\\\n)*.*)", guide, re.MULTILINE)
+    baseline = typer.main.get_command(search.app).commands["baseline"]  # type: ignore[attr-defined]
+    context = baseline.make_context("baseline", shlex.split(line.replace("\\\n", " ")))
+    assert context.params["trials"] == 30 and Path(context.params["spec"]).name == "digits_mobile.toml"
+
+
+@pytest.mark.slow
+def test_workers_with_latencies_of_this_machine(tmp_path: Path) -> None:
+    """Calibrated, kernels measured, trials shared by two processes, the front compiled and timed."""
+    request = request_in(tmp_path)
+    words = ["--spec", request.spec, "--trainer", str(request.judge.trainer), "--trials", "4", "--workers", "2"]
+    where = ["--storage", f"sqlite:///{tmp_path}/trials.db", "-o", str(tmp_path / "front"), "--json", "-"]
+    report = json.loads(output_of(started(["search", "baseline", *words, "--confirm-seeds", "1", *where])))
+    assert len(report["candidates"]) == 4 and {each["state"] for each in report["candidates"]} == {"done"}
+    assert all(each["measured_share"] > 0.9 for each in report["candidates"])
+    assert report["start"]["timing"]["median_ms"] > 0 and len(report["start"]["accuracies"]) == 1
+    assert (tmp_path / "front" / "report.html").is_file()
 
 
 # What is said.

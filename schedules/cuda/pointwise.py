@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from itertools import product
 
@@ -25,7 +24,7 @@ _THREADS = (32, 512)
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:
-    """The rule: pointwise and dense convolutions, of channels that vectors of four divide."""
+    """The rule: pointwise and dense convolutions, of channels that vectors of four divide and that fill a tile."""
     if not isinstance(workload, Conv2d) or workload.family not in ("pointwise", "dense"):
         return None
     if workload.in_channels % VECTOR:
@@ -39,10 +38,14 @@ def space(workload: Workload, machine: Machine) -> Space | None:
         "slices": (1, 2, 4, 8, 16),
     }
     admits = partial(_admits, workload, machine)
+    points = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+    admitted = [point for point in points if admits(point)]
+    if not admitted:
+        return None
     return Space(
         rule="cuda_pointwise",
         axes=axes,
-        default=_default(workload, machine, axes),
+        default=min(admitted, key=partial(_cost, workload, machine)),
         build=lambda decisions: matmul_primfunc(workload, machine, TilePlan(**decisions)),
         admits=admits,
     )
@@ -65,12 +68,6 @@ def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
 def _rows(workload: Conv2d) -> int:
     """Rows that tiles are made of: a gate differs from image to image."""
     return workload.rows // workload.batch if workload.gated else workload.rows
-
-
-def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    points = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
-    admitted = [point for point in points if _admits(workload, machine, point)]
-    return min(admitted, key=partial(_cost, workload, machine))
 
 
 def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
