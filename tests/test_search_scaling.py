@@ -259,7 +259,7 @@ def test_settings_say_what_a_training_depends_on(tmp_path: Path, words: tuple[st
     )
     with closing(open_search(request).shared) as shared:
         facts = shared.study.user_attrs["facts"]
-    assert facts["spec"]["stages"][0]["kernel"] == 3 and facts["trainer"] == request.judge.trainer
+    assert facts["spec"]["stages"][0]["kernel"] == 3 and facts["trainer"]["file"] == "trainer.py"
     assert facts["candidates"][0] == "depth 2/1/1"
 
 
