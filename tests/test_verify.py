@@ -16,6 +16,7 @@ from effgen.verify import (
     compare,
     golden_pair,
     jittered,
+    new_golden_pair,
     relative_l2,
     seeded_inputs,
     top_agreement,
@@ -160,6 +161,26 @@ def test_wrong_library_is_caught(
     assert not report.passed and report.rel_l2 > report.tolerance
     assert report.cases[1].finite is finite
     assert json_from_verify(report)["passed"] is False
+
+
+@pytest.mark.parametrize(("limit", "scale"), [(9.0, 1.0), (0.9, 0.1), (0.09, 0.01), (0.0, 1.0)])
+def test_golden_image_is_weaker_where_rounding_is_amplified(limit: float, scale: float) -> None:
+    """Beyond `limit` the judge's answer depends on the last digits of its image; where it always does, so be it."""
+
+    def judge(image: np.ndarray) -> np.ndarray:
+        rows = image.reshape(1, -1)
+        return np.sin(rows * 1e7) if np.abs(rows).max() > limit else rows
+
+    image, output = new_golden_pair(judge, (1, 3, 2, 2), 5, 1e-5)
+    noise = np.random.default_rng(5).standard_normal((1, 3, 2, 2), dtype=np.float32)
+    assert 0.9 < np.abs(noise).max() < 9
+    np.testing.assert_array_equal(image, noise * np.float32(scale))
+    np.testing.assert_array_equal(output, judge(image))
+
+
+def test_golden_image_is_weaker_where_the_output_is_not_finite() -> None:
+    image, output = new_golden_pair(lambda x: np.where(np.abs(x) > 0.5, np.inf, x)[:, :, 0, 0], (1, 3, 2, 2), 5, 1e-5)
+    assert np.abs(image).max() < 0.5 and np.isfinite(output).all()
 
 
 def test_golden_pair_that_is_not_finite(tmp_path: Path) -> None:
