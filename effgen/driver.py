@@ -6,6 +6,7 @@ import dataclasses
 import platform
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from effgen.runtime.manifest import GOLDEN, LABELS, MANIFEST, MODEL, Manifest, s
 from effgen.standalone import BUNDLE, STANDALONE, check_emit, check_name, check_standalone, write_standalone
 from effgen.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.validation import StrictModel
-from effgen.verify import golden_case, golden_pair
+from effgen.verify import golden_case, golden_pair, new_golden_pair
 
 #: Types of activations and weights.
 DTYPES = ("float32", "float16")
@@ -74,7 +75,7 @@ def compile_bundle(
     with staged_directory(request.output, request.force) as staging, tempfile.TemporaryDirectory() as objects:
         model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
-        _write_golden(model, staging, request.seed, on_phase)
+        _write_golden(model, staging, request.seed, machine.tolerance.float32, on_phase)
         if isinstance(network, OnnxNetwork):
             model = _checked(model, network, staging, on_phase)
         _write_onnx(model, staging / MODEL, True, on_phase)
@@ -158,7 +159,7 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     return machine if request.threads is None else dataclasses.replace(machine, cores=request.threads)
 
 
-def _write_golden(model: Model, staging: Path, seed: int, on_phase: OnPhase) -> None:
+def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_phase: OnPhase) -> None:
     """The input/output pair that a bundle carries: the unfolded graph run by PyTorch."""
     on_phase("golden pair by PyTorch")
     try:
@@ -166,8 +167,8 @@ def _write_golden(model: Model, staging: Path, seed: int, on_phase: OnPhase) -> 
     except ImportError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
     try:
-        image = np.random.default_rng(seed).standard_normal(model.graph.input.shape, dtype=np.float32)
-        output = run_reference(model.graph, model.weights, image)
+        judge = partial(run_reference, model.graph, model.weights)
+        image, output = new_golden_pair(judge, model.graph.input.shape, seed, tolerance)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise

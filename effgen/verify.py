@@ -39,6 +39,13 @@ _JITTER = 1e-6
 #: A case is judged where PyTorch's two answers are this many times closer to each other than the tolerance.
 _STABLE_FACTOR = 3
 
+#: A case that is not judged fails beyond so many times what PyTorch's own answer moves by: rounding in every layer weighs
+#: more than that of one image, but a wrong library answers something else altogether.
+_FAR_FACTOR = 1000
+
+#: Standard deviations of the golden image, the next one where answers to the one before say nothing.
+_GOLDEN_SCALES = (1.0, 0.1, 0.01)
+
 #: Blobs of an image-like input: this many random colours along a side, magnified.
 _BLOBS = 7
 
@@ -103,8 +110,8 @@ class VerifyReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every output is finite, and within the tolerance where it is judged."""
-        return all(case.passed for case in self.cases)
+        """Whether every output is finite, and within the tolerance where it is judged; one case at least was."""
+        return self.judged > 0 and all(case.passed for case in self.cases)
 
 
 def verify_bundle(
@@ -142,6 +149,28 @@ def verify_bundle(
             noise = relative_l2(reference(jittered(image, seed)), expected)
             cases.append(compare(name, executor(image), expected, tolerance, noise))
     return VerifyReport(manifest.name, judge, executor.name, executor.threads, tolerance, tuple(cases))
+
+
+def new_golden_pair(judge: Judge, shape: tuple[int, ...], seed: int, tolerance: float) -> tuple[Images, Logits]:
+    """Normal noise of `shape` drawn from `seed`, and the judge's answer to it.
+
+    Untrained weights may amplify rounding beyond any tolerance (EfficientNetV2-S's do): then the noise is weaker, if
+    that helps. `tolerance` is float32's, in which the judge computes.
+    """
+    noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    pairs = []
+    for scale in _GOLDEN_SCALES:
+        image = noise * np.float32(scale)
+        pairs.append((image, judge(image)))
+        if _is_stable(judge, *pairs[-1], seed, tolerance):
+            return pairs[-1]
+    return pairs[0]
+
+
+def _is_stable(judge: Judge, image: Images, expected: Logits, seed: int, tolerance: float) -> bool:
+    if not np.isfinite(expected).all():
+        return False
+    return relative_l2(judge(jittered(image, seed)), expected) * _STABLE_FACTOR <= tolerance
 
 
 def golden_pair(path: Path) -> tuple[Images, Logits]:
@@ -237,7 +266,7 @@ def compare(name: str, found: Logits, expected: Logits, tolerance: float, noise:
         noise=noise,
         finite=finite,
         judged=judged,
-        passed=(finite or not comparable) and (rel_l2 <= tolerance or not judged),
+        passed=not comparable or (finite and rel_l2 <= (tolerance if judged else noise * _FAR_FACTOR)),
     )
 
 
