@@ -172,25 +172,34 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
     wanted: list[Layer] = []
     for call in reversed(calls):
         if isinstance(call, KernelCall):
-            carries = _may_look_ahead(call, wanted)
-            found.append(replace(call, ahead=tuple(wanted)) if carries else call)
+            ahead = _hidden(call, wanted) if _may_look_ahead(call) else ()
+            found.append(replace(call, ahead=ahead))
             awaited = [layer for layer in call.layers if _is_awaited(layer)]
             if any(layer.conv.family == "conv2d" for layer in awaited):
                 awaited, wanted = [], []
-            wanted = awaited + ([] if carries else wanted)
+            wanted = awaited + ([] if ahead else wanted)
         else:
             found.append(call)
     return tuple(reversed(found))
 
 
-def _may_look_ahead(call: KernelCall, wanted: Sequence[Layer]) -> bool:
-    """Whether the call is such a kernel, and has enough to do itself to hide that it asks for `wanted`."""
-    weights = sum(layer.conv.in_channels * layer.conv.out_channels for layer in wanted)
-    if call.workload.macs < _HIDDEN_BEHIND * weights:
-        return False
+def _may_look_ahead(call: KernelCall) -> bool:
     if isinstance(call.workload, ExpandDepthwise):
         return not call.workload.expand.is_stem
     return call.workload.family == "pointwise"
+
+
+def _hidden(call: KernelCall, wanted: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The first of `wanted`, as many as the call has enough to do itself to hide that it asks for them.
+
+    The others are nobody's then: asked for earlier, they would drive out what is read before them.
+    """
+    asked = 0
+    for index, layer in enumerate(wanted):
+        asked += layer.conv.in_channels * layer.conv.out_channels
+        if call.workload.macs < _HIDDEN_BEHIND * asked:
+            return tuple(wanted[:index])
+    return tuple(wanted)
 
 
 def _is_awaited(layer: Layer) -> bool:

@@ -349,3 +349,12 @@ def test_little_work_does_not_hide_many_weights() -> None:
         assert calls["last"].layers[0].conv.in_channels * 16384 > 16 * 1024
         assert not calls["small"].ahead
         assert (calls["first"].ahead == calls["last"].layers) == hidden
+
+
+def test_weights_that_nothing_hides_do_not_keep_others_from_being_asked_for() -> None:
+    b = builder()
+    x = conv(b, conv(b, stem(b, 128), 128, "first"), 128, "second")
+    end = conv(b, conv(b, x, 192, "third"), 65536, "huge")
+    calls = {call.outputs[0]: call for call in look_ahead(fused(b, end)) if isinstance(call, KernelCall)}
+    assert calls["second"].ahead == calls["third"].layers
+    assert not calls["third"].ahead
