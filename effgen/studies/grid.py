@@ -2,9 +2,9 @@
 
 alpha (depth), beta (width), gamma (resolution) are each 1 or more with alpha * beta^2 * gamma^2 ~ 2. That product is
 what the multiply-adds would grow by if channels and layers could be fractions. They are rounded, and stem and head do
-not get deeper, so candidates of the same product differ in multiply-adds, by a third in small networks, and a larger
-one would win for its size. Every candidate is therefore moved along its own compound line, (alpha^t, beta^t, gamma^t),
-to the network whose multiply-adds are next to the goal.
+not get deeper: EfficientNet-B0 has 0.97 to 1.42 times the goal at the points of the grid, and the largest network
+would win for its size. Every candidate is therefore moved along its own compound line, (alpha^t, beta^t, gamma^t), to
+the network whose multiply-adds are next to the goal.
 """
 
 from __future__ import annotations
