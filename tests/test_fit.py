@@ -155,7 +155,9 @@ def test_a_latency_of_this_machine(run: Any) -> None:
 
     shrunk = build_network(NetworkRequest(phi="-4", law="formula"))
     limit_us = measure_network(shrunk).results[0].median_ms * 1.1e3
-    status, out, error = run("fit", "--max-latency", f"{limit_us:.0f}us", "--max-memory", "1GB", "--json", "-")
+    status, out, error = run(
+        "fit", "--max-latency", f"{limit_us:.0f}us", "--max-memory", "1GB", "--min-time", "0.5", "--json", "-"
+    )
     assert status == 0, error
     data = json.loads(out)
     memory, latency = sorted(data["chosen"]["expenses"], key=lambda expense: expense["kind"], reverse=True)
