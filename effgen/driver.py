@@ -324,7 +324,8 @@ def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> None:
     tolerance = executor.manifest.tolerance["rel_l2"]
     case = golden_case(staging, executor(image), tolerance)
     if not case.judged:
-        on_phase(f"golden pair not judged: PyTorch's own answer moves by {case.noise:.0e} when pixels change by 1e-06")
+        moves = f"PyTorch's own answer moves by {case.noise:.0e} when pixels change by a millionth"
+        on_phase(f"golden pair not judged: {moves}")
     if not case.passed:
         raise VerifyError(
             f"{executor.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
