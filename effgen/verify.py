@@ -39,8 +39,8 @@ _JITTER = 1e-6
 #: A case is judged where PyTorch's two answers are this many times closer to each other than the tolerance.
 _STABLE_FACTOR = 3
 
-#: A case that is not judged fails beyond so many times what PyTorch's own answer moves by: rounding in every layer weighs
-#: more than that of one image, but a wrong library answers something else altogether.
+#: A case that is not judged fails beyond so many times what PyTorch's own answer moves by: rounding in every layer
+#: weighs more than that of one image, but a wrong library answers something else altogether.
 _FAR_FACTOR = 1000
 
 #: Standard deviations of the golden image, the next one where answers to the one before say nothing.
