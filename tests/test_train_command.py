@@ -13,6 +13,7 @@ import pytest
 from commands import one_line
 from learning import write_stripes
 
+from effgen.cpu import usable_cpus
 from effgen.training.recipe import parse_recipe
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -102,6 +103,8 @@ def test_what_makes_no_training_is_refused_first(run: Any, tiny_spec: Path, fold
     assert "epoch: unknown key; did you mean epochs?" in refused("--recipe", folder / "bad.toml")
     assert "--resolution 3: expected from 8" in refused("--resolution", "3")
     assert "expected a share above 0, below 1" in refused("--val-share", "1.5")
+    for threads in (str(len(usable_cpus()) + 1), "99999999999"):
+        assert f"--threads {threads}: expected from 1 to" in refused("--threads", threads)
     (folder / "d" / "level" / "003.png").write_bytes(b"")
     assert "level/003.png: empty" in refused()
 

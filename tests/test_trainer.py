@@ -149,6 +149,12 @@ def test_threads_are_given_back(data: DataSource) -> None:
     assert (seen, torch.get_num_threads()) == ([1], 3)
 
 
+@pytest.mark.parametrize("count", [0, 10**11])
+def test_threads_that_no_machine_has_are_refused(count: int, data: DataSource) -> None:
+    with pytest.raises(TrainingError, match=f"--threads {count}: expected from 1 to"):
+        train(small_spec(data), data, quick(), threads=count)
+
+
 def stopped(threads: list[int]) -> bool:
     threads.append(torch.get_num_threads())
     raise KeyboardInterrupt

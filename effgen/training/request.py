@@ -12,6 +12,7 @@ from effgen.network import Network, NetworkRequest, build_network
 from effgen.training.checkpoint import labels_beside, save_weights
 from effgen.training.data import DataSource, fitted_to, open_data
 from effgen.training.recipe import Recipe, load_recipe
+from effgen.training.threads import check_threads
 from effgen.training.trainer import EpochResult, Trained, train
 
 
@@ -72,6 +73,7 @@ class TrainReport:
 def plan_training(request: TrainRequest) -> TrainPlan:
     """Read recipe, data and spec. Raises an EffgenError with one line for whatever would make the work fail later."""
     _check_output(request)
+    check_threads(request.threads)
     recipe = load_recipe(request.recipe)
     if request.seed is not None:
         recipe = recipe.model_copy(update={"seed": request.seed})

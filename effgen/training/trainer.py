@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from effgen.training.images import open_images
 from effgen.training.module import TrainableNetwork
 from effgen.training.optimizers import MovingAverage, learning_rate, optimizer_for
 from effgen.training.recipe import Recipe
+from effgen.training.threads import torch_threads
 
 #: Pictures that are judged at once.
 _EVALUATED_AT_ONCE = 256
@@ -70,13 +70,13 @@ def train(
     file where there is one, calling `on_epoch` for the epochs in it first, and writes it after each epoch, whole or not
     at all. On a CPU the outcome depends on the arguments alone, `threads` (of PyTorch's operators; None: as they are
     set) included, to the last bit and however often it was interrupted. Raises DataError for a picture that cannot be
-    read, TrainingError where the training diverges or the checkpoint is another training's, BuildError where it cannot
-    be written.
+    read, TrainingError where the training diverges, the checkpoint is another training's or this process may not use so
+    many CPUs, BuildError where the checkpoint cannot be written.
     """
     assert spec.classifier.classes == len(data.classes), (spec.classifier.classes, data.classes)
     if checkpoint is not None:
         check_file(checkpoint, force=True)
-    with _threads(threads):
+    with torch_threads(threads):
         training = _Training(spec, data, recipe)
         identity = Identity.of(spec, recipe, data)
         if checkpoint is not None and checkpoint.exists():
@@ -88,18 +88,6 @@ def train(
                 write_checkpoint(checkpoint, identity, training.state())
             goes_on = on_epoch(training.history[-1])
         return training.outcome()
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """PyTorch's threads are the process's: they are given back."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Training:
