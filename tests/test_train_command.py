@@ -105,6 +105,9 @@ def test_what_makes_no_training_is_refused_first(run: Any, tiny_spec: Path, fold
     assert "expected a share above 0, below 1" in refused("--val-share", "1.5")
     for threads in (str(len(usable_cpus()) + 1), "99999999999"):
         assert f"--threads {threads}: expected from 1 to" in refused("--threads", threads)
+    (folder / "d" / "level" / "link.png").symlink_to("nothing")
+    assert "level/link.png: cannot be read: No such file" in refused()
+    (folder / "d" / "level" / "link.png").unlink()
     (folder / "d" / "level" / "003.png").write_bytes(b"")
     assert "level/003.png: empty" in refused()
 

@@ -60,6 +60,17 @@ def test_digest_follows_the_content(tmp_path: Path) -> None:
     assert open_data(folder).digest != before
 
 
+@pytest.mark.parametrize("why", ["gone", "a link to nothing"])
+def test_digest_of_a_picture_that_is_not_there(why: str, tmp_path: Path) -> None:
+    data = striped_data(tmp_path / "d")
+    (tmp_path / "d" / "level" / "003.png").unlink()
+    if why == "a link to nothing":
+        (tmp_path / "d" / "level" / "003.png").symlink_to("nothing")
+        data = open_data(tmp_path / "d")
+    with pytest.raises(DataError, match=r"level/003\.png: cannot be read: No such file"):
+        data.digest  # noqa: B018
+
+
 def test_other_files_are_left_out(tmp_path: Path) -> None:
     folder = write_stripes(tmp_path / "d")
     before = open_data(folder)

@@ -47,12 +47,13 @@ class DataSource:
     def digest(self) -> str:
         """SHA-256 of the classes and of each picture's path below the root, size and part: the same on every machine.
 
-        A picture that was exchanged for another of the same size in bytes goes unnoticed.
+        A picture that was exchanged for another of the same size in bytes goes unnoticed. Raises DataError for one that
+        is gone, and for a link to nothing.
         """
         content = hashlib.sha256(repr(self.classes).encode())
         for name, part in zip(SPLITS, (self.train, self.val), strict=True):
             for file in part.files:
-                line = f"{name}\0{printable(file.relative_to(self.root).as_posix())}\0{file.stat().st_size}\n"
+                line = f"{name}\0{printable(file.relative_to(self.root).as_posix())}\0{_size(file)}\n"
                 content.update(line.encode())
         return content.hexdigest()
 
@@ -144,6 +145,13 @@ def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
                 f"{printable(folder / name)}: no pictures; expected files that end in {', '.join(SUFFIXES)}"
             )
     return classes
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise DataError(f"{printable(file)}: cannot be read: {error.strerror or error}") from None
 
 
 def _entries(folder: Path) -> list[Path]:
