@@ -88,6 +88,27 @@ def test_stopped_and_started_again(
     assert (folder / "w.safetensors").read_bytes() == expected
 
 
+def test_killed_between_labels_and_weights(
+    run: Any, tiny_spec: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.name == "w.safetensors":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        assert run(*words(folder, tiny_spec))[0] == 130
+    left = {"d", "r.toml", "w.labels.txt", "w.safetensors.checkpoint"}
+    assert {path.name for path in folder.iterdir()} == left
+    assert run(*words(folder, tiny_spec))[0] == 0
+    assert {path.name for path in folder.iterdir()} == {"d", "r.toml", "w.labels.txt", "w.safetensors"}
+    (folder / "w.safetensors").unlink()  # and labels alone may be another's
+    assert "w.labels.txt: exists already" in one_line(run(*words(folder, tiny_spec)))
+
+
 def test_what_makes_no_training_is_refused_first(run: Any, tiny_spec: Path, folder: Path) -> None:
     base = words(folder, tiny_spec)
 

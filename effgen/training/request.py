@@ -32,6 +32,11 @@ class TrainRequest:
     threads: int | None = None
     force: bool = False
 
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished training stands: beside the output."""
+        return self.output.with_name(f"{self.output.name}.checkpoint")
+
 
 @dataclass(frozen=True)
 class TrainPlan:
@@ -41,11 +46,6 @@ class TrainPlan:
     network: Network
     data: DataSource
     recipe: Recipe
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where an unfinished training stands: beside the output."""
-        return self.request.output.with_name(f"{self.request.output.name}.checkpoint")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def _check_output(request: TrainRequest) -> None:
     if request.output.suffix != ".safetensors":
         raise TrainingError(f"-o {request.output}: expected a file's name that ends in .safetensors")
     check_file(request.output, request.force)
-    check_file(labels_beside(request.output), request.force)
+    # Labels are written before the weights, and the checkpoint goes last: a run may have been killed in between.
+    cut_short = request.checkpoint.exists() and not request.output.exists()
+    check_file(labels_beside(request.output), request.force or cut_short)
 
 
 def train_to_file(plan: TrainPlan, on_epoch: Callable[[EpochResult], None]) -> TrainReport:
@@ -102,9 +104,9 @@ def train_to_file(plan: TrainPlan, on_epoch: Callable[[EpochResult], None]) -> T
         return True
 
     request = plan.request
-    trained = train(plan.network.spec, plan.data, plan.recipe, plan.checkpoint, goes_on, request.threads)
+    trained = train(plan.network.spec, plan.data, plan.recipe, request.checkpoint, goes_on, request.threads)
     save_weights(trained.weights, request.output, request.force, plan.data.classes)
-    plan.checkpoint.unlink(missing_ok=True)
+    request.checkpoint.unlink(missing_ok=True)
     return _report(plan, trained)
 
 
