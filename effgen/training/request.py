@@ -20,14 +20,15 @@ from effgen.training.trainer import EpochResult, Trained, train
 class TrainRequest:
     """What was asked for. `recipe` None: the default one; `seed` None: the recipe's; `threads` None: as PyTorch likes.
 
-    `val_share` of the pictures are judged by where the folder `data` is not split; `output` is the .safetensors file.
+    `val_share` of the pictures (None: VAL_SHARE) are judged by where the folder `data` is not split; `output` is the
+    .safetensors file.
     """
 
     network: NetworkRequest
     data: Path
     output: Path
     recipe: Path | None = None
-    val_share: float = 0.2
+    val_share: float | None = None
     seed: int | None = None
     threads: int | None = None
     force: bool = False
