@@ -31,6 +31,7 @@ def json_from_fit(report: FitReport) -> dict[str, Any]:
             "batch": request.batch,
             "overrides": asdict(request.overrides),
             "threads": request.site.threads,
+            "confirm": request.site.confirm,
         },
         "baseline": report.baseline.model_dump(mode="json"),
         "scaled": report.scaled.model_dump(mode="json"),
@@ -39,7 +40,7 @@ def json_from_fit(report: FitReport) -> dict[str, Any]:
         data[key] = data[key] and asdict(data[key])
     for key in ("targets", "confirmations"):
         data[key] = [asdict(item) for item in data[key]]
-    return {"commands": commands_from_fit(report), "binding": [e.option for e in report.binding], **data}
+    return {"commands": commands_from_fit(report), "binding": [asdict(expense) for expense in report.binding], **data}
 
 
 def table_from_fit(report: FitReport) -> Table:

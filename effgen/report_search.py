@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from effgen.bundle import Kind, check_directory, staged_directory
 from effgen.report import milliseconds_text, numbers_table, threads_text
 from effgen.report_compare import count_text
 from effgen.spec import StageSpec
-from effgen.spec_file import as_baseline, toml_from_spec
 from effgen.studies.front import BaselineReport, Beside, Member, TriedNetwork, beside
 
 if TYPE_CHECKING:
@@ -24,11 +20,8 @@ if TYPE_CHECKING:
 #: Version of the form of `effgen search baseline --json`.
 FORMAT = 1
 
-#: What `-o` writes beside the specs, and what tells such a folder.
-PAGE, DATA = "report.html", "search.json"
-FRONT = Kind(DATA, "the front of a search", "-o/--output")
-
-_COLUMNS = (
+#: Of `member_cells`.
+MEMBER_COLUMNS = (
     "network", "accuracy", "+-", "latency ms", "p10 ms", "p90 ms", "MACs", "parameters", "gain", "+-", "latency", "",
 )  # fmt: skip
 
@@ -70,7 +63,7 @@ def _ms(seconds: float | None) -> float | None:
 
 def table_from_search(report: BaselineReport) -> Table:
     """The starting network, then the front, the fastest first."""
-    table = numbers_table(title_from_search(report), _COLUMNS, left=1)
+    table = numbers_table(title_from_search(report), MEMBER_COLUMNS, left=1)
     table.columns[-1].justify = "left"
     table.add_row(*member_cells(report.start, report))
     table.add_section()
@@ -103,7 +96,7 @@ def tables_from_search(report: BaselineReport) -> list[Table]:
 
 
 def member_cells(member: Member, report: BaselineReport) -> tuple[str, ...]:
-    """A member's cells, in the order of the table's columns."""
+    """A member's cells, in the order of `MEMBER_COLUMNS`."""
     found, timing = member.candidate, member.timing
     by = None if report.is_start(member) else beside(member, report.start)
     return (
@@ -167,7 +160,7 @@ def _trials_line(report: BaselineReport) -> str:
     counts = ", ".join(f"{states[state]} {state}" for state in ("done", "pruned", "failed") if states[state])
     again = f"; {report.repeated} drawn again, left out" if report.repeated else ""
     return (
-        f"{len(report.candidates)} of {report.trials} trials ({counts}){again}; "
+        f"{len(report.candidates)} trials ({counts}){again}; "
         f"{report.points:.3g} points in the space, sampler {report.sampler}, pruner {report.pruner}"
     )
 
@@ -185,8 +178,9 @@ def _confirmation_lines(report: BaselineReport) -> list[str]:
     lines = []
     if report.is_confirmed:
         count = len(report.start.sample.values)
+        trainings = f"{count} training{'' if count == 1 else 's'}"
         lines.append(
-            f"accuracy: mean of {count} trainings with seeds that the search did not use, +- their standard deviation; "
+            f"accuracy: mean of {trainings} with seeds that the search did not use, +- their standard deviation; "
             "gain over the start, +- its standard error"
         )
     else:
@@ -230,39 +224,3 @@ def _member_json(member: Member, report: BaselineReport) -> dict[str, Any]:
 def _candidate_json(candidate: TriedNetwork) -> dict[str, Any]:
     plain = {field.name: getattr(candidate, field.name) for field in fields(candidate)}
     return {**plain, "spec": candidate.spec.model_dump(mode="json")}
-
-
-def check_front_folder(output: Path, force: bool, study: str) -> None:
-    """Raise BuildError where `write_front` could not write: before the work, not after it."""
-    from effgen.html.document import check_packages
-
-    check_packages()
-    check_directory(output, force or _is_of(output, study), FRONT)
-
-
-def write_front(report: BaselineReport, output: Path, force: bool) -> None:
-    """A folder with the page, the data, and a spec of each network of the front, whole or not at all.
-
-    One of the same search is replaced, with `force` that of another too. Raises BuildError where it cannot be written.
-    """
-    from effgen.html.search_page import page_from_search
-
-    with staged_directory(output, force or _is_of(output, report.study), FRONT) as folder:
-        for member in report.front:
-            spec = as_baseline(member.candidate.spec)
-            text = toml_from_spec(spec, f"Found by {report.study}, {report.date}: {_said_of(member)}.")
-            (folder / f"{spec.name}.toml").write_text(text, encoding="utf-8")
-        (folder / PAGE).write_text(page_from_search(report), encoding="utf-8")
-        (folder / DATA).write_text(json.dumps(json_from_search(report), indent=2) + "\n", encoding="utf-8")
-
-
-def _said_of(member: Member) -> str:
-    return f"accuracy {percent_text(member.accuracy)}, {milliseconds_text(member.latency_ms)} ms"
-
-
-def _is_of(folder: Path, study: str) -> bool:
-    """Whether it holds what the same search wrote earlier."""
-    try:
-        return bool(json.loads((folder / DATA).read_text(encoding="utf-8"))["study"] == study)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -128,7 +128,6 @@ def full_report(evil: str = "") -> BaselineReport:
         exponent=-0.07,
         sampler="tpe",
         pruner="median",
-        trials=6,
         repeated=1,
         points=1000,
         candidates=candidates,

@@ -19,7 +19,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from effgen.html.page import page_from_comparison
-from effgen.report_search import write_front
+from effgen.studies.front_folder import write_front
 
 pytestmark = [
     pytest.mark.browser,

@@ -98,6 +98,15 @@ def test_a_program_judges_by_itself(tmp_path: Path) -> None:
     assert not judge.checkpoints.exists()
 
 
+def test_a_program_is_told_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    facts = []
+    for folder, text in (("a", "1"), ("b", "1"), ("c", "0.5")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(f"def judge(spec, seed):\n    return {text}\n")
+        facts.append(open_judge(JudgeRequest(trainer=f"{tmp_path}/{folder}/mine.py:judge"), tmp_path).facts)
+    assert facts[0] == facts[1] != facts[2]
+
+
 @pytest.mark.parametrize(
     "request_, error, told",
     [

@@ -28,11 +28,11 @@ from effgen.report_search import (
     notes_from_search,
     stage_text,
     table_from_search,
-    write_front,
 )
 from effgen.spec import StageSpec
 from effgen.studies import baseline_search, confirmation
 from effgen.studies.front import BaselineReport
+from effgen.studies.front_folder import write_front
 from effgen.studies.workers import Settled
 
 pytest.importorskip("plotly")
@@ -176,7 +176,7 @@ def test_table_begins_with_the_start_and_names_who_dominates() -> None:
 def test_notes_say_what_the_numbers_are() -> None:
     notes = "\n".join(notes_from_search(full_report()))
     assert "1 network dominates tiny, 1 of them beyond the spread" in notes
-    assert "5 of 6 trials (3 done, 1 pruned, 1 failed); 1 drawn again, left out" in notes
+    assert "5 trials (3 done, 1 pruned, 1 failed); 1 drawn again, left out" in notes
     assert "mean of 2 trainings with seeds that the search did not use" in notes
     report = full_report()
     bare = replace(report, start=replace(report.start, confirmed=None, timing=None), front=(report.start,))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +14,19 @@ from typing import Any
 
 import pytest
 from commands import one_line
-from searches import EVERY, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
+from searches import EVERY, FINE, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
 from servers import free_port
 
 from effgen.network import NetworkRequest, build_network
-from effgen.studies.grid import GridPlan, make_grid
+from effgen.spec import load_spec
+from effgen.studies.grid import Grid, GridPlan, make_grid
 from effgen.studies.judge import JudgeRequest
 from effgen.studies.latencies import Latencies
 from effgen.studies.samples import sample_of
 from effgen.studies.scaling_report import ScaledRow, choose, compared, finalists, row_from
 from effgen.studies.scaling_search import ScalingRequest, open_search
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -185,9 +190,6 @@ def test_a_worker_killed_in_a_trial_loses_nothing(kind: str, tmp_path: Path) -> 
 
 
 def test_workers_behind_a_grpc_proxy(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     port = free_port()
     proxy = subprocess.Popen([sys.executable, "-c", _PROXY, f"sqlite:///{tmp_path}/behind.db", str(port)])
     try:
@@ -205,9 +207,9 @@ optuna.storages.run_grpc_proxy_server(optuna.storages.RDBStorage(sys.argv[1]), h
 """
 
 
-def rows_of(search: Any, accuracies: dict[str, list[float]], confirmed: dict[str, list[float]]) -> list[ScaledRow]:
+def rows_of(grid: Grid, accuracies: dict[str, list[float]], confirmed: dict[str, list[float]]) -> list[ScaledRow]:
     """Rows of a grid with these accuracies by kind; of compound networks the first alone has them."""
-    grid, seen, rows = search, set[str](), []
+    seen, rows = set[str](), []
     for candidate in grid.candidates:
         kind = candidate.kind if candidate.kind not in seen else "another"
         seen.add(candidate.kind)
@@ -218,8 +220,6 @@ def rows_of(search: Any, accuracies: dict[str, list[float]], confirmed: dict[str
 
 
 def test_the_verdict_rests_on_seeds_that_picked_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
-    from effgen.spec import load_spec
-
     grid = make_grid(load_spec(str(tmp_path / "fine.toml")), 1.0, GridPlan(step=0.2))
     searched = {"compound": [0.95, 0.96], "depth": [0.93, 0.94], "width": [0.90, 0.91], "resolution": [0.90, 0.91]}
     again = {"compound": [0.93, 0.94], "depth": [0.95, 0.96], "width": [0.93, 0.94], "resolution": [0.90, 0.91]}
@@ -233,8 +233,6 @@ def test_the_verdict_rests_on_seeds_that_picked_nothing(words: tuple[str, ...], 
 
 
 def test_finalists_are_the_best_compound_network_and_the_single_dimensions(tmp_path: Path, words: Any) -> None:
-    from effgen.spec import load_spec
-
     grid = make_grid(load_spec(str(tmp_path / "fine.toml")), 1.0, GridPlan(step=0.2))
     compound = [candidate for candidate in grid.candidates if candidate.kind == "compound"]
     found = {candidate.key: sample_of([0.5]) for candidate in grid.candidates}
@@ -261,5 +259,25 @@ def test_settings_say_what_a_training_depends_on(tmp_path: Path, words: tuple[st
     )
     with closing(open_search(request).shared) as shared:
         facts = shared.study.user_attrs["facts"]
-    assert facts["spec"]["stages"][0]["kernel"] == 3 and facts["trainer"] == request.judge.trainer
+    assert facts["spec"]["stages"][0]["kernel"] == 3 and facts["trainer"]["file"] == "trainer.py"
     assert facts["candidates"][0] == "depth 2/1/1"
+
+
+@pytest.mark.slow
+def test_a_search_with_real_trainings_and_latencies(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, ROOT / "examples" / "digits.py", "digits"], check=True, capture_output=True)
+    spec, recipe = Path("digits.toml"), Path("recipe.toml")
+    grey = "channels = 1\nresolution = 16\nmean = [0.5]\nstd = [0.5]"
+    spec.write_text(FINE.replace("resolution = 32", grey))
+    recipe.write_text("epochs = 4\nwarmup_epochs = 1\nlearning_rate = 8e-3\n")
+    words = ("--data", "digits", "--recipe", recipe, "--step", "0.2", "--seeds", "2", "--confirm-seeds", "2")
+    code, out, err = run("search", "scaling", "--spec", spec, *words, "--json", "-", "-o", "scaled.toml")
+    assert code == 0, err
+    report = json.loads(out)
+    rows = [report["baseline"], *report["rows"]]
+    assert all(0.3 < row["search"]["mean"] < 1 and row["latency_ms"] > 0 for row in rows)
+    assert all(len(set(row["search"]["values"])) == 2 for row in rows)  # seeds matter
+    assert not list(Path("searches/scaling-digits/checkpoints").iterdir())
+    code, _, err = run("compile", "--spec", "./scaled.toml", "--phi", "1", "-o", "bundle")
+    assert code == 0, err

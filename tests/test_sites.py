@@ -11,7 +11,7 @@ from networks import tiny_spec
 from effgen.abilities import Ability
 from effgen.budget import sites
 from effgen.budget.limits import OF_A_MACHINE, Kind
-from effgen.budget.sites import SiteOptions, open_site
+from effgen.budget.sites import Site, SiteOptions, open_sites
 from effgen.errors import TargetError, TuneError
 from effgen.network import network_from_spec
 
@@ -41,6 +41,11 @@ def able(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
     monkeypatch.setattr(sites, "ability_of", lambda machine: replace(NATIVE, **facts))
 
 
+def open_site(target: str, kinds: frozenset[Kind], options: SiteOptions) -> Site:
+    (site,) = open_sites({target: kinds}, options)
+    return site
+
+
 @pytest.mark.parametrize(
     ("facts", "options", "measurable", "timing", "why_not"),
     [
@@ -50,9 +55,8 @@ def able(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
         ({"runs": "no", "why_not": "lacks avx512f"}, {}, STILL, "no", "lacks avx512f"),
         ({"runs": "emulated", "route": "rpc"}, {}, STILL, "no", "an emulator's times say nothing"),
         ({"runs": "emulated", "route": "rpc"}, {"rpc_tracker": "127.0.0.1:9190"}, ALL, "rpc", ""),
-        ({}, {"rpc_tracker": "127.0.0.1:9190"}, ALL, "here", ""),
     ],
-    ids=["native", "not asked", "no linker", "other cpu", "emulated", "by rpc", "here despite a tracker"],
+    ids=["native", "not asked", "no linker", "other cpu", "emulated", "by rpc"],
 )
 def test_what_is_measured(
     monkeypatch: pytest.MonkeyPatch,
@@ -70,6 +74,19 @@ def test_what_is_measured(
     assert calibrated == (["rpi4"] if timing == "here" else [])
     if timing == "rpc":
         assert site.remote is not None and (site.remote.port, site.remote.key) == (9190, "rpi4")
+
+
+def test_a_tracker_must_be_of_use(monkeypatch: pytest.MonkeyPatch, calibrated: list[str]) -> None:
+    """It is refused before a machine is calibrated, which takes a minute."""
+    able(monkeypatch)
+    with pytest.raises(TuneError, match=r"--rpc-tracker there:9190: nothing to measure there"):
+        open_sites({"rpi4": ALL}, SiteOptions(rpc_tracker="there:9190"))
+    assert calibrated == []
+
+
+def test_targets_without_a_limit_are_not_looked_at(monkeypatch: pytest.MonkeyPatch, calibrated: list[str]) -> None:
+    able(monkeypatch)
+    assert [site.name for site in open_sites({"rpi4": ALL, "cpu": frozenset()}, SiteOptions())] == ["rpi4"]
 
 
 def test_estimates(monkeypatch: pytest.MonkeyPatch, calibrated: list[str]) -> None:

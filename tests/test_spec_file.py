@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from networks import tiny_spec
 from random_specs import random_specs
 
-from effgen.errors import BuildError
+from effgen.errors import BuildError, SpecError
 from effgen.scaling import coefficients_for, scale
 from effgen.spec import NetworkSpec, load_spec, parse_spec, shipped_spec_names
 from effgen.spec_file import as_baseline, toml_from_spec, write_spec
@@ -35,6 +36,16 @@ def test_a_scaled_spec_is_its_own_baseline(phi: str) -> None:
     alone = as_baseline(scale(family, coefficients_for(family, phi)), name="mine")
     assert (alone.name, alone.scaling.published) == ("mine", [])
     assert scale(alone, coefficients_for(alone, 0)) == alone
+
+
+@given(random_specs(), st.floats(-3, 3))
+def test_so_is_any_scaled_spec(spec: NetworkSpec, phi: float) -> None:
+    try:
+        scaled = scale(spec, coefficients_for(spec, phi, "formula"))
+    except SpecError:
+        assume(False)
+    alone = parse_spec(toml_from_spec(as_baseline(scaled)), "written")
+    assert scale(alone, coefficients_for(alone, "0")) == as_baseline(scaled)
 
 
 def test_a_file_is_written_whole_and_not_over_another(tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 """What counts as agreement, which inputs are tried, and that a wrong library is caught."""
 
 import builtins
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from effgen import verify as verify_module
-from effgen.errors import BundleError
+from effgen.driver import CompileRequest, compile_bundle
+from effgen.errors import BundleError, VerifyError
+from effgen.network import NetworkRequest
 from effgen.report import json_from_verify, notes_from_verify
 from effgen.runtime import LoadedModel
 from effgen.verify import (
     GOLDEN_JUDGE,
     VerifyReport,
     compare,
+    golden_case,
     golden_pair,
     jittered,
     new_golden_pair,
@@ -181,6 +185,35 @@ def test_golden_image_is_weaker_where_rounding_is_amplified(limit: float, scale:
 def test_golden_image_is_weaker_where_the_output_is_not_finite() -> None:
     image, output = new_golden_pair(lambda x: np.where(np.abs(x) > 0.5, np.inf, x)[:, :, 0, 0], (1, 3, 2, 2), 5, 1e-5)
     assert np.abs(image).max() < 0.5 and np.isfinite(output).all()
+
+
+def test_golden_pair_is_judged_by_a_stable_pytorch_only(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, expected = golden_pair(tiny_bundle)
+    wrong, infinite = expected * np.float32(1.0001), expected * np.float32(np.inf)
+    assert golden_case(tiny_bundle, expected, 1e-5).passed
+    missed = golden_case(tiny_bundle, wrong, 1e-5)
+    assert (missed.judged, missed.passed) == (True, False) and 0 < missed.noise < 1e-5
+    monkeypatch.setattr(verify_module, "_JITTER", 0.1)  # a network that amplifies rounding, as it were
+    unstable = golden_case(tiny_bundle, wrong, 1e-5)
+    assert (unstable.judged, unstable.passed) == (False, True) and unstable.rel_l2 == missed.rel_l2
+    assert not golden_case(tiny_bundle, infinite, 1e-5).passed
+    report = VerifyReport("m", "judge", "this processor", 1, 1e-5, (unstable,))
+    assert (report.worst, report.judged, report.max_abs, report.passed) == (unstable, 0, 0.0, True)
+
+
+def test_compiling_says_where_pytorch_is_too_unstable_to_judge(
+    tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, phases = LoadedModel.__call__, list[str]()
+    monkeypatch.setattr(LoadedModel, "__call__", lambda self, image: right(self, image) * np.float32(1.0001))
+    request = CompileRequest(NetworkRequest(str(tiny_spec)), tmp_path / "bundle")
+    with pytest.raises(VerifyError, match="disagrees with PyTorch"):
+        compile_bundle(request)
+    assert not (tmp_path / "bundle").exists()
+    monkeypatch.setattr(verify_module, "_JITTER", 0.1)
+    compile_bundle(request, phases.append)
+    assert re.match(r"golden pair not judged: PyTorch's own answer moves by \de-\d\d when", phases[-1])
+    assert (tmp_path / "bundle").is_dir()
 
 
 def test_golden_pair_that_is_not_finite(tmp_path: Path) -> None:

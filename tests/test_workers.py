@@ -202,6 +202,27 @@ def test_the_result_of_a_trial_that_was_given_up_does_not_count(shared: SharedSt
     assert settled_items(shared.trials, ITEMS[:1], QUICK)[0].value == 0.0
 
 
+@pytest.mark.parametrize("times, kept", [(2, True), (3, False)])
+def test_a_result_waits_for_a_storage_that_comes_back(
+    shared: SharedStudy, monkeypatch: pytest.MonkeyPatch, times: int, kept: bool
+) -> None:
+    monkeypatch.setattr("effgen.studies.workers._PAUSES_S", (0.0, 0.0))
+    told, failures = shared.study.tell, iter(range(times))
+
+    def tell(*arguments: Any, **outcome: Any) -> Any:
+        if next(failures, None) is not None:
+            raise optuna.exceptions.StorageInternalError("gone")
+        return told(*arguments, **outcome)
+
+    monkeypatch.setattr(shared.study, "tell", tell)
+    if kept:
+        run_items(shared, ITEMS[:1], value_of, QUICK)
+        assert outcomes(shared.trials) == {("COMPLETE", None): 1}
+    else:
+        with pytest.raises(StudyError, match=r"study mine in .*: gone; start the same command again"):
+            run_items(shared, ITEMS[:1], value_of, QUICK)
+
+
 def test_samples_come_to_their_number_over_all_workers(url: str) -> None:
     start = Item("start", {"x": 0.25})
     in_threads(url, 4, lambda shared: run_samples(shared, 12, value_of, start, QUICK))

@@ -8,7 +8,7 @@ from functools import cache, partial
 
 from effgen.budget.limits import KINDS, OF_A_MACHINE, Kind, Limit, limit_for
 from effgen.budget.line import STEPS, Line, Rung
-from effgen.budget.sites import OnPhase, Site, SiteOptions, open_site
+from effgen.budget.sites import OnPhase, Site, SiteOptions, open_sites
 from effgen.budget.solver import Bound, Cost, How, Search
 from effgen.errors import TargetError
 from effgen.network import Network, NetworkRequest, build_network
@@ -135,7 +135,7 @@ def fit(request: FitRequest, on_phase: OnPhase = lambda phase: None, sites: Sequ
     line = check_fit_request(request)
     if sites is None:
         limited = {target: _limited(request, target) for target in request.targets}
-        sites = [open_site(name, kinds, request.site, on_phase) for name, kinds in limited.items() if kinds]
+        sites = open_sites(limited, request.site, on_phase)
     return _Fit(request, line, sites, on_phase).run()
 
 

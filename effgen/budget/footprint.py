@@ -2,8 +2,8 @@
 
 Weights lie packed one after the other, each at a multiple of ALIGNMENT. Activations share blocks of memory as TVM's
 StaticPlanBlockMemory assigns them: a tensor takes the smallest free block that holds it, else makes the largest free
-one larger, else gets one of its own; blocks of more or less than 16 times its size are no candidates, blocks of another
-type neither; a block is free once the last call that reads it has run.
+one larger, else gets one of its own; blocks of more or less than 16 times its size are no candidates; a block is free
+once the last call that reads it has run.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
-from effgen.block_fusion import kernel_calls, typed_calls
+from effgen.block_fusion import kernel_calls
 from effgen.fusion import Call, KernelCall
-from effgen.graph import Graph
-from effgen.kernels.packing import argument_dtype, bias_shape, output_shapes, weight_shape
-from effgen.ops import Shape
+from effgen.graph import FLOAT32_BYTES, Graph
+from effgen.kernels.packing import bias_shape, weight_shape
 from effgen.passes.fold_batchnorm import folded_graph
 from effgen.runtime.arrays import ALIGNMENT
 from effgen.target import Machine
@@ -49,14 +46,14 @@ class Footprint:
         return self.weights + self.workspace + self.image + self.logits
 
 
-def footprint(graph: Graph, machine: Machine, dtype: str = "float32") -> Footprint:
-    """Plan `graph`, batch norms unfolded as it was lowered. Exact where all its nodes are kernels of ours on a CPU; an
-    operator that TVM computes is counted with a tensor of its own, which TVM may fuse away."""
+def footprint(graph: Graph, machine: Machine) -> Footprint:
+    """Plan `graph`, batch norms unfolded as it was lowered, in float32. Exact where all its nodes are kernels of ours
+    on a CPU; an operator that TVM computes is counted with a tensor of its own, which TVM may fuse away."""
     folded = folded_graph(graph)
-    calls = typed_calls(kernel_calls(folded, on_gpu=machine.gpu is not None), dtype)
+    calls = kernel_calls(folded, on_gpu=machine.gpu is not None)
     return Footprint(
         weights=_weight_bytes(calls, folded, machine),
-        workspace=_Planner(folded, dtype).run(calls) or ALIGNMENT,
+        workspace=_Planner(folded).run(calls) or ALIGNMENT,
         image=graph.input.nbytes,
         logits=graph.values[graph.output].nbytes,
         kernels=len({call.workload for call in calls if isinstance(call, KernelCall)}),
@@ -70,12 +67,12 @@ def _weight_bytes(calls: Sequence[Call], graph: Graph, machine: Machine) -> int:
 def _constant_sizes(calls: Sequence[Call], graph: Graph, machine: Machine) -> Iterator[int]:
     layers = dict.fromkeys(layer for call in calls if isinstance(call, KernelCall) for layer in call.layers)
     for layer in layers:
-        yield prod(weight_shape(layer.conv, machine)) * np.dtype(layer.conv.dtype).itemsize
-        yield prod(bias_shape(layer.conv, machine)) * 4
+        yield prod(weight_shape(layer.conv, machine)) * FLOAT32_BYTES
+        yield prod(bias_shape(layer.conv, machine)) * FLOAT32_BYTES
     for call in calls:
         if isinstance(call, KernelCall):
             # Factor and summand of a batch norm that no convolution took.
-            yield from () if call.norm is None else (prod(graph.parameters[call.norm.inputs[1]].shape) * 4,) * 2
+            yield from () if call.norm is None else (graph.parameters[call.norm.inputs[1]].nbytes,) * 2
         else:
             yield from (graph.parameters[name].nbytes for name in call.node.inputs if name in graph.parameters)
 
@@ -86,20 +83,18 @@ def _aligned(size: int) -> int:
 
 @dataclass
 class _Block:
-    """A stretch of the workspace: its bytes, and the element type of what lies there."""
+    """A stretch of the workspace: its bytes."""
 
     size: int
-    dtype: str
 
 
 class _Planner:
     """Runs through the calls once; `held` maps a tensor to its block as long as it is needed."""
 
-    def __init__(self, graph: Graph, dtype: str) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.dtype = dtype
         self.blocks: list[_Block] = []
-        self.free: dict[str, list[_Block]] = {}
+        self.free: list[_Block] = []
         self.held: dict[str, _Block] = {}
         self.alias: dict[str, str] = {}
         self.readers: Counter[str] = Counter()
@@ -111,9 +106,9 @@ class _Planner:
         self.readers = Counter(name for names in inputs for name in names)
         returned = self.alias.get(self.graph.output, self.graph.output)
         for call, names in zip(kept, inputs, strict=True):
-            for name, (size, dtype) in self._outputs(call).items():
+            for name, size in self._outputs(call).items():
                 if name != returned:
-                    self.held[name] = self._taken(size, dtype)
+                    self.held[name] = self._taken(size)
             self._read(names)
         return sum(_aligned(block.size) for block in self.blocks)
 
@@ -124,28 +119,23 @@ class _Planner:
         self.alias[call.node.output] = self.alias.get(source, source)
         return True
 
-    def _outputs(self, call: Call) -> Mapping[str, tuple[int, str]]:
-        """Bytes and type of each tensor that a call writes."""
+    def _outputs(self, call: Call) -> Mapping[str, int]:
+        """Bytes of each tensor that a call writes."""
         if not isinstance(call, KernelCall):
-            return {call.node.output: self._sized(self.graph.values[call.node.output].shape, self.dtype)}
-        shapes = output_shapes(call.workload)
-        sized = (self._sized(shape, argument_dtype(call.workload, name)) for name, shape in shapes.items())
-        return dict(zip(call.outputs, sized, strict=True))
+            return {call.node.output: self.graph.values[call.node.output].nbytes}
+        sizes = (prod(shape) * FLOAT32_BYTES for shape in call.workload.out_shapes)
+        return dict(zip(call.outputs, sizes, strict=True))
 
-    def _sized(self, shape: Shape, dtype: str) -> tuple[int, str]:
-        return prod(shape) * np.dtype(dtype).itemsize, dtype
-
-    def _taken(self, size: int, dtype: str) -> _Block:
+    def _taken(self, size: int) -> _Block:
         """A free block that is made to hold `size` bytes, or a new one."""
-        free = self.free.setdefault(dtype, [])
-        at = bisect_left(free, size, key=lambda block: block.size)
-        if at < len(free) and free[at].size <= size * _MATCH_RANGE:
-            return free.pop(at)
-        if at > 0 and free[at - 1].size >= size // _MATCH_RANGE:
-            block = free.pop(at - 1)
+        at = bisect_left(self.free, size, key=_size)
+        if at < len(self.free) and self.free[at].size <= size * _MATCH_RANGE:
+            return self.free.pop(at)
+        if at > 0 and self.free[at - 1].size >= size // _MATCH_RANGE:
+            block = self.free.pop(at - 1)
             block.size = size
             return block
-        self.blocks.append(_Block(size, dtype))
+        self.blocks.append(_Block(size))
         return self.blocks[-1]
 
     def _read(self, names: Iterable[str]) -> None:
@@ -153,9 +143,12 @@ class _Planner:
             self.readers[name] -= 1
             if self.readers[name] == 0 and name in self.held:
                 block = self.held.pop(name)
-                free = self.free[block.dtype]
                 # Behind those of its size: the one that has been free longest is taken first.
-                free.insert(bisect_right(free, block.size, key=lambda other: other.size), block)
+                self.free.insert(bisect_right(self.free, block.size, key=_size), block)
+
+
+def _size(block: _Block) -> int:
+    return block.size
 
 
 def _inputs(call: Call) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -28,6 +28,8 @@ _CODE_BYTES_OF_A_KERNEL = 7_000
 
 # Other work takes a machine for a while: a moment later the time may be right.
 _TIMES_WHERE_DISTURBED = 3
+
+_NOTHING: frozenset[Kind] = frozenset()
 
 OnPhase = Callable[[str], None]
 
@@ -125,29 +127,41 @@ class Site:
         return min(reports, key=lambda report: report.results[0].median_ms)
 
 
-def open_site(
-    target: str, kinds: frozenset[Kind], options: SiteOptions, on_phase: OnPhase = lambda phase: None
-) -> Site:
-    """The machine of `target`, ready to say what is asked of `kinds`.
+def open_sites(
+    limited: Mapping[str, frozenset[Kind]], options: SiteOptions, on_phase: OnPhase = lambda phase: None
+) -> list[Site]:
+    """The machines of the targets on which something is limited, ready to say what that will be.
 
     Raises TargetError or TuneError, naming the target, where it is unknown or nothing is known of its speed.
     """
+    sites = [_described(target, kinds, options, on_phase) for target, kinds in limited.items() if kinds]
+    if options.rpc_tracker is not None and not any(site.timing == "rpc" for site in sites):
+        raise TuneError(
+            f"--rpc-tracker {options.rpc_tracker}: nothing to measure there: no --target that runs elsewhere has a "
+            "latency to confirm"
+        )
+    return [_with_predictor(site, on_phase) for site in sites]
+
+
+def _described(target: str, kinds: frozenset[Kind], options: SiteOptions, on_phase: OnPhase) -> Site:
     stated_target(target)
     on_phase(f"describe the target {target}")
     prepare_tvm()
     machine = load_target(target)
     ability = ability_of(machine)
     remote = _remote(target, ability, options)
-    measurable, why_not = (
-        _measurable(kinds, ability, remote) if options.confirm else (frozenset[Kind](), "--no-confirm")
-    )
-    predictor = None
-    if "latency" in kinds:
-        if "latency" in measurable and remote is None and machine.gpu is None:
-            _calibrate(target, options, on_phase)
-        on_phase(f"open the predictor for {target}")
-        predictor = _open_predictor(target, options)
-    return Site(target, kinds, measurable, why_not, machine, options, predictor, remote)
+    measurable, why_not = _measurable(kinds, ability, remote) if options.confirm else (_NOTHING, "--no-confirm")
+    return Site(target, kinds, measurable, why_not, machine, options, remote=remote)
+
+
+def _with_predictor(site: Site, on_phase: OnPhase) -> Site:
+    """The machine is calibrated first where that can be done here."""
+    if "latency" not in site.kinds:
+        return site
+    if site.timing == "here" and site.machine.gpu is None:
+        _calibrate(site.name, site.options, on_phase)
+    on_phase(f"open the predictor for {site.name}")
+    return replace(site, predictor=_open_predictor(site.name, site.options))
 
 
 def _open_predictor(target: str, options: SiteOptions) -> Predicts:
@@ -178,7 +192,7 @@ def _remote(target: str, ability: Ability, options: SiteOptions) -> Remote | Non
 def _measurable(kinds: frozenset[Kind], ability: Ability, remote: Remote | None) -> tuple[frozenset[Kind], str]:
     """What of `kinds` can be measured, and why not the rest."""
     if not ability.builds:
-        return frozenset(), ability.why_not
+        return _NOTHING, ability.why_not
     if remote is not None or ability.runs == "native":
         return kinds, ""
     emulated = "an emulator's times say nothing: give --rpc-tracker of a device"

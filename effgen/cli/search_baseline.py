@@ -98,7 +98,7 @@ def baseline(
     report = _search(console, request, workers, output, force)
     _print(console, report)
     if output is not None:
-        from effgen.report_search import PAGE, write_front
+        from effgen.studies.front_folder import PAGE, write_front
 
         write_front(report, output, force)
         console.info(f"wrote {output}: open {output / PAGE}; next: effgen compile --spec {output}/NETWORK.toml")
@@ -108,9 +108,10 @@ def _search(
     console: Output, request: BaselineRequest, workers: int, output: Path | None, force: bool
 ) -> BaselineReport:
     from effgen.cli.search_workers import more_workers
-    from effgen.report_search import check_front_folder, line_from_confirmation, line_from_trial, lines_from_search
+    from effgen.report_search import line_from_confirmation, line_from_trial, lines_from_search
     from effgen.studies.baseline import finish, help_baseline, search_and_confirm
     from effgen.studies.baseline_search import open_baseline_search
+    from effgen.studies.front_folder import check_front_folder
 
     with closing(open_baseline_search(request)) as search:
         if output is not None:

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from effgen.html.document import Cell, Column, Line, document, number_cell, time_cell, word_cell
 from effgen.report import threads_text
 from effgen.report_compare import count_text
-from effgen.report_search import name_text, notes_from_search, percent_text, title_from_search, verdict_text
+from effgen.report_search import (
+    MEMBER_COLUMNS,
+    member_cells,
+    name_text,
+    notes_from_search,
+    percent_text,
+    title_from_search,
+    verdict_text,
+)
 from effgen.studies.front import BaselineReport, Member, TriedNetwork, beside
 
 
@@ -43,39 +51,28 @@ def _headlines(report: BaselineReport) -> list[tuple[str, str]]:
     ]
 
 
-_MEMBER_COLUMNS = (
-    Column("network", numeric=False),
-    Column("accuracy"),
-    Column("+-"),
-    Column("latency ms"),
-    Column("p10 ms"),
-    Column("p90 ms"),
-    Column("MACs"),
-    Column("parameters"),
-    Column("gain"),
-    Column("+-"),
-    Column("latency"),
-    Column("", numeric=False),
-)
+_MEMBER_COLUMNS = tuple(Column(title, numeric=title not in ("network", "")) for title in MEMBER_COLUMNS)
 
 
 def _member_line(member: Member, report: BaselineReport) -> Line:
+    """The terminal's cells, and what they are sorted by."""
     found, timing = member.candidate, member.timing
     by = None if report.is_start(member) else beside(member, report.start)
-    cells = (
-        word_cell(name_text(member, report)),
-        _percent(member.accuracy),
-        _percent(member.sample.spread),
-        time_cell(member.latency_ms),
-        time_cell(None if timing is None else timing.p10_ms),
-        time_cell(None if timing is None else timing.p90_ms),
-        _count(found.macs),
-        _count(found.parameters),
-        number_cell(None if by is None else by.gain, "" if by is None else f"{by.gain * 100:+.2f}%"),
-        _percent(None if by is None else by.error),
-        number_cell(None if by is None else by.ratio, "" if by is None else f"{by.ratio:.2f}x"),
-        word_cell(verdict_text(by)),
+    keys = (
+        found.name,
+        member.accuracy,
+        member.sample.spread,
+        member.latency_ms,
+        None if timing is None else timing.p10_ms,
+        None if timing is None else timing.p90_ms,
+        found.macs,
+        found.parameters,
+        None if by is None else by.gain,
+        None if by is None else by.error,
+        None if by is None else by.ratio,
+        verdict_text(by) or None,
     )
+    cells = [Cell(text, key) for text, key in zip(member_cells(member, report), keys, strict=True)]
     return Line(cells, "ours" if by is None else "faster" if by.dominates else "")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from effgen.block_fusion import kernel_counts
+from effgen.cpu import usable_cpus
 from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload, without_ahead
@@ -85,6 +86,9 @@ def machine_measured_here(target: str, threads: int | None) -> Machine:
             f"--target {target}: its kernels cannot be measured on this computer; measure there with effgen tune "
             f"--target {target} (docs/tuning.md)"
         )
+    most = len(usable_cpus())
+    if threads is not None and threads > most:
+        raise TuneError(f"--threads {threads}: expected from 1 to {most}, the CPUs that this process may use")
     return measured_here_as(target, machine, threads)
 
 

@@ -46,7 +46,6 @@ def report_of(search: BaselineSearch, members: Sequence[Member]) -> BaselineRepo
         exponent=plan.exponent,
         sampler=plan.sampler,
         pruner=plan.pruner,
-        trials=plan.trials,
         repeated=sum(reason_of(trial) == "duplicate" for trial in search.shared.trials),
         points=search.space.size,
         candidates=tuple(tried),

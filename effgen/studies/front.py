@@ -124,7 +124,7 @@ class BaselineReport:
     """A whole search.
 
     `study` says where its trials are kept, `data` what was learned (a folder, or the user's own trainer), `device` and
-    `threads` what latencies are of. `trials` networks were planned; `repeated` were drawn again and left out.
+    `threads` what latencies are of. `repeated` networks were drawn again and left out, of the `points` in the space.
     `members` are the front as the search saw it, `front` those of them that the confirmation leaves, both the fastest
     first; either may hold `start`, which is confirmed as they are.
     """
@@ -138,7 +138,6 @@ class BaselineReport:
     exponent: float
     sampler: str
     pruner: str
-    trials: int
     repeated: int
     points: int
     candidates: tuple[TriedNetwork, ...]

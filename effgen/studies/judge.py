@@ -89,9 +89,19 @@ def open_judge(request: JudgeRequest, checkpoints: Path) -> Judge:
     if request.trainer is not None:
         if request.recipe is not None:
             raise StudyError(f"--recipe {request.recipe}: belongs to --data; {request.trainer} trains as it likes")
-        return Judge({"trainer": request.trainer}, checkpoints, program=load_entry_point(request.trainer))
+        program = load_entry_point(request.trainer)
+        return Judge({"trainer": _program_facts(request.trainer)}, checkpoints, program=program)
     assert request.data is not None
     recipe, data = load_recipe(request.recipe), open_data(request.data)
     # Each trial has a seed of its own.
     facts = {"data": data.digest, "recipe": recipe.model_dump(mode="json", exclude={"seed"})}
     return Judge(facts, checkpoints, data, recipe, threads=request.threads)
+
+
+def _program_facts(text: str) -> dict[str, str]:
+    """What tells a user's program: a module by its name, a file by its content, wherever it lies on each machine."""
+    where, _, function = text.rpartition(":")
+    if not where.endswith(".py"):
+        return {"module": where, "function": function}
+    path = Path(where)
+    return {"file": path.name, "function": function, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

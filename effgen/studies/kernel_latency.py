@@ -37,24 +37,32 @@ class KernelLatency:
 
     def __init__(self, target: str, threads: int | None, database: Path | None, turns: Turns) -> None:
         self._target, self._threads, self._database, self._turns = target, threads, database, turns
-        self.measures_here = running_here(load_target(target))[0] == "native"
+        machine = load_target(target)
+        self._measures_here = machine.gpu is None and running_here(machine)[0] == "native"
 
     def prepare(self, on_phase: OnPhase = lambda phase: None) -> None:
         """Calibrate the machine, unless that was done. Raises TuneError where too little is known of one elsewhere."""
         from effgen.latency.calibration import calibrate
         from effgen.latency.predictor import open_predictor
 
-        if self.measures_here:
+        if self._measures_here:
             with self._turns.measuring():
                 calibrate(self._target, self._threads, self._database, on_phase)
         open_predictor(self._target, self._threads, self._database)
 
     def __call__(self, graph: Graph) -> Prediction:
         """Raises an EffgenError as `prepare` does, or where the table cannot be written."""
-        from effgen.latency.predictor import open_predictor
         from effgen.latency.table import complete_table
 
-        if self.measures_here:
-            with self._turns.measuring():
-                complete_table([graph], self._target, self._threads, self._database)
+        known = self._predict(graph)
+        if known.measured_share == 1 or not self._measures_here:
+            return known
+        with self._turns.measuring():
+            measured = complete_table([graph], self._target, self._threads, self._database)
+        return self._predict(graph) if measured else known
+
+    def _predict(self, graph: Graph) -> Prediction:
+        """From what is in the table and the records now."""
+        from effgen.latency.predictor import open_predictor
+
         return open_predictor(self._target, self._threads, self._database).predict(graph)

@@ -9,6 +9,7 @@ rewards alike, so the search does not run to one end.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -46,7 +47,9 @@ def sampler_named(name: SamplerName, space: Space, population: int, seed: int) -
 
     def make(seed: int) -> BaseSampler:
         if name == "tpe":
-            return TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=seed)
+            with warnings.catch_warnings():  # several decisions at once, several workers: new in Optuna's 4th version
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=seed)
         return NSGAIISampler(population_size=population, seed=seed)
 
     return _BeginningAt(first_points(space, population, seed), make, seed)

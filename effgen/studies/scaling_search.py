@@ -118,6 +118,7 @@ def open_search(request: ScalingRequest) -> ScalingSearch:
         "confirm_seeds": request.confirm_seeds,
         "grid": asdict(request.grid),
         "candidates": [candidate.key for candidate in grid.candidates],
+        "retries": request.policy.retries,
         **judge.facts,
     }
     return ScalingSearch(request, judge, spec, grid, facts, open_study(request.storage, request.study, facts))

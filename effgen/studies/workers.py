@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -38,6 +38,11 @@ Reason = Literal["error", "interrupted", "duplicate", "surplus"]
 Standing = Literal["open", "running", "done", "failed"]
 
 _ALIVE = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+
+#: Seconds between attempts to reach a storage: a server that is started anew.
+_PAUSES_S = (1.0, 5.0, 15.0, 30.0)
+
+Result = TypeVar("Result")
 
 #: Items from which a worker picks one, so that those which start together rarely pick the same.
 _CHOICE = 8
@@ -133,8 +138,8 @@ def run_items(
     """
     worker = _Worker(shared, policy, on_settled)
     while True:
-        trials = worker.look(lambda seen: settled_items(seen, items, policy), len(items))
-        standings = {item.key: standing(trials, item.key, policy.retries) for item in items}
+        trials = _by_item(worker.look(lambda seen: settled_items(seen, items, policy), len(items)))
+        standings = {item.key: standing(trials.get(item.key, []), item.key, policy.retries) for item in items}
         free = [item for item in items if standings[item.key] == "open"]
         if free:
             worker.work(worker.claim(random.choice(free[:_CHOICE])), objective)
@@ -188,15 +193,21 @@ def settled_items(
     trials: Iterable[FrozenTrial], items: Sequence[Item], policy: Policy = DEFAULT_POLICY
 ) -> list[FrozenTrial]:
     """The trial that settled each of `items`, for those that are done or failed: one an item, nothing counted twice."""
-    trials = list(trials)
-    found = []
+    by_item, found = _by_item(trials), []
     for item in items:
-        if standing(trials, item.key, policy.retries) in ("done", "failed"):
-            mine = [trial for trial in trials if trial.user_attrs.get("item") == item.key]
+        mine = by_item.get(item.key, [])
+        if standing(mine, item.key, policy.retries) in ("done", "failed"):
             finished = [trial for trial in mine if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
             errors = [trial for trial in mine if reason_of(trial) == "error"]
             lost = [trial for trial in mine if trial.state == TrialState.FAIL and reason_of(trial) is None]
             found.append((finished or errors or lost[-1:])[0])
+    return found
+
+
+def _by_item(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+    found: dict[str, list[FrozenTrial]] = {}
+    for trial in trials:
+        found.setdefault(trial.user_attrs.get("item", ""), []).append(trial)
     return found
 
 
@@ -230,7 +241,7 @@ class _Worker:
 
     def look(self, settled_of: Callable[[list[FrozenTrial]], list[FrozenTrial]], planned: int) -> list[FrozenTrial]:
         """The trials as they are now, those of lost workers failed. What has settled since the last look is told."""
-        trials = self._shared.trials
+        trials = _patiently(lambda: self._shared.trials)
         stale = [trial for trial in trials if self._is_stale(trial)]
         for trial in stale:
             self._give_up(trial)
@@ -327,11 +338,16 @@ class _Worker:
         self._tell(claim, state=TrialState.FAIL)
 
     def _tell(self, claim: Claim, **outcome: Any) -> None:
-        with self._shared.errors():
-            try:
+        """Write down how a trial ended: what took long to compute is not lost for a moment's trouble."""
+
+        def tell() -> None:
+            with self._shared.errors():
                 self._shared.study.tell(claim.trial, **outcome)
-            except (ValueError, UpdateFinishedTrialError):
-                _warn_given_up(claim)
+
+        try:
+            _patiently(tell)
+        except (ValueError, UpdateFinishedTrialError):
+            log.warning("trial %d: the other workers had given it up: its result does not count", claim.trial.number)
 
     def _give_back(self, claim: Claim) -> None:
         """On the way out with another exception, which must not be lost if the storage fails too."""
@@ -343,6 +359,17 @@ class _Worker:
 
 def _warn_given_up(claim: Claim) -> None:
     log.warning("trial %d: the other workers had given it up: its result does not count", claim.trial.number)
+
+
+def _patiently(action: Callable[[], Result]) -> Result:
+    """What an action on the storage returns, tried again for a while where it is out of reach."""
+    for pause_s in _PAUSES_S:
+        try:
+            return action()
+        except StudyError as error:
+            log.warning("%s (trying again in %g s)", error, pause_s)
+            time.sleep(pause_s)
+    return action()
 
 
 @contextmanager
