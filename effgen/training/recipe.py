@@ -79,8 +79,8 @@ class Recipe(StrictModel):
         by = self.augment
         if by.max_aspect > 1 and by.min_area == 1:
             raise ValueError(
-                f"augment.max_aspect = {by.max_aspect:g}: expected augment.min_area below 1 with it: it shapes the parts "
-                f"that are cut out"
+                f"augment.max_aspect = {by.max_aspect:g}: expected augment.min_area below 1 with it: it shapes the "
+                f"parts that are cut out"
             )
         return self
 
