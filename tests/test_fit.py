@@ -192,6 +192,7 @@ def test_other_families(run: Any) -> None:
         (["--max-macs", "1G", "--spec", "effnet"], "--spec effnet: unknown family"),
         (["--max-macs", "1G", "--rpc-key", "k"], "--rpc-key k: a tracker knows it"),
         (["--max-macs", "1G", "-o", "/"], "-o/--output '/': expected a name"),
+        (["--max-macs", "1G", "-o", "found.json"], "found.json: expected a file that ends in .toml, as --spec does"),
         (["--max-macs", "1G", "--json", "/nowhere/x.json"], "--json /nowhere/x.json"),
     ],
     ids=lambda value: "-".join(value).strip("-")[:40] if isinstance(value, list) else "",
