@@ -169,9 +169,17 @@ def lines_from_kernels(manifest: Manifest) -> list[str]:
 
 
 def warning_from_manifest(manifest: Manifest) -> str:
-    """Of a bundle made from an ONNX file whose own answer nobody could tell; empty for others."""
-    reason = manifest.network.get("onnx", {}).get("reading", {}).get("not_checked")
-    return f"the file's own answer not checked: {reason}" if reason else ""
+    """Of a bundle made from an ONNX file whose own answer nobody could tell, and of one whose answer PyTorch's own is
+    too unstable to judge; empty for others."""
+    warnings = []
+    if reason := manifest.network.get("onnx", {}).get("reading", {}).get("not_checked"):
+        warnings.append(f"the file's own answer not checked: {reason}")
+    if unjudged := manifest.network.get("golden_not_judged"):
+        warnings.append(
+            f"golden pair not judged: PyTorch's own answer moves by {unjudged['noise']:.0e} when pixels change by a "
+            f"millionth; the library's differs by {unjudged['rel_l2']:.0e}"
+        )
+    return "; ".join(warnings)
 
 
 def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Table:

@@ -41,7 +41,8 @@ class Manifest:
 
     #: Family and phi as printed, e.g. `efficientnet phi=0`.
     name: str
-    #: The scaled spec, phi, law, coefficients, norm_eps, padding, and where the weights came from.
+    #: The scaled spec, phi, law, coefficients, norm_eps, padding, and where the weights came from; `golden_not_judged`
+    #: (noise, rel_l2) where PyTorch's own answer to the golden image is too unstable to hold the library to.
     network: dict[str, Any]
     #: Target name, LLVM target, the instruction sets that the library needs (/proc/cpuinfo spelling), and where it is
     #: foreign what builds programs for it (`toolchain`) and runs them elsewhere (`emulator`), as its TOML says.
