@@ -162,9 +162,13 @@ def commands_from_fit(report: FitReport) -> list[str]:
     request = report.request
     words = ["effgen", "compile", "--spec", request.spec, "--phi", phi_text(report.chosen.phi), "--law", "formula"]
     by_hand = request.overrides
-    given = {"--classes": by_hand.classes, "--norm-eps": by_hand.norm_eps, "--padding": by_hand.padding}
+    given: dict[str, object] = {
+        "--classes": by_hand.classes,
+        "--norm-eps": by_hand.norm_eps,
+        "--padding": by_hand.padding,
+    }
     given |= {"--batch": request.batch if request.batch != 1 else None, "--threads": request.site.threads}
-    given |= {"--db": request.site.database}
+    given["--db"] = request.site.database
     words += [word for option, value in given.items() if value is not None for word in (option, str(value))]
     return [
         shlex.join([*words, "--target", target, "-o", f"build/{report.model}_{Path(target).stem}"])
