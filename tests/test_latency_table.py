@@ -11,17 +11,21 @@ from networks import tiny_graph
 from effgen.block_fusion import kernel_counts
 from effgen.errors import TuneError
 from effgen.graph import Graph
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import Conv2d, Workload
 from effgen.latency import calibration
 from effgen.latency.calibration import calibrate, kernel_seconds
 from effgen.latency.predictor import machine_of, open_predictor
-from effgen.latency.table import TableProgress, complete_table
+from effgen.latency.table import TableProgress, complete_kernels, complete_table, missing_kernels
 from effgen.latency.times import load_times, table_path
 from effgen.measure import pool
 from effgen.measure.protocol import Outcome, Setup
 from effgen.measure.timing import Timing
 from effgen.records import Record, RecordFile
+from effgen.runtime.library import prepare_tvm
 from effgen.runtime.profile import Profile, TimedCall
+
+#: No schedule rule takes it.
+GROUPED = Conv2d(1, 14, 14, 32, 64, (3, 3), (2, 2), (1, 1, 1, 1), groups=4, activation="relu")
 
 
 class FakeMeasurer:
@@ -79,6 +83,49 @@ def test_broken_kernels_are_left_to_the_estimate(measurer: type[FakeMeasurer], g
     assert complete_table([graph], "cpu", 1, database) == len(names) - 1
     times = load_times(machine_of("cpu", 1), database)
     assert {time.kernel for time in times.kernels("alone")} == {*names} - {names[1]}
+    assert times.ignored == 0
+
+
+def test_broken_kernels_are_tried_once(measurer: type[FakeMeasurer], graph: Graph, tmp_path: Path) -> None:
+    """Neither this process nor another tries them again: that they failed is in the table."""
+    database, names = tmp_path / "records.jsonl", names_of(graph)
+    measurer.broken.add(names[1])
+    complete_table([graph], "cpu", 1, database)
+    measurer.asked.clear()
+    assert missing_kernels([graph], "cpu", 1, database) == []
+    assert complete_table([graph], "cpu", 1, database) == 0
+    assert measurer.asked == []
+    assert names[1] in [workload.name for workload in missing_kernels([graph], "cpu", 2, database)]
+
+
+def test_missing_kernels_are_those_that_would_be_measured(
+    measurer: type[FakeMeasurer], graph: Graph, tmp_path: Path
+) -> None:
+    database = tmp_path / "records.jsonl"
+    missing = missing_kernels([graph, graph], "cpu", 1, database)
+    assert [workload.name for workload in missing] == names_of(graph)
+    complete_kernels(missing[2:], machine_of("cpu", 1), database)
+    assert missing_kernels([graph], "cpu", 1, database) == missing[:2]
+    with pytest.raises(TuneError, match="cannot be measured on this computer"):
+        missing_kernels([graph], "rpi4", None, database)
+
+
+def test_kernels_with_the_fallback_schedule_are_measured(measurer: type[FakeMeasurer], tmp_path: Path) -> None:
+    database, machine = tmp_path / "records.jsonl", machine_of("cpu", 1)
+    assert complete_kernels([GROUPED], machine, database) == 1
+    assert complete_kernels([GROUPED], machine, database) == 0
+    assert load_times(machine, database).seconds("alone", GROUPED.name, {}) == 1e-6 + GROUPED.macs * 1e-9
+
+
+def test_the_fallback_schedule_can_be_timed() -> None:
+    """Built without a space, fed, and right."""
+    prepare_tvm()
+    from effgen.measure.case import TOLERANCE, Case
+    from effgen.measure.kernels import Bench
+    from effgen.schedules import space_of
+
+    bench = Bench(Case(GROUPED, machine_of("cpu", 1), space_of), lambda: None)
+    assert bench.error_after(bench.kernel({})) <= TOLERANCE
 
 
 def test_interrupted_table_keeps_what_it_has(measurer: type[FakeMeasurer], graph: Graph, tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from latency_tables import DECISIONS, MACHINE, SETTING, line, network_line, time
 
 from effgen.kernels.workload import Conv2d
 from effgen.latency.times import (
-    KernelTime,
-    NetworkTime,
+    KernelFailure,
     Setting,
     code_fingerprint,
     load_times,
@@ -21,12 +20,13 @@ from effgen.latency.times import (
 from effgen.records import default_database
 
 WORKLOAD = Conv2d(1, 14, 14, 96, 64)
+FAILURE = KernelFailure(WORKLOAD.name, DECISIONS, "timeout", "no result within 20 s", SETTING)
 
 
 def test_lines_round_trip() -> None:
-    for text in (line(WORKLOAD, 1e-5), network_line(2e-3, 1.9e-3)):
+    for text in (line(WORKLOAD, 1e-5), network_line(2e-3, 1.9e-3), FAILURE.line):
         found = time_from_line(text)
-        assert isinstance(found, KernelTime | NetworkTime)
+        assert found is not None
         assert found.line == text
 
 
@@ -69,6 +69,20 @@ def test_damaged_lines_are_counted_and_skipped(change: dict[str, object]) -> Non
 @pytest.mark.parametrize("change", [{"kernels_s": 0}, {"kernels_s": "1"}, {"network": 1}, {"new": 1}], ids=str)
 def test_damaged_lines_of_networks_are_skipped(change: dict[str, object]) -> None:
     assert time_from_line(json.dumps(json.loads(network_line(1.0, 0.9)) | change)) is None
+
+
+def test_failures_hold_for_their_decisions_and_setting() -> None:
+    times = times_of([FAILURE.line, replace(FAILURE, kernel="other", setting=replace(SETTING, cores=4)).line])
+    assert times.failed(WORKLOAD.name, DECISIONS)
+    assert not times.failed(WORKLOAD.name, {"rows": 5}) and not times.failed("other", DECISIONS)
+    assert times.seconds("alone", WORKLOAD.name, DECISIONS) is None and times.ignored == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": "sad"}, {"error": 1}, {"kernel": 1}, {"decisions": 1}, {"x": 1}], ids=str
+)
+def test_damaged_lines_of_failures_are_skipped(change: dict[str, object]) -> None:
+    assert time_from_line(json.dumps(json.loads(FAILURE.line) | change)) is None
 
 
 def test_table_stands_beside_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from effgen.jsonlines import LinesFile
 from effgen.latency.work import Work
-from effgen.records import default_database
+from effgen.records import STATUSES, Status, default_database
 from effgen.target import Machine
 
 #: How a kernel was timed: where it stands in a running network, or by itself with cold caches.
@@ -100,7 +100,28 @@ class NetworkTime:
         return json.dumps(asdict(self), allow_nan=False)
 
 
-def time_from_line(line: str | bytes) -> KernelTime | NetworkTime | None:
+@dataclass(frozen=True)
+class KernelFailure:
+    """A kernel that, with these decisions, could not be timed by itself; `status` and `error` say why."""
+
+    kernel: str
+    decisions: Mapping[str, int]
+    status: Status
+    error: str
+    setting: Setting
+    device: str = ""
+    date: str = ""
+
+    @property
+    def line(self) -> str:
+        """As one line of JSON, without the line's end."""
+        return json.dumps(asdict(self) | {"decisions": dict(self.decisions)}, allow_nan=False)
+
+
+Line = KernelTime | NetworkTime | KernelFailure
+
+
+def time_from_line(line: str | bytes) -> Line | None:
     """What a line of the table holds; None where it holds nothing: torn, foreign, or not of this version."""
     try:
         data = json.loads(line)
@@ -109,7 +130,11 @@ def time_from_line(line: str | bytes) -> KernelTime | NetworkTime | None:
     if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("device", "date")):
         return None
     setting = _setting_from(data.get("setting"))
-    if setting is None or not _is_time(data.get("seconds")):
+    if setting is None:
+        return None
+    if "status" in data:
+        return _kernel_failure(data, setting)
+    if not _is_time(data.get("seconds")):
         return None
     return _kernel_time(data, setting) if "kernel" in data else _network_time(data, setting)
 
@@ -122,15 +147,30 @@ def _setting_from(data: object) -> Setting | None:
 
 
 def _kernel_time(data: dict[str, Any], setting: Setting) -> KernelTime | None:
-    work, decisions = Work.from_facts(data.get("work")), data.get("decisions")
-    if work is None or not isinstance(data["kernel"], str) or data.get("how") not in _HOWS:
-        return None
-    if not isinstance(decisions, dict) or not all(type(value) is int for value in decisions.values()):
+    work = Work.from_facts(data.get("work"))
+    if work is None or not _names_kernel(data) or data.get("how") not in _HOWS:
         return None
     try:
         return KernelTime(**data | {"work": work, "setting": setting})
     except TypeError:
         return None
+
+
+def _kernel_failure(data: dict[str, Any], setting: Setting) -> KernelFailure | None:
+    if not _names_kernel(data) or data["status"] not in STATUSES or not isinstance(data.get("error"), str):
+        return None
+    try:
+        return KernelFailure(**data | {"setting": setting})
+    except TypeError:
+        return None
+
+
+def _names_kernel(data: dict[str, Any]) -> bool:
+    """Whether a kernel and its decisions are what they should be."""
+    decisions = data.get("decisions")
+    if not isinstance(data.get("kernel"), str) or not isinstance(decisions, dict):
+        return False
+    return all(type(value) is int for value in decisions.values())
 
 
 def _network_time(data: dict[str, Any], setting: Setting) -> NetworkTime | None:
@@ -160,25 +200,34 @@ class Times:
 
     def __init__(self, lines: bytes, setting: Setting) -> None:
         self._kernels: dict[How, dict[_Key, list[KernelTime]]] = {how: {} for how in _HOWS}
+        self._failed: set[_Key] = set()
         self.networks: list[NetworkTime] = []
         self.ignored = 0
         for line in lines.split(b"\n"):
             if line.strip():
                 self._take(time_from_line(line), setting)
 
-    def _take(self, time: KernelTime | NetworkTime | None, setting: Setting) -> None:
-        if time is None:
+    def _take(self, found: Line | None, setting: Setting) -> None:
+        if found is None:
             self.ignored += 1
-        elif time.setting == setting and isinstance(time, NetworkTime):
-            self.networks.append(time)
-        elif time.setting == setting and isinstance(time, KernelTime):
-            key = _key(time.kernel, time.decisions)
-            self._kernels[time.how].setdefault(key, []).append(time)
+        elif found.setting != setting:
+            return
+        elif isinstance(found, NetworkTime):
+            self.networks.append(found)
+        elif isinstance(found, KernelFailure):
+            self._failed.add(_key(found.kernel, found.decisions))
+        else:
+            key = _key(found.kernel, found.decisions)
+            self._kernels[found.how].setdefault(key, []).append(found)
 
     def seconds(self, how: How, kernel: str, decisions: Mapping[str, int]) -> float | None:
         """Of a call of this kernel as built with these decisions; None where it was not timed so."""
         times = self._kernels[how].get(_key(kernel, decisions))
         return statistics.median(time.seconds for time in times) if times else None
+
+    def failed(self, kernel: str, decisions: Mapping[str, int]) -> bool:
+        """Whether this kernel could not be timed by itself when that was tried."""
+        return _key(kernel, decisions) in self._failed
 
     def kernels(self, how: How) -> list[KernelTime]:
         """One of each kernel timed so, its seconds the median's."""
