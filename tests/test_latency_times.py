@@ -109,3 +109,15 @@ def test_missing_table_is_empty(tmp_path: Path) -> None:
 def test_code_has_a_fingerprint() -> None:
     assert len(code_fingerprint()) == 16
     assert Setting.of(MACHINE).code == code_fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("source", "covered"),
+    [("pointwise.py", True), ("workload.py", True), ("work.py", True), ("samples.py", False)],
+)
+def test_fingerprint_is_of_kernels_schedules_and_the_meaning_of_work(
+    source: str, covered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read = code_fingerprint(), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"# new" if path.name == source else b""))
+    assert (code_fingerprint.__wrapped__() != before) is covered

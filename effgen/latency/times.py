@@ -27,8 +27,9 @@ from effgen.target import Machine
 How = Literal["network", "alone"]
 _HOWS: tuple[How, ...] = ("network", "alone")
 
-#: Sources that decide what a kernel is: with any of them changed, times are measured anew.
-_CODE = ("effgen.kernels", "effgen.schedules")
+#: Sources that decide what a kernel is, and what its stored work means: with any of them changed, times are measured
+#: anew.
+_CODE = ("effgen.kernels", "effgen.schedules", "effgen.latency.work")
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,16 @@ class Setting:
 
 @cache
 def code_fingerprint() -> str:
-    """A hash of all that makes kernels and schedules."""
+    """A hash of all that makes kernels and schedules, and counts their work. None of it is loaded: some needs TVM."""
     found = hashlib.sha256()
-    for folder in map(_folder, _CODE):
-        for source in sorted(folder.rglob("*.py")):
-            found.update(f"{source.relative_to(folder)}\n".encode() + source.read_bytes())
+    for name in _CODE:
+        spec = find_spec(name)
+        assert spec is not None and spec.origin is not None
+        module = Path(spec.origin)
+        sources = sorted(module.parent.rglob("*.py")) if spec.submodule_search_locations else [module]
+        for source in sources:
+            found.update(f"{source.relative_to(module.parent)}\n".encode() + source.read_bytes())
     return found.hexdigest()[:16]
-
-
-def _folder(package: str) -> Path:
-    """Where a package is, which may load TVM and is not imported."""
-    found = find_spec(package)
-    assert found is not None and found.submodule_search_locations
-    return Path(found.submodule_search_locations[0])
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ class KernelTime:
 
 @dataclass(frozen=True)
 class NetworkTime:
-    """Seconds of a run of a whole network, and of its kernels added up, measured in turn."""
+    """Seconds of a run of a whole network, and of its kernels added up, measured in turn. `network` says which one it
+    was, to the last of its layers."""
 
     network: str
     seconds: float
