@@ -14,6 +14,7 @@ from effgen.spec import NetworkSpec
 from effgen.training.data import DataSource, fitted_to, open_data
 from effgen.training.entry_point import Evaluate, load_entry_point
 from effgen.training.recipe import Recipe, load_recipe
+from effgen.training.threads import check_threads
 
 if TYPE_CHECKING:
     from effgen.training.trainer import EpochResult
@@ -92,6 +93,7 @@ def open_judge(request: JudgeRequest, checkpoints: Path) -> Judge:
         program = load_entry_point(request.trainer)
         return Judge({"trainer": _program_facts(request.trainer)}, checkpoints, program=program)
     assert request.data is not None
+    check_threads(request.threads)
     recipe, data = load_recipe(request.recipe), open_data(request.data)
     # Each trial has a seed of its own.
     facts = {"data": data.digest, "recipe": recipe.model_dump(mode="json", exclude={"seed"})}

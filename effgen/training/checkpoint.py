@@ -44,7 +44,10 @@ def _digest(model: StrictModel) -> str:
 
 
 def write_checkpoint(path: Path, identity: Identity, state: dict[str, Any]) -> None:
-    """Write `state` (tensors in plain containers) whole or not at all. Raises BuildError where it cannot be written."""
+    """Write `state` (tensors in plain containers) whole or not at all; a power cut afterwards does not lose it.
+
+    Raises BuildError where it cannot be written.
+    """
     content = {"format": _FORMAT, "identity": vars(identity), "state": state}
     with staged_file(path, force=True) as staging:
         torch.save(content, staging)
