@@ -268,9 +268,9 @@ def test_verify_passes(run: Any, tiny_bundle: Path) -> None:
 def test_verify_miss_is_status_three(run: Any, tiny_bundle: Path, tmp_path: Path) -> None:
     """A golden pair of other weights: PyTorch's own answer is stable, and another one."""
     bundle = shutil.copytree(tiny_bundle, tmp_path / "b")
+    manifest = read_manifest(bundle)
     image, output = golden_pair(bundle)
     np.savez(bundle / GOLDEN, input=image, output=output * np.float32(1.01))
-    manifest = read_manifest(bundle)
     files = {**manifest.files, GOLDEN: sha256_of(bundle / GOLDEN)}
     (bundle / "manifest.json").write_text(replace(manifest, files=files).to_json())
     code, out, err = run("verify", bundle, "--json", "-", "-q")
