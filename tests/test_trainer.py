@@ -185,6 +185,15 @@ def test_too_little_memory_is_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_too_little_memory_for_a_checkpoint_is_no_damage(
+    data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(small_spec(data), data, quick(), tmp_path / "c", lambda result: False)
+    monkeypatch.setattr(torch, "load", lambda *arguments, **options: gpu_memory_ends())
+    with pytest.raises(TrainingError, match="tiny: not enough memory"):
+        train(small_spec(data), data, quick(), tmp_path / "c")
+
+
 def test_other_failures_of_pytorch_stay_what_they_are(data: DataSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer._Training, "_step", lambda *batch: torch.ones(2) @ torch.ones(3))
     with pytest.raises(RuntimeError, match="size"):

@@ -63,6 +63,8 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
         found, written, state = content["identity"], content["format"], content["state"]
     except OSError as error:
         raise TrainingError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from None
+    except (torch.OutOfMemoryError, MemoryError):  # no fault of the file's
+        raise
     except Exception:  # foreign bytes make torch.load raise whatever its parser trips over
         raise TrainingError(f"{path}: not a checkpoint of effgen's, or damaged; remove it to start anew") from None
     if written != _FORMAT:
