@@ -128,10 +128,10 @@ def test_a_trial_that_fails_counts_and_says_why(tmp_path: Path, monkeypatch: pyt
     with closing(epoch_search(tmp_path, [[0.5] * 4])) as search:
         train = BaselineSearch.train
 
-        def failing(self: BaselineSearch, spec: object, *rest: object) -> float:
+        def failing(self: BaselineSearch, claim: object, spec: object, *rest: object) -> float:
             if spec != self.space.start:
                 raise TrainingError("diverged in epoch 1")
-            return train(self, spec, *rest)  # type: ignore[arg-type]
+            return train(self, claim, spec, *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(BaselineSearch, "train", failing)
         search.run()

@@ -22,13 +22,13 @@ from effgen.identity import device_name
 from effgen.lower import lower
 from effgen.spec import NetworkSpec, load_spec
 from effgen.studies.front import EXPONENT, reward
-from effgen.studies.judge import Judge, JudgeRequest, open_judge
+from effgen.studies.judge import Judge, JudgeRequest, judged, open_judge
 from effgen.studies.kernel_latency import KernelLatency, Latencies, OnPhase
 from effgen.studies.sampling import PrunerName, SamplerName, pruner_named, sampler_named
 from effgen.studies.space import Point, Space, digest_of_network, space_around
 from effgen.studies.standings import Item, counts, reason_of
 from effgen.studies.storage import SharedStudy, open_study
-from effgen.studies.turns import Turns
+from effgen.studies.turns import Turns, turns_here
 from effgen.studies.workers import DEFAULT_POLICY, Claim, Policy, Repeated, Settled, run_samples
 from effgen.target import load_target
 
@@ -109,8 +109,8 @@ class BaselineSearch:
     def run(self, on_settled: Callable[[Settled], None] = lambda settled: None) -> None:
         """Work until the planned number of trials is done over all workers.
 
-        Raises StudyError where the storage fails, or the space has no more networks; what a trial raises is kept with
-        it.
+        Raises StudyError where the storage fails, or the space has no more networks; a TrainingError is kept with its
+        trial.
         """
         item = Item("start", {key: self.space.start_point[key] for key in self._open_choices()})
         run_samples(self.shared, self.request.plan.trials, self._objective, item, self.request.policy, on_settled)
@@ -145,19 +145,11 @@ class BaselineSearch:
             return self.space.start
         return self.space.spec_at(point, self.space.start.name[: 64 - len(end)] + end)
 
-    def train(self, spec: NetworkSpec, seed: int, on_epoch: Callable[[EpochResult], bool]) -> float:
-        """The accuracy of a network of the space; the machine is left, between epochs, to those who measure."""
+    def train(self, claim: Claim, spec: NetworkSpec, seed: int, on_epoch: Callable[[EpochResult], bool]) -> float:
+        """The accuracy of a network of the space, as `effgen.studies.judge.judged`."""
         key = f"{digest_of_network(lower(spec))} seed {seed}"
         named = spec.model_copy(update={"name": self.space.start.name})  # a training is a network's, not a trial's
-        if self.judge.program is not None:
-            return self.judge.accuracy(named, seed, key)
-        with self.turns.training() as take_turn:
-
-            def after_epoch(result: EpochResult) -> bool:
-                take_turn()
-                return on_epoch(result)
-
-            return self.judge.accuracy(named, seed, key, after_epoch)
+        return judged(claim, self.judge, self.turns, named, seed, key, on_epoch)
 
     def _open_choices(self) -> list[str]:
         return [key for key, values in self.space.choices.items() if len(values) > 1]
@@ -180,8 +172,8 @@ class BaselineSearch:
             exponent=self.request.plan.exponent,
         )
         training = _Training(self.shared, claim, reward_of)
-        accuracy = self.train(spec, self.request.plan.seed, training.after_epoch)
-        self._note(trial, accuracy=accuracy, epochs=training.epochs)
+        accuracy = self.train(claim, spec, self.request.plan.seed, training.after_epoch)
+        claim.notes.update(accuracy=accuracy, epochs=training.epochs)
         if training.stopped:
             raise optuna.TrialPruned
         return reward_of(accuracy)
@@ -238,6 +230,7 @@ def open_baseline_search(request: BaselineRequest, latencies: Latencies | None =
     judge = open_judge(request.judge, request.folder / "checkpoints")
     space = space_around(judge.fitted(load_spec(request.spec)))
     epochs = 1 if judge.recipe is None else judge.recipe.epochs
+    turns = turns_here()
     shared = open_study(
         request.storage,
         request.study,
@@ -245,16 +238,8 @@ def open_baseline_search(request: BaselineRequest, latencies: Latencies | None =
         sampler=sampler_named(plan.sampler, space, plan.population, plan.seed),
         pruner=pruner_named(plan.pruner, plan.population, epochs),
     )
-    turns = Turns(machine_folder())
     latencies = latencies or KernelLatency(request.target, request.threads, request.database, turns)
     return BaselineSearch(request, space, judge, turns, latencies, shared)
-
-
-def machine_folder() -> Path:
-    """Where the workers of this machine meet, whatever study they are of."""
-    from platformdirs import user_data_path
-
-    return user_data_path("effgen", appauthor=False) / "turns"
 
 
 def _check(plan: BaselinePlan) -> None:

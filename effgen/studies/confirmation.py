@@ -44,7 +44,7 @@ def train_again(
     def objective(claim: Claim) -> float:
         assert claim.item is not None
         trial, seed = claim.item.params["trial"], claim.item.params["seed"]
-        return search.train(specs[trial], seed, lambda result: not claim.lost)
+        return search.train(claim, specs[trial], seed, lambda result: not claim.lost)
 
     planned = [item for each in items.values() for item in each]
     with closing(_study(search)) as shared:

@@ -16,12 +16,13 @@ from effgen.errors import StudyError
 from effgen.spec import NetworkSpec, load_spec
 from effgen.spec_file import write_spec
 from effgen.studies.grid import LARGEST, Candidate, Grid, GridPlan, make_grid, with_coefficients
-from effgen.studies.judge import Judge, JudgeRequest, open_judge
+from effgen.studies.judge import Judge, JudgeRequest, judged, open_judge
 from effgen.studies.latencies import NO_LATENCIES, Latencies, LatencyRequest, check_latency, measure_latencies
 from effgen.studies.samples import Sample, sample_of
 from effgen.studies.scaling_report import ScaledRow, ScalingReport, choose, compared, finalists, ranked, row_from
 from effgen.studies.standings import Item, settled_items
 from effgen.studies.storage import SharedStudy, open_study
+from effgen.studies.turns import Turns, turns_here
 from effgen.studies.workers import DEFAULT_POLICY, Claim, OnSettled, Policy, run_items
 
 OnPhase = Callable[[str], None]
@@ -78,6 +79,7 @@ class ScalingSearch:
     spec: NetworkSpec
     grid: Grid
     facts: Mapping[str, Any]
+    turns: Turns
     shared: SharedStudy
 
     @property
@@ -122,7 +124,9 @@ def open_search(request: ScalingRequest) -> ScalingSearch:
         "retries": request.policy.retries,
         **judge.facts,
     }
-    return ScalingSearch(request, judge, spec, grid, facts, open_study(request.storage, request.study, facts))
+    turns = turns_here()
+    shared = open_study(request.storage, request.study, facts)
+    return ScalingSearch(request, judge, spec, grid, facts, turns, shared)
 
 
 def help_search(request: ScalingRequest) -> None:
@@ -170,9 +174,9 @@ def _train(search: ScalingSearch, trainings: Sequence[Training], on_settled: OnS
         assert claim.item is not None
         training, started = by_key[claim.item.key], time.monotonic()
         spec = training.candidate.network.spec
-        accuracy = search.judge.accuracy(spec, training.seed, claim.item.key, lambda epoch: not claim.lost)
-        with search.shared.errors():
-            claim.trial.set_user_attr("seconds", round(time.monotonic() - started, 3))
+        work = (claim, search.judge, search.turns, spec, training.seed, claim.item.key)
+        accuracy = judged(*work, lambda epoch: not claim.lost)
+        claim.notes["seconds"] = round(time.monotonic() - started, 3)
         return accuracy
 
     run_items(search.shared, [training.item for training in trainings], objective, search.request.policy, on_settled)
