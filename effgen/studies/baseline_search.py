@@ -67,6 +67,7 @@ class BaselineRequest:
 
     `storage` is a URL, `study` a name in it, `folder` that of this machine's unfinished trainings. `threads` are those
     of a call of the library, None: all that it may use here; `database` of tuning records as in `CompileRequest`.
+    `retry_failed`: what has failed so far counts no more.
     """
 
     spec: str
@@ -79,6 +80,7 @@ class BaselineRequest:
     threads: int | None = None
     database: Path | None = None
     policy: Policy = DEFAULT_POLICY
+    retry_failed: bool = False
 
     @property
     def call_threads(self) -> int:
@@ -93,7 +95,7 @@ class BaselineRequest:
 
 @dataclass(frozen=True)
 class BaselineSearch:
-    """A search that this process takes part in."""
+    """A search that this process takes part in. `retried`: so many trials failed before and count no more."""
 
     request: BaselineRequest
     space: Space
@@ -101,6 +103,7 @@ class BaselineSearch:
     turns: Turns
     latencies: Latencies
     shared: SharedStudy
+    retried: int = 0
 
     def close(self) -> None:
         """Let the storage go."""
@@ -239,11 +242,17 @@ def open_baseline_search(request: BaselineRequest, latencies: Latencies | None =
         pruner=pruner_named(plan.pruner, plan.population, epochs),
     )
     latencies = latencies or KernelLatency(request.target, request.threads, request.database, turns)
-    return BaselineSearch(request, space, judge, turns, latencies, shared)
+    retried = shared.retry_failed() if request.retry_failed else 0
+    return BaselineSearch(request, space, judge, turns, latencies, shared, retried)
 
 
 def _check(plan: BaselinePlan) -> None:
-    limits = (("trials", plan.trials, 1, 100_000), ("population", plan.population, 2, 1000))
+    limits = (
+        ("trials", plan.trials, 1, 100_000),
+        ("population", plan.population, 2, 1000),
+        ("confirm-seeds", plan.confirm_seeds, 0, 1000),
+        ("seed", plan.seed, 0, 2**32 - 1 - plan.confirm_seeds),  # a recipe's is below 2^32
+    )
     for option, value, low, high in limits:
         if not low <= value <= high:
             raise StudyError(f"--{option} {value}: expected from {low} to {high}")

@@ -76,7 +76,10 @@ def _timing(found: Result) -> Timing:
 
 def _study(search: BaselineSearch) -> SharedStudy:
     facts = search.shared.study.user_attrs["facts"]
-    return open_study(search.request.storage, f"{search.request.study} (confirmation)", facts)
+    shared = open_study(search.request.storage, f"{search.request.study} (confirmation)", facts)
+    if search.request.retry_failed:
+        shared.retry_failed()
+    return shared
 
 
 def _item(trial: int, seed: int) -> Item:

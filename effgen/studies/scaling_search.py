@@ -17,7 +17,14 @@ from effgen.spec import NetworkSpec, load_spec
 from effgen.spec_file import write_spec
 from effgen.studies.grid import LARGEST, Candidate, Grid, GridPlan, make_grid, with_coefficients
 from effgen.studies.judge import Judge, JudgeRequest, judged, open_judge
-from effgen.studies.latencies import NO_LATENCIES, Latencies, LatencyRequest, check_latency, measure_latencies
+from effgen.studies.latencies import (
+    NO_LATENCIES,
+    Latencies,
+    LatencyRequest,
+    check_latency,
+    measure_latencies,
+    open_latencies,
+)
 from effgen.studies.samples import Sample, sample_of
 from effgen.studies.scaling_report import ScaledRow, ScalingReport, choose, compared, finalists, ranked, row_from
 from effgen.studies.standings import Item, settled_items
@@ -40,6 +47,7 @@ class ScalingRequest:
 
     `seeds` trainings of each candidate pick the finalists, `confirm_seeds` others compare them. `storage` is a URL,
     `study` a name in it, `folder` that of this machine's unfinished trainings. `latency` None: nothing is timed.
+    `retry_failed`: what has failed so far is tried again.
     """
 
     spec: str
@@ -53,6 +61,7 @@ class ScalingRequest:
     confirm_seeds: int
     latency: LatencyRequest | None
     policy: Policy = DEFAULT_POLICY
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,8 @@ class Training:
 
 @dataclass(frozen=True)
 class ScalingSearch:
-    """A search that was looked over, with its storage open. `spec` is the baseline with the data set's classes."""
+    """A search that was looked over, with its storage open. `spec` is the baseline with the data set's classes,
+    `retried` how many trials failed before and will be tried again."""
 
     request: ScalingRequest
     judge: Judge
@@ -81,6 +91,7 @@ class ScalingSearch:
     facts: Mapping[str, Any]
     turns: Turns
     shared: SharedStudy
+    retried: int = 0
 
     @property
     def searched(self) -> list[Training]:
@@ -126,12 +137,20 @@ def open_search(request: ScalingRequest) -> ScalingSearch:
     }
     turns = turns_here()
     shared = open_study(request.storage, request.study, facts)
-    return ScalingSearch(request, judge, spec, grid, facts, turns, shared)
+    try:
+        search = ScalingSearch(request, judge, spec, grid, facts, turns, shared)
+        if request.latency is not None:
+            with closing(_latency_study(search, request.latency)) as latencies:
+                _retried(request, latencies)
+        return replace(search, retried=_retried(request, shared))
+    except BaseException:
+        shared.close()
+        raise
 
 
 def help_search(request: ScalingRequest) -> None:
     """What a further worker of the same machine does: trainings, until all are done."""
-    search = open_search(replace(request, latency=None))
+    search = open_search(replace(request, latency=None, retry_failed=False))
     with closing(search.shared):
         train_all(search)
 
@@ -152,9 +171,17 @@ def finish(search: ScalingSearch, on_phase: OnPhase = lambda phase: None) -> Sca
     latencies = NO_LATENCIES
     if request.latency is not None:
         networks = {candidate.key: candidate.network for candidate in known}
-        place = (request.storage, request.study, search.facts)
-        latencies = measure_latencies(*place, networks, request.latency, request.policy, on_phase)
+        with closing(_latency_study(search, request.latency)) as shared:
+            latencies = measure_latencies(shared, search.turns, networks, request.latency, request.policy, on_phase)
     return _report(search, latencies)
+
+
+def _retried(request: ScalingRequest, shared: SharedStudy) -> int:
+    return shared.retry_failed() if request.retry_failed else 0
+
+
+def _latency_study(search: ScalingSearch, request: LatencyRequest) -> SharedStudy:
+    return open_latencies(search.request.storage, search.request.study, search.facts, request)
 
 
 def write_chosen(search: ScalingSearch, report: ScalingReport, path: Path, force: bool) -> None:
@@ -230,5 +257,6 @@ def _report(search: ScalingSearch, latencies: Latencies) -> ScalingReport:
         errors=tuple(errors(trials, every, request.policy)),
         machine=latencies.machine,
         threads=latencies.threads,
+        measured=latencies.measured,
         study=search.shared.where,
     )
