@@ -157,9 +157,10 @@ def test_a_program_is_told_by_its_content_wherever_it_lies(tmp_path: Path) -> No
         (JudgeRequest(Path("d"), trainer="m:f"), StudyError, "not both"),
         (JudgeRequest(recipe=Path("r"), trainer="m:f"), StudyError, "--recipe r: belongs to --data"),
         (JudgeRequest(Path("nowhere")), DataError, "nowhere: does not exist"),
+        (JudgeRequest(Path("nowhere"), threads=10**6), TrainingError, "--threads 1000000: expected from 1 to"),
         (JudgeRequest(Path("nowhere"), Path("no.toml")), TrainingError, "no.toml: cannot read the recipe"),
     ],
-    ids=["nothing", "both", "recipe", "data", "no recipe"],
+    ids=["nothing", "both", "recipe", "data", "threads", "no recipe"],
 )
 def test_what_makes_no_sense_is_refused(request_: JudgeRequest, error: type[EffgenError], told: str) -> None:
     with pytest.raises(error, match=told):

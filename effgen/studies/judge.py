@@ -17,6 +17,7 @@ from effgen.spec import NetworkSpec
 from effgen.training.data import DataSource, fitted_to, open_data
 from effgen.training.entry_point import Evaluate, load_entry_point
 from effgen.training.recipe import Recipe, load_recipe
+from effgen.training.threads import check_threads
 
 if TYPE_CHECKING:
     from effgen.studies.turns import Turns
@@ -112,6 +113,7 @@ def open_judge(request: JudgeRequest, checkpoints: Path) -> Judge:
         return Judge({"trainer": _program_facts(request.trainer)}, checkpoints, program=program)
     assert request.data is not None
     _check_folder(checkpoints)
+    check_threads(request.threads)
     recipe, data = load_recipe(request.recipe), open_data(request.data)
     # Each trial has a seed of its own.
     facts = {"data": data.digest, "recipe": recipe.model_dump(mode="json", exclude={"seed"})}
