@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from effgen.budget.line import phi_text
+from effgen.budget.solver import CLOSE
 from effgen.report import numbers_table
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def json_from_fit(report: FitReport) -> dict[str, Any]:
             "batch": request.batch,
             "overrides": asdict(request.overrides),
             "threads": request.site.threads,
+            "database": None if request.site.database is None else str(request.site.database),
             "confirm": request.site.confirm,
         },
         "baseline": report.baseline.model_dump(mode="json"),
@@ -74,8 +77,15 @@ def _limit_text(expense: Expense) -> str:
 
 
 def _expense_cell(expense: Expense) -> Text:
-    text = f"{expense.written} {expense.how} {expense.share:4.0%}"
+    text = f"{expense.written} {expense.how} {_share_text(expense.share)}"
     return Text(text, style="red" if expense.share > 1 else "")
+
+
+def _share_text(share: float) -> str:
+    """Whole percents; near the limit a decimal, rounded away from it: a limit that is broken never reads as kept."""
+    if abs(share - 1) >= 0.005 or share == 1:
+        return f"{share:4.0%}"
+    return f"{(math.ceil if share > 1 else math.floor)(share * 1000) / 1000:.1%}"
 
 
 def notes_from_fit(report: FitReport) -> list[str]:
@@ -96,19 +106,25 @@ def _binding_line(report: FitReport) -> str:
         broken = "; ".join(f"{_limit_text(e)}: {e.written} ({e.how})" for e in report.binding)
         return f"binds: {broken} at phi {phi_text(above.phi)}, the next larger network"
     nearest = max(above.expenses, key=lambda expense: expense.share)
+    why = f"not tried: {_tried(report)} networks were measured"
     return (
         f"binds: {_limit_text(nearest)}: phi {phi_text(above.phi)}, the next larger network, is {nearest.how} to take "
-        f"{nearest.written}, too near to the limit to be tried"
+        f"{nearest.written}, {why if report.gave_up else 'too near to the limit to be tried'}"
     )
+
+
+def _tried(report: FitReport) -> int:
+    return len({confirmation.phi for confirmation in report.confirmations})
 
 
 def _confirmation_line(confirmation: Confirmation) -> str:
     expected, measured = confirmation.expected, confirmation.measured
     doubt = ", while other work disturbed it" if confirmation.disturbed and measured.kind == "latency" else ""
+    again, before = (" again", "at first") if expected.how == "measured" else ("", expected.how)
     verdict = "fits" if measured.share <= 1 else "too much"
     return (
-        f"phi {phi_text(confirmation.phi)} on {measured.target}: {measured.kind} {measured.written} measured, "
-        f"{expected.written} {expected.how}: {verdict}{doubt}"
+        f"phi {phi_text(confirmation.phi)} on {measured.target}: {measured.kind} {measured.written} measured{again}, "
+        f"{expected.written} {before}: {verdict}{doubt}"
     )
 
 
@@ -119,10 +135,17 @@ def _unmeasured_lines(target: FittedTarget) -> Iterator[str]:
 
 
 def warning_from_fit(report: FitReport) -> str:
-    """Whether times are doubtful; empty where they are not."""
+    """Whether times are doubtful, and whether the search ended far below the limits; empty where neither is so."""
+    warnings = []
     if any(confirmation.disturbed for confirmation in report.confirmations):
-        return "other work ran beside the measurements: on a quiet machine a larger network may fit"
-    return ""
+        warnings.append("other work ran beside the measurements: on a quiet machine a larger network may fit")
+    nearest = max(report.chosen.expenses, key=lambda expense: expense.share)
+    if report.gave_up and not report.binding and nearest.share < CLOSE:
+        warnings.append(
+            f"the network takes{_share_text(nearest.share)} of {_limit_text(nearest)}: after {_tried(report)} networks "
+            "were measured no larger one was tried"
+        )
+    return "; ".join(warnings)
 
 
 def comment_from_fit(report: FitReport) -> str:
@@ -141,6 +164,7 @@ def commands_from_fit(report: FitReport) -> list[str]:
     by_hand = request.overrides
     given = {"--classes": by_hand.classes, "--norm-eps": by_hand.norm_eps, "--padding": by_hand.padding}
     given |= {"--batch": request.batch if request.batch != 1 else None, "--threads": request.site.threads}
+    given |= {"--db": request.site.database}
     words += [word for option, value in given.items() if value is not None for word in (option, str(value))]
     return [
         shlex.join([*words, "--target", target, "-o", f"build/{report.model}_{Path(target).stem}"])

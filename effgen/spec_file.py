@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from effgen.bundle import staged_file
+from effgen.bundle import check_file, staged_file
+from effgen.errors import BuildError
 from effgen.spec import NetworkSpec
 
 
@@ -32,6 +33,13 @@ def as_baseline(spec: NetworkSpec, name: str | None = None) -> NetworkSpec:
     """
     alone = spec.scaling.model_copy(update={"published": []})
     return spec.model_copy(update={"scaling": alone, "name": spec.name if name is None else name})
+
+
+def check_spec_file(path: Path, force: bool = False) -> None:
+    """Raise BuildError where `path` may not be written, or where `--spec` would not take it for a file."""
+    check_file(path, force)
+    if path.suffix != ".toml":
+        raise BuildError(f"{path}: expected a file that ends in .toml, as --spec does")
 
 
 def write_spec(spec: NetworkSpec, path: Path, force: bool = False, comment: str = "") -> None:

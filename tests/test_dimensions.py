@@ -219,8 +219,11 @@ def test_the_docs_show_what_the_command_prints(words: tuple[str, ...], run: Any)
         (["--factor", "2"], "--factor is of --spec"),
         (["--spec", "efficientnet", "--no-latency", "--plot", "x.png"], "--plot: of a --spec only latency"),
         (["--table", "4"], "--table"),
+        (["--no-latency", "--target", "cpu"], "--target: nothing is measured; leave out --no-latency"),
+        (["--no-latency", "--threads", "1", "--db", "x"], "--threads, --db: nothing is measured"),
+        (["--no-latency", "--rounds", "10", "--min-time", "1"], "--rounds, --min-time: nothing is measured"),
     ],
-    ids=["spec and table", "factor alone", "nothing to draw", "no such table"],
+    ids=["spec and table", "factor alone", "nothing to draw", "no such table", "target", "threads", "rounds"],
 )
 def test_usage_errors(words: list[str], text: str, run: Any) -> None:
     code, out, err = run("dimensions", *words)

@@ -111,6 +111,36 @@ def test_an_unknown_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         open_site("rpi4", ALL, SiteOptions(confirm=False))
 
 
+@pytest.mark.parametrize(
+    ("facts", "options", "advice"),
+    [
+        ({}, {"confirm": False}, True),
+        ({"runs": "no"}, {"confirm": False}, False),
+        ({"builds": False}, {}, False),
+    ],
+    ids=["here", "elsewhere", "no linker"],
+)
+def test_a_machine_that_was_never_calibrated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, facts: dict[str, Any], options: dict[str, Any], advice: bool
+) -> None:
+    """What calibrates it is said where that is only not done because of `--no-confirm`."""
+    able(monkeypatch, **facts)
+    with pytest.raises(TuneError, match="--target rpi4: 0 kernels are measured") as caught:
+        open_site("rpi4", ALL, SiteOptions(database=tmp_path / "none.jsonl", **options))
+    assert str(caught.value).endswith("; or run effgen fit without --no-confirm once here") == advice
+
+
+def test_what_may_be_refused_is_opened_before_anything_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrated: list[str] = []
+    monkeypatch.setattr(sites, "_calibrate", lambda target, options, on_phase: calibrated.append(target))
+    monkeypatch.setattr(
+        sites, "ability_of", lambda machine: replace(NATIVE, runs="no" if machine.name == "rpi4" else "native")
+    )
+    with pytest.raises(TuneError, match="--target rpi4: "):
+        open_sites({"cpu": ALL, "rpi4": ALL}, SiteOptions())
+    assert calibrated == []
+
+
 def test_a_bundle_is_measured_as_it_is(tiny_bundle: Path, tmp_path: Path, calibrated: list[str]) -> None:
     """Compiled here: its files' bytes, its planned memory, and a time."""
     from effgen.results import Plan
@@ -137,7 +167,7 @@ def test_disturbed_times_are_taken_again(monkeypatch: pytest.MonkeyPatch, calibr
 
     found = [site._quietest(Made()) for _ in range(3)]  # type: ignore[arg-type]
     assert [(report.results[0].median_ms, report.disturbed) for report in found] == [
-        (1.5, True),
+        (2.0, True),
         (9.0, False),
         (4.0, False),
     ]

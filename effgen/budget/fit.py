@@ -72,8 +72,8 @@ class FittedNetwork:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """One limit of one network that was measured: what was expected just before, and what was found. `disturbed`:
-    other work makes the time doubtful."""
+    """One limit of one network that was measured: what was expected just before (`measured`: the same network's first
+    measurement), and what was found. `disturbed`: other work makes the time doubtful."""
 
     phi: float
     expected: Expense
@@ -95,7 +95,8 @@ class FittedTarget:
 @dataclass(frozen=True)
 class FitReport:
     """The network, its neighbours on the line (None: there is none), and what `binding` keeps phi from growing: the
-    limits that the next network breaks; none where the line ends, or where the next may fit but was not tried."""
+    limits that the next network breaks; none where the line ends, or where the next may fit but was not tried: it is
+    expected too near to a limit, or the search `gave_up`, having measured as many networks as it may."""
 
     model: str
     request: FitRequest
@@ -107,6 +108,7 @@ class FitReport:
     above: FittedNetwork | None
     targets: tuple[FittedTarget, ...]
     confirmations: tuple[Confirmation, ...]
+    gave_up: bool
 
     @property
     def binding(self) -> tuple[Expense, ...]:
@@ -114,7 +116,10 @@ class FitReport:
 
 
 def check_fit_request(request: FitRequest) -> Line:
-    """The line to search, once all that can be checked without working was; raises an EffgenError."""
+    """The line to search, once all that can be checked without working was; raises an EffgenError.
+
+    Counts that never fall along the line are held to their limits at its lower end.
+    """
     for target in request.targets:
         check_target(target)
         if request.targets.count(target) > 1:
@@ -122,7 +127,10 @@ def check_fit_request(request: FitRequest) -> Line:
     check_tracker(request.site.rpc_tracker, request.site.rpc_key)
     baseline = load_spec(request.spec)
     line = Line(baseline, request.overrides, request.min_phi, request.max_phi)
-    _Networks(request, line).of(line.rung(line.low))
+    smallest, networks = line.rung(line.low), _Networks(request, line)
+    networks.of(smallest)
+    growing = [bound for bound in _exact_bounds(request, line, networks) if bound.grows]
+    Search(line, growing).check_possible(smallest)
     return line
 
 
@@ -156,6 +164,19 @@ class _Networks:
         return self._networks[rung]
 
 
+def _exact_bounds(request: FitRequest, line: Line, networks: _Networks) -> list[Bound]:
+    """The limits of what is counted, the same on every machine."""
+    # A bottleneck's shortcut has a convolution only where the channels change: rounding may end that.
+    grows = all(stage.block != "bottleneck" for stage in line.baseline.stages)
+    counts = {"macs": lambda rung: networks.of(rung).graph.macs}
+    counts["params"] = lambda rung: networks.of(rung).graph.parameter_count
+    return [
+        Bound(limit, None, "exact", cache(counts[kind]), grows=grows)
+        for kind in KINDS
+        if kind not in OF_A_MACHINE and (limit := limit_for(kind, request.limits))
+    ]
+
+
 class _Fit:
     def __init__(self, request: FitRequest, line: Line, sites: Sequence[Site], on_phase: OnPhase) -> None:
         self.request = request
@@ -181,21 +202,15 @@ class _Fit:
             above=None if above is None else self.fitted(above),
             targets=tuple(map(_fitted_target, self.sites)),
             confirmations=tuple(self.confirmations),
+            gave_up=self.search.gave_up,
         )
 
     def bounds(self) -> Sequence[Bound]:
         """Every limit on every machine that it holds on."""
-        found, limits = [], self.request.limits
-        grows = all(stage.block != "bottleneck" for stage in self.line.baseline.stages)
-        counts = {"macs": lambda rung: self.networks.of(rung).graph.macs}
-        counts["params"] = lambda rung: self.networks.of(rung).graph.parameter_count
-        for kind in KINDS:
-            if kind not in OF_A_MACHINE and (limit := limit_for(kind, limits)):
-                # A bottleneck's shortcut has a convolution only where the channels change: rounding may end that.
-                found.append(Bound(limit, None, "exact", cache(counts[kind]), grows=grows))
+        found = _exact_bounds(self.request, self.line, self.networks)
         for site in self.sites:
             for kind in OF_A_MACHINE:
-                if limit := limit_for(kind, limits, site.name):
+                if limit := limit_for(kind, self.request.limits, site.name):
                     estimate = cache(partial(self.estimate, site, kind))
                     found.append(Bound(limit, site.name, _ESTIMATED[kind], estimate, kind in site.measurable))
         return found

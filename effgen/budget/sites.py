@@ -118,13 +118,14 @@ class Site:
         return Measured({kind: values[kind] for kind in self.measurable}, disturbed)
 
     def _quietest(self, made: Compiled) -> BenchReport:
-        """Times of the bundle; where other work disturbs them, the fastest of several measurements."""
+        """Times of the bundle; where other work disturbs them all, the median of several measurements."""
         reports = []
         for _ in range(_TIMES_WHERE_DISTURBED):
             reports.append(made.time(self.options.plan, self.remote))
             if not reports[-1].disturbed:
                 return reports[-1]
-        return min(reports, key=lambda report: report.results[0].median_ms)
+        reports.sort(key=lambda report: report.results[0].median_ms)
+        return reports[len(reports) // 2]
 
 
 def open_sites(
@@ -140,7 +141,9 @@ def open_sites(
             f"--rpc-tracker {options.rpc_tracker}: nothing to measure there: no --target that runs elsewhere has a "
             "latency to confirm"
         )
-    return [_with_predictor(site, on_phase) for site in sites]
+    # A calibration takes a minute and a half: first those that need none, and may fail.
+    opened = {site.name: _with_predictor(site, on_phase) for site in sorted(sites, key=_is_calibrated)}
+    return [opened[site.name] for site in sites]
 
 
 def _described(target: str, kinds: frozenset[Kind], options: SiteOptions, on_phase: OnPhase) -> Site:
@@ -158,10 +161,27 @@ def _with_predictor(site: Site, on_phase: OnPhase) -> Site:
     """The machine is calibrated first where that can be done here."""
     if "latency" not in site.kinds:
         return site
-    if site.timing == "here" and site.machine.gpu is None:
+    if _is_calibrated(site):
         _calibrate(site.name, site.options, on_phase)
     on_phase(f"open the predictor for {site.name}")
-    return replace(site, predictor=_open_predictor(site.name, site.options))
+    try:
+        return replace(site, predictor=_open_predictor(site.name, site.options))
+    except TuneError as error:
+        if str(error).startswith(f"--target {site.machine.name}: ") and _would_be_calibrated(site):
+            raise TuneError(f"{error}; or run effgen fit without --no-confirm once here") from None
+        raise
+
+
+def _is_calibrated(site: Site) -> bool:
+    """Whether its speed is measured here before anything is predicted."""
+    return site.timing == "here" and site.machine.gpu is None
+
+
+def _would_be_calibrated(site: Site) -> bool:
+    """Whether nothing but `--no-confirm` is in the way."""
+    ability = ability_of(site.machine)
+    on_cpu = site.machine.gpu is None and site.remote is None
+    return not site.options.confirm and on_cpu and ability.builds and ability.runs == "native"
 
 
 def _open_predictor(target: str, options: SiteOptions) -> Predicts:

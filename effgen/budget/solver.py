@@ -1,13 +1,15 @@
 """The largest network of a line that keeps within all bounds, whatever costs what.
 
 Estimates propose, measurements decide: a network that is proposed is measured where that can be done, its neighbours
-are estimated anew by the ratio that was found there, and the next one is proposed. Only what was measured is taken.
+are estimated anew by the ratio that was found there, and the next one is proposed. Only what was measured is taken, and
+that twice where a latency is near its limit: among many noisy times the one that just fits is likely too short.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, TypeAlias
 
 from effgen.budget.limits import Limit
@@ -21,6 +23,8 @@ How = Literal["exact", "planned", "estimated", "predicted", "measured"]
 CLOSE = 0.95
 # Then a larger network is tried only if it is expected to stay so far below.
 _OBVIOUS = 0.99
+# So far below a limit one measurement says enough.
+_SAFE = 0.9
 # Networks measured at most.
 _TRIES = 8
 # Larger networks looked at beyond the first that does not fit: costs of a machine may fall as phi grows, a channel
@@ -74,7 +78,8 @@ class Cost:
 
 
 class Search:
-    """`measure` None: estimates decide."""
+    """`measure` None: estimates decide. `measured`: medians of what was found; `gave_up`: whether the search ended
+    because it had measured as many networks as it may."""
 
     def __init__(self, line: Line, bounds: Sequence[Bound], measure: Measure | None = None) -> None:
         self.line = line
@@ -82,24 +87,47 @@ class Search:
         self.bounds = sorted(bounds, key=lambda bound: not bound.grows)
         self.measure = measure
         self.measured: dict[Rung, Mapping[Bound, float]] = {}
+        self.gave_up = False
+        self._found: dict[Rung, list[Mapping[Bound, float]]] = {}
 
     def run(self) -> Rung:
         """The largest network within all bounds. Raises BudgetError where the smallest one is not."""
         smallest = self.line.rung(self.line.low)
-        for _ in range(_TRIES):
+        while True:
             found = self._largest()
             if found is None:
-                self._check_possible(smallest)
+                self.check_possible(smallest)
             rung = found or smallest
-            if rung in self.measured or not self._measurable:
+            if not self._measurable:
                 return rung
-            assert self.measure is not None
-            self.measured[rung] = dict(self.measure(rung))
-        best = self._best_measured()
+            if rung not in self.measured and len(self.measured) == _TRIES:
+                return self._best_so_far()
+            if self._is_settled(rung):
+                return rung
+            self._measure(rung)
+
+    def _best_so_far(self) -> Rung:
+        self.gave_up = True
+        while (best := self._best_measured()) is not None and not self._is_settled(best):
+            self._measure(best)
         if best is None:
             missed = ", ".join(dict.fromkeys(bound.limit.option for bound in self.bounds if bound.measurable))
             raise BudgetError(f"{missed}: none of {_TRIES} networks was measured to fit: is the machine busy?")
         return best
+
+    def _measure(self, rung: Rung) -> None:
+        assert self.measure is not None
+        found = self._found.setdefault(rung, [])
+        found.append(dict(self.measure(rung)))
+        self.measured[rung] = {bound: median(values[bound] for values in found) for bound in found[0]}
+
+    def _is_settled(self, rung: Rung) -> bool:
+        """Whether the network was measured as often as it takes to be believed."""
+        near = any(
+            bound.limit.kind == "latency" and value > _SAFE * bound.limit.most
+            for bound, value in self.measured.get(rung, {}).items()
+        )
+        return len(self._found.get(rung, [])) >= (2 if near else 1)
 
     def costs(self, rung: Rung) -> list[Cost]:
         """By every bound."""
@@ -189,7 +217,7 @@ class Search:
             rung = above
             yield rung
 
-    def _check_possible(self, smallest: Rung) -> None:
+    def check_possible(self, smallest: Rung) -> None:
         """Raise BudgetError where the smallest network is over a bound that nothing more will be known about."""
         over = [cost for cost in self.costs(smallest) if not cost.kept]
         settled = [cost for cost in over if self.measure is None or not cost.bound.measurable or cost.how == "measured"]

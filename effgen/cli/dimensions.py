@@ -16,8 +16,18 @@ if TYPE_CHECKING:
 
 _DEFAULT_FACTOR = 2.0
 
+#: Options that say how latency is measured, by parameter.
+_OF_LATENCY = {
+    "target": "--target",
+    "threads": "--threads",
+    "database": "--db",
+    "rounds": "--rounds",
+    "min_time": "--min-time",
+}
+
 
 def dimensions(
+    context: typer.Context,
     table: Annotated[
         Literal["3", "7", "all"] | None, typer.Option(help="Which of the paper's tables; default: all.")
     ] = None,
@@ -52,6 +62,8 @@ def dimensions(
     """Compare depth, width and resolution alone with all of them together: multiply-adds, parameters, latency."""
     output = Output(quiet, verbose, json)
     _check(table, spec, factor, latency, plot)
+    if not latency:
+        _check_counting(context)
     from effgen.budget.dimensions import Timing, compare_dimensions
     from effgen.report_dimensions import (
         json_from_dimensions,
@@ -86,6 +98,13 @@ def _check(table: str | None, spec: str | None, factor: float | None, latency: b
         from effgen.plots import check_plot
 
         check_plot("--plot", plot)
+
+
+def _check_counting(context: typer.Context) -> None:
+    """Refuse options that say how to measure what is not measured."""
+    unused = [option for name, option in _OF_LATENCY.items() if o.is_given(context, name)]
+    if unused:
+        raise typer.BadParameter(f"{', '.join(unused)}: nothing is measured; leave out --no-latency, or them")
 
 
 def _comparisons(

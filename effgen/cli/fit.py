@@ -81,12 +81,11 @@ def fit(
     from effgen.budget.fit import FitRequest, check_fit_request, fit
     from effgen.budget.limits import KINDS, limits_from_texts
     from effgen.budget.sites import SiteOptions
-    from effgen.bundle import check_file
     from effgen.network import norm_eps_from_text
     from effgen.report_fit import comment_from_fit, json_from_fit, notes_from_fit, table_from_fit, warning_from_fit
     from effgen.results import Plan
     from effgen.scaling import Overrides
-    from effgen.spec_file import as_baseline, write_spec
+    from effgen.spec_file import as_baseline, check_spec_file, write_spec
 
     targets = target or ["cpu"]
     amounts = (max_latency, max_macs, max_params, max_memory, max_size)
@@ -100,7 +99,7 @@ def fit(
             "a budget is missing: give one or more of " + ", ".join(f"--max-{kind}" for kind in KINDS)
         )
     if destination is not None:
-        check_file(destination, force)
+        check_spec_file(destination, force)
     eps = None if norm_eps is None else norm_eps_from_text(norm_eps)
     request = FitRequest(
         limits=tuple(limits),

@@ -187,13 +187,13 @@ def onnx_request(
     from effgen.errors import GraphError
     from effgen.onnx_network import OnnxRequest, numbers_from_text
 
-    given = [name for name in _OF_A_SPEC if _is_given(context, name) and not (seed and name == "seed")]
+    given = [name for name in _OF_A_SPEC if is_given(context, name) and not (seed and name == "seed")]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise GraphError(f"--onnx {onnx}: the file says what {names} would; leave one of them out")
     return OnnxRequest(
         file=onnx,
-        batch=batch if _is_given(context, "batch") else None,
+        batch=batch if is_given(context, "batch") else None,
         mean=None if mean is None else numbers_from_text("--mean", mean),
         std=None if std is None else numbers_from_text("--std", std),
     )
@@ -208,7 +208,7 @@ def check_normalisation(mean: str | None, std: str | None) -> None:
             raise GraphError(f"{option} {text}: a spec has its own, under [input]; expected --onnx FILE beside it")
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def is_given(context: typer.Context, name: str) -> bool:
     """Whether the user gave the option: not its default, whatever that is."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
