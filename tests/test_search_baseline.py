@@ -169,17 +169,19 @@ def test_table_begins_with_the_start_and_names_who_dominates() -> None:
     assert "networks around tiny on CPU" in lines[0]
     assert lines[1].startswith("tiny (start)") and "dominates" not in lines[1]
     assert lines[2].startswith("tiny_t1") and lines[2].endswith("0.60x  dominates")
-    assert lines[3].startswith("tiny_t2") and "1.50x" in lines[3] and "dominates" not in lines[3]
-    assert "+2.75%" in lines[2] and "0.56%" in lines[2]  # 93.25 over 90.5; standard error of the difference
+    assert lines[3].startswith("tiny_t2") and lines[3].endswith("1.50x  slower, more accurate")
+    assert "+2.75%" in lines[2] and "0.39%" in lines[2]  # 93.25 over 90.5; 5000 pictures are told apart no better
 
 
 def test_notes_say_what_the_numbers_are() -> None:
     notes = "\n".join(notes_from_search(full_report()))
-    assert "1 network dominates tiny, 1 of them beyond the spread" in notes
+    assert "1 network dominates tiny by the means, 1 of them beyond luck" in notes
     assert "5 trials (3 done, 1 pruned, 1 failed); 1 drawn again, left out" in notes
-    assert "mean of 2 trainings with seeds that the search did not use" in notes
+    assert "mean of 4 trainings with seeds that the search did not use, judged by the same pictures" in notes
+    assert "Welch's t-test of 5,000 pictures" in notes
     report = full_report()
-    bare = replace(report, start=replace(report.start, confirmed=None, timing=None), front=(report.start,))
+    start = replace(report.start, confirmed=None, timing=None)
+    bare = replace(report, start=start, front=(start,), confirm_seeds=0)
     notes = "\n".join(notes_from_search(bare))
     assert "so flattered; see --confirm-seeds" in notes and "latency: predicted" in notes
     assert "no network of the front dominates tiny" in notes
@@ -190,6 +192,28 @@ def test_a_member_whose_training_failed_is_said() -> None:
     lost = replace(report.members[0], error="diverged in epoch 1")
     notes = "\n".join(notes_from_search(replace(report, members=(lost, *report.members[1:]))))
     assert "tiny_t1: left out: diverged in epoch 1" in notes
+
+
+def test_a_start_that_was_not_confirmed_is_compared_with_nothing(tmp_path: Path) -> None:
+    report = full_report()
+    report = replace(report, start=replace(report.start, confirmed=None, error="out of memory"))
+    notes = "\n".join(notes_from_search(report))
+    assert "tiny: a confirming training failed, no accuracy is compared with it: out of memory" in notes
+    assert "no network of the front dominates tiny" in notes and "so flattered" not in notes
+    lines = [line.strip() for line in text_of(report).splitlines() if "tiny" in line]
+    assert "%" not in lines[1] and "93.25%" in lines[2] and lines[2].endswith("faster, accuracy not told apart")
+    write_front(report, tmp_path / "front", force=False)
+    partly = replace(full_report(), start=replace(full_report().start, error="out of memory"))
+    assert "tiny: a confirming training failed, 4 are left: out of memory" in "\n".join(notes_from_search(partly))
+
+
+def test_dominance_by_the_means_alone_says_what_is_told_apart() -> None:
+    report = full_report()
+    luck = member(report.members[0].candidate, 0.90, 0.93, 0.905, 0.91)
+    report = replace(report, members=(luck, *report.members[1:]), front=(luck, *report.front[1:]))
+    [line] = [line.strip() for line in text_of(report).splitlines() if line.strip().startswith("tiny_t1")]
+    assert line.endswith("dominates by the means: faster, accuracy not told apart")
+    assert "1 network dominates tiny by the means, 0 of them beyond luck" in "\n".join(notes_from_search(report))
 
 
 def test_json_has_no_infinity_and_every_field() -> None:
@@ -242,7 +266,7 @@ def test_page_shows_every_trial_and_the_front(tmp_path: Path) -> None:
     assert [trace["name"] for trace in every] == ["front", "trained to the end", "pruned", "start"]
     assert every[0]["x"] == pytest.approx([0.6, 1.5]) and every[1]["y"] == pytest.approx([92.0, 95.0])
     assert every[2]["x"] == pytest.approx([0.7]) and every[3]["y"] == pytest.approx([90.0])
-    assert confirmed[1]["error_y"]["array"] == pytest.approx([0.354, 0.707], abs=1e-3)
+    assert confirmed[1]["error_y"]["array"] == pytest.approx([0.208, 0.408], abs=1e-3)
     rows = (1 + 3) + (1 + 3 * 3) + (1 + 5)  # headings; the start and the front, their stages, all trials
     assert len([tag for tag, _ in reader.elements if tag == "tr"]) == rows
 
@@ -250,7 +274,7 @@ def test_page_shows_every_trial_and_the_front(tmp_path: Path) -> None:
 def test_page_without_confirmation(tmp_path: Path) -> None:
     report = full_report()
     bare = [replace(each, confirmed=None, timing=None) for each in (report.start, *report.members)]
-    report = replace(report, start=bare[0], members=tuple(bare[1:]), front=tuple(bare[1:]))
+    report = replace(report, start=bare[0], members=tuple(bare[1:]), front=tuple(bare[1:]), confirm_seeds=0)
     write_front(report, tmp_path / "front", force=False)
     reader = Reader((tmp_path / "front" / "report.html").read_text())
     data = json.loads(next(script for script in reader.scripts if script.startswith("{")))

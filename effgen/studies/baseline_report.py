@@ -48,6 +48,8 @@ def report_of(search: BaselineSearch, members: Sequence[Member]) -> BaselineRepo
         pruner=plan.pruner,
         repeated=sum(reason_of(trial) == "duplicate" for trial in search.shared.trials),
         points=search.space.size,
+        pictures=search.judge.pictures,
+        confirm_seeds=plan.confirm_seeds,
         candidates=tuple(tried),
         start=members[0],
         members=tuple(member for member in members if member.candidate.trial in on_front),
