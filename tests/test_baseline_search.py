@@ -20,7 +20,8 @@ from effgen.studies.baseline_search import BaselineSearch, open_baseline_search
 from effgen.studies.front import front_of
 from effgen.studies.judge import JudgeRequest
 from effgen.studies.space import digest_of_network
-from effgen.studies.workers import Settled, reason_of
+from effgen.studies.standings import reason_of
+from effgen.studies.workers import Settled
 
 
 def test_trials_are_different_networks_and_the_start_is_the_first(tmp_path: Path) -> None:

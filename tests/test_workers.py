@@ -18,20 +18,9 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from effgen.errors import StudyError, TrainingError
+from effgen.studies.standings import Item, counts, reason_of, settled_items, standing
 from effgen.studies.storage import SharedStudy, open_study
-from effgen.studies.workers import (
-    Claim,
-    Item,
-    Policy,
-    Settled,
-    _Worker,
-    counts,
-    reason_of,
-    run_items,
-    run_samples,
-    settled_items,
-    standing,
-)
+from effgen.studies.workers import Claim, Policy, Settled, _Worker, run_items, run_samples
 
 #: Signs of life so often that a test need not wait long; for machines that are busy with other tests.
 QUICK = Policy(heartbeat_s=0.5, retries=2)
@@ -98,7 +87,7 @@ def test_workers_that_start_at_once_do_each_item_once(url: str) -> None:
     in_threads(url, 4, lambda shared: run_items(shared, ITEMS, objective, QUICK))
     assert sorted(ran) == sorted(item.key for item in ITEMS)
     with closing(open_study(url, "mine", {})) as shared:
-        done = settled_items(shared.trials, ITEMS, QUICK)
+        done = settled_items(shared.trials, ITEMS, QUICK.retries)
         assert [trial.value for trial in done] == [item.params["x"] for item in ITEMS]
         assert [trial.params for trial in done] == [dict(item.params) for item in ITEMS]
         found = outcomes(shared.trials)
@@ -112,6 +101,16 @@ def test_of_two_workers_that_take_the_same_item_the_first_has_it(shared: SharedS
     one.work(mine, value_of)
     assert other.claim(ITEMS[0]) is None
     assert outcomes(shared.trials) == {("COMPLETE", None): 1, ("FAIL", "duplicate"): 2}
+
+
+def test_an_item_that_has_failed_meanwhile_is_not_granted_again(shared: SharedStudy) -> None:
+    def diverge(claim: Claim) -> float:
+        raise TrainingError("diverged")
+
+    one, other = (_Worker(shared, QUICK, lambda settled: None) for _ in range(2))
+    one.work(one.claim(ITEMS[0]), diverge)  # after `other` has looked
+    assert other.claim(ITEMS[0]) is None
+    assert outcomes(shared.trials) == {("FAIL", "error"): 1, ("FAIL", "duplicate"): 1}
 
 
 def test_every_end_is_told_once_with_how_many_there_are(shared: SharedStudy) -> None:
@@ -135,7 +134,7 @@ def test_an_error_is_kept_and_not_repeated(shared: SharedStudy) -> None:
     for _ in range(2):
         run_items(shared, ITEMS[:3], objective, QUICK)
     assert sorted(calls) == [item.key for item in ITEMS[:3]]
-    failed = settled_items(shared.trials, ITEMS[:3], QUICK)[1]
+    failed = settled_items(shared.trials, ITEMS[:3], QUICK.retries)[1]
     assert failed.state == TrialState.FAIL and failed.user_attrs["error"] == "it diverged"
 
 
@@ -161,7 +160,7 @@ def test_the_item_of_a_lost_worker_is_done_again(shared: SharedStudy) -> None:
     dead_trial(shared, ITEMS[0])
     run_items(shared, ITEMS[:2], value_of, QUICK)
     assert outcomes(shared.trials) == {("COMPLETE", None): 2, ("FAIL", None): 1}
-    assert settled_items(shared.trials, ITEMS[:2], QUICK)[0].value == 0.0
+    assert settled_items(shared.trials, ITEMS[:2], QUICK.retries)[0].value == 0.0
 
 
 def test_an_item_that_loses_its_workers_again_and_again_is_failed(shared: SharedStudy) -> None:
@@ -199,7 +198,7 @@ def test_the_result_of_a_trial_that_was_given_up_does_not_count(shared: SharedSt
     run_items(shared, ITEMS[:1], objective, QUICK)
     assert noticed == [True]
     assert outcomes(shared.trials) == {("FAIL", None): 1, ("COMPLETE", None): 1}
-    assert settled_items(shared.trials, ITEMS[:1], QUICK)[0].value == 0.0
+    assert settled_items(shared.trials, ITEMS[:1], QUICK.retries)[0].value == 0.0
 
 
 @pytest.mark.parametrize("times, kept", [(2, True), (3, False)])
@@ -278,7 +277,7 @@ def test_an_item_stands_by_its_own_trials(made: list[tuple[str, tuple[str, str |
     assert (found == "running") == (found != "done" and ("RUNNING", None) in ends)
     given_up = ("FAIL", "error") in ends or ends.count(("FAIL", None)) > retries
     assert (found == "failed") == (found not in ("done", "running") and given_up)
-    settled = settled_items(trials, [Item("a", {}), Item("b", {})], Policy(retries=retries))
+    settled = settled_items(trials, [Item("a", {}), Item("b", {})], retries)
     keys = [trial.user_attrs["item"] for trial in settled]
     assert len(keys) == len(set(keys)) and ("a" in keys) == (found in ("done", "failed"))
     if found == "done":

@@ -11,7 +11,7 @@ from effgen.errors import StudyError
 from effgen.lower import lower
 from effgen.studies.baseline_search import BaselineSearch
 from effgen.studies.front import BaselineReport, Member, State, TriedNetwork, confirmed_front, front_of, reward
-from effgen.studies.workers import counts, reason_of
+from effgen.studies.standings import counts, reason_of
 
 _STATES: dict[TrialState, State] = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 

@@ -26,19 +26,10 @@ from effgen.studies.judge import Judge, JudgeRequest, open_judge
 from effgen.studies.kernel_latency import KernelLatency, Latencies, OnPhase
 from effgen.studies.sampling import PrunerName, SamplerName, pruner_named, sampler_named
 from effgen.studies.space import Point, Space, digest_of_network, space_around
+from effgen.studies.standings import Item, counts, reason_of
 from effgen.studies.storage import SharedStudy, open_study
 from effgen.studies.turns import Turns
-from effgen.studies.workers import (
-    DEFAULT_POLICY,
-    Claim,
-    Item,
-    Policy,
-    Repeated,
-    Settled,
-    counts,
-    reason_of,
-    run_samples,
-)
+from effgen.studies.workers import DEFAULT_POLICY, Claim, Policy, Repeated, Settled, run_samples
 from effgen.target import load_target
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from effgen.results import DEFAULT_PLAN, Plan, Result
 from effgen.studies.baseline_search import BaselineSearch
 from effgen.studies.front import Member, Timing, TriedNetwork
 from effgen.studies.samples import sample_of
+from effgen.studies.standings import Item, reason_of, settled_items
 from effgen.studies.storage import SharedStudy, open_study
-from effgen.studies.workers import Claim, Item, Settled, reason_of, run_items, settled_items
+from effgen.studies.workers import Claim, Settled, run_items
 
 
 def train_again(
@@ -83,7 +84,7 @@ def _item(trial: int, seed: int) -> Item:
 
 
 def _member(shared: SharedStudy, network: TriedNetwork, items: Sequence[Item], search: BaselineSearch) -> Member:
-    settled = settled_items(shared.trials, items, search.request.policy)
+    settled = settled_items(shared.trials, items, search.request.policy.retries)
     confirmed = sample_of([trial.values[0] for trial in settled if trial.state == TrialState.COMPLETE])
     failed = next((trial for trial in settled if trial.state == TrialState.FAIL), None)
     if failed is None:

@@ -13,8 +13,9 @@ from effgen.measure.protocol import Remote
 from effgen.network import Network
 from effgen.results import BenchReport
 from effgen.routes import RouteOptions, remote_of
+from effgen.studies.standings import Item, settled_items
 from effgen.studies.storage import open_study
-from effgen.studies.workers import DEFAULT_POLICY, Claim, Item, Policy, run_items, settled_items
+from effgen.studies.workers import DEFAULT_POLICY, Claim, Policy, run_items
 
 OnPhase = Callable[[str], None]
 
@@ -87,7 +88,7 @@ def measure_latencies(
 
     with closing(shared):
         run_items(shared, [item], measure, policy)
-        attributes = settled_items(shared.trials, [item], policy)[0].user_attrs
+        attributes = settled_items(shared.trials, [item], policy.retries)[0].user_attrs
     if "milliseconds" not in attributes:
         raise StudyError(f"{shared.where}: every worker that timed the networks was lost; give --no-latency")
     return Latencies(*(attributes[key] for key in ("milliseconds", "machine", "threads")))

@@ -20,8 +20,9 @@ from effgen.studies.judge import Judge, JudgeRequest, open_judge
 from effgen.studies.latencies import NO_LATENCIES, Latencies, LatencyRequest, check_latency, measure_latencies
 from effgen.studies.samples import Sample, sample_of
 from effgen.studies.scaling_report import ScaledRow, ScalingReport, choose, compared, finalists, ranked, row_from
+from effgen.studies.standings import Item, settled_items
 from effgen.studies.storage import SharedStudy, open_study
-from effgen.studies.workers import DEFAULT_POLICY, Claim, Item, OnSettled, Policy, run_items, settled_items
+from effgen.studies.workers import DEFAULT_POLICY, Claim, OnSettled, Policy, run_items
 
 OnPhase = Callable[[str], None]
 
@@ -179,7 +180,7 @@ def _train(search: ScalingSearch, trainings: Sequence[Training], on_settled: OnS
 
 def samples(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy: Policy) -> dict[str, Sample]:
     """The accuracies of each candidate that has some, by its key."""
-    settled = settled_items(trials, [training.item for training in trainings], policy)
+    settled = settled_items(trials, [training.item for training in trainings], policy.retries)
     accuracies = {trial.user_attrs["item"]: trial.value for trial in settled if trial.state == TrialState.COMPLETE}
     values: dict[str, list[float]] = {}
     for training in trainings:
@@ -191,7 +192,7 @@ def samples(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy
 
 def errors(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy: Policy) -> list[str]:
     """Why trainings have no accuracy, each reason once."""
-    settled = settled_items(trials, [training.item for training in trainings], policy)
+    settled = settled_items(trials, [training.item for training in trainings], policy.retries)
     failed = [trial for trial in settled if trial.state == TrialState.FAIL]
     return list(dict.fromkeys(trial.user_attrs.get("error", "its workers were lost") for trial in failed))
 

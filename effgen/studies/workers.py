@@ -4,7 +4,7 @@ A worker takes an item of a plan by adding a running trial for it, and owns it i
 same item has a lower number: numbers are given by the storage, one after the other, so all workers agree who was first.
 A running trial says that it is alive by counting `beat` up; one whose count stands still for `grace_s`, by the clock of
 whoever watches, belongs to a worker that was killed, and is failed. That works alike with every kind of storage. What
-then happens to the item is a rule over the trials alone (`standing`), so no worker has to remember anything.
+then happens to the item is a rule over the trials alone (`effgen.studies.standings`).
 """
 
 from __future__ import annotations
@@ -17,27 +17,20 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from effgen.errors import EffgenError, StudyError, TrainingError
+from effgen.studies.standings import Item, Reason, by_item, counts, has_settled, settled_items, standing
 from effgen.studies.storage import SharedStudy
 
 log = logging.getLogger("effgen")
-
-#: Why a failed trial failed; without a reason its worker was lost.
-Reason = Literal["error", "interrupted", "duplicate", "surplus"]
-
-Standing = Literal["open", "running", "done", "failed"]
-
-_ALIVE = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 #: Seconds between attempts to reach a storage: a server that is started anew.
 _PAUSES_S = (1.0, 5.0, 15.0, 30.0)
@@ -46,26 +39,6 @@ Result = TypeVar("Result")
 
 #: Items from which a worker picks one, so that those which start together rarely pick the same.
 _CHOICE = 8
-
-
-@dataclass(frozen=True)
-class Item:
-    """A trial that is planned: a key that no other item of the study has, and the parameters it is run with.
-
-    With Optuna's `distributions` of all of them they are recorded as they are; without, the objective asks the trial
-    for each, as it does where the sampler chooses.
-    """
-
-    key: str
-    params: Mapping[str, Any]
-    distributions: Mapping[str, BaseDistribution] | None = None
-
-    def trial(self, attributes: Mapping[str, Any]) -> FrozenTrial:
-        """The running trial of this item, to be added to a study."""
-        named: dict[str, Any] = {"state": TrialState.RUNNING, "user_attrs": {"item": self.key, **attributes}}
-        if self.distributions is None:
-            return optuna.create_trial(system_attrs={"fixed_params": dict(self.params)}, **named)
-        return optuna.create_trial(params=dict(self.params), distributions=dict(self.distributions), **named)
 
 
 @dataclass(frozen=True)
@@ -138,7 +111,7 @@ def run_items(
     """
     worker = _Worker(shared, policy, on_settled)
     while True:
-        trials = _by_item(worker.look(lambda seen: settled_items(seen, items, policy), len(items)))
+        trials = by_item(worker.look(lambda seen: settled_items(seen, items, policy.retries), len(items)))
         standings = {item.key: standing(trials.get(item.key, []), item.key, policy.retries) for item in items}
         free = [item for item in items if standings[item.key] == "open"]
         if free:
@@ -164,7 +137,7 @@ def run_samples(
     """
     worker = _Worker(shared, policy, on_settled)
     while True:
-        trials = worker.look(lambda seen: [trial for trial in seen if _settled(trial)], count)
+        trials = worker.look(lambda seen: [trial for trial in seen if has_settled(trial)], count)
         counted = [trial for trial in trials if counts(trial)]
         if start is not None and standing(trials, start.key, policy.retries) == "open":
             worker.work(worker.claim(start), objective)
@@ -176,59 +149,9 @@ def run_samples(
             return
 
 
-def standing(trials: Iterable[FrozenTrial], key: str, retries: int) -> Standing:
-    """Where an item stands by the trials that were made for it."""
-    mine = [trial for trial in trials if trial.user_attrs.get("item") == key]
-    states = {trial.state for trial in mine}
-    if states & {TrialState.COMPLETE, TrialState.PRUNED}:
-        return "done"
-    if TrialState.RUNNING in states:
-        return "running"
-    lost = sum(trial.state == TrialState.FAIL and reason_of(trial) is None for trial in mine)
-    failed = any(reason_of(trial) == "error" for trial in mine)
-    return "failed" if failed or lost > retries else "open"
-
-
-def settled_items(
-    trials: Iterable[FrozenTrial], items: Sequence[Item], policy: Policy = DEFAULT_POLICY
-) -> list[FrozenTrial]:
-    """The trial that settled each of `items`, for those that are done or failed: one an item, nothing counted twice."""
-    by_item, found = _by_item(trials), []
-    for item in items:
-        mine = by_item.get(item.key, [])
-        if standing(mine, item.key, policy.retries) in ("done", "failed"):
-            finished = [trial for trial in mine if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-            errors = [trial for trial in mine if reason_of(trial) == "error"]
-            lost = [trial for trial in mine if trial.state == TrialState.FAIL and reason_of(trial) is None]
-            found.append((finished or errors or lost[-1:])[0])
-    return found
-
-
-def _by_item(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
-    found: dict[str, list[FrozenTrial]] = {}
-    for trial in trials:
-        found.setdefault(trial.user_attrs.get("item", ""), []).append(trial)
-    return found
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of those planned: alive, done, or failed by an error of its own."""
-    return trial.state in _ALIVE or reason_of(trial) == "error"
-
-
-def reason_of(trial: FrozenTrial) -> Reason | None:
-    """Why a trial failed; None where its worker was lost, or it did not fail."""
-    reason: Reason | None = trial.user_attrs.get("reason") if trial.state == TrialState.FAIL else None
-    return reason
-
-
 def worker_name() -> str:
     """This process, as trials name their worker: host and process number."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _settled(trial: FrozenTrial) -> bool:
-    return counts(trial) and trial.state != TrialState.RUNNING
 
 
 class _Worker:
@@ -281,7 +204,7 @@ class _Worker:
         same = [trial for trial in self._shared.trials if trial.user_attrs.get("item") == item.key]
         number = next(trial.number for trial in same if trial.user_attrs.get("token") == token)
         claim = Claim(self._shared.trial(number), item)
-        if any(trial.number < number and trial.state in _ALIVE for trial in same):
+        if standing((trial for trial in same if trial.number < number), item.key, self._policy.retries) != "open":
             self._fail(claim, "duplicate")
             return None
         return claim
