@@ -11,14 +11,14 @@ from effgen.errors import StudyError
 from effgen.lower import lower
 from effgen.studies.baseline_search import BaselineSearch
 from effgen.studies.front import BaselineReport, Member, State, TriedNetwork, confirmed_front, front_of, reward
-from effgen.studies.standings import counts, reason_of
+from effgen.studies.standings import counted, reason_of
 
 _STATES: dict[TrialState, State] = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def tried_networks(search: BaselineSearch) -> list[TriedNetwork]:
     """Every network whose trial is over, in the order of the trials; repeated and lost ones are none."""
-    return [_tried(search, trial) for trial in search.shared.trials if counts(trial) and trial.state in _STATES]
+    return [_tried(search, trial) for trial in counted(search.shared.trials) if trial.state in _STATES]
 
 
 def networks_to_confirm(search: BaselineSearch) -> list[TriedNetwork]:
