@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,14 +12,14 @@ from typing import Any
 
 import pytest
 import typer
-from baseline_searches import TableLatencies, full_report, member, request_in, tried
+from baseline_searches import free_latencies, full_report, member, request_in, tried
 from commands import one_line
 from pages import EVIL, Reader, strings
-from searches import output_of
+from searches import kill_one_of_two_around_a_baseline, output_of
 from searches import start as started
 
 from effgen.cli import search
-from effgen.network import Network, NetworkRequest, build_network
+from effgen.network import NetworkRequest, build_network
 from effgen.report_search import (
     json_from_search,
     line_from_confirmation,
@@ -30,7 +29,6 @@ from effgen.report_search import (
     table_from_search,
 )
 from effgen.spec import StageSpec
-from effgen.studies import baseline_search, confirmation
 from effgen.studies.front import BaselineReport
 from effgen.studies.front_folder import write_front
 from effgen.studies.workers import Settled
@@ -41,18 +39,9 @@ pytest.importorskip("jinja2")
 
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command for a small search that needs no compiler: latencies are of multiply-adds, timings 10% above."""
-
-    def timed(networks: Mapping[str, Network], *rest: Any, **more: Any) -> dict[str, Any]:
-        def result(network: Network) -> SimpleNamespace:
-            ms = network.graph.macs * 1.1e-6
-            return SimpleNamespace(results=[SimpleNamespace(median_ms=ms, p10_ms=ms * 0.99, p90_ms=ms * 1.01)])
-
-        return {name: result(network) for name, network in networks.items()}
-
+    """The command for a small search that needs no compiler."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(baseline_search, "KernelLatency", lambda *rest: TableLatencies())
-    monkeypatch.setattr(confirmation, "measure_networks", timed)
+    free_latencies(monkeypatch.setattr)
     request = request_in(tmp_path)
     return [
         "search", "baseline", "--spec", request.spec, "--trainer", str(request.judge.trainer), "--trials", "6",
@@ -137,6 +126,17 @@ def test_guide_gives_options_that_exist() -> None:
     baseline = typer.main.get_command(search.app).commands["baseline"]  # type: ignore[attr-defined]
     context = baseline.make_context("baseline", shlex.split(line.replace("\\\n", " ")))
     assert context.params["trials"] == 30 and Path(context.params["spec"]).name == "digits_mobile.toml"
+
+
+@pytest.mark.parametrize(
+    "hanging",
+    [
+        pytest.param({"HANG": "3"}, id="searching"),
+        pytest.param({"HANG_SEED": "1"}, id="confirming", marks=pytest.mark.slow),
+    ],
+)
+def test_a_worker_killed_in_a_trial_loses_nothing(hanging: dict[str, str], tmp_path: Path) -> None:
+    kill_one_of_two_around_a_baseline(f"sqlite:///{tmp_path}/trials.db", tmp_path, **hanging)
 
 
 @pytest.mark.slow
