@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +42,19 @@ def staged_directory(output: Path, force: bool, kind: Kind = BUNDLE) -> Iterator
 
 @contextmanager
 def staged_file(output: Path, force: bool) -> Iterator[Path]:
-    """As `staged_directory`, for one file and what is written beside it: yields the path to write in a new folder."""
+    """As `staged_directory`, for one file and what is written beside it: yields the path to write in a new folder.
+
+    When the block has ended the files outlive a power cut. `output` itself takes its place last.
+    """
     check_file(output, force)
     with _beside(output) as staging:
         yield staging / output.name
-        for file in sorted(staging.iterdir()):
+        files = sorted(staging.iterdir(), key=lambda file: (file.name == output.name, file.name))
+        for file in files:
+            _flush(file)
+        for file in files:
             file.replace(output.parent / file.name)
+        _flush_names(output.parent)
 
 
 def check_directory(output: Path, force: bool, kind: Kind = BUNDLE) -> None:
@@ -92,6 +99,8 @@ def _beside(output: Path) -> Iterator[Path]:
     staging = None
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        for folder in made:
+            _flush_names(folder.parent)
         staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent))
         yield staging
     except BaseException as error:
@@ -131,3 +140,18 @@ def _replace(staging: Path, output: Path) -> None:
             aside.rename(output)
         raise
     _remove(aside)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk holds what was written."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_names(folder: Path) -> None:
+    """As `_flush`, for the names in a folder: not every file system can, nor may every folder be read."""
+    with suppress(OSError):
+        _flush(folder)

@@ -3,7 +3,7 @@
     Conv or Gemm -> activation -> Add of an earlier tensor     one Conv2d kernel (bias, activation, residual inside)
     Conv -> Add of an earlier tensor -> activation             the same, the activation last
     GlobalAveragePool                                          one kernel
-    Mul of an image with one number a channel                  one ChannelScale kernel
+    Mul of an image with one number a channel                  one ChannelScale kernel (of one pixel: on CPUs)
     MaxPool, AveragePool                                       one kernel (on CPUs)
     Concat, BatchNormalization -> activation                   one kernel (on CPUs), what there is of them
     anything else                                              kept as a node, for TVM's operators
@@ -185,7 +185,8 @@ class _Fusion:
             shape = self.shape(data)
             if {data, gate} & self.graph.parameters.keys():
                 continue  # a constant: TVM takes it into what is around
-            if len(shape) == 4 and self.shape(gate) == (*shape[:2], 1, 1) and shape[2:] != (1, 1):
+            is_image = len(shape) == 4 and (shape[2:] != (1, 1) or not self.on_gpu)
+            if is_image and self.shape(gate) == (*shape[:2], 1, 1):
                 n, c, h, w = shape
                 return KernelCall(ChannelScale(n, h, w, c), (data, gate), (node.output,))
         return OpCall(node)

@@ -131,7 +131,7 @@ def _basis(report: ScalingReport) -> str:
 def _timed(report: ScalingReport) -> list[str]:
     if not report.machine:
         return []
-    return [f"ms: one image, {threads_text(report.threads)}, {report.machine}"]
+    return [f"ms: one image, {threads_text(report.threads)}, {report.machine}, measured {report.measured}"]
 
 
 def _name(row: ScaledRow) -> str:

@@ -28,7 +28,8 @@ def lines_from_plan(plan: TrainPlan) -> list[str]:
         f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate "
         f"{recipe.learning_rate:g}, seed {recipe.seed}",
     ]
-    return lines + ([f"going on from {plan.checkpoint}"] if plan.checkpoint.exists() else [])
+    checkpoint = plan.request.checkpoint
+    return lines + ([f"going on from {checkpoint}"] if checkpoint.exists() else [])
 
 
 def line_from_epoch(result: EpochResult, recipe: Recipe) -> str:

@@ -8,11 +8,21 @@ width = beta^phi, resolution = gamma^phi times the baseline's.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from effgen.errors import SpecError
-from effgen.spec import HeadSpec, NetworkSpec, PublishedRow, RoundingSpec, StageSpec, StemSpec
+from effgen.spec import (
+    MAX_CHANNELS,
+    MAX_REPEATS,
+    HeadSpec,
+    NetworkSpec,
+    PublishedRow,
+    RoundingSpec,
+    StageSpec,
+    StemSpec,
+)
 
 Law = Literal["published", "formula"]
 
@@ -151,13 +161,16 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
     """The spec with channels, repeats and resolution scaled: what is lowered to a graph.
 
     Raises SpecError where what was asked makes no network: a multiplier or epsilon that is not positive, no classes,
-    or a resolution under the total stride.
+    a resolution under the total stride, or more channels or repeats than a spec may have.
     """
     asked = in_pixels(spec, overrides or Overrides())
     final = apply_overrides(coefficients, asked)
     _check(spec, final, asked)
     _check_by_hand(asked)
     stages = [_scaled_stage(stage, final, spec.rounding) for stage in spec.stages]
+    stem = _widened(spec.stem, final.width, spec.rounding)
+    head = spec.head and _widened(spec.head, final.width, spec.rounding)
+    _check_bounds((stem, *stages, *([head] if head else [])), final, asked)
     classes = spec.classifier.classes if asked.classes is None else asked.classes
     classifier = {"dropout": final.dropout, "classes": classes}
     norm = {} if asked.norm_eps is None else {"eps": asked.norm_eps}
@@ -166,9 +179,9 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
             "input": spec.input.model_copy(update={"resolution": final.resolution}),
             "padding": asked.padding or spec.padding,
             "norm": spec.norm.model_copy(update=norm),
-            "stem": _widened(spec.stem, final.width, spec.rounding),
+            "stem": stem,
             "stages": stages,
-            "head": spec.head and _widened(spec.head, final.width, spec.rounding),
+            "head": head,
             "classifier": spec.classifier.model_copy(update=classifier),
         }
     )
@@ -180,6 +193,16 @@ def _check(spec: NetworkSpec, final: Coefficients, asked: Overrides) -> None:
         if not (math.isfinite(value) and 0 < value <= MAX_MULTIPLIER):
             raise SpecError(f"{_blamed(key, final, asked)}: expected a multiplier above 0, up to {MAX_MULTIPLIER:g}")
     _check_resolution(spec, final.resolution, _blamed("resolution", final, asked))
+
+
+def _check_bounds(parts: Sequence[StemSpec | StageSpec | HeadSpec], final: Coefficients, asked: Overrides) -> None:
+    """What a spec that is written down has to keep to."""
+    channels = max(part.channels for part in parts)
+    if channels > MAX_CHANNELS:
+        raise SpecError(f"{_blamed('width', final, asked)}: makes {channels} channels; expected at most {MAX_CHANNELS}")
+    repeats = max(part.repeats for part in parts if isinstance(part, StageSpec))
+    if repeats > MAX_REPEATS:
+        raise SpecError(f"{_blamed('depth', final, asked)}: makes {repeats} repeats; expected at most {MAX_REPEATS}")
 
 
 def _check_resolution(spec: NetworkSpec, pixels: int, blamed: str) -> None:

@@ -29,7 +29,11 @@ def _odd(value: int) -> int:
 
 KernelSize = Annotated[int, Field(ge=1, le=11), AfterValidator(_odd)]
 Stride = Annotated[int, Field(ge=1, le=4)]
-Channels = Annotated[int, Field(ge=1, le=65536)]
+#: Channels of a tensor between layers, and repeats of a stage, at most.
+MAX_CHANNELS = 65536
+MAX_REPEATS = 512
+
+Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 Multiplier = Annotated[float, Field(gt=0, le=64)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
@@ -138,7 +142,7 @@ class StageSpec(StrictModel):
     kernel: KernelSize
     stride: Stride
     channels: Channels
-    repeats: Annotated[int, Field(ge=1, le=512)]
+    repeats: Annotated[int, Field(ge=1, le=MAX_REPEATS)]
     expand_ratio: Annotated[float, Field(gt=0, le=16)] = 1.0
     bottleneck_ratio: Annotated[float, Field(gt=0, le=4)] = 0.25
     squeeze_excite: SqueezeExciteSpec | None = None

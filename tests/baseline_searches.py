@@ -81,6 +81,9 @@ class EpochJudge:
                 break
         return accuracy
 
+    def forget(self, key: str) -> None:
+        """As `Judge.forget`: there is nothing left."""
+
 
 def request_in(folder: Path, **changed: Any) -> BaselineRequest:
     """A small search in `folder`, with a trainer of the user's; keys of the plan or of the request."""

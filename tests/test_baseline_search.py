@@ -153,6 +153,12 @@ def test_what_cannot_work_is_refused_at_once(tmp_path: Path) -> None:
         ({"plan": replace(request.plan, trials=0)}, StudyError, "--trials 0: expected from 1"),
         ({"plan": replace(request.plan, population=1)}, StudyError, "--population 1: expected from 2"),
         ({"plan": replace(request.plan, exponent=0.1)}, StudyError, "--exponent 0.1: expected from -10 to 0"),
+        (
+            {"plan": replace(request.plan, seed=2**32 - 2)},
+            StudyError,
+            "--seed 4294967294: expected from 0 to 4294967293",
+        ),
+        ({"plan": replace(request.plan, confirm_seeds=-1)}, StudyError, "--confirm-seeds -1: expected from 0"),
         ({"storage": "ftp://x/y"}, StudyError, "--storage ftp://x/y"),
     ]
     for changed, kind, says in cases:
@@ -181,10 +187,10 @@ def test_a_trial_that_fails_counts_and_says_why(tmp_path: Path, monkeypatch: pyt
     with closing(epoch_search(tmp_path, [[0.5] * 4])) as search:
         train = BaselineSearch.train
 
-        def failing(self: BaselineSearch, spec: object, *rest: object) -> float:
+        def failing(self: BaselineSearch, claim: object, spec: object, *rest: object) -> float:
             if spec != self.space.start:
                 raise TrainingError("diverged in epoch 1")
-            return train(self, spec, *rest)  # type: ignore[arg-type]
+            return train(self, claim, spec, *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(BaselineSearch, "train", failing)
         search.run()
@@ -192,6 +198,32 @@ def test_a_trial_that_fails_counts_and_says_why(tmp_path: Path, monkeypatch: pyt
         assert [network.state for network in found] == ["done"] + ["failed"] * 7
         assert found[1].error == "diverged in epoch 1" and found[1].latency_s is not None
         assert [network.trial for network in networks_to_confirm(search)] == [found[0].trial]
+
+
+def test_what_failed_is_tried_again_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = request_in(tmp_path, trials=4)
+    trainer = tmp_path / "by_environment.py"
+    trainer.write_text("import os\ndef accuracy(spec, seed):\n    return float(os.environ['ACCURACY'])\n")
+    request = replace(request, judge=JudgeRequest(trainer=f"{trainer}:accuracy"))
+    monkeypatch.setenv("ACCURACY", "none")
+    with (
+        closing(open_baseline_search(request, TableLatencies())) as search,
+        pytest.raises(StudyError, match=r"the first 3 trials of this worker all failed, .*'none'"),
+    ):
+        search.run()
+    monkeypatch.setenv("ACCURACY", "0.5")
+    with closing(open_baseline_search(replace(request, retry_failed=True), TableLatencies())) as search:
+        assert search.retried == 3
+        search.run()
+        assert [network.state for network in tried_networks(search)] == ["done"] * 4
+        assert networks_to_confirm(search)[0].spec == search.space.start
+
+
+def test_without_a_place_to_meet_no_study_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/dev/null/nowhere")
+    with pytest.raises(StudyError, match=r"/dev/null/nowhere/.*: cannot be written"):
+        search_in(tmp_path)
+    assert not (tmp_path / "trials.log").exists()
 
 
 def test_a_start_that_fails_ends_the_search(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from effgen.network import NetworkRequest, build_network
 from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.scaling import Overrides
 from effgen.schedules import space_of
-from effgen.spec import shipped_spec_names
+from effgen.spec import load_spec, shipped_spec_names
 from effgen.target import load_target
 from effgen.verify import verify_bundle
 
@@ -132,11 +132,12 @@ def test_rows_of_other_kinds() -> None:
     assert (fused.operator, fused.kernel, fused.expand_ratio) == ("fused_mbconv", 3, 4)
 
 
+@pytest.mark.parametrize("smallest", [False, True], ids=["baseline", "smallest"])
 @pytest.mark.parametrize("target", ["x86-64-v3", "aarch64"])
 @pytest.mark.parametrize("spec", shipped_spec_names())
-def test_every_kernel_has_a_rule(spec: str, target: str) -> None:
-    """On CPUs TVM's operators compute nothing but the view that Flatten is."""
-    graph = graph_of(spec)
+def test_every_kernel_has_a_rule(spec: str, target: str, smallest: bool) -> None:
+    """On CPUs TVM's operators compute nothing but the view that Flatten is; also where the last maps are one pixel."""
+    graph = graph_of(spec, resolution=load_spec(spec).total_stride) if smallest else graph_of(spec)
     folded, _ = fold_batchnorm(graph, zeros(graph))
     machine = load_target(target)
     calls = kernel_calls(folded)

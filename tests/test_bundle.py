@@ -1,6 +1,8 @@
 """A bundle directory appears whole or not at all."""
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,56 @@ def test_file_with_companions(tmp_path):
         raise AssertionError("no work may be done")
     with pytest.raises(BuildError, match="is a directory"), staged_file(tmp_path, force=True):
         raise AssertionError("no work may be done")
+
+
+def test_files_are_on_the_disk_before_they_take_their_place_and_the_names_after(tmp_path, monkeypatch):
+    """What a power cut may not lose: the main file comes last, when all that belongs to it is there."""
+    done, fsync, replace = [], os.fsync, Path.replace
+
+    def flush(descriptor: int) -> None:
+        done.append(("flush", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        fsync(descriptor)
+
+    def move(self: Path, target: Path) -> Path:
+        done.append(("move", target.name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(Path, "replace", move)
+    with staged_file(tmp_path / "new" / "w", force=False) as path:
+        path.write_text("weights")
+        path.with_name("x").write_text("labels")
+    assert done == [
+        ("flush", tmp_path.name),  # the name of the new folder
+        *(("flush", "x"), ("flush", "w"), ("move", "x"), ("move", "w")),
+        ("flush", "new"),
+    ]
+
+
+def test_a_disk_that_fails_late_is_one_line_and_keeps_the_old(tmp_path, monkeypatch):
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "w").write_text("old")
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(BuildError, match="w: cannot be written: Input/output error"):
+        write(tmp_path / "w")
+    assert listing(tmp_path) == ["w"] and (tmp_path / "w").read_text() == "old"
+
+
+def test_a_file_system_that_cannot_flush_names_will_do(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    write(tmp_path / "w")
+    assert (tmp_path / "w").read_text() == "new"
+
+
+def write(path: Path) -> None:
+    with staged_file(path, force=True) as staging:
+        staging.write_text("new")

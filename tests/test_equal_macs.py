@@ -88,6 +88,19 @@ def test_a_line_that_leads_nowhere(tiny_spec: Path, tmp_path: Path) -> None:
         networks_of_equal_macs(str(path), 2.0)
 
 
+def test_a_line_that_ends_early_is_searched_to_its_end(tiny_spec: Path, tmp_path: Path) -> None:
+    """Beyond phi 3 depth alone is 64; doubling phi must not run past that and miss what lies before it."""
+    path = tmp_path / "deep.toml"
+    path.write_text(tiny_spec.read_text() + "[scaling]\nalpha = 4\nbeta = 1\ngamma = 1\n")
+    wanted = 20 * build_network(NetworkRequest(str(path))).graph.macs
+    found = networks_of_equal_macs(str(path), 20.0)
+    assert 2 < (found["compound"].coefficients.phi or 0) < 3
+    assert found["compound"].graph.macs == pytest.approx(wanted, rel=0.05)
+    assert found["depth"].graph.macs == found["compound"].graph.macs
+    far = networks_of_equal_macs(str(path), 64.0)["compound"].coefficients
+    assert 60 < far.depth <= 64
+
+
 def test_a_dimension_that_cannot_reach_it_goes_as_far_as_it_can(tiny_spec: Path, tmp_path: Path) -> None:
     path = tmp_path / "shallow.toml"
     path.write_text(tiny_spec.read_text().replace("repeats", "scale_depth = false\nrepeats"))

@@ -136,6 +136,13 @@ def test_gate_may_stand_on_either_side():
         assert (calls[-1].inputs, calls[-1].layers) == (("x", "gate"), ())
 
 
+def test_a_gate_of_one_pixel_is_a_kernel_on_cpus():
+    b = GraphBuilder("test", Value("x", (1, 8, 1, 1)))
+    graph = b.finish(b.add("Mul", ["x", b.add("Sigmoid", ["x"], "gate")], "out"))
+    assert summary(calls_from_graph(graph))[-1] == ("ChannelScale", "out")
+    assert summary(calls_from_graph(graph, on_gpu=True))[-1] == ("Mul", "out")
+
+
 def batch_norm(b: GraphBuilder, x: str, name: str) -> str:
     channels = (b.shape(x)[1],)
     roles = ("norm_scale", "norm_bias", "norm_mean", "norm_var")

@@ -87,12 +87,13 @@ def test_a_limit_of_one_target_goes_before_that_of_all() -> None:
     ("kind", "texts", "message"),
     [
         ("latency", ["rpi5=80ms"], "'rpi5' is no --target given; did you mean rpi4? known: cpu, rpi4"),
-        ("latency", ["cpu=80"], "--max-latency 80: expected a time"),
+        ("latency", ["cpu=80"], "--max-latency cpu=80: expected a time"),
+        ("latency", ["cpu="], "--max-latency cpu=: expected a time"),
         ("latency", ["1ms", "2ms"], "--max-latency 1ms: a second limit; expected one"),
         ("memory", ["rpi4=1MB", "rpi4=2MB"], "--max-memory rpi4=1MB: a second limit of rpi4; expected one"),
         ("macs", ["rpi4=1G"], "--max-macs rpi4=1G: is the same on every machine"),
     ],
-    ids=["unknown", "no unit", "twice", "twice on one", "of no machine"],
+    ids=["unknown", "no unit", "nothing", "twice", "twice on one", "of no machine"],
 )
 def test_limits_that_make_no_sense(kind: Kind, texts: list[str], message: str) -> None:
     with pytest.raises(BudgetError) as caught:

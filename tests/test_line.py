@@ -35,6 +35,14 @@ def test_the_line_ends_where_there_is_no_network() -> None:
     assert LINE.above(LINE.rung(LINE.high)) is None
 
 
+def test_the_line_ends_with_the_last_network_that_a_spec_may_describe() -> None:
+    stage = LINE.baseline.stages[0].model_copy(update={"repeats": 200})
+    line = Line(LINE.baseline.model_copy(update={"stages": [stage]}))
+    assert line.spec(line.high).stages[0].repeats == 512
+    with pytest.raises(SpecError, match="makes 513 repeats; expected at most 512"):
+        line.spec(line.high + 1)
+
+
 def test_the_baseline_ends_at_phi_0() -> None:
     """Repeats are rounded up: any phi above 0 adds a block to each stage."""
     rung = LINE.rung(0)
@@ -99,8 +107,12 @@ def test_a_range_is_kept_to_the_millionth() -> None:
         ({"max_phi": 21}, "--max-phi 21: expected a number from -20 to 20"),
         ({"max_phi": float("nan")}, "--max-phi nan: expected a number"),
         ({"min_phi": 2, "max_phi": 1}, "--min-phi 2: expected at most --max-phi 1"),
+        (
+            {"min_phi": 0.1234567, "max_phi": 0.1234568},
+            "--min-phi 0.1234567: expected a millionth or more below --max-phi 0.1234568",
+        ),
     ],
-    ids=["no network", "far", "nan", "empty"],
+    ids=["no network", "far", "nan", "turned round", "empty"],
 )
 def test_ranges_that_make_no_sense(ends: dict[str, float], message: str) -> None:
     with pytest.raises(SpecError, match=message):

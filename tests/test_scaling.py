@@ -114,6 +114,24 @@ def test_the_formulas_head_is_rounded_as_a_whole() -> None:
     assert network("2", "formula").spec.head.channels == 1552
 
 
+@pytest.mark.parametrize(
+    ("replaced", "overrides", "message"),
+    [
+        ({"repeats": 512}, Overrides(depth=1.1), "--depth 1.1: makes 564 repeats; expected at most 512"),
+        ({"channels": 60_000}, Overrides(width=2), "--width 2: makes 120000 channels; expected at most 65536"),
+    ],
+    ids=["repeats", "channels"],
+)
+def test_a_scaled_spec_keeps_to_the_bounds_of_a_spec(
+    replaced: dict[str, int], overrides: Overrides, message: str
+) -> None:
+    stage = EFFICIENTNET.stages[1].model_copy(update=replaced)
+    spec = EFFICIENTNET.model_copy(update={"stages": [EFFICIENTNET.stages[0], stage]})
+    assert scale(spec, coefficients_for(spec, 0)).stages[1] == stage
+    with pytest.raises(SpecError, match=message):
+        scale(spec, coefficients_for(spec, 0), overrides)
+
+
 @pytest.mark.parametrize("phi", ["2.5", "9"])
 def test_a_number_without_a_row_takes_the_formula_and_says_so(phi: str) -> None:
     c = coefficients_for(EFFICIENTNET, phi)

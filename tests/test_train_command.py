@@ -13,6 +13,7 @@ import pytest
 from commands import one_line
 from learning import write_stripes
 
+from effgen.cpu import usable_cpus
 from effgen.training.recipe import parse_recipe
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -87,6 +88,27 @@ def test_stopped_and_started_again(
     assert (folder / "w.safetensors").read_bytes() == expected
 
 
+def test_killed_between_labels_and_weights(
+    run: Any, tiny_spec: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.name == "w.safetensors":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        assert run(*words(folder, tiny_spec))[0] == 130
+    left = {"d", "r.toml", "w.labels.txt", "w.safetensors.checkpoint"}
+    assert {path.name for path in folder.iterdir()} == left
+    assert run(*words(folder, tiny_spec))[0] == 0
+    assert {path.name for path in folder.iterdir()} == {"d", "r.toml", "w.labels.txt", "w.safetensors"}
+    (folder / "w.safetensors").unlink()  # and labels alone may be another's
+    assert "w.labels.txt: exists already" in one_line(run(*words(folder, tiny_spec)))
+
+
 def test_what_makes_no_training_is_refused_first(run: Any, tiny_spec: Path, folder: Path) -> None:
     base = words(folder, tiny_spec)
 
@@ -102,6 +124,11 @@ def test_what_makes_no_training_is_refused_first(run: Any, tiny_spec: Path, fold
     assert "epoch: unknown key; did you mean epochs?" in refused("--recipe", folder / "bad.toml")
     assert "--resolution 3: expected from 8" in refused("--resolution", "3")
     assert "expected a share above 0, below 1" in refused("--val-share", "1.5")
+    for threads in (str(len(usable_cpus()) + 1), "99999999999"):
+        assert f"--threads {threads}: expected from 1 to" in refused("--threads", threads)
+    (folder / "d" / "level" / "link.png").symlink_to("nothing")
+    assert "level/link.png: cannot be read: No such file" in refused()
+    (folder / "d" / "level" / "link.png").unlink()
     (folder / "d" / "level" / "003.png").write_bytes(b"")
     assert "level/003.png: empty" in refused()
 

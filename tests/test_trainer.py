@@ -149,6 +149,63 @@ def test_threads_are_given_back(data: DataSource) -> None:
     assert (seen, torch.get_num_threads()) == ([1], 3)
 
 
+@pytest.mark.parametrize("batch_size", [4, 1000])
+def test_no_more_pictures_are_judged_than_learned_from_at_once(
+    batch_size: int, data: DataSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    call = trainer.TrainableNetwork.__call__
+
+    def counted(self: Any, image: torch.Tensor) -> Any:
+        seen.append(len(image))
+        return call(self, image)
+
+    monkeypatch.setattr(trainer.TrainableNetwork, "__call__", counted)
+    few = replace(data, train=data.val, val=data.train)  # more to judge by than to learn from
+    train(small_spec(few), few, quick(epochs=1, warmup_epochs=0, batch_size=batch_size))
+    assert len(seen) > 1 and max(seen) == min(batch_size, len(few.train))
+
+
+def cpu_memory_ends(*batch: Any) -> None:
+    torch.empty(10**15)
+
+
+def gpu_memory_ends(*batch: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+
+@pytest.mark.parametrize("method", ["_step", "_accuracy"])
+@pytest.mark.parametrize("ends", [cpu_memory_ends, gpu_memory_ends], ids=["CPU", "GPU"])
+def test_too_little_memory_is_one_line(
+    method: str, ends: Callable[..., None], data: DataSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer._Training, method, ends)
+    with pytest.raises(TrainingError, match=r"tiny: not enough memory .* 16 pixels with batch_size 8: lower") as error:
+        train(small_spec(data), data, quick())
+    assert "\n" not in str(error.value)
+
+
+def test_too_little_memory_for_a_checkpoint_is_no_damage(
+    data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(small_spec(data), data, quick(), tmp_path / "c", lambda result: False)
+    monkeypatch.setattr(torch, "load", lambda *arguments, **options: gpu_memory_ends())
+    with pytest.raises(TrainingError, match="tiny: not enough memory"):
+        train(small_spec(data), data, quick(), tmp_path / "c")
+
+
+def test_other_failures_of_pytorch_stay_what_they_are(data: DataSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer._Training, "_step", lambda *batch: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        train(small_spec(data), data, quick())
+
+
+@pytest.mark.parametrize("count", [0, 10**11])
+def test_threads_that_no_machine_has_are_refused(count: int, data: DataSource) -> None:
+    with pytest.raises(TrainingError, match=f"--threads {count}: expected from 1 to"):
+        train(small_spec(data), data, quick(), threads=count)
+
+
 def stopped(threads: list[int]) -> bool:
     threads.append(torch.get_num_threads())
     raise KeyboardInterrupt

@@ -52,12 +52,32 @@ def test_split_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     assert names(data, data.val)[0] == "val/level/000.png 0"
 
 
+def test_a_share_of_what_is_split_already_is_refused(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        write_stripes(tmp_path / name, each=2)
+    with pytest.raises(
+        DataError, match=r"taken as they are: --val-share 0\.2 is for class folders alone; leave it out"
+    ):
+        open_data(tmp_path, val_share=0.2)
+
+
 def test_digest_follows_the_content(tmp_path: Path) -> None:
     folder = write_stripes(tmp_path / "d")
     before = open_data(folder).digest
     with (folder / "level" / "000.png").open("ab") as file:
         file.write(b"more")
     assert open_data(folder).digest != before
+
+
+@pytest.mark.parametrize("why", ["gone", "a link to nothing"])
+def test_digest_of_a_picture_that_is_not_there(why: str, tmp_path: Path) -> None:
+    data = striped_data(tmp_path / "d")
+    (tmp_path / "d" / "level" / "003.png").unlink()
+    if why == "a link to nothing":
+        (tmp_path / "d" / "level" / "003.png").symlink_to("nothing")
+        data = open_data(tmp_path / "d")
+    with pytest.raises(DataError, match=r"level/003\.png: cannot be read: No such file"):
+        data.digest  # noqa: B018
 
 
 def test_other_files_are_left_out(tmp_path: Path) -> None:
@@ -98,7 +118,7 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
     shutil.copy(one / "upright" / "000.png", one / "empty")
     refused(one, "empty: 1 picture; expected at least 2 of a class")
     write_stripes(tmp_path / "split" / "train")
-    refused(tmp_path / "split", "holds train/ but no val/")
+    refused(tmp_path / "split", "holds train/ but no val/", "expected both", f"give {tmp_path / 'split' / 'train'}")
     write_stripes(tmp_path / "split" / "val")
     (tmp_path / "split" / "val" / "level").rename(tmp_path / "split" / "val" / "slanted")
     refused(tmp_path / "split", "class level is in train/ and not in val/")

@@ -25,6 +25,9 @@ def words(spec, seed): return "0.9"
 def yes(spec, seed): return True
 def several(spec, seed): return torch.zeros(2)
 def fails(spec, seed): raise ValueError("two\\nlines")
+def leaves(spec, seed): raise SystemExit(0)
+def huge(spec, seed): return 10**400
+def interrupted(spec, seed): raise KeyboardInterrupt
 constant = 3
 """
 
@@ -59,7 +62,9 @@ def test_numbers_of_all_kinds(name: str, expected: float, program: Path) -> None
         ("words", "returned '0.9': expected"),
         ("yes", "returned True: expected"),
         ("several", "returned tensor([0., 0.]): expected"),
+        ("huge", "returned 1000"),
         ("fails", "raised ValueError: two lines"),
+        ("leaves", "raised SystemExit: 0"),
     ],
 )
 def test_answers_that_are_none(name: str, message: str, program: Path) -> None:
@@ -79,9 +84,17 @@ def test_answers_that_are_none(name: str, message: str, program: Path) -> None:
         ("judge_of_mine:constant", "holds int, not a function 'constant'"),
         ("broken.py:accuracy", "cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
         ("broken:accuracy", "cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
+        ("leaving.py:accuracy", "cannot be imported: SystemExit: usage: leaving"),
+        ("leaving:accuracy", "cannot be imported: SystemExit: usage: leaving"),
     ],
 )
 def test_entry_points_that_are_none(text: str, message: str, program: Path) -> None:
     program.with_name("broken.py").write_text("import nowhere")
+    program.with_name("leaving.py").write_text("import sys; sys.exit('usage: leaving')")
     with pytest.raises(TrainingError, match=re.escape(message)):
         load_entry_point(text)
+
+
+def test_ctrl_c_is_no_error_of_the_program(program: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        load_entry_point(f"{program}:interrupted")(tiny_spec(), 0)

@@ -57,13 +57,22 @@ def networks_of_equal_macs(spec: str, factor: float) -> Mapping[Dimension, Netwo
     return found
 
 
-def _macs_of(network: Callable[[float], Network]) -> Callable[[float], int]:
-    return cache(lambda value: network(value).graph.macs)
+def _macs_of(network: Callable[[float], Network]) -> Callable[[float], float]:
+    """Multiply-adds; infinity beyond the largest network: a dimension may end before the bounds of its multiplier."""
+
+    @cache
+    def macs(value: float) -> float:
+        try:
+            return network(value).graph.macs
+        except SpecError:
+            return math.inf
+
+    return macs
 
 
-def nearest_step(macs: Callable[[float], int], wanted: float, low: float, high: float) -> float:
+def nearest_step(macs: Callable[[float], float], wanted: float, low: float, high: float) -> float:
     """The shortest decimal number in [low, high] at which the step function `macs`, which never falls, is nearest to
-    `wanted`; at `low` it is below that."""
+    `wanted`; at `low` it is below that. Infinity is never near."""
     below, above = _bracket(macs, wanted, low, high)
     if macs(above) < wanted:
         return _shortest(macs, above, math.floor)
@@ -78,7 +87,7 @@ def nearest_step(macs: Callable[[float], int], wanted: float, low: float, high: 
     return _shortest(macs, above, math.ceil)
 
 
-def _bracket(macs: Callable[[float], int], wanted: float, low: float, high: float) -> tuple[float, float]:
+def _bracket(macs: Callable[[float], float], wanted: float, low: float, high: float) -> tuple[float, float]:
     """Two numbers around the step at `wanted`, the upper one not much larger than needed: large networks take time."""
     below, above = low, min(high, max(2 * low, 1.0))
     while macs(above) < wanted and above < high:
@@ -86,7 +95,7 @@ def _bracket(macs: Callable[[float], int], wanted: float, low: float, high: floa
     return below, above
 
 
-def _shortest(macs: Callable[[float], int], value: float, toward: Callable[[float], int]) -> float:
+def _shortest(macs: Callable[[float], float], value: float, toward: Callable[[float], int]) -> float:
     """`value` with as few decimals as its step allows, rounded away from the step's edge."""
     for decimals in range(7):
         scale = 10.0**decimals

@@ -68,10 +68,14 @@ def option_of(kind: Kind) -> str:
 
 def quantity_from_text(kind: Kind, text: str, option: str | None = None) -> float:
     """`20ms` as 0.02, `1.5G` as 1.5e9, `64MiB` as 67108864. Raises BudgetError, naming `option`, for anything else."""
+    return _quantity(kind, text, f"{option or option_of(kind)} {text}")
+
+
+def _quantity(kind: Kind, text: str, typed: str) -> float:
     number, unit = _parts(text)
     value = number * _UNITS[kind].get(unit.lower(), 0.0)
     if not 0 < value < math.inf:
-        raise BudgetError(f"{option or option_of(kind)} {text}: expected {_EXPECTED[kind]}")
+        raise BudgetError(f"{typed}: expected {_EXPECTED[kind]}")
     return value
 
 
@@ -109,4 +113,4 @@ def _limit(kind: Kind, text: str, targets: Sequence[str]) -> Limit:
         raise BudgetError(f"{option_of(kind)} {text}: is the same on every machine; expected {_EXPECTED[kind]}")
     if target not in targets:
         raise BudgetError(f"{option_of(kind)} {text}: {target!r} is no --target given; {candidates(target, targets)}")
-    return Limit(kind, quantity_from_text(kind, quantity), quantity.strip(), target)
+    return Limit(kind, _quantity(kind, quantity, f"{option_of(kind)} {text}"), quantity.strip(), target)

@@ -65,7 +65,8 @@ class Line:
         )
         self.high = _last(self._exists, _MOST) if max_phi is None else self._end("--max-phi", max_phi, math.floor)
         if min_phi is not None and max_phi is not None and self.low > self.high:
-            raise SpecError(f"--min-phi {min_phi:g}: expected at most --max-phi {max_phi:g}")
+            expected = "at most" if min_phi > max_phi else "a millionth or more below"
+            raise SpecError(f"--min-phi {min_phi:.12g}: expected {expected} --max-phi {max_phi:.12g}")
         self._rungs: dict[int, Rung] = {}
 
     def coefficients(self, step: int) -> Coefficients:

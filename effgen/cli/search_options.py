@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from effgen.cli.console import Output
     from effgen.studies.judge import JudgeRequest
     from effgen.studies.workers import Policy
 
@@ -78,6 +79,13 @@ Retries = Annotated[
     ),
 ]
 
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Try again what failed so far, once the cause is mended.", rich_help_panel=_WORKERS
+    ),
+]
+
 
 def judge_request(data: Path | None, recipe: Path | None, trainer: str | None, workers: int) -> JudgeRequest:
     """The options of learning as one request; the workers share this machine's processors."""
@@ -96,9 +104,17 @@ def policy(heartbeat: float, retries: int) -> Policy:
 
 
 def kept_where(storage: str | None, study: str, work: Path | None) -> tuple[str, Path]:
-    """The storage's URL and the folder of this machine."""
+    """The storage's URL and the folder of this machine. Raises StudyError where no URL can name a file in it."""
+    from effgen.studies.storage import url_of_file
+
     folder = Path("searches") / study if work is None else work
-    return storage or f"sqlite:///{folder / 'trials.db'}", folder
+    return storage or url_of_file(folder / "trials.db"), folder
+
+
+def say_retried(console: Output, count: int) -> None:
+    """What `--retry-failed` will do."""
+    if count:
+        console.info(f"{count} trial{'s' if count > 1 else ''} that failed will be tried again")
 
 
 def check_installed() -> None:

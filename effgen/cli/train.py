@@ -36,8 +36,9 @@ def train(
     norm_eps: o.NormEps = None,
     padding: o.PaddingOption = None,
     val_share: Annotated[
-        float, typer.Option(metavar="SHARE", help="Of pictures that are not split: the share to judge by.")
-    ] = 0.2,
+        float | None,
+        typer.Option(metavar="SHARE", help="Of pictures that are not split: the share to judge by; default: 0.2."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="PyTorch's; default: as it likes.")] = None,
     force: o.Force = False,

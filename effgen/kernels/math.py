@@ -29,8 +29,9 @@ _MINUS_LOG2E = INPUT_SCALE["silu"]
 # 1.5 * 2^23: adding it leaves no fraction bits, so the sum is rounded to an integer; 127 is the exponent bias.
 _MAGIC = 1.5 * 2.0**23 + 127.0
 _MANTISSA_BITS = 23
-# |a| beyond this would leave the exponent field of 2^n; sigmoid is 0 or 1 to float32's last bit by then.
-_LIMIT = 126.0
+# |a| beyond 126 would leave the exponent field of 2^n. Sigmoid is 1 to float32's last bit long before, and where it is
+# as good as 0 it stays so large that products of it with what follows are no denormal numbers, which are slow.
+_LIMIT = 60.0
 
 
 class _Bindings:

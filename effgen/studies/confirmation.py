@@ -44,7 +44,7 @@ def train_again(
     def objective(claim: Claim) -> float:
         assert claim.item is not None
         trial, seed = claim.item.params["trial"], claim.item.params["seed"]
-        return search.train(specs[trial], seed, lambda result: not claim.lost)
+        return search.train(claim, specs[trial], seed, lambda result: not claim.lost)
 
     planned = [item for each in items.values() for item in each]
     with closing(_study(search)) as shared:
@@ -76,7 +76,10 @@ def _timing(found: Result) -> Timing:
 
 def _study(search: BaselineSearch) -> SharedStudy:
     facts = search.shared.study.user_attrs["facts"]
-    return open_study(search.request.storage, f"{search.request.study} (confirmation)", facts)
+    shared = open_study(search.request.storage, f"{search.request.study} (confirmation)", facts)
+    if search.request.retry_failed:
+        shared.retry_failed()
+    return shared
 
 
 def _item(trial: int, seed: int) -> Item:

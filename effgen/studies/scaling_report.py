@@ -52,8 +52,9 @@ class AgainstSingle:
 class ScalingReport:
     """A search's outcome. `baseline` is the network before scaling; `rows` are by accuracy, `chosen` is one of them.
 
-    `goal` are multiply-adds of one image; `compound` is the best compound row, None where none has an accuracy.
-    `pictures` is how many an accuracy is a share of, None: unknown.
+    `goal` are multiply-adds of one image; `compound` is the best compound row, None where none has an accuracy;
+    `pictures` is how many an accuracy is a share of, None: unknown; `machine`, `threads` and `measured` (UTC) say where
+    and when latencies were measured, empty where none were.
     """
 
     model: str
@@ -71,6 +72,7 @@ class ScalingReport:
     errors: tuple[str, ...]
     machine: str
     threads: int
+    measured: str
     study: str
 
 

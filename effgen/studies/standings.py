@@ -6,6 +6,7 @@ Rules over the trials alone, so that every worker comes to the same answer and n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,6 +94,13 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def has_failed(trial: FrozenTrial) -> bool:
     """Whether a trial failed by an error of its own or lost its worker: what can be tried again."""
     return reason_of(trial) == "error" or _is_lost(trial)
+
+
+def as_retried(trial: FrozenTrial) -> FrozenTrial:
+    """The failed trial as one that is to be tried again: the same, for another reason."""
+    changed = copy(trial)
+    changed.user_attrs = {**trial.user_attrs, "reason": "retried"}
+    return changed
 
 
 def reason_of(trial: FrozenTrial) -> Reason | None:

@@ -44,7 +44,10 @@ def _digest(model: StrictModel) -> str:
 
 
 def write_checkpoint(path: Path, identity: Identity, state: dict[str, Any]) -> None:
-    """Write `state` (tensors in plain containers) whole or not at all. Raises BuildError where it cannot be written."""
+    """Write `state` (tensors in plain containers) whole or not at all; a power cut afterwards does not lose it.
+
+    Raises BuildError where it cannot be written.
+    """
     content = {"format": _FORMAT, "identity": vars(identity), "state": state}
     with staged_file(path, force=True) as staging:
         torch.save(content, staging)
@@ -60,6 +63,8 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
         found, written, state = content["identity"], content["format"], content["state"]
     except OSError as error:
         raise TrainingError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from None
+    except (torch.OutOfMemoryError, MemoryError):  # no fault of the file's
+        raise
     except Exception:  # foreign bytes make torch.load raise whatever its parser trips over
         raise TrainingError(f"{path}: not a checkpoint of effgen's, or damaged; remove it to start anew") from None
     if written != _FORMAT:

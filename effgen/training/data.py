@@ -16,6 +16,9 @@ from effgen.spec import NetworkSpec
 #: The two folders of a data set that is split already.
 SPLITS = ("train", "val")
 
+#: Of pictures that are not split: the share to judge by.
+VAL_SHARE = 0.2
+
 #: A class of one picture cannot be both learned and judged.
 _LEAST_OF_A_CLASS = 2
 
@@ -47,25 +50,26 @@ class DataSource:
     def digest(self) -> str:
         """SHA-256 of the classes and of each picture's path below the root, size and part: the same on every machine.
 
-        A picture that was exchanged for another of the same size in bytes goes unnoticed.
+        A picture that was exchanged for another of the same size in bytes goes unnoticed. Raises DataError for one that
+        is gone, and for a link to nothing.
         """
         content = hashlib.sha256(repr(self.classes).encode())
         for name, part in zip(SPLITS, (self.train, self.val), strict=True):
             for file in part.files:
-                line = f"{name}\0{printable(file.relative_to(self.root).as_posix())}\0{file.stat().st_size}\n"
+                line = f"{name}\0{printable(file.relative_to(self.root).as_posix())}\0{_size(file)}\n"
                 content.update(line.encode())
         return content.hexdigest()
 
 
-def open_data(path: Path, val_share: float = 0.2, seed: int = 0) -> DataSource:
+def open_data(path: Path, val_share: float | None = None, seed: int = 0) -> DataSource:
     """Look over the folder `path`: `train/` and `val/` with a folder for each class, or the class folders alone.
 
-    Class folders alone are split: of each class the share `val_share` (at least one picture) is kept for judging, the
-    same ones for the same `seed` on every machine, and nearly the same ones when pictures are added. Files that are no
-    pictures by their suffix, and what begins with a dot, are left out; folders below a class's belong to it. Raises
-    DataError with one line for a folder that holds no such data set.
+    Class folders alone are split: of each class the share `val_share` (None: VAL_SHARE; at least one picture) is kept
+    for judging, the same ones for the same `seed` on every machine, and nearly the same ones when pictures are added.
+    Files that are no pictures by their suffix, and what begins with a dot, are left out; folders below a class's belong
+    to it. Raises DataError with one line for a folder that holds no such data set, or is split and given a share.
     """
-    if not 0 < val_share < 1:
+    if val_share is not None and not 0 < val_share < 1:
         raise DataError(f"{val_share:g} of the pictures for validation: expected a share above 0, below 1")
     if not path.is_dir():
         found = "is no folder" if path.exists() else "does not exist"
@@ -74,9 +78,15 @@ def open_data(path: Path, val_share: float = 0.2, seed: int = 0) -> DataSource:
     if len(there) == 1:
         missing = next(name for name in SPLITS if name not in there)
         raise DataError(
-            f"{printable(path)}: holds {there[0]}/ but no {missing}/; expected both, or class folders alone"
+            f"{printable(path)}: holds {there[0]}/ but no {missing}/; expected both, or class folders alone with none "
+            f"of that name: to have what is in {there[0]}/ split, give {printable(path / there[0])}"
         )
-    return _split_already(path) if there else _split_here(path, val_share, seed)
+    if there and val_share is not None:
+        raise DataError(
+            f"{printable(path)}: holds train/ and val/, which are taken as they are: --val-share {val_share:g} is for "
+            f"class folders alone; leave it out"
+        )
+    return _split_already(path) if there else _split_here(path, val_share or VAL_SHARE, seed)
 
 
 def fitted_to(spec: NetworkSpec, data: DataSource) -> NetworkSpec:
@@ -144,6 +154,13 @@ def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
                 f"{printable(folder / name)}: no pictures; expected files that end in {', '.join(SUFFIXES)}"
             )
     return classes
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise DataError(f"{printable(file)}: cannot be read: {error.strerror or error}") from None
 
 
 def _entries(folder: Path) -> list[Path]:

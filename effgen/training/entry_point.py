@@ -17,6 +17,9 @@ from effgen.spec import NetworkSpec
 #: (scaled spec, seed) -> accuracy on data that was not learned from, 0..1.
 Evaluate: TypeAlias = Callable[[NetworkSpec, int], float]
 
+#: What a user's program may raise, `sys.exit()` among it: that would end a search's worker as if its work were done.
+_RAISED = (Exception, SystemExit)
+
 
 def load_entry_point(text: str) -> Evaluate:
     """The function that `text` names, `package.module:function` or `path/file.py:function`, with its answers checked.
@@ -37,7 +40,7 @@ def load_entry_point(text: str) -> Evaluate:
     def evaluate(spec: NetworkSpec, seed: int) -> float:
         try:
             answer = function(spec, seed)
-        except Exception as error:
+        except _RAISED as error:
             raise TrainingError(f"{text}: raised {_described(error)}") from error
         return _accuracy(answer, text)
 
@@ -52,7 +55,7 @@ def _module_by_name(name: str, text: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise TrainingError(f"{text}: no module {name} here or among the installed ones") from None
         raise TrainingError(f"{text}: cannot be imported: {_described(error)}") from error
-    except Exception as error:
+    except _RAISED as error:
         raise TrainingError(f"{text}: cannot be imported: {_described(error)}") from error
 
 
@@ -67,7 +70,7 @@ def _module_from_file(path: Path, text: str) -> ModuleType:
     sys.modules[name] = module  # as for an import: dataclasses and pickle look a class's module up
     try:
         description.loader.exec_module(module)
-    except Exception as error:
+    except _RAISED as error:
         del sys.modules[name]
         raise TrainingError(f"{text}: cannot be imported: {_described(error)}") from error
     return module
@@ -82,7 +85,7 @@ def _make_importable(folder: Path) -> None:
 def _accuracy(answer: Any, text: str) -> float:
     try:
         number = math.nan if isinstance(answer, str | bytes | bool) else float(answer)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
+    except Exception:  # a tensor of several numbers, a whole number beyond floats, what a class of the user's raises
         number = math.nan
     if not 0 <= number <= 1:
         raise TrainingError(f"{text}: returned {_short(answer)}: expected an accuracy, a number from 0 to 1")

@@ -51,7 +51,7 @@ class Recipe(StrictModel):
     schedule: Literal["cosine", "exponential"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
     decay: Annotated[float, Field(gt=0, le=1)] = 0.97
-    decay_epochs: Annotated[float, Field(gt=0)] = 2.4
+    decay_epochs: Annotated[float, Field(ge=1e-3)] = 2.4
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-2
     label_smoothing: Share = 0.1
     gradient_clip: Annotated[float, Field(ge=0)] = 5.0
@@ -64,6 +64,24 @@ class Recipe(StrictModel):
     def _check_warmup(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}: expected fewer than the {self.epochs} epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _check_decay(self) -> Self:
+        for key in ("decay", "decay_epochs"):
+            value = getattr(self, key)
+            if self.schedule != "exponential" and value != type(self).model_fields[key].default:
+                raise ValueError(f'{key} = {value:g}: expected schedule = "exponential" with it')
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        by = self.augment
+        if by.max_aspect > 1 and by.min_area == 1:
+            raise ValueError(
+                f"augment.max_aspect = {by.max_aspect:g}: expected augment.min_area below 1 with it: it shapes the "
+                f"parts that are cut out"
+            )
         return self
 
 

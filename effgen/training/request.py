@@ -12,6 +12,7 @@ from effgen.network import Network, NetworkRequest, build_network
 from effgen.training.checkpoint import labels_beside, save_weights
 from effgen.training.data import DataSource, fitted_to, open_data
 from effgen.training.recipe import Recipe, load_recipe
+from effgen.training.threads import check_threads
 from effgen.training.trainer import EpochResult, Trained, train
 
 
@@ -19,17 +20,23 @@ from effgen.training.trainer import EpochResult, Trained, train
 class TrainRequest:
     """What was asked for. `recipe` None: the default one; `seed` None: the recipe's; `threads` None: as PyTorch likes.
 
-    `val_share` of the pictures are judged by where the folder `data` is not split; `output` is the .safetensors file.
+    `val_share` of the pictures (None: VAL_SHARE) are judged by where the folder `data` is not split; `output` is the
+    .safetensors file.
     """
 
     network: NetworkRequest
     data: Path
     output: Path
     recipe: Path | None = None
-    val_share: float = 0.2
+    val_share: float | None = None
     seed: int | None = None
     threads: int | None = None
     force: bool = False
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished training stands: beside the output."""
+        return self.output.with_name(f"{self.output.name}.checkpoint")
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,6 @@ class TrainPlan:
     network: Network
     data: DataSource
     recipe: Recipe
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where an unfinished training stands: beside the output."""
-        return self.request.output.with_name(f"{self.request.output.name}.checkpoint")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class TrainReport:
 def plan_training(request: TrainRequest) -> TrainPlan:
     """Read recipe, data and spec. Raises an EffgenError with one line for whatever would make the work fail later."""
     _check_output(request)
+    check_threads(request.threads)
     recipe = load_recipe(request.recipe)
     if request.seed is not None:
         recipe = recipe.model_copy(update={"seed": request.seed})
@@ -86,7 +89,9 @@ def _check_output(request: TrainRequest) -> None:
     if request.output.suffix != ".safetensors":
         raise TrainingError(f"-o {request.output}: expected a file's name that ends in .safetensors")
     check_file(request.output, request.force)
-    check_file(labels_beside(request.output), request.force)
+    # Labels are written before the weights, and the checkpoint goes last: a run may have been killed in between.
+    cut_short = request.checkpoint.exists() and not request.output.exists()
+    check_file(labels_beside(request.output), request.force or cut_short)
 
 
 def train_to_file(plan: TrainPlan, on_epoch: Callable[[EpochResult], None]) -> TrainReport:
@@ -100,9 +105,9 @@ def train_to_file(plan: TrainPlan, on_epoch: Callable[[EpochResult], None]) -> T
         return True
 
     request = plan.request
-    trained = train(plan.network.spec, plan.data, plan.recipe, plan.checkpoint, goes_on, request.threads)
+    trained = train(plan.network.spec, plan.data, plan.recipe, request.checkpoint, goes_on, request.threads)
     save_weights(trained.weights, request.output, request.force, plan.data.classes)
-    plan.checkpoint.unlink(missing_ok=True)
+    request.checkpoint.unlink(missing_ok=True)
     return _report(plan, trained)
 
 

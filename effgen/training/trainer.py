@@ -26,9 +26,13 @@ from effgen.training.images import open_images
 from effgen.training.module import TrainableNetwork
 from effgen.training.optimizers import MovingAverage, learning_rate, optimizer_for
 from effgen.training.recipe import Recipe
+from effgen.training.threads import torch_threads
 
-#: Pictures that are judged at once.
+#: Pictures that are judged at once, at most.
 _EVALUATED_AT_ONCE = 256
+
+#: What PyTorch's plain RuntimeError says where the CPU's memory ends.
+_NOT_ENOUGH_MEMORY = ("not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -70,20 +74,22 @@ def train(
     file where there is one, calling `on_epoch` for the epochs in it first, and writes it after each epoch, whole or not
     at all. On a CPU the outcome depends on the arguments alone, `threads` (of PyTorch's operators; None: as they are
     set) included, to the last bit and however often it was interrupted. Raises DataError for a picture that cannot be
-    read, TrainingError where the training diverges or the checkpoint is another training's, BuildError where it cannot
-    be written.
+    read, TrainingError where the training diverges or needs more memory than there is, the checkpoint is another
+    training's or this process may not use so many CPUs, BuildError where the checkpoint cannot be written.
     """
     assert spec.classifier.classes == len(data.classes), (spec.classifier.classes, data.classes)
     if checkpoint is not None:
         check_file(checkpoint, force=True)
-    with _threads(threads):
-        training = _Training(spec, data, recipe)
+    with torch_threads(threads):
         identity = Identity.of(spec, recipe, data)
-        if checkpoint is not None and checkpoint.exists():
-            training.restore(read_checkpoint(checkpoint, identity, training.device))
+        with _enough_memory(spec, recipe):
+            training = _Training(spec, data, recipe)
+            if checkpoint is not None and checkpoint.exists():
+                training.restore(read_checkpoint(checkpoint, identity, training.device))
         goes_on = all(on_epoch(result) for result in training.history)
         while goes_on and len(training.history) < recipe.epochs:
-            training.run_epoch()
+            with _enough_memory(spec, recipe):
+                training.run_epoch()
             if checkpoint is not None:
                 write_checkpoint(checkpoint, identity, training.state())
             goes_on = on_epoch(training.history[-1])
@@ -91,15 +97,18 @@ def train(
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """PyTorch's threads are the process's: they are given back."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
+def _enough_memory(spec: NetworkSpec, recipe: Recipe) -> Iterator[None]:
+    """A GPU's allocator has an error of its own, the CPU's tells by its words."""
     try:
         yield
-    finally:
-        torch.set_num_threads(before)
+    except (RuntimeError, MemoryError) as error:
+        told = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not told and not any(words in str(error) for words in _NOT_ENOUGH_MEMORY):
+            raise
+        raise TrainingError(
+            f"{spec.name}: not enough memory to train at {spec.input.resolution} pixels with batch_size "
+            f"{recipe.batch_size}: lower batch_size, or take a smaller network"
+        ) from None
 
 
 class _Training:
@@ -187,7 +196,8 @@ class _Training:
     def _accuracy(self) -> float:
         """The share of validation pictures whose likeliest class, by the averaged network, is theirs."""
         right, order = 0, torch.arange(len(self._val_images))
-        for pixels, labels in self._val_images.batches(order, _EVALUATED_AT_ONCE):
+        at_once = min(_EVALUATED_AT_ONCE, self._batch)  # as many as there was memory to learn from
+        for pixels, labels in self._val_images.batches(order, at_once):
             images = normalised(unit_values(pixels.to(self.device)), self._spec.input)
             with torch.inference_mode():
                 answers = self._average(images.contiguous(memory_format=torch.channels_last)).argmax(1)

@@ -61,7 +61,7 @@ def test_sigmoid_is_accurate(run: Callable[[Activation], Function]) -> None:
     exact = exact_sigmoid(meant(a, "sigmoid"))
     error = np.abs(run("sigmoid")(a) - exact)
     assert error.max() <= 1.5e-7
-    assert (error <= 3e-7 * exact + 1e-37).all()
+    assert (error <= 3e-7 * exact + 1e-18).all()
 
 
 def test_silu_is_accurate(run: Callable[[Activation], Function]) -> None:
@@ -69,7 +69,7 @@ def test_silu_is_accurate(run: Callable[[Activation], Function]) -> None:
     x = meant(a, "silu")
     exact = x * exact_sigmoid(x)
     error = np.abs(run("silu")(a) - exact)
-    assert (error <= 3e-7 * np.abs(exact) + 2e-36).all()
+    assert (error <= 3e-7 * np.abs(exact) + 4e-17).all()
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "silu", "relu", "relu6", "hard_sigmoid", "hard_swish"])
@@ -85,8 +85,17 @@ def test_ends_saturate(run: Callable[[Activation], Function]) -> None:
     np.testing.assert_allclose(run("sigmoid")(scaled(x, "sigmoid")), sigmoid, atol=1e-7, rtol=0)
     silu = run("silu")(scaled(x, "silu"))
     assert silu[0] == np.inf
-    np.testing.assert_allclose(silu[2:], x[2:] * sigmoid[2:], atol=1e-30, rtol=1e-6)
-    assert silu[1] == pytest.approx(0, abs=1e-30)
+    np.testing.assert_allclose(silu[2:], x[2:] * sigmoid[2:], atol=4e-17, rtol=1e-6)
+    assert silu[1] == pytest.approx(0, abs=4e-17)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "silu"])
+def test_far_below_zero_they_are_not_nearly_denormal(
+    run: Callable[[Activation], Function], activation: Activation
+) -> None:
+    """A product of two such values is a normal number: processors take many times as long for others."""
+    x = -np.geomspace(1, 1e30, 1000, dtype=np.float32)
+    assert np.square(run(activation)(scaled(x, activation))).min() > np.finfo(np.float32).tiny
 
 
 def test_half_at_zero(run: Callable[[Activation], Function]) -> None:
