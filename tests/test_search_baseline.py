@@ -122,10 +122,12 @@ def test_a_folder_that_cannot_be_written_stops_it_before_the_first_trial(
 
 def test_guide_gives_options_that_exist() -> None:
     guide = (Path(__file__).parent.parent / "docs" / "search-baseline.md").read_text()
-    (line,) = re.findall(r"^effgen search baseline ((?:.*\\\n)*.*)", guide, re.MULTILINE)
+    lines = re.findall(r"^effgen search baseline ((?:.*\\\n)*.*)", guide, re.MULTILINE)
     baseline = typer.main.get_command(search.app).commands["baseline"]  # type: ignore[attr-defined]
-    context = baseline.make_context("baseline", shlex.split(line.replace("\\\n", " ")))
-    assert context.params["trials"] == 30 and Path(context.params["spec"]).name == "digits_mobile.toml"
+    assert lines
+    for line in lines:
+        context = baseline.make_context("baseline", shlex.split(line.replace("\\\n", " ")))
+        assert context.params["trials"] == 30 and Path(context.params["spec"]).name == "digits_mobile.toml"
 
 
 @pytest.mark.parametrize(
