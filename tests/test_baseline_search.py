@@ -21,7 +21,7 @@ from effgen.studies.front import front_of
 from effgen.studies.judge import JudgeRequest
 from effgen.studies.space import digest_of_network
 from effgen.studies.standings import reason_of
-from effgen.studies.workers import Settled
+from effgen.studies.workers import Claim, Policy, Repeated, Settled
 
 
 def test_trials_are_different_networks_and_the_start_is_the_first(tmp_path: Path) -> None:
@@ -72,6 +72,59 @@ def test_a_search_of_several_workers_is_one_search(tmp_path: Path) -> None:
         assert sum(network.spec == search.space.start for network in found) == 1
         generations = {trial.system_attrs.get("NSGAIISampler:generation") for trial in search.shared.trials}
         assert max(generation for generation in generations if generation is not None) >= 1
+
+
+def twice_the_same(search: BaselineSearch) -> list[Claim]:
+    """Two running trials of one network, as by two workers of which neither got further yet."""
+    start = search.space.start_point
+    point = {**start, "stages.0.kernel": next(k for k in (3, 5) if k != start["stages.0.kernel"])}
+    for _ in range(2):
+        search.shared.study.enqueue_trial(point)
+    return [Claim(search.shared.study.ask(), None) for _ in range(2)]
+
+
+def test_a_slow_worker_s_network_is_not_trained_twice(tmp_path: Path) -> None:
+    """The later of two trials of one network is worked on first."""
+    with closing(search_in(tmp_path)) as search:
+        first, second = twice_the_same(search)
+        outcome: list[BaseException] = []
+
+        def work_on_second() -> None:
+            with pytest.raises(Repeated) as raised:
+                search._objective(second)
+            outcome.append(raised.value)
+
+        thread = Thread(target=work_on_second)
+        thread.start()
+        thread.join(0.3)
+        assert not outcome
+        search._objective(first)
+        thread.join(60)
+        assert outcome
+
+
+def test_a_network_that_was_trained_twice_all_the_same_counts_once(tmp_path: Path) -> None:
+    """The earlier trial's worker slept through all the time that the later one's waited for it."""
+    with closing(search_in(tmp_path, trials=3, policy=Policy(heartbeat_s=0.01))) as search:
+        first, second = twice_the_same(search)
+        for claim in (second, first):
+            search.shared.study.tell(claim.trial, search._objective(claim))
+        search.run()
+        found = tried_networks(search)
+        assert len({digest_of_network(lower(network.spec)) for network in found}) == len(found) == 3
+        assert [network.trial for network in found][:1] == [first.trial.number]
+        assert sum(trial.state == TrialState.COMPLETE for trial in search.shared.trials) == 4
+
+
+def test_the_start_is_tried_also_where_a_sampled_trial_has_its_network(tmp_path: Path) -> None:
+    """As after a loss of the start's first worker."""
+    with closing(search_in(tmp_path, trials=2)) as search:
+        search.shared.study.enqueue_trial(dict(search.space.start_point))
+        sampled = Claim(search.shared.study.ask(), None)
+        search.shared.study.tell(sampled.trial, search._objective(sampled))
+        search.run()
+        assert [network.trial for network in tried_networks(search)] == [1, 2]
+        assert networks_to_confirm(search)[0].trial == 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from baseline_searches import EpochJudge
 from commands import one_line
-from searches import EVERY, FINE, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
+from searches import EVERY, FINE, TRAINER, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
 from servers import free_port
 
 from effgen.errors import StudyError
@@ -233,17 +233,62 @@ def rows_of(grid: Grid, accuracies: dict[str, list[float]], confirmed: dict[str,
     return rows
 
 
+def small_grid(folder: Path) -> Grid:
+    return make_grid(load_spec(str(folder / "fine.toml")), 1.0, GridPlan(step=0.2))
+
+
 def test_the_verdict_rests_on_seeds_that_picked_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
-    grid = make_grid(load_spec(str(tmp_path / "fine.toml")), 1.0, GridPlan(step=0.2))
-    searched = {"compound": [0.95, 0.96], "depth": [0.93, 0.94], "width": [0.90, 0.91], "resolution": [0.90, 0.91]}
-    again = {"compound": [0.93, 0.94], "depth": [0.95, 0.96], "width": [0.93, 0.94], "resolution": [0.90, 0.91]}
+    grid = small_grid(tmp_path)
+    low, middle, high = ([0.9 + more, 0.901 + more, 0.9005 + more] for more in (0.0, 0.03, 0.05))
+    searched = {"compound": high, "depth": middle, "width": low, "resolution": low}
+    again = {"compound": middle, "depth": high, "width": [0.93, 0.94, 0.925], "resolution": low}
     rows = rows_of(grid, searched, again)
-    best, against = compared(rows)
+    best, against = compared(rows, grid.left_out, 3, None)
     assert best is not None and best.kind == "compound"
-    outcomes = {single.kind: single.comparison.outcome for single in against}
+    outcomes = {single.kind: single.comparison.outcome for single in against if single.comparison is not None}
     assert outcomes == {"depth": "loses to", "width": "is not told apart from", "resolution": "beats"}
     assert choose(rows).kind == "depth"
     assert choose(rows_of(grid, searched, {})).kind == "compound"
+
+
+def test_accuracies_that_picked_are_not_compared_with_others(words: tuple[str, ...], tmp_path: Path) -> None:
+    grid = small_grid(tmp_path)
+    searched = {key: [0.93, 0.94, 0.935] for key in ("compound", "depth", "width", "resolution")}
+    again = {"compound": [0.90, 0.901, 0.902], "depth": [0.80, 0.801, 0.802], "resolution": [0.80, 0.801, 0.802]}
+    _, against = compared(rows_of(grid, searched, again), grid.left_out, 3, None)
+    assert {single.kind: single.missing for single in against} == {
+        "depth": "", "width": "all confirming trainings of width failed", "resolution": ""
+    }  # fmt: skip
+    del again["compound"]
+    best, against = compared(rows_of(grid, searched, again), grid.left_out, 3, None)
+    assert best is not None and best.kind == "compound"
+    lost = "all confirming trainings of compound failed"
+    assert [(single.comparison, single.missing) for single in against] == [(None, lost)] * 3
+    _, against = compared(rows_of(grid, searched, {}), grid.left_out, 0, None)
+    assert all(single.comparison is not None for single in against)
+
+
+def test_a_dimension_that_cannot_reach_the_goal_is_said(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "flat.toml").write_text(FINE.replace("repeats", "scale_depth = false\nrepeats"))
+    grid = make_grid(load_spec(str(tmp_path / "flat.toml")), 1.0, GridPlan(step=0.2))
+    accuracies = {key: [0.93, 0.94, 0.935] for key in ("compound", "width", "resolution")}
+    _, against = compared(rows_of(grid, accuracies, {}), grid.left_out, 0, None)
+    assert [(single.kind, single.comparison is None) for single in against] == [
+        ("depth", True), ("width", False), ("resolution", False)
+    ]  # fmt: skip
+    assert against[0].missing.startswith("no network of its balance reaches")
+
+
+def test_what_is_missing_is_said(run: Any, words: tuple[str, ...], tmp_path: Path) -> None:
+    """The confirming seed of the best compound network, which is deeper and larger, has no luck."""
+    deeper = "sum(stage.repeats for stage in spec.stages) > 4"
+    fails = f"    if seed == 2 and spec.input.resolution > 32 and {deeper}:\n        raise RuntimeError('no luck')\n"
+    (tmp_path / "trainer.py").write_text(TRAINER.replace("    calls += 1\n", f"    calls += 1\n{fails}"))
+    code, out, err = run(*words)
+    assert code == 0 and "warning: 1 trainings failed" in err, err
+    said = " ".join(out.split())
+    for kind in ("depth", "width", "resolution"):
+        assert f"compound is not compared with {kind} alone: all confirming trainings of compound failed" in said
 
 
 def test_finalists_are_the_best_compound_network_and_the_single_dimensions(tmp_path: Path, words: Any) -> None:

@@ -65,14 +65,17 @@ Heartbeat = Annotated[
         min=0.1,
         max=3600,
         metavar="SECONDS",
-        help="How often a worker shows that it is alive; after four times as long its trial is done again.",
+        help="How often a worker shows that it is alive; after four times as long its trial is given up.",
         rich_help_panel=_WORKERS,
     ),
 ]
 Retries = Annotated[
     int,
     typer.Option(
-        min=0, max=100, help="How often a trial is done again whose worker was lost.", rich_help_panel=_WORKERS
+        min=0,
+        max=100,
+        help="How often a training is done again whose worker was lost; another network takes a sampled one's place.",
+        rich_help_panel=_WORKERS,
     ),
 ]
 

@@ -7,6 +7,7 @@ in the storage: a worker that starts later, or again, goes on there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from effgen.abilities import running_here
 from effgen.cpu import usable_cpus
@@ -141,7 +143,7 @@ class BaselineSearch:
         """The whole point: the parameters of a trial, and the decisions that have one choice only."""
         return {key: params[key] if len(values) > 1 else values[0] for key, values in self.space.choices.items()}
 
-    def spec_of(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> NetworkSpec:
+    def spec_of(self, trial: optuna.Trial | FrozenTrial) -> NetworkSpec:
         """The network of a trial that has all its parameters, named after it; the starting one keeps its name."""
         point, end = self.point_of(trial.params), f"_t{trial.number}"
         if point == self.space.start_point:
@@ -165,7 +167,7 @@ class BaselineSearch:
         spec = self.spec_of(trial)
         graph = lower(spec)
         self._note(trial, network=digest_of_network(graph))
-        self._check_new(trial)
+        self._check_new(claim)
         prediction = self.latencies(graph)
         self._note(trial, latency_s=prediction.seconds, measured_share=prediction.measured_share)
         reward_of = partial(
@@ -187,9 +189,14 @@ class BaselineSearch:
             for key, value in found.items():
                 trial.set_user_attr(key, value)
 
-    def _check_new(self, trial: optuna.Trial) -> None:
-        """Raise Repeated where an earlier trial is of the same network, StudyError where all lately were."""
-        trials = self.shared.trials
+    def _check_new(self, claim: Claim) -> None:
+        """Raise Repeated where an earlier trial is of the same network, StudyError where all lately were.
+
+        The starting network's trial is never one too many: the others are compared with it.
+        """
+        if claim.item is not None:
+            return
+        trial, trials = claim.trial, self._trials_with_networks(claim)
         network = trial.user_attrs["network"]
         earlier = [one for one in trials if one.number < trial.number and counts(one)]
         if all(one.user_attrs.get("network") != network for one in earlier):
@@ -201,6 +208,17 @@ class BaselineSearch:
                 f"around {self.space.start.name}; expected --trials {len(earlier)} or fewer"
             )
         raise Repeated
+
+    def _trials_with_networks(self, claim: Claim) -> list[FrozenTrial]:
+        """All trials, once the earlier ones say which network they are of; those of lost workers never do."""
+        policy = self.request.policy
+        end = time.monotonic() + policy.grace_s
+        while True:
+            trials = self.shared.trials
+            unknown = (one for one in trials if one.state == TrialState.RUNNING and "network" not in one.user_attrs)
+            if claim.lost or time.monotonic() > end or all(one.number > claim.trial.number for one in unknown):
+                return trials
+            time.sleep(policy.poll_s)
 
 
 class _Training:

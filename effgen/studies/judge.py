@@ -55,6 +55,11 @@ class Judge:
     program: Evaluate | None = None
     threads: int | None = None
 
+    @property
+    def pictures(self) -> int | None:
+        """How many pictures an accuracy is a share of; None where only the user's program knows."""
+        return None if self.data is None else len(self.data.val)
+
     def fitted(self, spec: NetworkSpec) -> NetworkSpec:
         """The spec with the data set's classes; as it is where the user's program knows the data."""
         return spec if self.data is None else fitted_to(spec, self.data)

@@ -241,13 +241,14 @@ def _report(search: ScalingSearch, latencies: Latencies) -> ScalingReport:
         return row_from(candidate, grid, latencies, *found, missing)
 
     rows = ranked([row(candidate) for candidate in grid.candidates])
-    compound, against = compared(rows)
+    compound, against = compared(rows, grid.left_out, request.confirm_seeds, search.judge.pictures)
     return ScalingReport(
         model=search.spec.name,
         phi=request.phi,
         goal=grid.goal,
         seeds=request.seeds,
         confirm_seeds=request.confirm_seeds,
+        pictures=search.judge.pictures,
         baseline=row(grid.unscaled),
         rows=tuple(rows),
         chosen=choose(rows),

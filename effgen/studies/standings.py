@@ -81,9 +81,14 @@ def counts(trial: FrozenTrial) -> bool:
     return trial.state in _ALIVE or reason_of(trial) == "error"
 
 
-def has_settled(trial: FrozenTrial) -> bool:
-    """Whether a trial counts and is over."""
-    return counts(trial) and trial.state != TrialState.RUNNING
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count, each network once where objectives note one (the attribute `network`): an item's trial
+    before those that the sampler chose, then the first."""
+    kept: dict[str | int, int] = {}
+    for trial in sorted(filter(counts, trials), key=lambda one: ("item" not in one.user_attrs, one.number)):
+        kept.setdefault(trial.user_attrs.get("network", trial.number), trial.number)
+    numbers = set(kept.values())
+    return [trial for trial in trials if trial.number in numbers]
 
 
 def has_failed(trial: FrozenTrial) -> bool:

@@ -27,7 +27,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from effgen.errors import StudyError, TrainingError
-from effgen.studies.standings import Item, Reason, by_item, counts, has_settled, settled_items, standing
+from effgen.studies.standings import Item, Reason, by_item, counted, settled_items, standing
 from effgen.studies.storage import SharedStudy
 
 log = logging.getLogger("effgen")
@@ -156,13 +156,15 @@ def run_samples(
     """
     worker = _Worker(shared, policy, on_settled)
     while True:
-        trials = worker.look(lambda seen: [trial for trial in seen if has_settled(trial)], count)
-        counted = [trial for trial in trials if counts(trial)]
+        trials = worker.look(
+            lambda seen: [trial for trial in counted(seen) if trial.state != TrialState.RUNNING], count
+        )
+        planned = counted(trials)
         if start is not None and standing(trials, start.key, policy.retries) == "open":
             worker.work(worker.claim(start), objective)
-        elif len(counted) < count:
+        elif len(planned) < count:
             worker.work(worker.ask(count), objective)
-        elif any(trial.state == TrialState.RUNNING for trial in counted):
+        elif any(trial.state == TrialState.RUNNING for trial in planned):
             time.sleep(policy.poll_s)
         else:
             return
@@ -244,8 +246,8 @@ class _Worker:
             claim = Claim(self._shared.study.ask(), None)
             for key, value in self._signs().items():
                 claim.trial.set_user_attr(key, value)
-        before = [trial for trial in self._shared.trials if trial.number < claim.trial.number and counts(trial)]
-        if len(before) >= count:
+        before = [trial for trial in self._shared.trials if trial.number < claim.trial.number]
+        if len(counted(before)) >= count:
             self._fail(claim, "surplus")
             return None
         return claim
