@@ -4,38 +4,44 @@
 
 Calibrates this machine where that was not done, predicts the latency of each network, completes the table of measured
 kernels for them and predicts again, then compiles them and measures all of them in turn. Prints every error, and the
-median and worst. Exits 3 with --gate where the median is above so many percent. What was measured is kept in the
-folder --table (default: a new one each time), so that a run that was stopped goes on.
+median and worst. Exits 3 with --gate where the median is above so many percent. The calibration is kept in the folder
+--table (default: a new one each time) and serves the next run; the table is completed in a copy, each time anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from effgen.errors import EffgenError, RegressionError
+from effgen.graph import Graph
 from effgen.latency.calibration import calibrate
 from effgen.latency.interleaved import measure_networks
 from effgen.latency.predictor import Prediction, open_predictor
 from effgen.latency.samples import sample_networks
 from effgen.latency.table import complete_table
+from effgen.latency.times import table_path
 from effgen.network import Network, network_from_spec
+from effgen.report import check_writable, write_text
 from effgen.report_compare import markdown_table
 from effgen.results import Plan
 
-_HEADER = ("network", "pixels", "MMACs", "kernels", "measured ms", "predicted", "error", "known", "with table", "error")
+_HEADER = ("network", "pixels", "MMACs", "kernels", "measured ms", "predicted", "error", "known")
+_TABLE_HEADER = ("with table", "error")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A network's latency in seconds: measured, predicted by estimates, and predicted from its kernels' own times."""
+    """A network's latency in seconds: measured, predicted by estimates, and predicted from its kernels' own times (None
+    with --no-table)."""
 
     network: str
     resolution: int
@@ -44,7 +50,7 @@ class Judged:
     measured: float
     predicted: float
     known: float
-    from_table: float
+    from_table: float | None
 
     @property
     def error(self) -> float:
@@ -52,9 +58,9 @@ class Judged:
         return self.predicted / self.measured - 1
 
     @property
-    def table_error(self) -> float:
+    def table_error(self) -> float | None:
         """Of the prediction with a completed table, relative."""
-        return self.from_table / self.measured - 1
+        return None if self.from_table is None else self.from_table / self.measured - 1
 
 
 def judge(networks: Sequence[Network], options: argparse.Namespace, folder: Path) -> list[Judged]:
@@ -68,17 +74,10 @@ def judge(networks: Sequence[Network], options: argparse.Namespace, folder: Path
     calibrate("cpu", threads, database, tell)
     graphs = [network.graph for network in networks]
     before = [open_predictor("cpu", threads, database).predict(graph) for graph in graphs]
-    with_table = before
+    with_table: list[float | None] = [None] * len(networks)
     if not options.no_table:
-        # A table of its own, which the next run's predictions do not see.
-        completed = folder / "completed.jsonl"
         tell("complete the table")
-        table = completed.with_suffix(".times.jsonl")
-        if not table.exists():
-            table.write_bytes(database.with_suffix(".times.jsonl").read_bytes())
-        measured = complete_table(graphs, "cpu", threads, completed)
-        tell(f"{measured} kernels measured")
-        with_table = [open_predictor("cpu", threads, completed).predict(graph) for graph in graphs]
+        with_table = [*predicted_from_kernels(graphs, threads, database, tell)]
     tell("compile and measure")
     plan, named = Plan(10, options.seconds), {network.spec.name: network for network in networks}
     reports = measure_networks(named, "cpu", threads, plan, database, tell).values()
@@ -86,7 +85,25 @@ def judge(networks: Sequence[Network], options: argparse.Namespace, folder: Path
     return [judged(*row) for row in zip(networks, seconds, before, with_table, strict=True)]
 
 
-def judged(network: Network, seconds: float, before: Prediction, with_table: Prediction) -> Judged:
+def predicted_from_kernels(
+    graphs: Sequence[Graph], threads: int | None, database: Path, tell: Callable[[str], None]
+) -> list[float]:
+    """Seconds of each network, after all that can be measured of their kernels was.
+
+    That goes into a copy of the table, and the copy away: the next run's first predictions must see nothing of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="effgen-completed-") as folder:
+        completed = Path(folder) / database.name
+        for file, copy in ((database, completed), (table_path(database), table_path(completed))):
+            if file.exists():
+                shutil.copyfile(file, copy)
+        measured = complete_table(graphs, "cpu", threads, completed)
+        tell(f"{measured} kernels measured")
+        predictor = open_predictor("cpu", threads, completed)
+        return [predictor.predict(graph).seconds for graph in graphs]
+
+
+def judged(network: Network, seconds: float, before: Prediction, with_table: float | None) -> Judged:
     """One row."""
     pixels = network.spec.input.resolution
     return Judged(
@@ -97,7 +114,7 @@ def judged(network: Network, seconds: float, before: Prediction, with_table: Pre
         seconds,
         before.seconds,
         before.measured_share,
-        with_table.seconds,
+        with_table,
     )
 
 
@@ -106,7 +123,14 @@ def rows(found: Sequence[Judged]) -> Iterable[Sequence[str]]:
     for one in found:
         size = (str(one.resolution), f"{one.macs / 1e6:.0f}", str(one.kernels), f"{one.measured * 1e3:.3f}")
         predicted = (f"{one.predicted * 1e3:.3f}", f"{one.error:+.1%}", f"{one.known:.0%}")
-        yield (one.network, *size, *predicted, f"{one.from_table * 1e3:.3f}", f"{one.table_error:+.1%}")
+        yield (one.network, *size, *predicted, *from_table(one))
+
+
+def from_table(one: Judged) -> tuple[str, ...]:
+    """The cells of the prediction with a completed table; none without."""
+    if one.from_table is None or one.table_error is None:
+        return ()
+    return f"{one.from_table * 1e3:.3f}", f"{one.table_error:+.1%}"
 
 
 def summary(name: str, errors: Sequence[float]) -> str:
@@ -118,19 +142,35 @@ def summary(name: str, errors: Sequence[float]) -> str:
     )
 
 
-def run(options: argparse.Namespace) -> None:
-    """Raises EffgenError for a user's error, RegressionError where the median error is above --gate."""
-    networks = [network_from_spec(spec) for spec in sample_networks(options.networks, f"judge_{options.seed}")]
-    with tempfile.TemporaryDirectory(prefix="effgen-predictor-") as fresh:
-        folder = options.table or Path(fresh)
-        folder.mkdir(parents=True, exist_ok=True)
-        found = judge(networks, options, folder)
-    print(markdown_table(_HEADER, rows(found)))
+def check(options: argparse.Namespace) -> None:
+    """Raises EffgenError for what cannot be done, before anything is measured."""
+    if options.networks < 1:
+        raise EffgenError(f"--networks {options.networks}: expected 1 or more")
+    if options.json is not None:
+        check_writable("--json", options.json)
+    if options.table is not None and options.table.exists() and not options.table.is_dir():
+        raise EffgenError(f"--table {options.table}: not a folder; give another path")
+
+
+def show(found: Sequence[Judged]) -> None:
+    """Print the table and its summary."""
+    table_errors = [one.table_error for one in found if one.table_error is not None]
+    print(markdown_table((*_HEADER, *(_TABLE_HEADER if table_errors else ())), rows(found)))
     print()
     print(summary("predicted", [one.error for one in found]))
-    print(summary("with a completed table", [one.table_error for one in found]))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n", encoding="utf-8")
+    if table_errors:
+        print(summary("with a completed table", table_errors))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises EffgenError for a user's error, RegressionError where the median error is above --gate."""
+    check(options)
+    networks = [network_from_spec(spec) for spec in sample_networks(options.networks, f"judge_{options.seed}")]
+    with tempfile.TemporaryDirectory(prefix="effgen-predictor-") as fresh:
+        found = judge(networks, options, options.table or Path(fresh))
+    show(found)
+    if options.json is not None:
+        write_text("--json", options.json, json.dumps([asdict(one) for one in found], indent=2) + "\n")
     median = statistics.median(abs(one.error) for one in found)
     if options.gate is not None and not median * 100 <= options.gate:
         raise RegressionError(f"the median error is {median:.1%}; --gate {options.gate:g}")
@@ -142,7 +182,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the drawing")
     parser.add_argument("--threads", type=int, help="default: all CPUs")
     parser.add_argument("--seconds", type=float, default=1.0, help="timed calls of each network")
-    parser.add_argument("--table", type=Path, metavar="DIR", help="keep what is measured here")
+    parser.add_argument("--table", type=Path, metavar="DIR", help="keep the calibration here")
     parser.add_argument("--no-table", action="store_true", help="do not complete the table")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
     parser.add_argument("--gate", type=float, metavar="PERCENT", help="the largest median error of the predictions")

@@ -57,21 +57,6 @@ def staged_file(output: Path, force: bool) -> Iterator[Path]:
         _flush_names(output.parent)
 
 
-def _flush(path: Path) -> None:
-    """Wait until the disk holds what was written."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _flush_names(folder: Path) -> None:
-    """As `_flush`, for the names in a folder: not every file system can, nor may every folder be read."""
-    with suppress(OSError):
-        _flush(folder)
-
-
 def check_directory(output: Path, force: bool, kind: Kind = BUNDLE) -> None:
     """Raise BuildError where `output` may not be written. With `force` only its `kind` or an empty folder goes."""
     _check_name(output, force, kind.option)
@@ -155,3 +140,18 @@ def _replace(staging: Path, output: Path) -> None:
             aside.rename(output)
         raise
     _remove(aside)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk holds what was written."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_names(folder: Path) -> None:
+    """As `_flush`, for the names in a folder: not every file system can, nor may every folder be read."""
+    with suppress(OSError):
+        _flush(folder)

@@ -18,13 +18,15 @@ from effgen.target import Machine
 class Choice:
     """Where a schedule comes from, as the manifest prints it, and its decisions (none for the fallback).
 
-    `cycles` is the rule's estimate of them, where it has one; `record` is the record that they come from.
+    `cycles` is the rule's estimate of them, where it has one; `record` is the record that they come from, `own` whether
+    that is of the user's database.
     """
 
     source: str
     decisions: Decisions
     cycles: float | None = None
     record: Record | None = None
+    own: bool = False
 
 
 class KernelChoices:
@@ -54,7 +56,7 @@ class KernelChoices:
         if found is None:
             return Choice(f"rule:{space.rule}", space.default, _cycles(space, space.default))
         record, source = found
-        return Choice(f"record:{source.name}", record.decisions, _cycles(space, record.decisions), record)
+        return Choice(f"record:{source.name}", record.decisions, _cycles(space, record.decisions), record, source.own)
 
 
 def _cycles(space: Space, decisions: Decisions) -> float | None:

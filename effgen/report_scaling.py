@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from effgen.studies.grid import Grid
-    from effgen.studies.samples import Sample
+    from effgen.studies.samples import Comparison, Sample
     from effgen.studies.scaling_report import AgainstSingle, ScaledRow, ScalingReport
     from effgen.studies.workers import Settled
 
@@ -95,31 +95,43 @@ def notes_from_scaling(report: ScalingReport) -> list[str]:
 
 def _sentence(report: ScalingReport, single: AgainstSingle) -> str:
     found = single.comparison
-    error = "with one seed each" if found.error is None else f"standard error {100 * found.error:.2f}"
-    cost = ""
-    if abs(single.macs_share - 1) > _NOTEWORTHY:
-        cost = f"; {single.kind} alone has {single.macs_share:.2f} of the multiply-adds asked for"
+    if found is None:
+        return f"compound is not compared with {single.kind} alone: {single.missing}"
     best = report.compound
     assert best is not None
     return (
         f"compound ({best.depth:.4g}, {best.width:.4g}, {best.resolution} pixels) {found.outcome} {single.kind} alone: "
-        f"{100 * found.difference:+.2f} points, {error}{cost}"
+        f"{100 * found.difference:+.2f} points, {_interval(found)}{_cost(single)}"
     )
+
+
+def _interval(found: Comparison) -> str:
+    if found.low is None or found.high is None:
+        return "of one seed, or of seeds that all agree, so it may be luck"
+    return f"for all we know {100 * found.low:+.2f} to {100 * found.high:+.2f}"
+
+
+def _cost(single: AgainstSingle) -> str:
+    share = single.macs_share
+    if share is None or abs(share - 1) <= _NOTEWORTHY:
+        return ""
+    return f"; {single.kind} alone has {share:.2f} of the multiply-adds asked for"
 
 
 def _basis(report: ScalingReport) -> str:
     seeds = f"{report.seeds} seed{'s' if report.seeds > 1 else ''}"
-    rule = "told apart: by more than twice the standard error of the difference; +- is the spread of one seed"
+    judged = "" if report.pictures is None else f", {report.pictures:,} pictures"
+    rule = f"told apart: by Welch's t-test, one wrong verdict in 20 searches{judged}; +- is the spread of one seed"
     if not report.confirm_seeds:
         return f"compared by the {seeds} that picked the best of {len(report.rows)}, which favours it; {rule}"
     others = f"{report.confirm_seeds} other{'s' if report.confirm_seeds > 1 else ''}"
-    return f"picked by {seeds}, compared by {others}; {rule}"
+    return f"picked by {seeds}, compared by {others} on the same pictures; {rule}"
 
 
 def _timed(report: ScalingReport) -> list[str]:
     if not report.machine:
         return []
-    return [f"ms: one image, {threads_text(report.threads)}, {report.machine}"]
+    return [f"ms: one image, {threads_text(report.threads)}, {report.machine}, measured {report.measured}"]
 
 
 def _name(row: ScaledRow) -> str:

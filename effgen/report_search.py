@@ -11,7 +11,7 @@ from rich.table import Table
 from effgen.report import milliseconds_text, numbers_table, threads_text
 from effgen.report_compare import count_text
 from effgen.spec import StageSpec
-from effgen.studies.front import BaselineReport, Beside, Member, TriedNetwork, beside
+from effgen.studies.front import MARGIN, BaselineReport, Beside, Member, TriedNetwork
 
 if TYPE_CHECKING:
     from effgen.studies.baseline_search import BaselineSearch
@@ -63,12 +63,12 @@ def _ms(seconds: float | None) -> float | None:
 
 def table_from_search(report: BaselineReport) -> Table:
     """The starting network, then the front, the fastest first."""
-    table = numbers_table(title_from_search(report), MEMBER_COLUMNS, left=1)
+    table = numbers_table(title_from_search(report), MEMBER_COLUMNS, left=1, wrap=("",))
     table.columns[-1].justify = "left"
     table.add_row(*member_cells(report.start, report))
     table.add_section()
     for member in report.found:
-        style = "bold" if beside(member, report.start).dominates else None
+        style = "bold" if report.beside_start(member).beyond_spread else None
         table.add_row(*member_cells(member, report), style=style)
     return table
 
@@ -98,17 +98,17 @@ def tables_from_search(report: BaselineReport) -> list[Table]:
 def member_cells(member: Member, report: BaselineReport) -> tuple[str, ...]:
     """A member's cells, in the order of `MEMBER_COLUMNS`."""
     found, timing = member.candidate, member.timing
-    by = None if report.is_start(member) else beside(member, report.start)
+    by, judged = None if report.is_start(member) else report.beside_start(member), report.judged(member)
     return (
         name_text(member, report),
-        percent_text(member.accuracy),
-        percent_text(member.sample.spread),
+        percent_text(None if judged is None else judged.mean),
+        percent_text(None if judged is None else judged.spread),
         milliseconds_text(member.latency_ms),
         milliseconds_text(None if timing is None else timing.p10_ms),
         milliseconds_text(None if timing is None else timing.p90_ms),
         count_text(found.macs),
         count_text(found.parameters),
-        "" if by is None else f"{by.gain * 100:+.2f}%",
+        "" if by is None or by.gain is None else f"{by.gain * 100:+.2f}%",
         percent_text(None if by is None else by.error),
         "" if by is None else f"{by.ratio:.2f}x",
         verdict_text(by),
@@ -121,10 +121,13 @@ def name_text(member: Member, report: BaselineReport) -> str:
 
 
 def verdict_text(by: Beside | None) -> str:
-    """How a member stands to the starting network, if it dominates it; None is that network itself."""
-    if by is None or not by.dominates:
+    """How a member stands to the starting network, luck aside; None is that network itself."""
+    if by is None:
         return ""
-    return "dominates" if by.beyond_spread else "dominates within the spread"
+    if by.beyond_spread:
+        return "dominates"
+    words = f"{by.speed}, {by.accuracy}"
+    return f"dominates by the means: {words}" if by.dominates else words
 
 
 def percent_text(share: float | None) -> str:
@@ -147,12 +150,12 @@ def notes_from_search(report: BaselineReport) -> list[str]:
 
 
 def _found_line(report: BaselineReport) -> str:
-    better = [member for member in report.found if beside(member, report.start).dominates]
+    better = [member for member in report.found if report.beside_start(member).dominates]
     if not better:
         return f"no network of the front dominates {report.start.candidate.name}"
-    clear = sum(beside(member, report.start).beyond_spread for member in better)
+    clear = sum(report.beside_start(member).beyond_spread for member in better)
     networks = "1 network dominates" if len(better) == 1 else f"{len(better)} networks dominate"
-    return f"{networks} {report.start.candidate.name}, {clear} of them beyond the spread"
+    return f"{networks} {report.start.candidate.name} by the means, {clear} of them beyond luck"
 
 
 def _trials_line(report: BaselineReport) -> str:
@@ -177,22 +180,37 @@ def _goal_line(report: BaselineReport) -> str:
 def _confirmation_lines(report: BaselineReport) -> list[str]:
     lines = []
     if report.is_confirmed:
-        count = len(report.start.sample.values)
+        count = report.confirm_seeds
         trainings = f"{count} training{'' if count == 1 else 's'}"
         lines.append(
-            f"accuracy: mean of {trainings} with seeds that the search did not use, +- their standard deviation; "
-            "gain over the start, +- its standard error"
+            f"accuracy: mean of {trainings} with seeds that the search did not use, judged by the same pictures; "
+            "+- their standard deviation; gain over the start, +- its standard error"
         )
     else:
         lines.append("accuracy: of the one training that the network was chosen by, so flattered; see --confirm-seeds")
     if report.start.timing is not None:
-        lines.append(
-            "latency: compiled, and measured in turn in one run; beyond the spread: more than two standard errors"
-        )
+        lines.append("latency: compiled, and measured in turn in one run")
     else:
         lines.append("latency: predicted, not confirmed")
-    lost = [member for member in report.members if member.error]
-    return lines + [f"{member.candidate.name}: left out: {member.error}" for member in lost]
+    return [*lines, _luck_line(report), *_lost_lines(report)]
+
+
+def _luck_line(report: BaselineReport) -> str:
+    judged = "" if report.pictures is None else f" of {report.pictures:,} pictures"
+    return (
+        f"beyond luck: more accurate by Welch's t-test{judged}, one wrong verdict in 20 searches, or p90 below the "
+        f"start's p10; and in the other no worse, by {100 * MARGIN:g} points at the most or in median and p90"
+    )
+
+
+def _lost_lines(report: BaselineReport) -> list[str]:
+    start = report.start
+    lost = [member for member in report.members if member.error and not report.is_start(member)]
+    lines = [f"{member.candidate.name}: left out: {member.error}" for member in lost]
+    if not start.error:
+        return lines
+    left = "no accuracy is compared with it" if start.confirmed is None else f"{len(start.confirmed.values)} are left"
+    return [f"{start.candidate.name}: a confirming training failed, {left}: {start.error}", *lines]
 
 
 def json_from_search(report: BaselineReport) -> dict[str, Any]:
@@ -212,12 +230,13 @@ def json_from_search(report: BaselineReport) -> dict[str, Any]:
 def _member_json(member: Member, report: BaselineReport) -> dict[str, Any]:
     return {
         "candidate": _candidate_json(member.candidate),
+        "confirmed": member.confirmed is not None,
         "accuracies": list(member.sample.values),
         "accuracy": member.accuracy,
         "spread": member.sample.spread,
         "latency_ms": member.latency_ms,
         "timing": None if member.timing is None else asdict(member.timing),
-        "beside": asdict(beside(member, report.start)),
+        "beside": asdict(report.beside_start(member)),
     }
 
 

@@ -26,6 +26,7 @@ class ToyChoice:
     decisions: Mapping[str, int]
     cycles: float | None = None
     record: Record | None = None
+    own: bool = True
 
 
 def choose(workload: Workload) -> ToyChoice:

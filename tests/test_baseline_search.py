@@ -20,7 +20,8 @@ from effgen.studies.baseline_search import BaselineSearch, open_baseline_search
 from effgen.studies.front import front_of
 from effgen.studies.judge import JudgeRequest
 from effgen.studies.space import digest_of_network
-from effgen.studies.workers import Settled, reason_of
+from effgen.studies.standings import reason_of
+from effgen.studies.workers import Claim, Policy, Repeated, Settled
 
 
 def test_trials_are_different_networks_and_the_start_is_the_first(tmp_path: Path) -> None:
@@ -73,6 +74,59 @@ def test_a_search_of_several_workers_is_one_search(tmp_path: Path) -> None:
         assert max(generation for generation in generations if generation is not None) >= 1
 
 
+def twice_the_same(search: BaselineSearch) -> list[Claim]:
+    """Two running trials of one network, as by two workers of which neither got further yet."""
+    start = search.space.start_point
+    point = {**start, "stages.0.kernel": next(k for k in (3, 5) if k != start["stages.0.kernel"])}
+    for _ in range(2):
+        search.shared.study.enqueue_trial(point)
+    return [Claim(search.shared.study.ask(), None) for _ in range(2)]
+
+
+def test_a_slow_worker_s_network_is_not_trained_twice(tmp_path: Path) -> None:
+    """The later of two trials of one network is worked on first."""
+    with closing(search_in(tmp_path)) as search:
+        first, second = twice_the_same(search)
+        outcome: list[BaseException] = []
+
+        def work_on_second() -> None:
+            with pytest.raises(Repeated) as raised:
+                search._objective(second)
+            outcome.append(raised.value)
+
+        thread = Thread(target=work_on_second)
+        thread.start()
+        thread.join(0.3)
+        assert not outcome
+        search._objective(first)
+        thread.join(60)
+        assert outcome
+
+
+def test_a_network_that_was_trained_twice_all_the_same_counts_once(tmp_path: Path) -> None:
+    """The earlier trial's worker slept through all the time that the later one's waited for it."""
+    with closing(search_in(tmp_path, trials=3, policy=Policy(heartbeat_s=0.01))) as search:
+        first, second = twice_the_same(search)
+        for claim in (second, first):
+            search.shared.study.tell(claim.trial, search._objective(claim))
+        search.run()
+        found = tried_networks(search)
+        assert len({digest_of_network(lower(network.spec)) for network in found}) == len(found) == 3
+        assert [network.trial for network in found][:1] == [first.trial.number]
+        assert sum(trial.state == TrialState.COMPLETE for trial in search.shared.trials) == 4
+
+
+def test_the_start_is_tried_also_where_a_sampled_trial_has_its_network(tmp_path: Path) -> None:
+    """As after a loss of the start's first worker."""
+    with closing(search_in(tmp_path, trials=2)) as search:
+        search.shared.study.enqueue_trial(dict(search.space.start_point))
+        sampled = Claim(search.shared.study.ask(), None)
+        search.shared.study.tell(sampled.trial, search._objective(sampled))
+        search.run()
+        assert [network.trial for network in tried_networks(search)] == [1, 2]
+        assert networks_to_confirm(search)[0].trial == 1
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
@@ -99,6 +153,12 @@ def test_what_cannot_work_is_refused_at_once(tmp_path: Path) -> None:
         ({"plan": replace(request.plan, trials=0)}, StudyError, "--trials 0: expected from 1"),
         ({"plan": replace(request.plan, population=1)}, StudyError, "--population 1: expected from 2"),
         ({"plan": replace(request.plan, exponent=0.1)}, StudyError, "--exponent 0.1: expected from -10 to 0"),
+        (
+            {"plan": replace(request.plan, seed=2**32 - 2)},
+            StudyError,
+            "--seed 4294967294: expected from 0 to 4294967293",
+        ),
+        ({"plan": replace(request.plan, confirm_seeds=-1)}, StudyError, "--confirm-seeds -1: expected from 0"),
         ({"storage": "ftp://x/y"}, StudyError, "--storage ftp://x/y"),
     ]
     for changed, kind, says in cases:
@@ -127,10 +187,10 @@ def test_a_trial_that_fails_counts_and_says_why(tmp_path: Path, monkeypatch: pyt
     with closing(epoch_search(tmp_path, [[0.5] * 4])) as search:
         train = BaselineSearch.train
 
-        def failing(self: BaselineSearch, spec: object, *rest: object) -> float:
+        def failing(self: BaselineSearch, claim: object, spec: object, *rest: object) -> float:
             if spec != self.space.start:
                 raise TrainingError("diverged in epoch 1")
-            return train(self, spec, *rest)  # type: ignore[arg-type]
+            return train(self, claim, spec, *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(BaselineSearch, "train", failing)
         search.run()
@@ -138,6 +198,32 @@ def test_a_trial_that_fails_counts_and_says_why(tmp_path: Path, monkeypatch: pyt
         assert [network.state for network in found] == ["done"] + ["failed"] * 7
         assert found[1].error == "diverged in epoch 1" and found[1].latency_s is not None
         assert [network.trial for network in networks_to_confirm(search)] == [found[0].trial]
+
+
+def test_what_failed_is_tried_again_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = request_in(tmp_path, trials=4)
+    trainer = tmp_path / "by_environment.py"
+    trainer.write_text("import os\ndef accuracy(spec, seed):\n    return float(os.environ['ACCURACY'])\n")
+    request = replace(request, judge=JudgeRequest(trainer=f"{trainer}:accuracy"))
+    monkeypatch.setenv("ACCURACY", "none")
+    with (
+        closing(open_baseline_search(request, TableLatencies())) as search,
+        pytest.raises(StudyError, match=r"the first 3 trials of this worker all failed, .*'none'"),
+    ):
+        search.run()
+    monkeypatch.setenv("ACCURACY", "0.5")
+    with closing(open_baseline_search(replace(request, retry_failed=True), TableLatencies())) as search:
+        assert search.retried == 3
+        search.run()
+        assert [network.state for network in tried_networks(search)] == ["done"] * 4
+        assert networks_to_confirm(search)[0].spec == search.space.start
+
+
+def test_without_a_place_to_meet_no_study_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/dev/null/nowhere")
+    with pytest.raises(StudyError, match=r"/dev/null/nowhere/.*: cannot be written"):
+        search_in(tmp_path)
+    assert not (tmp_path / "trials.log").exists()
 
 
 def test_a_start_that_fails_ends_the_search(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import one_line
 
 from effgen.cli import main
 from effgen.runtime import read_manifest
+from effgen.runtime.manifest import GOLDEN, sha256_of
+from effgen.verify import golden_pair
 
 MAIN = "from effgen.cli import main; main()"
 
@@ -263,10 +266,13 @@ def test_verify_passes(run: Any, tiny_bundle: Path) -> None:
 
 
 def test_verify_miss_is_status_three(run: Any, tiny_bundle: Path, tmp_path: Path) -> None:
-    """A tolerance that no float32 library can meet."""
+    """A golden pair of other weights: PyTorch's own answer is stable, and another one."""
     bundle = shutil.copytree(tiny_bundle, tmp_path / "b")
-    strict = replace(read_manifest(bundle), tolerance={"rel_l2": 0.0})
-    (bundle / "manifest.json").write_text(strict.to_json())
+    manifest = read_manifest(bundle)
+    image, output = golden_pair(bundle)
+    np.savez(bundle / GOLDEN, input=image, output=output * np.float32(1.01))
+    files = {**manifest.files, GOLDEN: sha256_of(bundle / GOLDEN)}
+    (bundle / "manifest.json").write_text(replace(manifest, files=files).to_json())
     code, out, err = run("verify", bundle, "--json", "-", "-q")
     assert code == 3 and json.loads(out)["passed"] is False
     assert err.count("\n") == 1 and err.startswith(f"error: {bundle}: FAILED: ") and "needed" in err

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from networks import tiny_spec
 from PIL import Image
 
 from effgen.errors import DataError, EffgenError, StudyError, TrainingError
 from effgen.spec import NetworkSpec
-from effgen.studies.judge import Judge, JudgeRequest, open_judge
+from effgen.studies.judge import Judge, JudgeRequest, judged, open_judge
+from effgen.studies.standings import Item
+from effgen.studies.storage import open_study
+from effgen.studies.turns import Turns
+from effgen.studies.workers import Claim, run_items
 from effgen.training.trainer import EpochResult
 
 RECIPE = "epochs = 3\nbatch_size = 4\nwarmup_epochs = 1\n"
@@ -45,9 +52,13 @@ def test_the_network_gets_the_classes_of_the_data(spec: NetworkSpec) -> None:
     assert spec.classifier.classes == 2
 
 
-def test_the_same_seed_gives_the_same_accuracy_and_leaves_nothing(judge: Judge, spec: NetworkSpec) -> None:
+def test_the_same_seed_gives_the_same_accuracy_and_leaves_what_is_to_be_forgotten(
+    judge: Judge, spec: NetworkSpec
+) -> None:
     first, second = (judge.accuracy(spec, 1, key) for key in ("one", "other"))
     assert first == second and 0 <= first <= 1
+    for key in ("one", "other", "never trained"):
+        judge.forget(key)
     assert not list(judge.checkpoints.iterdir())
 
 
@@ -62,21 +73,53 @@ def test_a_training_that_was_cut_short_goes_on(judge: Judge, spec: NetworkSpec) 
 
     with pytest.raises(KeyboardInterrupt):
         judge.accuracy(spec, 1, "cut", cut)
-    assert len(list(judge.checkpoints.iterdir())) == 1
     assert judge.accuracy(spec, 1, "cut") == whole[-1].accuracy
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_checkpoint_stays_until_the_result_is_in_the_storage(
+    judge: Judge, spec: NetworkSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    monkeypatch.setattr("effgen.studies.workers._PAUSES_S", (0.0,))
+    trained, left = list[int](), iter(range(failures))
+
+    def objective(claim: Claim) -> float:
+        return judged(claim, judge, Turns(tmp_path), spec, 1, "key", lambda result: not trained.append(result.epoch))
+
+    with closing(open_study(f"journal://{tmp_path}/log", "mine", {})) as shared:
+        tell = shared.study.tell
+
+        def told(*arguments: Any, **outcome: Any) -> Any:
+            assert len(list(judge.checkpoints.iterdir())) == 1
+            if next(left, None) is not None:
+                raise optuna.exceptions.StorageInternalError("gone")
+            return tell(*arguments, **outcome)
+
+        monkeypatch.setattr(shared.study, "tell", told)
+        with pytest.raises(StudyError, match="gone") if failures == 2 else nullcontext():
+            run_items(shared, [Item("key", {})], objective)
+    assert trained == [1, 2, 3]
+    assert len(list(judge.checkpoints.iterdir())) == (failures == 2)
+
+
+def test_a_training_that_diverged_leaves_nothing(judge: Judge, spec: NetworkSpec, tmp_path: Path) -> None:
+    def objective(claim: Claim) -> float:
+        def diverge(result: EpochResult) -> bool:
+            raise TrainingError("diverged")
+
+        return judged(claim, judge, Turns(tmp_path), spec, 1, "key", diverge)
+
+    with closing(open_study(f"journal://{tmp_path}/log", "mine", {})) as shared:
+        run_items(shared, [Item("key", {})], objective)
     assert not list(judge.checkpoints.iterdir())
 
 
-@pytest.mark.parametrize("error, kept", [(StudyError, 1), (TrainingError, 0)])
-def test_a_checkpoint_outlives_a_storage_but_not_a_failure(
-    judge: Judge, spec: NetworkSpec, error: type[EffgenError], kept: int
-) -> None:
-    def fail(result: EpochResult) -> bool:
-        raise error("no")
-
-    with pytest.raises(error):
-        judge.accuracy(spec, 1, "key", fail)
-    assert len(list(judge.checkpoints.iterdir())) == kept
+@pytest.mark.parametrize("broken", ["work", "work/checkpoints"])
+def test_a_place_for_checkpoints_that_is_none_is_refused_at_once(data: Path, tmp_path: Path, broken: str) -> None:
+    (tmp_path / broken).parent.mkdir(exist_ok=True)
+    (tmp_path / broken).write_text("")
+    with pytest.raises(StudyError, match=r"--work .*work: .*cannot be written: .* is not a directory; give another"):
+        open_judge(JudgeRequest(data), tmp_path / "work" / "checkpoints")
 
 
 def test_trainings_of_other_searches_have_other_checkpoints(judge: Judge, tmp_path: Path) -> None:

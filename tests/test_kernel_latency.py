@@ -15,11 +15,12 @@ from effgen.studies.turns import Turns
 
 
 class Machine:
-    """A table of so many kernels, of which `missing` are measured when that is asked for."""
+    """A table that lacks `missing` kernels; they are measured when that is asked for, `broken` ones never."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, missing: int) -> None:
-        self.missing, self.log = missing, []  # type: ignore[var-annotated]
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, missing: int, broken: int = 0) -> None:
+        self.missing, self.broken, self.log = missing, broken, []  # type: ignore[var-annotated]
         monkeypatch.setattr(predictor, "open_predictor", self.opened)
+        monkeypatch.setattr(table, "missing_kernels", lambda *rest: [object()] * self.missing)
         monkeypatch.setattr(table, "complete_table", self.completed)
         monkeypatch.setattr(calibration, "calibrate", lambda *rest: self.log.append("calibrated"))
 
@@ -28,7 +29,7 @@ class Machine:
 
     def predict(self, graph: object) -> Prediction:
         self.log.append("predicted")
-        return Prediction(1e-3, 0.5 if self.missing else 1.0, 10)
+        return Prediction(1e-3, 0.5 if self.missing or self.broken else 1.0, 10)
 
     def completed(self, graphs: object, *rest: Any) -> int:
         self.log.append("measured")
@@ -45,7 +46,16 @@ def test_missing_kernels_are_measured_once(tmp_path: Path, monkeypatch: pytest.M
     assert machine.log == ["calibrated", "predicted", "measured", "predicted", "predicted"]
 
 
-def test_kernels_that_cannot_be_measured_are_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_kernels_that_cannot_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are estimated, and no turn is taken: trainings go on meanwhile."""
+    machine = Machine(monkeypatch, missing=0, broken=3)
+    turns = Turns(tmp_path)
+    monkeypatch.setattr(turns, "measuring", lambda: pytest.fail("it took a turn"))
+    assert KernelLatency("cpu", 2, None, turns)(tiny_graph()).measured_share == 0.5
+    assert machine.log == ["predicted"]
+
+
+def test_kernels_that_turn_out_broken_are_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, missing=3)
     monkeypatch.setattr(table, "complete_table", lambda *rest: 0)
     assert KernelLatency("cpu", 2, None, Turns(tmp_path))(tiny_graph()).measured_share == 0.5

@@ -23,9 +23,10 @@ from effgen.block_fusion import kernel_counts
 from effgen.errors import TargetError, TuneError
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload
+from effgen.latency import predictor as predictor_module
 from effgen.latency.predictor import LEAST_KERNELS, Predictor, open_predictor, recorded_workloads
 from effgen.network import network_from_spec
-from effgen.records import Record, RecordFile
+from effgen.records import Record, RecordFile, record_sources
 from effgen.spec import NetworkSpec, load_spec
 from effgen.target import load_target
 
@@ -89,19 +90,34 @@ def test_without_kernels_timed_both_ways_times_alone_stay() -> None:
     assert predictor(alone).kernel(workload).seconds == pytest.approx(law(toy_work(workload)))
 
 
-def record_of(workload: Workload, seconds: float, cores: int = MACHINE.cores) -> Record:
-    return Record(
-        workload.name, "toy", DECISIONS, "ok", cores, MACHINE.processor, MACHINE.lanes, seconds=seconds, kept=True
-    )
+def record_of(workload: Workload, seconds: float, cores: int = MACHINE.cores, device: str = "") -> Record:
+    key = (cores, MACHINE.processor, MACHINE.lanes)
+    return Record(workload.name, "toy", DECISIONS, "ok", *key, seconds=seconds, kept=True, device=device)
 
 
-@pytest.mark.parametrize(("cores", "measured"), [(MACHINE.cores, True), (MACHINE.cores + 1, False)])
-def test_records_of_this_machine_are_measurements(cores: int, measured: bool) -> None:
+@pytest.mark.parametrize(
+    ("cores", "device", "own", "is_here", "measured"),
+    [
+        (MACHINE.cores, "this one", True, True, True),
+        (MACHINE.cores, "", True, True, True),
+        (MACHINE.cores, "another", True, False, True),
+        (MACHINE.cores, "another", True, True, False),
+        (MACHINE.cores + 1, "this one", True, True, False),
+        (MACHINE.cores, "this one", False, True, False),
+        (MACHINE.cores, "", False, True, False),
+    ],
+)
+def test_own_records_of_this_machine_are_measurements(
+    cores: int, device: str, own: bool, is_here: bool, measured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that ship, or come from another processor that the target fits, are none."""
+    monkeypatch.setattr(predictor_module, "_this_device", lambda: "this one")
+    monkeypatch.setattr(predictor_module, "_is_here", lambda machine: is_here)
     workload = workloads_of(sample_graphs(1, "others"))[3]
 
     def recorded(asked: Workload) -> ToyChoice:
         chosen = choose(asked)
-        return replace(chosen, record=record_of(asked, 0.25, cores)) if asked == workload else chosen
+        return replace(chosen, record=record_of(asked, 0.25, cores, device), own=own) if asked == workload else chosen
 
     kernel = predictor(LINES, recorded).kernel(workload)
     assert kernel.measured is measured
@@ -145,6 +161,16 @@ def test_unknown_machine_is_refused(tmp_path: Path) -> None:
         open_predictor("rpi44", database=tmp_path / "records.jsonl")
     with pytest.raises(TuneError, match="--threads 0"):
         open_predictor("rpi4", 0, tmp_path / "records.jsonl")
+
+
+def test_records_that_ship_are_no_times_of_this_machine(tmp_path: Path) -> None:
+    database = tmp_path / "records.jsonl"
+    machine = replace(load_target("x86-64-v3"), cores=2)
+    (shipped,) = (source for source in record_sources(machine, database) if not source.own)
+    assert sum(record.cores == 2 and record.mcpu == machine.processor for record in shipped.records) > 100
+    assert recorded_workloads(machine, database) == []
+    with pytest.raises(TuneError, match="--target x86-64-v3: 0 kernels are measured of x86-64-v3 with 2 threads"):
+        open_predictor("x86-64-v3", 2, database)
 
 
 def test_foreign_machine_is_predicted_from_its_records(tmp_path: Path) -> None:

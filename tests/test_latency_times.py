@@ -9,8 +9,7 @@ from latency_tables import DECISIONS, MACHINE, SETTING, line, network_line, time
 
 from effgen.kernels.workload import Conv2d
 from effgen.latency.times import (
-    KernelTime,
-    NetworkTime,
+    KernelFailure,
     Setting,
     code_fingerprint,
     load_times,
@@ -21,12 +20,13 @@ from effgen.latency.times import (
 from effgen.records import default_database
 
 WORKLOAD = Conv2d(1, 14, 14, 96, 64)
+FAILURE = KernelFailure(WORKLOAD.name, DECISIONS, "timeout", "no result within 20 s", SETTING)
 
 
 def test_lines_round_trip() -> None:
-    for text in (line(WORKLOAD, 1e-5), network_line(2e-3, 1.9e-3)):
+    for text in (line(WORKLOAD, 1e-5), network_line(2e-3, 1.9e-3), FAILURE.line):
         found = time_from_line(text)
-        assert isinstance(found, KernelTime | NetworkTime)
+        assert found is not None
         assert found.line == text
 
 
@@ -71,6 +71,20 @@ def test_damaged_lines_of_networks_are_skipped(change: dict[str, object]) -> Non
     assert time_from_line(json.dumps(json.loads(network_line(1.0, 0.9)) | change)) is None
 
 
+def test_failures_hold_for_their_decisions_and_setting() -> None:
+    times = times_of([FAILURE.line, replace(FAILURE, kernel="other", setting=replace(SETTING, cores=4)).line])
+    assert times.failed(WORKLOAD.name, DECISIONS)
+    assert not times.failed(WORKLOAD.name, {"rows": 5}) and not times.failed("other", DECISIONS)
+    assert times.seconds("alone", WORKLOAD.name, DECISIONS) is None and times.ignored == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": "sad"}, {"error": 1}, {"kernel": 1}, {"decisions": 1}, {"x": 1}], ids=str
+)
+def test_damaged_lines_of_failures_are_skipped(change: dict[str, object]) -> None:
+    assert time_from_line(json.dumps(json.loads(FAILURE.line) | change)) is None
+
+
 def test_table_stands_beside_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert table_path(tmp_path / "mine.jsonl") == tmp_path / "mine.times.jsonl"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
@@ -95,3 +109,15 @@ def test_missing_table_is_empty(tmp_path: Path) -> None:
 def test_code_has_a_fingerprint() -> None:
     assert len(code_fingerprint()) == 16
     assert Setting.of(MACHINE).code == code_fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("source", "covered"),
+    [("pointwise.py", True), ("workload.py", True), ("work.py", True), ("samples.py", False)],
+)
+def test_fingerprint_is_of_kernels_schedules_and_the_meaning_of_work(
+    source: str, covered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read = code_fingerprint(), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"# new" if path.name == source else b""))
+    assert (code_fingerprint.__wrapped__() != before) is covered

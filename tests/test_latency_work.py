@@ -22,6 +22,14 @@ def test_counts_of_a_pointwise_kernel() -> None:
     )
 
 
+def test_kernels_with_the_fallback_schedule_are_a_group_of_their_own() -> None:
+    """Nobody estimates their cycles: among others they would seem to have next to nothing to do."""
+    grouped = replace(DEPTHWISE, groups=4)
+    work = work_of(grouped, MACHINE, None)
+    assert (work.group, work.cycles, work.macs) == ("grouped", 0.0, 14 * 14 * 96 * 24 * 9)
+    assert work.group not in {work_of(other, MACHINE, 1.0).group for other in (POINTWISE, DEPTHWISE, EXPAND)}
+
+
 def test_both_convolutions_of_an_expansion_count() -> None:
     work = work_of(ExpandDepthwise(EXPAND, DEPTHWISE), MACHINE, None)
     assert work.weight_bytes == 4 * (16 * 96 + 9 * 96)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from effgen.errors import RegressionError
+from effgen.errors import EffgenError, RegressionError
 from effgen.graph import Graph
 from effgen.latency.predictor import Prediction
 from effgen.network import Network
@@ -80,11 +80,58 @@ def test_errors_of_both_predictions(script: ModuleType, capsys: pytest.CaptureFi
     assert [row["predicted"] / row["measured"] for row in rows] == pytest.approx([1.08] * 3)
 
 
-def test_predictions_of_a_second_run_see_no_kernel_of_the_judged_networks(script: ModuleType, tmp_path: Path) -> None:
-    for _ in range(2):
-        (tmp_path / "completed.times.jsonl").unlink(missing_ok=True)
+def test_runs_see_no_kernel_that_an_earlier_one_completed(script: ModuleType, tmp_path: Path) -> None:
+    for _ in range(2):  # the second completes the calibrated table, as the first did
         script.run(options(table=tmp_path))
         assert (tmp_path / "records.times.jsonl").read_text() == "calibrated\n"
+
+
+def test_the_completed_copy_has_the_tuning_records(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    complete = script.complete_table
+
+    def watched(graphs: list[Graph], target: str, threads: int | None, database: Path) -> int:
+        seen.append(database.read_text())
+        assert database.parent != tmp_path
+        return int(complete(graphs, target, threads, database))
+
+    monkeypatch.setattr(script, "complete_table", watched)
+    (tmp_path / "records.jsonl").write_text("records\n")
+    script.run(options(table=tmp_path))
+    assert seen == ["records\n"]
+
+
+def test_without_a_completed_table_nothing_is_said_of_one(
+    script: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    script.run(options(no_table=True, json=tmp_path / "rows.json"))
+    out = capsys.readouterr().out
+    assert "with" not in out and "table" not in out
+    assert {line.count("|") for line in out.splitlines() if line.startswith("|")} == {9}
+    assert out.splitlines()[-1] == "predicted: median error 8.0%, worst 8.0%, bias +8.0%"
+    assert [row["from_table"] for row in json.loads((tmp_path / "rows.json").read_text())] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "refusal"),
+    [
+        ("networks", 0, "--networks 0: expected 1 or more"),
+        ("networks", -3, "--networks -3: expected 1 or more"),
+        ("json", "missing/rows.json", "--json {path}: {path.parent} is no directory"),
+        ("table", "file", "--table {path}: not a folder; give another path"),
+    ],
+)
+def test_bad_options_are_refused_before_the_run(
+    script: ModuleType, option: str, value: Any, refusal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(script, "judge", lambda *rest: pytest.fail("it ran"))
+    value = tmp_path / value if isinstance(value, str) else value
+    with pytest.raises(EffgenError) as found:
+        script.run(options(**{option: value}))
+    assert str(found.value).startswith(refusal.format(path=value)) and "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize(("gate", "fails"), [(7.9, True), (8.1, False), (None, False)])

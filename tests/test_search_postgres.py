@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from postgres_server import PostgresServer, postgres_server, programs
-from searches import kill_one_of_two
+from searches import kill_one_of_two, kill_one_of_two_around_a_baseline
 
 from effgen.errors import StudyError
 from effgen.studies.storage import open_study
@@ -26,6 +26,13 @@ def server() -> Iterator[PostgresServer]:
 
 def test_a_worker_killed_in_a_trial_loses_nothing(server: PostgresServer, tmp_path: Path) -> None:
     kill_one_of_two(server.url(), tmp_path)
+
+
+@pytest.mark.parametrize("hanging", [{"HANG": "3"}, {"HANG_SEED": "1"}], ids=["searching", "confirming"])
+def test_a_baseline_search_loses_nothing_either(
+    server: PostgresServer, tmp_path: Path, hanging: dict[str, str]
+) -> None:
+    kill_one_of_two_around_a_baseline(server.url(), tmp_path, **hanging)
 
 
 @pytest.mark.parametrize(

@@ -7,24 +7,29 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from baseline_searches import EpochJudge
 from commands import one_line
-from searches import EVERY, FINE, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
+from searches import EVERY, FINE, TRAINER, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
 from servers import free_port
 
+from effgen.errors import StudyError
 from effgen.network import NetworkRequest, build_network
+from effgen.report_scaling import notes_from_scaling
 from effgen.spec import load_spec
 from effgen.studies.grid import Grid, GridPlan, make_grid
 from effgen.studies.judge import JudgeRequest
-from effgen.studies.latencies import Latencies
+from effgen.studies.latencies import Latencies, LatencyRequest, open_latencies
 from effgen.studies.samples import sample_of
 from effgen.studies.scaling_report import ScaledRow, choose, compared, finalists, row_from
-from effgen.studies.scaling_search import ScalingRequest, open_search
+from effgen.studies.scaling_search import ScalingRequest, finish, open_search, train_all
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,14 +127,23 @@ def test_trainings_that_fail_are_missing_and_said(run: Any, words: tuple[str, ..
     assert "warning: 2 trainings failed" in err and "RuntimeError: no luck" in err
 
 
-def test_a_search_whose_trainings_all_fail(run: Any, words: tuple[str, ...], monkeypatch: Any) -> None:
+def test_a_search_whose_trainings_all_fail_goes_on_with_what_can_be_tried_again(
+    run: Any, words: tuple[str, ...], monkeypatch: Any
+) -> None:
     monkeypatch.setenv("FAIL", EVERY)
-    assert "every training failed: " in one_line(run(*words, "-q"))
+    told = one_line(run(*words, "-q"))
+    assert "the first 3 trials of this worker all failed, the last one by: " in told and "no luck; mend that" in told
+    monkeypatch.delenv("FAIL")
+    code, out, err = run(*words, "--retry-failed", "--json", "-")
+    report = json.loads(out)
+    assert code == 0 and "3 trials that failed will be tried again" in err
+    assert not any(row["failed"] for row in [report["baseline"], *report["rows"]])
 
 
 @pytest.mark.parametrize(
     "extra, told",
     [
+        (("--work", "trainer.py"), "trainer.py/trials.db: cannot be opened"),
         (("--data", "."), "expected --data DIR, or --trainer"),
         (("--recipe", "r.toml"), "--recipe r.toml: belongs to --data"),
         (("--seeds", "0"), "--seeds 0: expected from 1 to 1000"),
@@ -140,7 +154,7 @@ def test_a_search_whose_trainings_all_fail(run: Any, words: tuple[str, ...], mon
         (("--json", "no/where.json"), "--json no/where.json: "),
         (("--rpc-key", "board"), "give --rpc-tracker"),
     ],
-    ids=["both", "recipe", "seeds", "confirm", "trainer", "storage", "output", "json", "key"],
+    ids=["work", "both", "recipe", "seeds", "confirm", "trainer", "storage", "output", "json", "key"],
 )
 def test_what_cannot_work_is_refused_before_anything_is_trained(
     run: Any, words: tuple[str, ...], extra: tuple[str, ...], told: str, tmp_path: Path
@@ -213,23 +227,68 @@ def rows_of(grid: Grid, accuracies: dict[str, list[float]], confirmed: dict[str,
     for candidate in grid.candidates:
         kind = candidate.kind if candidate.kind not in seen else "another"
         seen.add(candidate.kind)
-        times = Latencies({candidate.key: 1.0}, "here", 2)
+        times = Latencies({candidate.key: 1.0}, "here", 2, "2026-01-02 03:04 UTC")
         found = (sample_of(accuracies.get(kind, [])), sample_of(confirmed.get(kind, [])))
         rows.append(row_from(candidate, grid, times, *found, 0))
     return rows
 
 
+def small_grid(folder: Path) -> Grid:
+    return make_grid(load_spec(str(folder / "fine.toml")), 1.0, GridPlan(step=0.2))
+
+
 def test_the_verdict_rests_on_seeds_that_picked_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
-    grid = make_grid(load_spec(str(tmp_path / "fine.toml")), 1.0, GridPlan(step=0.2))
-    searched = {"compound": [0.95, 0.96], "depth": [0.93, 0.94], "width": [0.90, 0.91], "resolution": [0.90, 0.91]}
-    again = {"compound": [0.93, 0.94], "depth": [0.95, 0.96], "width": [0.93, 0.94], "resolution": [0.90, 0.91]}
+    grid = small_grid(tmp_path)
+    low, middle, high = ([0.9 + more, 0.901 + more, 0.9005 + more] for more in (0.0, 0.03, 0.05))
+    searched = {"compound": high, "depth": middle, "width": low, "resolution": low}
+    again = {"compound": middle, "depth": high, "width": [0.93, 0.94, 0.925], "resolution": low}
     rows = rows_of(grid, searched, again)
-    best, against = compared(rows)
+    best, against = compared(rows, grid.left_out, 3, None)
     assert best is not None and best.kind == "compound"
-    outcomes = {single.kind: single.comparison.outcome for single in against}
+    outcomes = {single.kind: single.comparison.outcome for single in against if single.comparison is not None}
     assert outcomes == {"depth": "loses to", "width": "is not told apart from", "resolution": "beats"}
     assert choose(rows).kind == "depth"
     assert choose(rows_of(grid, searched, {})).kind == "compound"
+
+
+def test_accuracies_that_picked_are_not_compared_with_others(words: tuple[str, ...], tmp_path: Path) -> None:
+    grid = small_grid(tmp_path)
+    searched = {key: [0.93, 0.94, 0.935] for key in ("compound", "depth", "width", "resolution")}
+    again = {"compound": [0.90, 0.901, 0.902], "depth": [0.80, 0.801, 0.802], "resolution": [0.80, 0.801, 0.802]}
+    _, against = compared(rows_of(grid, searched, again), grid.left_out, 3, None)
+    assert {single.kind: single.missing for single in against} == {
+        "depth": "", "width": "all confirming trainings of width failed", "resolution": ""
+    }  # fmt: skip
+    del again["compound"]
+    best, against = compared(rows_of(grid, searched, again), grid.left_out, 3, None)
+    assert best is not None and best.kind == "compound"
+    lost = "all confirming trainings of compound failed"
+    assert [(single.comparison, single.missing) for single in against] == [(None, lost)] * 3
+    _, against = compared(rows_of(grid, searched, {}), grid.left_out, 0, None)
+    assert all(single.comparison is not None for single in against)
+
+
+def test_a_dimension_that_cannot_reach_the_goal_is_said(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "flat.toml").write_text(FINE.replace("repeats", "scale_depth = false\nrepeats"))
+    grid = make_grid(load_spec(str(tmp_path / "flat.toml")), 1.0, GridPlan(step=0.2))
+    accuracies = {key: [0.93, 0.94, 0.935] for key in ("compound", "width", "resolution")}
+    _, against = compared(rows_of(grid, accuracies, {}), grid.left_out, 0, None)
+    assert [(single.kind, single.comparison is None) for single in against] == [
+        ("depth", True), ("width", False), ("resolution", False)
+    ]  # fmt: skip
+    assert against[0].missing.startswith("no network of its balance reaches")
+
+
+def test_what_is_missing_is_said(run: Any, words: tuple[str, ...], tmp_path: Path) -> None:
+    """The confirming seed of the best compound network, which is deeper and larger, has no luck."""
+    deeper = "sum(stage.repeats for stage in spec.stages) > 4"
+    fails = f"    if seed == 2 and spec.input.resolution > 32 and {deeper}:\n        raise RuntimeError('no luck')\n"
+    (tmp_path / "trainer.py").write_text(TRAINER.replace("    calls += 1\n", f"    calls += 1\n{fails}"))
+    code, out, err = run(*words)
+    assert code == 0 and "warning: 1 trainings failed" in err, err
+    said = " ".join(out.split())
+    for kind in ("depth", "width", "resolution"):
+        assert f"compound is not compared with {kind} alone: all confirming trainings of compound failed" in said
 
 
 def test_finalists_are_the_best_compound_network_and_the_single_dimensions(tmp_path: Path, words: Any) -> None:
@@ -244,23 +303,83 @@ def test_finalists_are_the_best_compound_network_and_the_single_dimensions(tmp_p
     assert "depth" not in {one.kind for one in finalists(grid, known)}
 
 
-def test_settings_say_what_a_training_depends_on(tmp_path: Path, words: tuple[str, ...]) -> None:
+def request_in(folder: Path, **changed: Any) -> ScalingRequest:
+    """A small search that times nothing, in a folder where `write_search` was."""
     request = ScalingRequest(
-        spec=str(tmp_path / "fine.toml"),
-        judge=JudgeRequest(trainer=f"{tmp_path / 'trainer.py'}:accuracy"),
-        storage=f"journal://{tmp_path}/log",
+        spec=str(folder / "fine.toml"),
+        judge=JudgeRequest(trainer=f"{folder / 'trainer.py'}:accuracy"),
+        storage=f"journal://{folder}/log",
         study="mine",
-        folder=tmp_path,
+        folder=folder,
         phi=1.0,
         grid=GridPlan(step=0.2),
         seeds=2,
         confirm_seeds=1,
         latency=None,
     )
-    with closing(open_search(request).shared) as shared:
+    return replace(request, **changed)
+
+
+def test_settings_say_what_a_training_depends_on(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with closing(open_search(request_in(tmp_path)).shared) as shared:
         facts = shared.study.user_attrs["facts"]
     assert facts["spec"]["stages"][0]["kernel"] == 3 and facts["trainer"]["file"] == "trainer.py"
     assert facts["candidates"][0] == "depth 2/1/1"
+
+
+@dataclass
+class CountedTurns:
+    """As `Turns`: what was done in which."""
+
+    log: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def training(self) -> Iterator[Callable[[], None]]:
+        self.log.append("training")
+        yield lambda: self.log.append("epoch")
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        self.log.append("measuring")
+        yield
+        self.log.append("measured")
+
+
+def test_trainings_leave_the_machine_to_those_who_measure(tmp_path: Path, words: tuple[str, ...]) -> None:
+    turns = CountedTurns()
+    search = open_search(request_in(tmp_path, seeds=1, confirm_seeds=0))
+    with closing(search.shared):
+        train_all(replace(search, judge=EpochJudge([], epochs=2), turns=turns))  # type: ignore[arg-type]
+    assert turns.log == ["training", "epoch", "epoch"] * len(search.searched)
+
+
+def test_latencies_are_measured_alone_and_once_for_each_number_of_threads(
+    tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = CountedTurns()
+
+    def measure_networks(networks: Mapping[str, Any], target: str, threads: int | None, **more: Any) -> dict[str, Any]:
+        assert turns.log[-1] == "measuring"
+        result = SimpleNamespace(results=[SimpleNamespace(median_ms=3.0)], threads=threads or 2)
+        return dict.fromkeys(networks, SimpleNamespace(**vars(result), machine=SimpleNamespace(cpu="a CPU")))
+
+    monkeypatch.setattr("effgen.latency.interleaved.measure_networks", measure_networks)
+    monkeypatch.setattr("effgen.studies.latencies.usable_cpus", lambda: (0, 1))
+    for threads, times in ((None, 1), (1, 2), (2, 2)):  # two is all that there are
+        search = open_search(request_in(tmp_path, seeds=1, confirm_seeds=0, latency=LatencyRequest(threads=threads)))
+        with closing(search.shared):
+            train_all(search)
+            report = finish(replace(search, turns=turns))  # type: ignore[arg-type]
+        assert report.baseline.latency_ms == 3.0 and report.threads == (threads or 2)
+        assert turns.log == ["measuring", "measured"] * times
+        assert f"measured {report.measured}" in "".join(notes_from_scaling(report)) and report.measured.endswith("UTC")
+
+
+def test_a_study_of_latencies_is_looked_at_before_anything_is_trained(tmp_path: Path, words: tuple[str, ...]) -> None:
+    request = request_in(tmp_path, latency=LatencyRequest())
+    open_latencies(request.storage, request.study, {"phi": 7}, LatencyRequest()).close()
+    with pytest.raises(StudyError, match=r"study mine latency: cpu, threads \d+ in .*: phi is 7 there and 1\.0 here"):
+        open_search(request)
 
 
 @pytest.mark.slow

@@ -7,13 +7,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
 
 from effgen.errors import StudyError
 from effgen.studies.facts import first_difference, plain_facts
-from effgen.studies.storage import SharedStudy, load_study, open_study
+from effgen.studies.standings import reason_of
+from effgen.studies.storage import SharedStudy, load_study, open_study, url_of_file
 
 
 def refusal(url: str, facts: dict[str, Any] | None = None) -> str:
@@ -42,6 +47,68 @@ def test_a_study_that_is_not_there_names_those_that_are(url: str) -> None:
     open_study(url, "mine", {}).close()
     with pytest.raises(StudyError, match=r"--study other: not in .*; known: mine$"):
         load_study(url, "other")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_to_look_at_a_storage_makes_nothing(kind: str, tmp_path: Path) -> None:
+    missing = f"{kind}:///{tmp_path}/no/trials.db".replace("journal:///", "journal://")
+    with pytest.raises(StudyError, match=r"--storage .*no/trials\.db: no such file; expected the storage of a search"):
+        load_study(missing, "mine")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content, told", [(b"", "holds no search; expected"), (b"text\n" * 200, "not a database")], ids=["empty", "text"]
+)
+def test_a_file_without_trials_stays_as_it_is(tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "trials.db"
+    file.write_bytes(content)
+    with pytest.raises(StudyError, match=told):
+        load_study(f"sqlite:///{file}", "mine")
+    assert file.read_bytes() == content and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(not sqlalchemy.__version__.startswith("2.1"), reason="earlier ones have no URL for all of these")
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a{b}#c"])
+def test_a_folder_may_have_an_odd_name(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name / "trials.db"
+    open_study(url_of_file(file), "mine", {}).close()
+    assert file.is_file() and list(tmp_path.iterdir()) == [file.parent]
+    load_study(url_of_file(file), "mine").close()
+
+
+def test_a_name_that_no_url_can_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("effgen.studies.storage.make_url", lambda url: make_url("sqlite:///a"))
+    with pytest.raises(StudyError, match=r"^a\?b: cannot be named in a storage's URL; expected a name without"):
+        url_of_file(Path("a?b"))
+
+
+def test_a_journal_that_fails_later_is_one_line(tmp_path: Path) -> None:
+    with closing(open_study(f"journal://{tmp_path}/log", "mine", {})) as shared:
+        (tmp_path / "log").unlink()
+        with pytest.raises(StudyError, match=r"study mine in .*: .*No such file.*; start the same command again"):
+            _ = shared.trials
+
+
+def test_what_failed_counts_no_more_where_it_is_to_be_tried_again(url: str) -> None:
+    def make(state: TrialState, **attributes: str) -> None:
+        value = 1.0 if state == TrialState.COMPLETE else None
+        shared.study.add_trial(optuna.create_trial(state=state, value=value, user_attrs=attributes))
+
+    with closing(open_study(url, "mine", {})) as shared:
+        assert shared.retry_failed() == 0
+        make(TrialState.FAIL, reason="error", error="no luck")
+        make(TrialState.FAIL)
+        make(TrialState.FAIL, reason="duplicate")
+        make(TrialState.COMPLETE)
+        assert shared.retry_failed() == 2 and shared.retry_failed() == 0
+        make(TrialState.FAIL, reason="error")
+        expected = ["retried", "retried", "duplicate", None, "error"]
+        assert [reason_of(trial) for trial in shared.trials] == expected
+        assert shared.trials[0].user_attrs["error"] == "no luck"
+    with closing(open_study(url, "mine", {})) as again:
+        assert [reason_of(trial) for trial in again.trials] == expected
+        assert again.retry_failed() == 1
 
 
 def test_other_settings_are_refused_by_what_differs(url: str) -> None:
@@ -74,8 +141,6 @@ def test_of_workers_that_start_at_once_one_decides_the_settings(url: str) -> Non
 
 
 def test_a_study_of_another_tool_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import optuna
-
     url = f"sqlite:///{tmp_path}/theirs.db"
     storage = optuna.storages.RDBStorage(url)
     study = optuna.create_study(study_name="mine", storage=storage)
@@ -88,8 +153,6 @@ def test_a_study_of_another_tool_is_refused(tmp_path: Path, monkeypatch: pytest.
 def test_a_maker_that_was_killed_before_it_wrote_the_settings_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import optuna
-
     url = f"sqlite:///{tmp_path}/half.db"
     storage = optuna.storages.RDBStorage(url)
     optuna.create_study(study_name="mine", storage=storage)

@@ -1,5 +1,6 @@
 """The front of a baseline search: rewards, who is on it, and what its confirmation leaves."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -45,22 +46,67 @@ def test_confirmation_replaces_the_searchs_own_numbers() -> None:
     assert (alone.accuracy, alone.latency_ms, alone.sample.spread) == (0.99, 0.5, None)
 
 
+_SAME, _BETTER, _WORSE = (0.90, 0.92, 0.911), (0.95, 0.96, 0.955), (0.86, 0.87, 0.865)
+
+
 @pytest.mark.parametrize(
-    ("accuracies", "milliseconds", "dominates", "beyond"),
+    ("accuracies", "milliseconds", "dominates", "beyond", "told"),
     [
-        pytest.param((0.95, 0.96, 0.955), 1.0, True, True, id="more accurate"),
-        pytest.param((0.90, 0.92, 0.911), 0.5, True, True, id="faster"),
-        pytest.param((0.90, 0.92, 0.911), 0.95, True, False, id="a little of both"),
-        pytest.param((0.90, 0.92, 0.910), 1.0, False, False, id="the same"),
-        pytest.param((0.95, 0.96, 0.955), 1.1, False, False, id="slower"),
-        pytest.param((0.88, 0.89, 0.885), 0.5, False, False, id="less accurate"),
+        pytest.param(_BETTER, 1.0, True, True, ("no slower", "more accurate"), id="more accurate"),
+        pytest.param(_BETTER, 0.5, True, True, ("faster", "more accurate"), id="both"),
+        pytest.param(_SAME, 0.5, True, False, ("faster", "accuracy not told apart"), id="faster"),
+        pytest.param(_SAME, 0.95, True, False, ("no slower", "accuracy not told apart"), id="a little of both"),
+        pytest.param((0.90, 0.92, 0.910), 1.0, False, False, ("no slower", "accuracy not told apart"), id="the same"),
+        pytest.param(_BETTER, 1.1, False, False, ("latency not told apart", "more accurate"), id="a little slower"),
+        pytest.param(_BETTER, 1.5, False, False, ("slower", "more accurate"), id="slower"),
+        pytest.param(_WORSE, 0.5, False, False, ("faster", "less accurate"), id="less accurate"),
     ],
 )
-def test_beside_the_start(accuracies: tuple[float, ...], milliseconds: float, dominates: bool, beyond: bool) -> None:
+def test_beside_the_start(
+    accuracies: tuple[float, ...], milliseconds: float, dominates: bool, beyond: bool, told: tuple[str, str]
+) -> None:
     start = member(tried(0, 0.9, 1.0), 0.90, 0.92, 0.91)
     by = beside(member(tried(1, 0.9, milliseconds), *accuracies), start)
-    assert (by.dominates, by.beyond_spread) == (dominates, beyond)
+    assert (by.dominates, by.beyond_spread, (by.speed, by.accuracy)) == (dominates, beyond, told)
     assert by.ratio == pytest.approx(milliseconds)
+
+
+def test_faster_dominates_where_accuracy_is_no_worse_for_all_we_know() -> None:
+    start = member(tried(0, 0.9, 1.0), 0.9000, 0.9004, 0.9002, 0.9003)
+    by = beside(member(tried(1, 0.9, 0.5), 0.9003, 0.9001, 0.9002, 0.9005), start)
+    assert (by.dominates, by.beyond_spread, by.accuracy) == (True, True, "no less accurate")
+    by = beside(member(tried(1, 0.9, 0.5), 0.8999, 0.8998, 0.8999, 0.8997), start)
+    assert (by.dominates, by.beyond_spread, by.accuracy) == (False, False, "less accurate")  # but by 0.04 points
+
+
+def test_a_wide_latency_is_not_no_slower() -> None:
+    start = member(tried(0, 0.9, 1.0), *_SAME)
+    by = beside(member(tried(1, 0.9, 1.0), *_BETTER, spread=0.2), start)
+    assert (by.dominates, by.beyond_spread, by.speed) == (True, False, "latency not told apart")
+
+
+def test_a_faster_network_half_a_point_worse_rarely_dominates() -> None:
+    """One dimension clear and luck in the other made it 27%."""
+    draw, wrong = random.Random(1), 0
+    for _ in range(300):
+        start, fast = ([draw.gauss(mean, 0.01) for _ in range(3)] for mean in (0.9, 0.895))
+        wrong += beside(member(tried(1, 0.9, 0.5), *fast), member(tried(0, 0.9, 1.0), *start)).beyond_spread
+    assert wrong <= 15
+
+
+def test_every_network_of_the_front_is_a_comparison() -> None:
+    report = full_report()
+    one = report.beside_start(report.members[0])
+    alone = replace(report, members=report.members[:1]).beside_start(report.members[0])
+    assert one.low is not None and alone.low is not None and one.low < alone.low
+
+
+def test_accuracies_of_the_search_are_not_compared_with_confirmed_ones() -> None:
+    start = Member(tried(0, 0.9, 1.0), None, member(tried(0, 0.9, 1.0)).timing, "out of memory")
+    by = beside(member(tried(1, 0.9, 0.5), *_BETTER), start)
+    assert (by.gain, by.dominates, by.accuracy, by.speed) == (None, False, "accuracy not told apart", "faster")
+    report = replace(full_report(), start=start)
+    assert report.is_confirmed and report.judged(start) is None and report.judged(report.members[0]) is not None
 
 
 def test_one_training_is_never_beyond_the_spread() -> None:

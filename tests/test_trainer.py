@@ -1,5 +1,6 @@
 """Training as a whole: it learns, it is the same each time, and an interruption changes nothing."""
 
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +184,34 @@ def test_too_little_memory_is_one_line(
     with pytest.raises(TrainingError, match=r"tiny: not enough memory .* 16 pixels with batch_size 8: lower") as error:
         train(small_spec(data), data, quick())
     assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(data: DataSource, tmp_path: Path) -> None:
+    file = tmp_path / "t.ckpt"
+    whole = train(small_spec(data), data, quick(epochs=3))
+
+    def fill_up(result: EpochResult) -> bool:
+        if result.epoch == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # what a file may have: this process's disk
+        return True
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(BuildError, match=r"t\.ckpt: cannot be written: File too large"):
+            train(small_spec(data), data, quick(epochs=3), file, fill_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [file]
+    assert same(train(small_spec(data), data, quick(epochs=3), file), whole)
+
+
+def test_too_little_memory_for_a_checkpoint_is_no_damage(
+    data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(small_spec(data), data, quick(), tmp_path / "c", lambda result: False)
+    monkeypatch.setattr(torch, "load", lambda *arguments, **options: gpu_memory_ends())
+    with pytest.raises(TrainingError, match="tiny: not enough memory"):
+        train(small_spec(data), data, quick(), tmp_path / "c")
 
 
 def test_other_failures_of_pytorch_stay_what_they_are(data: DataSource, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,10 @@ import threading
 import time
 from pathlib import Path
 
-from effgen.studies.turns import Turns
+import pytest
+
+from effgen.errors import StudyError
+from effgen.studies.turns import Turns, turns_here
 
 #: Far more than anything here takes; a test that waits so long has failed.
 LONG = 30.0
@@ -66,3 +69,9 @@ def test_an_error_lets_the_machine_go(tmp_path: Path) -> None:
             pass
         with turns.measuring():
             pass
+
+
+def test_a_data_folder_that_cannot_be_written_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/dev/null/nowhere")
+    with pytest.raises(StudyError, match=r"^/dev/null/nowhere/.*: cannot be written: Not a directory; .*XDG_DATA_HOME"):
+        turns_here()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -17,21 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
-from effgen.errors import StudyError, TrainingError
+from effgen.errors import BuildError, DataError, EffgenError, StudyError, TrainingError, TuneError
+from effgen.studies.standings import Item, counts, reason_of, settled_items, standing
 from effgen.studies.storage import SharedStudy, open_study
-from effgen.studies.workers import (
-    Claim,
-    Item,
-    Policy,
-    Settled,
-    _Worker,
-    counts,
-    reason_of,
-    run_items,
-    run_samples,
-    settled_items,
-    standing,
-)
+from effgen.studies.workers import Claim, Policy, Settled, _Worker, run_items, run_samples
 
 #: Signs of life so often that a test need not wait long; for machines that are busy with other tests.
 QUICK = Policy(heartbeat_s=0.5, retries=2)
@@ -52,6 +42,19 @@ def shared(tmp_path: Path) -> Iterator[SharedStudy]:
 
 def value_of(claim: Claim) -> float:
     return float(claim.trial.suggest_float("x", 0.0, 1.0))
+
+
+def fail_often(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, times: int) -> None:
+    """Let a method of the storage fail the first `times`, with no pause between a worker's two further attempts."""
+    monkeypatch.setattr("effgen.studies.workers._PAUSES_S", (0.0, 0.0))
+    whole, failures = getattr(owner, name), iter(range(times))
+
+    def method(*arguments: Any, **named: Any) -> Any:
+        if next(failures, None) is not None:
+            raise optuna.exceptions.StorageInternalError("gone")
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, method)
 
 
 def in_threads(url: str, count: int, work: Callable[[SharedStudy], None]) -> None:
@@ -98,7 +101,7 @@ def test_workers_that_start_at_once_do_each_item_once(url: str) -> None:
     in_threads(url, 4, lambda shared: run_items(shared, ITEMS, objective, QUICK))
     assert sorted(ran) == sorted(item.key for item in ITEMS)
     with closing(open_study(url, "mine", {})) as shared:
-        done = settled_items(shared.trials, ITEMS, QUICK)
+        done = settled_items(shared.trials, ITEMS, QUICK.retries)
         assert [trial.value for trial in done] == [item.params["x"] for item in ITEMS]
         assert [trial.params for trial in done] == [dict(item.params) for item in ITEMS]
         found = outcomes(shared.trials)
@@ -112,6 +115,16 @@ def test_of_two_workers_that_take_the_same_item_the_first_has_it(shared: SharedS
     one.work(mine, value_of)
     assert other.claim(ITEMS[0]) is None
     assert outcomes(shared.trials) == {("COMPLETE", None): 1, ("FAIL", "duplicate"): 2}
+
+
+def test_an_item_that_has_failed_meanwhile_is_not_granted_again(shared: SharedStudy) -> None:
+    def diverge(claim: Claim) -> float:
+        raise TrainingError("diverged")
+
+    one, other = (_Worker(shared, QUICK, lambda settled: None) for _ in range(2))
+    one.work(one.claim(ITEMS[0]), diverge)  # after `other` has looked
+    assert other.claim(ITEMS[0]) is None
+    assert outcomes(shared.trials) == {("FAIL", "error"): 1, ("FAIL", "duplicate"): 1}
 
 
 def test_every_end_is_told_once_with_how_many_there_are(shared: SharedStudy) -> None:
@@ -135,7 +148,7 @@ def test_an_error_is_kept_and_not_repeated(shared: SharedStudy) -> None:
     for _ in range(2):
         run_items(shared, ITEMS[:3], objective, QUICK)
     assert sorted(calls) == [item.key for item in ITEMS[:3]]
-    failed = settled_items(shared.trials, ITEMS[:3], QUICK)[1]
+    failed = settled_items(shared.trials, ITEMS[:3], QUICK.retries)[1]
     assert failed.state == TrialState.FAIL and failed.user_attrs["error"] == "it diverged"
 
 
@@ -161,7 +174,7 @@ def test_the_item_of_a_lost_worker_is_done_again(shared: SharedStudy) -> None:
     dead_trial(shared, ITEMS[0])
     run_items(shared, ITEMS[:2], value_of, QUICK)
     assert outcomes(shared.trials) == {("COMPLETE", None): 2, ("FAIL", None): 1}
-    assert settled_items(shared.trials, ITEMS[:2], QUICK)[0].value == 0.0
+    assert settled_items(shared.trials, ITEMS[:2], QUICK.retries)[0].value == 0.0
 
 
 def test_an_item_that_loses_its_workers_again_and_again_is_failed(shared: SharedStudy) -> None:
@@ -199,28 +212,97 @@ def test_the_result_of_a_trial_that_was_given_up_does_not_count(shared: SharedSt
     run_items(shared, ITEMS[:1], objective, QUICK)
     assert noticed == [True]
     assert outcomes(shared.trials) == {("FAIL", None): 1, ("COMPLETE", None): 1}
-    assert settled_items(shared.trials, ITEMS[:1], QUICK)[0].value == 0.0
+    assert settled_items(shared.trials, ITEMS[:1], QUICK.retries)[0].value == 0.0
 
 
 @pytest.mark.parametrize("times, kept", [(2, True), (3, False)])
 def test_a_result_waits_for_a_storage_that_comes_back(
     shared: SharedStudy, monkeypatch: pytest.MonkeyPatch, times: int, kept: bool
 ) -> None:
-    monkeypatch.setattr("effgen.studies.workers._PAUSES_S", (0.0, 0.0))
-    told, failures = shared.study.tell, iter(range(times))
-
-    def tell(*arguments: Any, **outcome: Any) -> Any:
-        if next(failures, None) is not None:
-            raise optuna.exceptions.StorageInternalError("gone")
-        return told(*arguments, **outcome)
-
-    monkeypatch.setattr(shared.study, "tell", tell)
+    fail_often(monkeypatch, shared.study, "tell", times)
     if kept:
         run_items(shared, ITEMS[:1], value_of, QUICK)
         assert outcomes(shared.trials) == {("COMPLETE", None): 1}
     else:
         with pytest.raises(StudyError, match=r"study mine in .*: gone; start the same command again"):
             run_items(shared, ITEMS[:1], value_of, QUICK)
+
+
+@pytest.mark.parametrize("diverges", [False, True], ids=["result", "error"])
+def test_what_is_noted_waits_for_the_storage_too(
+    shared: SharedStudy, monkeypatch: pytest.MonkeyPatch, diverges: bool
+) -> None:
+    calls: list[str] = []
+
+    def objective(claim: Claim) -> float:
+        calls.append("trained")
+        claim.notes["seconds"] = 3.0
+        if diverges:
+            raise TrainingError("diverged")
+        return 0.5
+
+    fail_often(monkeypatch, shared.storage, "set_trial_user_attr", 2)
+    run_items(shared, ITEMS[:1], objective, QUICK)
+    [trial] = shared.trials
+    assert calls == ["trained"] and trial.user_attrs["seconds"] == 3.0
+    assert (trial.user_attrs.get("error"), trial.value) == (("diverged", None) if diverges else (None, 0.5))
+
+
+@pytest.mark.parametrize("error", [BuildError, DataError, TuneError])
+def test_what_is_wrong_with_the_machine_is_no_failure_of_the_trial(
+    shared: SharedStudy, error: type[EffgenError]
+) -> None:
+    def objective(claim: Claim) -> float:
+        raise error("the disk is full")
+
+    with pytest.raises(error, match=r"^the disk is full$"):
+        run_items(shared, ITEMS[:3], objective, QUICK)
+    assert outcomes(shared.trials) == {("FAIL", "interrupted"): 1}
+    run_items(shared, ITEMS[:3], value_of, QUICK)
+    assert outcomes(shared.trials) == {("FAIL", "interrupted"): 1, ("COMPLETE", None): 3}
+
+
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_worker_whose_first_trials_all_fail_stops(shared: SharedStudy, good: int) -> None:
+    calls: list[str] = []
+
+    def objective(claim: Claim) -> float:
+        calls.append("")
+        if len(calls) > good:
+            raise TrainingError("no CUDA")
+        return 0.5
+
+    if good:
+        run_items(shared, ITEMS, objective, QUICK)
+        assert outcomes(shared.trials) == {("COMPLETE", None): 1, ("FAIL", "error"): 9}
+        return
+    with pytest.raises(StudyError, match=r"the first 3 trials of this worker all failed, the last one by: no CUDA; "):
+        run_items(shared, ITEMS, objective, QUICK)
+    assert outcomes(shared.trials) == {("FAIL", "error"): 3}
+
+
+@pytest.mark.parametrize("outage", ["a look that fails", "a gap"])
+def test_a_watcher_that_saw_nothing_for_long_takes_nobody_for_lost(
+    shared: SharedStudy, monkeypatch: pytest.MonkeyPatch, outage: str
+) -> None:
+    seconds = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: seconds[0], sleep=lambda pause_s: None)
+    monkeypatch.setattr("effgen.studies.workers.time", clock)
+    worker = _Worker(shared, QUICK, lambda settled: None)
+    dead_trial(shared, ITEMS[0], QUICK.grace_s)
+
+    def is_running_at(after: float) -> bool:
+        seconds[0] = after * QUICK.grace_s
+        [trial] = worker.look(lambda seen: [], 1)
+        return trial.state == TrialState.RUNNING
+
+    assert is_running_at(0) and is_running_at(0.4) and is_running_at(0.8)
+    back = 1.2 if outage == "a look that fails" else 3
+    with monkeypatch.context() as patch:
+        if outage == "a look that fails":
+            fail_often(patch, shared.study, "get_trials", 1)
+        assert is_running_at(back)
+    assert is_running_at(back + 0.4) and is_running_at(back + 0.8) and not is_running_at(back + 1.2)
 
 
 def test_samples_come_to_their_number_over_all_workers(url: str) -> None:
@@ -278,7 +360,7 @@ def test_an_item_stands_by_its_own_trials(made: list[tuple[str, tuple[str, str |
     assert (found == "running") == (found != "done" and ("RUNNING", None) in ends)
     given_up = ("FAIL", "error") in ends or ends.count(("FAIL", None)) > retries
     assert (found == "failed") == (found not in ("done", "running") and given_up)
-    settled = settled_items(trials, [Item("a", {}), Item("b", {})], Policy(retries=retries))
+    settled = settled_items(trials, [Item("a", {}), Item("b", {})], retries)
     keys = [trial.user_attrs["item"] for trial in settled]
     assert len(keys) == len(set(keys)) and ("a" in keys) == (found in ("done", "failed"))
     if found == "done":

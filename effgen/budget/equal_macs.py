@@ -15,12 +15,13 @@ from effgen.errors import SpecError
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.scaling import MAX_MULTIPLIER, MAX_PHI, MAX_RESOLUTION, Overrides
 from effgen.spec import load_spec
+from effgen.staircase import around_step
 
 #: Beyond it depth alone makes thousands of layers; a typing error is the likelier explanation.
 MAX_FACTOR = 64.0
 
-#: Two multipliers nearer than this, relative to each other, are one step apart.
-_RESOLVED = 1e-7
+#: Halvings of a multiplier's range: finer than any rounding.
+_HALVINGS = 24
 
 
 def networks_of_equal_macs(spec: str, factor: float) -> Mapping[Dimension, Network]:
@@ -76,12 +77,7 @@ def nearest_step(macs: Callable[[float], float], wanted: float, low: float, high
     below, above = _bracket(macs, wanted, low, high)
     if macs(above) < wanted:
         return _shortest(macs, above, math.floor)
-    while above - below > _RESOLVED * above:
-        middle = (below + above) / 2
-        if macs(middle) < wanted:
-            below = middle
-        else:
-            above = middle
+    below, above = around_step(macs, wanted, below, above, _HALVINGS)
     if wanted - macs(below) < macs(above) - wanted:
         return _shortest(macs, below, math.floor)
     return _shortest(macs, above, math.ceil)

@@ -66,6 +66,7 @@ def baseline(
     workers: s.Workers = 1,
     heartbeat: s.Heartbeat = 15.0,
     retries: s.Retries = 2,
+    retry_failed: s.RetryFailed = False,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -94,6 +95,7 @@ def baseline(
         threads=threads,
         database=db,
         policy=s.policy(heartbeat, retries),
+        retry_failed=retry_failed,
     )
     report = _search(console, request, workers, output, force)
     _print(console, report)
@@ -120,6 +122,7 @@ def _search(
             search.prepare(on_phase)
         for line in lines_from_search(search):
             console.info(line)
+        s.say_retried(console, search.retried)
         with more_workers(workers - 1, help_baseline, request):
             members = search_and_confirm(
                 search,

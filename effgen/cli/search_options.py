@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from effgen.cli.console import Output
     from effgen.studies.judge import JudgeRequest
     from effgen.studies.workers import Policy
 
@@ -64,14 +65,24 @@ Heartbeat = Annotated[
         min=0.1,
         max=3600,
         metavar="SECONDS",
-        help="How often a worker shows that it is alive; after four times as long its trial is done again.",
+        help="How often a worker shows that it is alive; after four times as long its trial is given up.",
         rich_help_panel=_WORKERS,
     ),
 ]
 Retries = Annotated[
     int,
     typer.Option(
-        min=0, max=100, help="How often a trial is done again whose worker was lost.", rich_help_panel=_WORKERS
+        min=0,
+        max=100,
+        help="How often a training is done again whose worker was lost; another network takes a sampled one's place.",
+        rich_help_panel=_WORKERS,
+    ),
+]
+
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Try again what failed so far, once the cause is mended.", rich_help_panel=_WORKERS
     ),
 ]
 
@@ -93,9 +104,17 @@ def policy(heartbeat: float, retries: int) -> Policy:
 
 
 def kept_where(storage: str | None, study: str, work: Path | None) -> tuple[str, Path]:
-    """The storage's URL and the folder of this machine."""
+    """The storage's URL and the folder of this machine. Raises StudyError where no URL can name a file in it."""
+    from effgen.studies.storage import url_of_file
+
     folder = Path("searches") / study if work is None else work
-    return storage or f"sqlite:///{folder / 'trials.db'}", folder
+    return storage or url_of_file(folder / "trials.db"), folder
+
+
+def say_retried(console: Output, count: int) -> None:
+    """What `--retry-failed` will do."""
+    if count:
+        console.info(f"{count} trial{'s' if count > 1 else ''} that failed will be tried again")
 
 
 def check_installed() -> None:

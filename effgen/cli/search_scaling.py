@@ -57,6 +57,7 @@ def scaling(
     workers: s.Workers = 1,
     heartbeat: s.Heartbeat = 15.0,
     retries: s.Retries = 2,
+    retry_failed: s.RetryFailed = False,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -89,6 +90,7 @@ def scaling(
         confirm_seeds=confirm_seeds,
         latency=None if no_latency else LatencyRequest(target, threads, db, rpc_tracker, rpc_key),
         policy=s.policy(heartbeat, retries),
+        retry_failed=retry_failed,
     )
     report = _search(console, request, workers, output, force)
     _print(console, report)
@@ -108,6 +110,7 @@ def _search(console: Output, request: ScalingRequest, workers: int, output: Path
         for line in lines_from_grid(search.grid, search.trainings):
             console.info(line)
         console.details(details_from_grid(search.grid))
+        s.say_retried(console, search.retried)
         with more_workers(workers - 1, help_search, request):
             train_all(search, lambda settled: console.info(line_from_settled(settled)))
         with console.phases() as on_phase:

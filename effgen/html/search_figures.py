@@ -45,10 +45,11 @@ def _confirmed_view(report: BaselineReport) -> View:
     figure = go.Figure()
     best = report.front
     figure.add_trace(_front_line([each.latency_ms for each in best], [each.accuracy for each in best]))
-    found = [member for member in report.members if not report.is_start(member)]
+    shown = [member for member in (report.start, *report.members) if report.judged(member) is not None]
+    found, start = ([one for one in shown if report.is_start(one) == wanted] for wanted in (False, True))
     for name, members, marker in (
         ("front of the search", found, _marker(PEER_COLOURS[0])),
-        ("start", [report.start], _marker(OURS_COLOUR, "star", 15)),
+        ("start", start[:1], _marker(OURS_COLOUR, "star", 15)),
     ):
         trace = _points(name, [(each.latency_ms, each.accuracy, _member_hover(each)) for each in members], marker)
         spreads = [(each.sample.spread or 0.0) * 100 for each in members]
@@ -57,7 +58,7 @@ def _confirmed_view(report: BaselineReport) -> View:
         figure.add_trace(trace)
     _label_axes(figure, [member.latency_ms for member in (*report.members, report.start)])
     caption = (
-        f"Mean of {len(report.start.sample.values)} trainings with new seeds, whiskers: standard deviation. "
+        f"Mean of {report.confirm_seeds} trainings with new seeds, whiskers: standard deviation. "
         if report.is_confirmed
         else "Accuracy of the one training by which each was chosen. "
     )

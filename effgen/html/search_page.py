@@ -16,7 +16,7 @@ from effgen.report_search import (
     title_from_search,
     verdict_text,
 )
-from effgen.studies.front import BaselineReport, Member, TriedNetwork, beside
+from effgen.studies.front import BaselineReport, Member, TriedNetwork
 
 
 def page_from_search(report: BaselineReport) -> str:
@@ -39,15 +39,17 @@ def page_from_search(report: BaselineReport) -> str:
 
 
 def _headlines(report: BaselineReport) -> list[tuple[str, str]]:
-    """The networks that dominate the starting one: the most accurate, and the fastest."""
-    better = [member for member in report.found if beside(member, report.start).dominates]
+    """The most accurate and the fastest that dominate the starting network beyond luck, else by the means."""
+    better = [member for member in report.found if report.beside_start(member).dominates]
     if not better:
         return [("0", f"networks dominate {report.start.candidate.name}")]
-    best, fastest = better[-1], better[0]
-    gain, ratio = beside(best, report.start).gain, beside(fastest, report.start).ratio
+    clear = [member for member in better if report.beside_start(member).beyond_spread]
+    best, fastest, how = (clear or better)[-1], (clear or better)[0], "" if clear else " by the means"
+    gain, ratio = report.beside_start(best).gain, report.beside_start(fastest).ratio
+    assert gain is not None  # it dominates
     return [
-        (f"{gain * 100:+.2f}%", f"accuracy of {best.candidate.name} over the start, no slower"),
-        (f"{ratio:.2f}x", f"the start's latency, {fastest.candidate.name}, no less accurate"),
+        (f"{gain * 100:+.2f}%", f"accuracy of {best.candidate.name} over the start, no slower{how}"),
+        (f"{ratio:.2f}x", f"the start's latency, {fastest.candidate.name}, no less accurate{how}"),
     ]
 
 
@@ -57,11 +59,11 @@ _MEMBER_COLUMNS = tuple(Column(title, numeric=title not in ("network", "")) for 
 def _member_line(member: Member, report: BaselineReport) -> Line:
     """The terminal's cells, and what they are sorted by."""
     found, timing = member.candidate, member.timing
-    by = None if report.is_start(member) else beside(member, report.start)
+    by, judged = None if report.is_start(member) else report.beside_start(member), report.judged(member)
     keys = (
         found.name,
-        member.accuracy,
-        member.sample.spread,
+        None if judged is None else judged.mean,
+        None if judged is None else judged.spread,
         member.latency_ms,
         None if timing is None else timing.p10_ms,
         None if timing is None else timing.p90_ms,
@@ -73,7 +75,7 @@ def _member_line(member: Member, report: BaselineReport) -> Line:
         verdict_text(by) or None,
     )
     cells = [Cell(text, key) for text, key in zip(member_cells(member, report), keys, strict=True)]
-    return Line(cells, "ours" if by is None else "faster" if by.dominates else "")
+    return Line(cells, "ours" if by is None else "faster" if by.beyond_spread else "")
 
 
 _STAGE_COLUMNS = (
@@ -140,7 +142,7 @@ def _trial_line(candidate: TriedNetwork) -> Line:
 
 
 def _provenance(report: BaselineReport) -> list[tuple[str, str]]:
-    seeds = len(report.start.sample.values) if report.is_confirmed else 0
+    seeds = report.confirm_seeds
     return [
         ("Starting network", report.start.candidate.name),
         ("Learned", report.data),

@@ -6,6 +6,7 @@ the caches as its neighbours leave them. A few are timed by themselves as well, 
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from effgen.machine import watch_other_work
 from effgen.network import Network, network_from_spec
 from effgen.passes.fold_batchnorm import folded_graph
 from effgen.results import DISTURBING_CPUS, Plan
+from effgen.spec import NetworkSpec
 from effgen.target import Machine
 
 if TYPE_CHECKING:  # needs TVM
@@ -81,12 +83,17 @@ def _measure_networks(machine: Machine, target: str, database: Path | None, on_p
     with measuring(database):
         known = {time.network for time in load_times(machine, database).networks}
         for index, spec in enumerate(sample_networks(NETWORKS, SEED), start=1):
-            if spec.name not in known:
+            if identity(spec) not in known:
                 on_phase(f"calibrate {machine.name}: network {index} of {NETWORKS}")
                 lines = list(_network_lines(network_from_spec(spec), target, choices, database))
                 times_file(database).append_lines(*lines)
                 measured += len(lines) - 1
     return measured
+
+
+def identity(spec: NetworkSpec) -> str:
+    """What the table calls a network: its name, and a digest of all that its spec says."""
+    return f"{spec.name}-{hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:12]}"
 
 
 def _network_lines(network: Network, target: str, choices: KernelChoices, database: Path | None) -> Iterator[str]:
@@ -97,7 +104,7 @@ def _network_lines(network: Network, target: str, choices: KernelChoices, databa
     setting = Setting.of(machine)
     seconds, profile = _profiled(network, target, machine, database)
     kernels_s = sum(call.seconds for call in profile.calls)
-    yield NetworkTime(network.spec.name, seconds, kernels_s, setting, device, date).line
+    yield NetworkTime(identity(network.spec), seconds, kernels_s, setting, device, date).line
     for workload, kernel_s in kernel_seconds(network.graph, profile).items():
         choice = choices.choice(workload)
         work = work_of(workload, machine, choice.cycles)

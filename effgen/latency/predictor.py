@@ -12,18 +12,23 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effgen.block_fusion import kernel_counts
+from effgen.cpu import missing_features
 from effgen.errors import TuneError
 from effgen.graph import Graph
+from effgen.identity import device_name
 from effgen.kernels.workload import Workload, without_ahead
 from effgen.latency.estimate import MIN_KERNELS, Estimator, Sample, fitted_prices
 from effgen.latency.times import Times, load_times
 from effgen.latency.work import Work, work_of
+from effgen.ledger import measured_here
+from effgen.records import Record, record_sources
 from effgen.target import Machine, check_target, load_target
 
 if TYPE_CHECKING:  # needs TVM
@@ -137,16 +142,33 @@ def _amounts(alone: float, work: Work) -> tuple[float, ...]:
 
 
 def recorded_seconds(choice: Choice, machine: Machine) -> float | None:
-    """What the tuner measured of a kernel built so, on this very machine and number of cores; None where it did not."""
+    """What the tuner measured of a kernel built so, on this very machine and number of cores; None where it did not.
+
+    Only the user's own records say that: those that ship were measured elsewhere, whatever target they are for.
+    """
     record = choice.record
-    if record is None or (record.mcpu, record.cores) != (machine.processor, machine.cores):
-        return None
-    return record.seconds
+    return record.seconds if record is not None and choice.own and _is_of(record, machine) else None
+
+
+def _is_of(record: Record, machine: Machine) -> bool:
+    """Whether one of the user's own records is a measurement of the machine, not of another that fits its target."""
+    if not measured_here(record, machine):
+        return False
+    return not (record.device and _is_here(machine)) or record.device == _this_device()
+
+
+def _is_here(machine: Machine) -> bool:
+    return machine.gpu is None and not machine.is_foreign and not missing_features(machine.features)
+
+
+@cache
+def _this_device() -> str:
+    return device_name()
 
 
 def open_predictor(target: str = "cpu", threads: int | None = None, database: Path | None = None) -> Predictor:
     """The predictor for a target with `threads` (None: all that it has), from the table and the tuning records of
-    `database` (None: the user's own) and what ships.
+    `database` (None: the user's own). Of what ships it has the schedules, not the times.
 
     Raises TargetError for an unknown target, TuneError where nothing is known of the machine.
     """
@@ -170,15 +192,13 @@ def machine_of(target: str, threads: int | None) -> Machine:
 
 
 def recorded_workloads(machine: Machine, database: Path | None = None) -> list[Workload]:
-    """The kernels of the shipped families that have a record of this very machine: a record holds a kernel's name,
-    which does not say all that there is to it."""
-    from effgen.records import record_sources
-
+    """The kernels of the shipped families of which the user has a record of this very machine: a record holds a
+    kernel's name, which does not say all that there is to it."""
     names = {
         record.kernel
         for source in record_sources(machine, database)
         for record in source.records
-        if record.chosen and (record.mcpu, record.cores) == (machine.processor, machine.cores)
+        if source.own and record.chosen and _is_of(record, machine)
     }
     if not names:
         return []

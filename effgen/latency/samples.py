@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from effgen.spec import (
     Activation,
@@ -17,8 +18,8 @@ from effgen.spec import (
     StemSpec,
 )
 
-#: Block kinds that are drawn, the usual ones more often.
-BLOCKS: tuple[BlockKind, ...] = ("mbconv", "mbconv", "mbconv", "fused_mbconv", "depthwise_separable", "bottleneck")
+#: What a stage's block kind is drawn from: every kind, the usual one more often.
+BLOCKS: tuple[BlockKind, ...] = (*get_args(BlockKind), "mbconv", "mbconv")
 
 _RESOLUTIONS = tuple(range(96, 321, 32))
 _ACTIVATIONS: tuple[Activation, ...] = ("silu", "silu", "relu", "relu6", "hard_swish")

@@ -15,7 +15,7 @@ from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload, without_ahead
 from effgen.latency.predictor import machine_of, recorded_seconds
-from effgen.latency.times import KernelTime, Setting, Times, load_times, table_path, times_file
+from effgen.latency.times import KernelFailure, KernelTime, Setting, Times, load_times, table_path, times_file
 from effgen.latency.work import work_of
 from effgen.ledger import now
 from effgen.records import Status
@@ -23,6 +23,7 @@ from effgen.target import Machine
 
 if TYPE_CHECKING:  # needs TVM
     from effgen.kernel_choice import Choice, KernelChoices
+    from effgen.measure.protocol import Outcome
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,29 @@ def complete_table(
 
     Each is built as the compiler would build it today and timed alone with cold caches, in a process of its own; it is
     in the table before the next one begins, and Ctrl-C loses none. One process at a time measures: another waits, then
-    measures what is still missing. A kernel that fails, or has the fallback schedule, is left to the estimate.
+    measures what is still missing. A kernel that fails is left to the estimate; that is in the table as well, and no
+    other call tries it again.
 
     Raises TuneError where kernels of the target cannot be measured on this computer.
     """
     machine = machine_measured_here(target, threads)
-    workloads = dict.fromkeys(without_ahead(workload) for graph in graphs for workload in kernel_counts(graph))
-    return complete_kernels(list(workloads), machine, database, on_progress)
+    return complete_kernels(_kernels(graphs), machine, database, on_progress)
+
+
+def missing_kernels(
+    graphs: Sequence[Graph], target: str = "cpu", threads: int | None = None, database: Path | None = None
+) -> list[Workload]:
+    """What `complete_table` would measure now. Raises TuneError as it does."""
+    from effgen.kernel_choice import KernelChoices
+
+    machine = machine_measured_here(target, threads)
+    times, choices = load_times(machine, database), KernelChoices(machine, database)
+    return [workload for workload in _kernels(graphs) if _is_missing(workload, times, choices)]
+
+
+def _kernels(graphs: Sequence[Graph]) -> list[Workload]:
+    """The kernels of the networks, each once."""
+    return [*dict.fromkeys(without_ahead(workload) for graph in graphs for workload in kernel_counts(graph))]
 
 
 def complete_kernels(
@@ -97,9 +114,11 @@ def measuring(database: Path | None) -> FileLock:
     return FileLock(f"{table_path(database)}.measuring")
 
 
-def _is_missing(workload: Workload, times: Times, choices: KernelChoices, alone: bool) -> bool:
+def _is_missing(workload: Workload, times: Times, choices: KernelChoices, alone: bool = False) -> bool:
     choice = choices.choice(workload)
-    if not choice.decisions or times.seconds("alone", workload.name, choice.decisions) is not None:
+    if times.failed(workload.name, choice.decisions):
+        return False
+    if times.seconds("alone", workload.name, choice.decisions) is not None:
         return False
     if alone:
         return True
@@ -122,13 +141,15 @@ def _measure(
         for done, workload in enumerate(missing, start=1):
             choice = choices.choice(workload)
             outcome = measurer.measure(workload, choice.decisions)
-            if outcome.timing is not None:
-                file.append_lines(_line(workload, choice, outcome.timing.seconds, machine, outcome.device))
-                measured += 1
+            file.append_lines(_line(workload, choice, outcome, machine))
+            measured += outcome.timing is not None
             on_progress(TableProgress(workload.name, done, len(missing), outcome.status))
     return measured
 
 
-def _line(workload: Workload, choice: Choice, seconds: float, machine: Machine, device: str) -> str:
-    work, setting = work_of(workload, machine, choice.cycles), Setting.of(machine)
-    return KernelTime(workload.name, choice.decisions, "alone", seconds, work, setting, device=device, date=now()).line
+def _line(workload: Workload, choice: Choice, outcome: Outcome, machine: Machine) -> str:
+    setting, facts = Setting.of(machine), {"device": outcome.device, "date": now()}
+    if outcome.timing is None:
+        return KernelFailure(workload.name, choice.decisions, outcome.status, outcome.error, setting, **facts).line
+    work = work_of(workload, machine, choice.cycles)
+    return KernelTime(workload.name, choice.decisions, "alone", outcome.timing.seconds, work, setting, **facts).line

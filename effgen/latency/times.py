@@ -20,15 +20,16 @@ from typing import Any, Literal
 
 from effgen.jsonlines import LinesFile
 from effgen.latency.work import Work
-from effgen.records import default_database
+from effgen.records import STATUSES, Status, default_database
 from effgen.target import Machine
 
 #: How a kernel was timed: where it stands in a running network, or by itself with cold caches.
 How = Literal["network", "alone"]
 _HOWS: tuple[How, ...] = ("network", "alone")
 
-#: Sources that decide what a kernel is: with any of them changed, times are measured anew.
-_CODE = ("effgen.kernels", "effgen.schedules")
+#: Sources that decide what a kernel is, and what its stored work means: with any of them changed, times are measured
+#: anew.
+_CODE = ("effgen.kernels", "effgen.schedules", "effgen.latency.work")
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,16 @@ class Setting:
 
 @cache
 def code_fingerprint() -> str:
-    """A hash of all that makes kernels and schedules."""
+    """A hash of all that makes kernels and schedules, and counts their work. None of it is loaded: some needs TVM."""
     found = hashlib.sha256()
-    for folder in map(_folder, _CODE):
-        for source in sorted(folder.rglob("*.py")):
-            found.update(f"{source.relative_to(folder)}\n".encode() + source.read_bytes())
+    for name in _CODE:
+        spec = find_spec(name)
+        assert spec is not None and spec.origin is not None
+        module = Path(spec.origin)
+        sources = sorted(module.parent.rglob("*.py")) if spec.submodule_search_locations else [module]
+        for source in sources:
+            found.update(f"{source.relative_to(module.parent)}\n".encode() + source.read_bytes())
     return found.hexdigest()[:16]
-
-
-def _folder(package: str) -> Path:
-    """Where a package is, which may load TVM and is not imported."""
-    found = find_spec(package)
-    assert found is not None and found.submodule_search_locations
-    return Path(found.submodule_search_locations[0])
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ class KernelTime:
 
 @dataclass(frozen=True)
 class NetworkTime:
-    """Seconds of a run of a whole network, and of its kernels added up, measured in turn."""
+    """Seconds of a run of a whole network, and of its kernels added up, measured in turn. `network` says which one it
+    was, to the last of its layers."""
 
     network: str
     seconds: float
@@ -100,7 +99,28 @@ class NetworkTime:
         return json.dumps(asdict(self), allow_nan=False)
 
 
-def time_from_line(line: str | bytes) -> KernelTime | NetworkTime | None:
+@dataclass(frozen=True)
+class KernelFailure:
+    """A kernel that, with these decisions, could not be timed by itself; `status` and `error` say why."""
+
+    kernel: str
+    decisions: Mapping[str, int]
+    status: Status
+    error: str
+    setting: Setting
+    device: str = ""
+    date: str = ""
+
+    @property
+    def line(self) -> str:
+        """As one line of JSON, without the line's end."""
+        return json.dumps(asdict(self) | {"decisions": dict(self.decisions)}, allow_nan=False)
+
+
+Line = KernelTime | NetworkTime | KernelFailure
+
+
+def time_from_line(line: str | bytes) -> Line | None:
     """What a line of the table holds; None where it holds nothing: torn, foreign, or not of this version."""
     try:
         data = json.loads(line)
@@ -109,7 +129,11 @@ def time_from_line(line: str | bytes) -> KernelTime | NetworkTime | None:
     if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("device", "date")):
         return None
     setting = _setting_from(data.get("setting"))
-    if setting is None or not _is_time(data.get("seconds")):
+    if setting is None:
+        return None
+    if "status" in data:
+        return _kernel_failure(data, setting)
+    if not _is_time(data.get("seconds")):
         return None
     return _kernel_time(data, setting) if "kernel" in data else _network_time(data, setting)
 
@@ -122,15 +146,30 @@ def _setting_from(data: object) -> Setting | None:
 
 
 def _kernel_time(data: dict[str, Any], setting: Setting) -> KernelTime | None:
-    work, decisions = Work.from_facts(data.get("work")), data.get("decisions")
-    if work is None or not isinstance(data["kernel"], str) or data.get("how") not in _HOWS:
-        return None
-    if not isinstance(decisions, dict) or not all(type(value) is int for value in decisions.values()):
+    work = Work.from_facts(data.get("work"))
+    if work is None or not _names_kernel(data) or data.get("how") not in _HOWS:
         return None
     try:
         return KernelTime(**data | {"work": work, "setting": setting})
     except TypeError:
         return None
+
+
+def _kernel_failure(data: dict[str, Any], setting: Setting) -> KernelFailure | None:
+    if not _names_kernel(data) or data["status"] not in STATUSES or not isinstance(data.get("error"), str):
+        return None
+    try:
+        return KernelFailure(**data | {"setting": setting})
+    except TypeError:
+        return None
+
+
+def _names_kernel(data: dict[str, Any]) -> bool:
+    """Whether a kernel and its decisions are what they should be."""
+    decisions = data.get("decisions")
+    if not isinstance(data.get("kernel"), str) or not isinstance(decisions, dict):
+        return False
+    return all(type(value) is int for value in decisions.values())
 
 
 def _network_time(data: dict[str, Any], setting: Setting) -> NetworkTime | None:
@@ -160,25 +199,34 @@ class Times:
 
     def __init__(self, lines: bytes, setting: Setting) -> None:
         self._kernels: dict[How, dict[_Key, list[KernelTime]]] = {how: {} for how in _HOWS}
+        self._failed: set[_Key] = set()
         self.networks: list[NetworkTime] = []
         self.ignored = 0
         for line in lines.split(b"\n"):
             if line.strip():
                 self._take(time_from_line(line), setting)
 
-    def _take(self, time: KernelTime | NetworkTime | None, setting: Setting) -> None:
-        if time is None:
+    def _take(self, found: Line | None, setting: Setting) -> None:
+        if found is None:
             self.ignored += 1
-        elif time.setting == setting and isinstance(time, NetworkTime):
-            self.networks.append(time)
-        elif time.setting == setting and isinstance(time, KernelTime):
-            key = _key(time.kernel, time.decisions)
-            self._kernels[time.how].setdefault(key, []).append(time)
+        elif found.setting != setting:
+            return
+        elif isinstance(found, NetworkTime):
+            self.networks.append(found)
+        elif isinstance(found, KernelFailure):
+            self._failed.add(_key(found.kernel, found.decisions))
+        else:
+            key = _key(found.kernel, found.decisions)
+            self._kernels[found.how].setdefault(key, []).append(found)
 
     def seconds(self, how: How, kernel: str, decisions: Mapping[str, int]) -> float | None:
         """Of a call of this kernel as built with these decisions; None where it was not timed so."""
         times = self._kernels[how].get(_key(kernel, decisions))
         return statistics.median(time.seconds for time in times) if times else None
+
+    def failed(self, kernel: str, decisions: Mapping[str, int]) -> bool:
+        """Whether this kernel could not be timed by itself when that was tried."""
+        return _key(kernel, decisions) in self._failed
 
     def kernels(self, how: How) -> list[KernelTime]:
         """One of each kernel timed so, its seconds the median's."""

@@ -14,6 +14,7 @@ from effgen.kernels import lowering
 from effgen.kernels.reference import random_inputs, reference_outputs
 from effgen.kernels.workload import Workload
 from effgen.measure.protocol import SpaceProvider
+from effgen.schedules import kernel_from_workload
 from effgen.target import Machine
 
 #: Relative L2 error that a kernel may have against float64.
@@ -24,10 +25,9 @@ class Case:
     """`inputs` float32 by name, in the order of the kernel's arguments, `expected` float64."""
 
     def __init__(self, workload: Workload, machine: Machine, provider: SpaceProvider) -> None:
-        space = provider(workload, machine)
-        assert space is not None, f"{workload.name} has no space"
-        self.space = space
+        self.space = provider(workload, machine)
         self.workload = workload
+        self._machine = machine
         self._target = tvm.target.Target(machine.llvm)
         self.inputs = random_inputs(workload, machine, np.random.default_rng(zlib.crc32(workload.name.encode())))
         self.expected = reference_outputs(workload, self.inputs, machine)
@@ -39,8 +39,15 @@ class Case:
         return inputs + expected + expected // 2
 
     def compile(self, decisions: Mapping[str, int]) -> Any:
-        """What `tvm.compile` makes of the candidate; raises whatever building raises."""
-        return compile_kernels({self.workload.name: self.space.build(dict(decisions))}, self._target)
+        """What `tvm.compile` makes of the candidate; raises whatever building raises.
+
+        A kernel without a space has the fallback schedule, whatever the decisions.
+        """
+        if self.space is None:
+            kernel = kernel_from_workload(self.workload, self._machine)
+        else:
+            kernel = self.space.build(dict(decisions))
+        return compile_kernels({self.workload.name: kernel}, self._target)
 
     def error(self, found: Sequence[NDArray[np.float32]]) -> float:
         """Relative L2 error of outputs, the worst one's; NaN where they hold any."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 
 from effgen.abilities import running_here
 from effgen.studies.baseline_report import networks_to_confirm, report_of
@@ -16,7 +17,7 @@ from effgen.target import load_target
 
 def help_baseline(request: BaselineRequest) -> None:
     """What a further worker of the same machine does: trials and trainings, until all are done."""
-    with closing(open_baseline_search(request)) as search:
+    with closing(open_baseline_search(replace(request, retry_failed=False))) as search:
         search_and_confirm(search)
 
 

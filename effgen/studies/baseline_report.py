@@ -11,14 +11,14 @@ from effgen.errors import StudyError
 from effgen.lower import lower
 from effgen.studies.baseline_search import BaselineSearch
 from effgen.studies.front import BaselineReport, Member, State, TriedNetwork, confirmed_front, front_of, reward
-from effgen.studies.workers import counts, reason_of
+from effgen.studies.standings import counted, reason_of
 
 _STATES: dict[TrialState, State] = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def tried_networks(search: BaselineSearch) -> list[TriedNetwork]:
     """Every network whose trial is over, in the order of the trials; repeated and lost ones are none."""
-    return [_tried(search, trial) for trial in search.shared.trials if counts(trial) and trial.state in _STATES]
+    return [_tried(search, trial) for trial in counted(search.shared.trials) if trial.state in _STATES]
 
 
 def networks_to_confirm(search: BaselineSearch) -> list[TriedNetwork]:
@@ -48,6 +48,8 @@ def report_of(search: BaselineSearch, members: Sequence[Member]) -> BaselineRepo
         pruner=plan.pruner,
         repeated=sum(reason_of(trial) == "duplicate" for trial in search.shared.trials),
         points=search.space.size,
+        pictures=search.judge.pictures,
+        confirm_seeds=plan.confirm_seeds,
         candidates=tuple(tried),
         start=members[0],
         members=tuple(member for member in members if member.candidate.trial in on_front),

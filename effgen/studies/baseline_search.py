@@ -7,6 +7,7 @@ in the storage: a worker that starts later, or again, goes on there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from effgen.abilities import running_here
 from effgen.cpu import usable_cpus
@@ -22,23 +24,14 @@ from effgen.identity import device_name
 from effgen.lower import lower
 from effgen.spec import NetworkSpec, load_spec
 from effgen.studies.front import EXPONENT, reward
-from effgen.studies.judge import Judge, JudgeRequest, open_judge
+from effgen.studies.judge import Judge, JudgeRequest, judged, open_judge
 from effgen.studies.kernel_latency import KernelLatency, Latencies, OnPhase
 from effgen.studies.sampling import PrunerName, SamplerName, pruner_named, sampler_named
 from effgen.studies.space import Point, Space, digest_of_network, space_around
+from effgen.studies.standings import Item, counts, reason_of
 from effgen.studies.storage import SharedStudy, open_study
-from effgen.studies.turns import Turns
-from effgen.studies.workers import (
-    DEFAULT_POLICY,
-    Claim,
-    Item,
-    Policy,
-    Repeated,
-    Settled,
-    counts,
-    reason_of,
-    run_samples,
-)
+from effgen.studies.turns import Turns, turns_here
+from effgen.studies.workers import DEFAULT_POLICY, Claim, Policy, Repeated, Settled, run_samples
 from effgen.target import load_target
 
 if TYPE_CHECKING:
@@ -76,6 +69,7 @@ class BaselineRequest:
 
     `storage` is a URL, `study` a name in it, `folder` that of this machine's unfinished trainings. `threads` are those
     of a call of the library, None: all that it may use here; `database` of tuning records as in `CompileRequest`.
+    `retry_failed`: what has failed so far counts no more.
     """
 
     spec: str
@@ -88,6 +82,7 @@ class BaselineRequest:
     threads: int | None = None
     database: Path | None = None
     policy: Policy = DEFAULT_POLICY
+    retry_failed: bool = False
 
     @property
     def call_threads(self) -> int:
@@ -102,7 +97,7 @@ class BaselineRequest:
 
 @dataclass(frozen=True)
 class BaselineSearch:
-    """A search that this process takes part in."""
+    """A search that this process takes part in. `retried`: so many trials failed before and count no more."""
 
     request: BaselineRequest
     space: Space
@@ -110,6 +105,7 @@ class BaselineSearch:
     turns: Turns
     latencies: Latencies
     shared: SharedStudy
+    retried: int = 0
 
     def close(self) -> None:
         """Let the storage go."""
@@ -118,8 +114,8 @@ class BaselineSearch:
     def run(self, on_settled: Callable[[Settled], None] = lambda settled: None) -> None:
         """Work until the planned number of trials is done over all workers.
 
-        Raises StudyError where the storage fails, or the space has no more networks; what a trial raises is kept with
-        it.
+        Raises StudyError where the storage fails, or the space has no more networks; a TrainingError is kept with its
+        trial.
         """
         item = Item("start", {key: self.space.start_point[key] for key in self._open_choices()})
         run_samples(self.shared, self.request.plan.trials, self._objective, item, self.request.policy, on_settled)
@@ -147,26 +143,18 @@ class BaselineSearch:
         """The whole point: the parameters of a trial, and the decisions that have one choice only."""
         return {key: params[key] if len(values) > 1 else values[0] for key, values in self.space.choices.items()}
 
-    def spec_of(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> NetworkSpec:
+    def spec_of(self, trial: optuna.Trial | FrozenTrial) -> NetworkSpec:
         """The network of a trial that has all its parameters, named after it; the starting one keeps its name."""
         point, end = self.point_of(trial.params), f"_t{trial.number}"
         if point == self.space.start_point:
             return self.space.start
         return self.space.spec_at(point, self.space.start.name[: 64 - len(end)] + end)
 
-    def train(self, spec: NetworkSpec, seed: int, on_epoch: Callable[[EpochResult], bool]) -> float:
-        """The accuracy of a network of the space; the machine is left, between epochs, to those who measure."""
+    def train(self, claim: Claim, spec: NetworkSpec, seed: int, on_epoch: Callable[[EpochResult], bool]) -> float:
+        """The accuracy of a network of the space, as `effgen.studies.judge.judged`."""
         key = f"{digest_of_network(lower(spec))} seed {seed}"
         named = spec.model_copy(update={"name": self.space.start.name})  # a training is a network's, not a trial's
-        if self.judge.program is not None:
-            return self.judge.accuracy(named, seed, key)
-        with self.turns.training() as take_turn:
-
-            def after_epoch(result: EpochResult) -> bool:
-                take_turn()
-                return on_epoch(result)
-
-            return self.judge.accuracy(named, seed, key, after_epoch)
+        return judged(claim, self.judge, self.turns, named, seed, key, on_epoch)
 
     def _open_choices(self) -> list[str]:
         return [key for key, values in self.space.choices.items() if len(values) > 1]
@@ -179,7 +167,7 @@ class BaselineSearch:
         spec = self.spec_of(trial)
         graph = lower(spec)
         self._note(trial, network=digest_of_network(graph))
-        self._check_new(trial)
+        self._check_new(claim)
         prediction = self.latencies(graph)
         self._note(trial, latency_s=prediction.seconds, measured_share=prediction.measured_share)
         reward_of = partial(
@@ -189,8 +177,8 @@ class BaselineSearch:
             exponent=self.request.plan.exponent,
         )
         training = _Training(self.shared, claim, reward_of)
-        accuracy = self.train(spec, self.request.plan.seed, training.after_epoch)
-        self._note(trial, accuracy=accuracy, epochs=training.epochs)
+        accuracy = self.train(claim, spec, self.request.plan.seed, training.after_epoch)
+        claim.notes.update(accuracy=accuracy, epochs=training.epochs)
         if training.stopped:
             raise optuna.TrialPruned
         return reward_of(accuracy)
@@ -201,9 +189,14 @@ class BaselineSearch:
             for key, value in found.items():
                 trial.set_user_attr(key, value)
 
-    def _check_new(self, trial: optuna.Trial) -> None:
-        """Raise Repeated where an earlier trial is of the same network, StudyError where all lately were."""
-        trials = self.shared.trials
+    def _check_new(self, claim: Claim) -> None:
+        """Raise Repeated where an earlier trial is of the same network, StudyError where all lately were.
+
+        The starting network's trial is never one too many: the others are compared with it.
+        """
+        if claim.item is not None:
+            return
+        trial, trials = claim.trial, self._trials_with_networks(claim)
         network = trial.user_attrs["network"]
         earlier = [one for one in trials if one.number < trial.number and counts(one)]
         if all(one.user_attrs.get("network") != network for one in earlier):
@@ -215,6 +208,17 @@ class BaselineSearch:
                 f"around {self.space.start.name}; expected --trials {len(earlier)} or fewer"
             )
         raise Repeated
+
+    def _trials_with_networks(self, claim: Claim) -> list[FrozenTrial]:
+        """All trials, once the earlier ones say which network they are of; those of lost workers never do."""
+        policy = self.request.policy
+        end = time.monotonic() + policy.grace_s
+        while True:
+            trials = self.shared.trials
+            unknown = (one for one in trials if one.state == TrialState.RUNNING and "network" not in one.user_attrs)
+            if claim.lost or time.monotonic() > end or all(one.number > claim.trial.number for one in unknown):
+                return trials
+            time.sleep(policy.poll_s)
 
 
 class _Training:
@@ -247,6 +251,7 @@ def open_baseline_search(request: BaselineRequest, latencies: Latencies | None =
     judge = open_judge(request.judge, request.folder / "checkpoints")
     space = space_around(judge.fitted(load_spec(request.spec)))
     epochs = 1 if judge.recipe is None else judge.recipe.epochs
+    turns = turns_here()
     shared = open_study(
         request.storage,
         request.study,
@@ -254,20 +259,18 @@ def open_baseline_search(request: BaselineRequest, latencies: Latencies | None =
         sampler=sampler_named(plan.sampler, space, plan.population, plan.seed),
         pruner=pruner_named(plan.pruner, plan.population, epochs),
     )
-    turns = Turns(machine_folder())
     latencies = latencies or KernelLatency(request.target, request.threads, request.database, turns)
-    return BaselineSearch(request, space, judge, turns, latencies, shared)
-
-
-def machine_folder() -> Path:
-    """Where the workers of this machine meet, whatever study they are of."""
-    from platformdirs import user_data_path
-
-    return user_data_path("effgen", appauthor=False) / "turns"
+    retried = shared.retry_failed() if request.retry_failed else 0
+    return BaselineSearch(request, space, judge, turns, latencies, shared, retried)
 
 
 def _check(plan: BaselinePlan) -> None:
-    limits = (("trials", plan.trials, 1, 100_000), ("population", plan.population, 2, 1000))
+    limits = (
+        ("trials", plan.trials, 1, 100_000),
+        ("population", plan.population, 2, 1000),
+        ("confirm-seeds", plan.confirm_seeds, 0, 1000),
+        ("seed", plan.seed, 0, 2**32 - 1 - plan.confirm_seeds),  # a recipe's is below 2^32
+    )
     for option, value, low, high in limits:
         if not low <= value <= high:
             raise StudyError(f"--{option} {value}: expected from {low} to {high}")

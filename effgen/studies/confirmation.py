@@ -19,8 +19,9 @@ from effgen.results import DEFAULT_PLAN, Plan, Result
 from effgen.studies.baseline_search import BaselineSearch
 from effgen.studies.front import Member, Timing, TriedNetwork
 from effgen.studies.samples import sample_of
+from effgen.studies.standings import Item, reason_of, settled_items
 from effgen.studies.storage import SharedStudy, open_study
-from effgen.studies.workers import Claim, Item, Settled, reason_of, run_items, settled_items
+from effgen.studies.workers import Claim, Settled, run_items
 
 
 def train_again(
@@ -43,7 +44,7 @@ def train_again(
     def objective(claim: Claim) -> float:
         assert claim.item is not None
         trial, seed = claim.item.params["trial"], claim.item.params["seed"]
-        return search.train(specs[trial], seed, lambda result: not claim.lost)
+        return search.train(claim, specs[trial], seed, lambda result: not claim.lost)
 
     planned = [item for each in items.values() for item in each]
     with closing(_study(search)) as shared:
@@ -75,7 +76,10 @@ def _timing(found: Result) -> Timing:
 
 def _study(search: BaselineSearch) -> SharedStudy:
     facts = search.shared.study.user_attrs["facts"]
-    return open_study(search.request.storage, f"{search.request.study} (confirmation)", facts)
+    shared = open_study(search.request.storage, f"{search.request.study} (confirmation)", facts)
+    if search.request.retry_failed:
+        shared.retry_failed()
+    return shared
 
 
 def _item(trial: int, seed: int) -> Item:
@@ -83,7 +87,7 @@ def _item(trial: int, seed: int) -> Item:
 
 
 def _member(shared: SharedStudy, network: TriedNetwork, items: Sequence[Item], search: BaselineSearch) -> Member:
-    settled = settled_items(shared.trials, items, search.request.policy)
+    settled = settled_items(shared.trials, items, search.request.policy.retries)
     confirmed = sample_of([trial.values[0] for trial in settled if trial.state == TrialState.COMPLETE])
     failed = next((trial for trial in settled if trial.state == TrialState.FAIL), None)
     if failed is None:

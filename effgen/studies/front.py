@@ -8,13 +8,20 @@ from typing import Literal
 
 from effgen.pareto import pareto_front
 from effgen.spec import NetworkSpec
-from effgen.studies.samples import Sample, compare
+from effgen.studies.samples import Comparison, Sample, compare
 
 State = Literal["done", "pruned", "failed"]
+
+#: What is more than luck.
+Accuracy = Literal["more accurate", "no less accurate", "less accurate", "accuracy not told apart"]
+Speed = Literal["faster", "no slower", "slower", "latency not told apart"]
 
 #: MnasNet's alpha = beta (arXiv 1807.11626, section 3; EfficientNet paper, section 4): twice the latency is worth 5% of
 #: the accuracy.
 EXPONENT = -0.07
+
+#: A network is no less accurate if, for all we know, it loses less than this share of the pictures.
+MARGIN = 0.005
 
 
 def reward(accuracy: float, latency_s: float, target_s: float, exponent: float = EXPONENT) -> float:
@@ -95,28 +102,71 @@ class Member:
 
 @dataclass(frozen=True)
 class Beside:
-    """A member beside the starting network: `gain` is the difference of the mean accuracies, `error` its standard error
-    (None where a spread is unknown), `ratio` latency over latency.
+    """A member beside the starting network.
 
-    `dominates`: as accurate and as fast, one of them more. `beyond_spread`: nor is that luck, for its accuracy is
-    higher by more than seeds make, or its latency lower by more than it varies (its p90 below the other's p10).
+    `gain` is the difference of the mean accuracies, `error` its standard error, `low` to `high` what the true one is
+    between (None: unknown); `ratio` is latency over latency.
+
+    `dominates` goes by these point estimates: as accurate and as fast, one of them more. `accuracy` and `speed` say
+    what is more than luck.
     """
 
-    gain: float
+    gain: float | None
     error: float | None
+    low: float | None
+    high: float | None
     ratio: float
     dominates: bool
+    accuracy: Accuracy
+    speed: Speed
     beyond_spread: bool
 
 
-def beside(member: Member, start: Member) -> Beside:
-    """How `member` stands to the network that the search began with."""
-    comparison, ratio = compare(member.sample, start.sample), member.latency_ms / start.latency_ms
-    gain = comparison.difference
-    dominates = gain >= 0 and ratio <= 1 and (gain > 0 or ratio < 1)
+def beside(member: Member, start: Member, comparisons: int = 1, pictures: int | None = None) -> Beside:
+    """How `member`, one of so many (`comparisons`), stands to the network that the search began with.
+
+    `beyond_spread`: it dominates, one of accuracy and latency is better beyond luck, and the other no worse: for all
+    we know by less than MARGIN, or neither in median nor p90. `pictures` as in `effgen.studies.samples.compare`;
+    accuracies of other seeds are not compared with those of the search.
+    """
+    found = None
+    if (member.confirmed is None) == (start.confirmed is None):
+        found = compare(member.sample, start.sample, comparisons, pictures)
+    ratio, accuracy, speed = member.latency_ms / start.latency_ms, _accuracy_by(found), _speed_by(member, start)
+    gain = None if found is None else found.difference
+    dominates = gain is not None and gain >= 0 and ratio <= 1 and (gain > 0 or ratio < 1)
+    no_worse = accuracy in ("more accurate", "no less accurate") and speed in ("faster", "no slower")
+    return Beside(
+        gain=gain,
+        error=None if found is None else found.error,
+        low=None if found is None else found.low,
+        high=None if found is None else found.high,
+        ratio=ratio,
+        dominates=dominates,
+        accuracy=accuracy,
+        speed=speed,
+        beyond_spread=dominates and no_worse and (accuracy == "more accurate" or speed == "faster"),
+    )
+
+
+def _accuracy_by(found: Comparison | None) -> Accuracy:
+    if found is None or found.low is None:
+        return "accuracy not told apart"
+    if found.outcome == "is not told apart from":
+        return "no less accurate" if found.low > -MARGIN else "accuracy not told apart"
+    return "more accurate" if found.outcome == "beats" else "less accurate"
+
+
+def _speed_by(member: Member, start: Member) -> Speed:
     mine, other = member.timing, start.timing
-    faster = mine is not None and other is not None and mine.p90_ms < other.p10_ms
-    return Beside(gain, comparison.error, ratio, dominates, dominates and (comparison.outcome == "beats" or faster))
+    if mine is None or other is None:
+        return "latency not told apart"
+    if mine.p90_ms < other.p10_ms:
+        return "faster"
+    if mine.p10_ms > other.p90_ms:
+        return "slower"
+    no_slower = mine.median_ms <= other.median_ms and mine.p90_ms <= other.p90_ms
+    return "no slower" if no_slower else "latency not told apart"
 
 
 @dataclass(frozen=True)
@@ -124,7 +174,8 @@ class BaselineReport:
     """A whole search.
 
     `study` says where its trials are kept, `data` what was learned (a folder, or the user's own trainer), `device` and
-    `threads` what latencies are of. `repeated` networks were drawn again and left out, of the `points` in the space.
+    `threads` what latencies are of. Accuracies are shares of `pictures` (None: unknown); the front was trained again
+    with `confirm_seeds` other seeds. `repeated` networks were drawn again and left out, of the `points` in the space.
     `members` are the front as the search saw it, `front` those of them that the confirmation leaves, both the fastest
     first; either may hold `start`, which is confirmed as they are.
     """
@@ -140,6 +191,8 @@ class BaselineReport:
     pruner: str
     repeated: int
     points: int
+    pictures: int | None
+    confirm_seeds: int
     candidates: tuple[TriedNetwork, ...]
     start: Member
     members: tuple[Member, ...]
@@ -149,12 +202,21 @@ class BaselineReport:
     @property
     def is_confirmed(self) -> bool:
         """Whether accuracies are means over other seeds than the search's."""
-        return self.start.confirmed is not None
+        return self.confirm_seeds > 0
 
     @property
     def found(self) -> list[Member]:
         """The front without the starting network, which may be on it."""
         return [member for member in self.front if not self.is_start(member)]
+
+    def beside_start(self, member: Member) -> Beside:
+        """How a member stands to the starting network; all of the search's front are compared with it."""
+        others = sum(not self.is_start(one) for one in self.members)
+        return beside(member, self.start, max(1, others), self.pictures)
+
+    def judged(self, member: Member) -> Sample | None:
+        """The accuracies to show: none where a member lacks what the others have, trainings with other seeds."""
+        return None if self.is_confirmed and member.confirmed is None else member.sample
 
     def is_start(self, member: Member) -> bool:
         """Whether it is the network that the search began with."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Literal
 
 from effgen.errors import SpecError, StudyError
 from effgen.network import Network, network_from_spec
 from effgen.scaling import coefficients_for, scale
 from effgen.spec import NetworkSpec, ScalingSpec
+from effgen.staircase import around_step
 
 Kind = Literal["compound", "depth", "width", "resolution", "baseline"]
 
@@ -96,9 +98,9 @@ class Grid:
 def make_grid(spec: NetworkSpec, phi: float, plan: GridPlan = GridPlan()) -> Grid:
     """The candidates for the baseline `spec`: single dimensions, the paper's point, then the grid, each network once.
 
-    The single dimensions stay whatever their multiply-adds; other points that cannot come within the tolerance of the
-    goal, or of which rounding leaves one dimension, are left out. Raises StudyError for a plan that makes no grid,
-    SpecError for a baseline that makes no network.
+    The single dimensions stay however far their nearest network is from the goal; other points further away than the
+    tolerance, or of which rounding leaves one dimension, are left out, and whatever cannot reach the goal at all.
+    Raises StudyError for a plan that makes no grid, SpecError for a baseline that makes no network.
     """
     _check(phi, plan)
     baseline = network_from_spec(spec)
@@ -161,21 +163,19 @@ def _nearest(spec: NetworkSpec, kind: Kind, point: Triple, phi: float, goal: flo
 
     Multiply-adds grow with t in steps: the last network below the goal and the first that is not are compared.
     """
+    moved = cache(partial(_moved, spec, kind, point, phi))
+
+    def macs(t: float) -> float:
+        found = moved(t)
+        return math.inf if found is None else found.macs
+
     largest = math.log(LARGEST) / math.log(max(point))
-    low, high = 0.0, largest
-    above = _moved(spec, kind, point, phi, high)
-    if above is None or above.macs < goal:
+    if not goal <= macs(largest) < math.inf:
         return None
-    below = None
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        found = _moved(spec, kind, point, phi, middle)
-        if found is None or found.macs >= goal:
-            high, above = middle, found or above
-        else:
-            low, below = middle, found
-    best = min((one for one in (above, below) if one is not None), key=lambda one: abs(math.log(one.macs / goal)))
-    as_it_is = _moved(spec, kind, point, phi, 1.0)
+    below, above = around_step(macs, goal, 0.0, largest, _HALVINGS)
+    near = (moved(t) for t in (above, below) if t > 0)
+    best = min((one for one in near if one is not None), key=lambda one: abs(math.log(one.macs / goal)))
+    as_it_is = moved(1.0)
     return as_it_is if as_it_is is not None and as_it_is.network.spec == best.network.spec else best
 
 

@@ -52,14 +52,20 @@ class KernelLatency:
 
     def __call__(self, graph: Graph) -> Prediction:
         """Raises an EffgenError as `prepare` does, or where the table cannot be written."""
-        from effgen.latency.table import complete_table
-
         known = self._predict(graph)
-        if known.measured_share == 1 or not self._measures_here:
+        if known.measured_share == 1 or not self._measures_here or not self._complete(graph):
             return known
+        return self._predict(graph)
+
+    def _complete(self, graph: Graph) -> int:
+        """Measure what the table lacks; returns how many kernels that were. Nobody waits where nothing is to be done:
+        kernels that fail stay unmeasured."""
+        from effgen.latency.table import complete_table, missing_kernels
+
+        if not missing_kernels([graph], self._target, self._threads, self._database):
+            return 0
         with self._turns.measuring():
-            measured = complete_table([graph], self._target, self._threads, self._database)
-        return self._predict(graph) if measured else known
+            return complete_table([graph], self._target, self._threads, self._database)
 
     def _predict(self, graph: Graph) -> Prediction:
         """From what is in the table and the records now."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from effgen.cpu import usable_cpus
 from effgen.errors import EffgenError, StudyError, TargetError, TuneError
 from effgen.measure.protocol import Remote
 from effgen.network import Network
 from effgen.results import BenchReport
 from effgen.routes import RouteOptions, remote_of
-from effgen.studies.storage import open_study
-from effgen.studies.workers import DEFAULT_POLICY, Claim, Item, Policy, run_items, settled_items
+from effgen.studies.standings import Item, settled_items
+from effgen.studies.storage import SharedStudy, open_study
+from effgen.studies.turns import Turns
+from effgen.studies.workers import DEFAULT_POLICY, Claim, Policy, run_items
 
 OnPhase = Callable[[str], None]
 
@@ -31,17 +34,26 @@ class LatencyRequest:
     rpc_tracker: str | None = None
     rpc_key: str | None = None
 
+    @property
+    def what(self) -> str:
+        """What is timed on, in words that differ where latencies do not compare."""
+        if self.rpc_tracker is not None:
+            device = self.rpc_key or "any device"
+            return f"{self.target}, threads {self.threads or 'all'}, {device} of {self.rpc_tracker}"
+        return f"{self.target}, threads {self.threads or len(usable_cpus())}"
+
 
 @dataclass(frozen=True)
 class Latencies:
-    """Milliseconds of a call by candidate, and the machine."""
+    """Milliseconds of a call by candidate, the machine, and the UTC time when they were measured."""
 
     milliseconds: Mapping[str, float]
     machine: str
     threads: int
+    measured: str
 
 
-NO_LATENCIES = Latencies({}, "", 0)
+NO_LATENCIES = Latencies({}, "", 0, "")
 
 
 def check_latency(request: LatencyRequest) -> None:
@@ -59,10 +71,17 @@ def check_latency(request: LatencyRequest) -> None:
             raise TargetError(f"{error}; give --rpc-tracker, or --no-latency") from None
 
 
+def open_latencies(url: str, name: str, facts: Mapping[str, Any], request: LatencyRequest) -> SharedStudy:
+    """The study beside that of the search `name` which keeps its latencies, one for each way to time them.
+
+    Raises StudyError as `open_study`.
+    """
+    return open_study(url, f"{name} latency: {request.what}", {**facts, "latency": request.what}, "minimize")
+
+
 def measure_latencies(
-    url: str,
-    name: str,
-    facts: Mapping[str, Any],
+    shared: SharedStudy,
+    turns: Turns,
     networks: Mapping[str, Network],
     request: LatencyRequest,
     policy: Policy = DEFAULT_POLICY,
@@ -70,45 +89,44 @@ def measure_latencies(
 ) -> Latencies:
     """Time every network, once over all workers of the search: the trial is one for all, so that they compare.
 
-    Whoever comes first does it, the others wait for what came out. It is kept in a study of its own beside that of the
-    search, by target. Raises StudyError where the storage fails, and where a network cannot be timed: then nothing is
+    Whoever comes first does it, the others wait for what came out: it is kept in the study `shared` of
+    `open_latencies`. Raises StudyError where the storage fails, and where a network cannot be timed: then nothing is
     kept, to be tried again.
     """
-    study = f"{name} latency {request.target}"
-    shared = open_study(url, study, {**facts, "target": request.target, "threads": request.threads}, "minimize")
     item = Item(_ITEM, {})
 
     def measure(claim: Claim) -> float:
-        found = _measured(networks, request, on_phase)
-        with shared.errors():
-            for key, value in vars(found).items():
-                claim.trial.set_user_attr(key, value)
+        found = _measured(networks, request, turns, on_phase)
+        claim.notes.update(vars(found))
         return min(found.milliseconds.values())
 
-    with closing(shared):
-        run_items(shared, [item], measure, policy)
-        attributes = settled_items(shared.trials, [item], policy)[0].user_attrs
+    run_items(shared, [item], measure, policy)
+    attributes = settled_items(shared.trials, [item], policy.retries)[0].user_attrs
     if "milliseconds" not in attributes:
         raise StudyError(f"{shared.where}: every worker that timed the networks was lost; give --no-latency")
-    return Latencies(*(attributes[key] for key in ("milliseconds", "machine", "threads")))
+    return Latencies(*(attributes[field.name] for field in fields(Latencies)))
 
 
-def _measured(networks: Mapping[str, Network], request: LatencyRequest, on_phase: OnPhase) -> Latencies:
+def _measured(networks: Mapping[str, Network], request: LatencyRequest, turns: Turns, on_phase: OnPhase) -> Latencies:
     try:
-        reports = _reports(networks, request, on_phase)
+        reports = _reports(networks, request, turns, on_phase)
     except EffgenError as error:
         raise StudyError(f"{error}; the accuracies are kept: mend it and go on, or give --no-latency") from None
     some = next(iter(reports.values()))
     milliseconds = {key: report.results[0].median_ms for key, report in reports.items()}
-    return Latencies(milliseconds, some.machine.cpu, some.threads)
+    return Latencies(milliseconds, some.machine.cpu, some.threads, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
 
 
-def _reports(networks: Mapping[str, Network], request: LatencyRequest, on_phase: OnPhase) -> dict[str, BenchReport]:
+def _reports(
+    networks: Mapping[str, Network], request: LatencyRequest, turns: Turns, on_phase: OnPhase
+) -> dict[str, BenchReport]:
     target, threads, database = request.target, request.threads, request.database
     if request.rpc_tracker is None:
         from effgen.latency.interleaved import measure_networks
 
-        return measure_networks(networks, target, threads, database=database, on_phase=on_phase)
+        on_phase("wait for the trainings on this machine")
+        with turns.measuring():
+            return measure_networks(networks, target, threads, database=database, on_phase=on_phase)
     from effgen.latency.measured import measure_network
 
     remote, reports = _remote(request), {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from effgen.studies.grid import Candidate, Grid, LeftOut
+from effgen.studies.grid import SINGLE, Candidate, Grid, Kind, LeftOut
 from effgen.studies.latencies import Latencies
 from effgen.studies.samples import Comparison, Sample, compare
 
@@ -33,26 +33,28 @@ class ScaledRow:
     confirmed: Sample | None
     failed: int
 
-    @property
-    def judged(self) -> Sample | None:
-        """The accuracies to compare by: of the seeds that it was not picked by, if there are some."""
-        return self.confirmed or self.search
+    def judged(self, confirmed: bool) -> Sample | None:
+        """The accuracies to compare by: of the seeds that it was not picked by, or else of those that it was."""
+        return self.confirmed if confirmed else self.search
 
 
 @dataclass(frozen=True)
 class AgainstSingle:
-    """The best compound network beside one dimension alone."""
+    """The best compound network beside one dimension alone; without a comparison `missing` says why there is none."""
 
     kind: str
-    macs_share: float
-    comparison: Comparison
+    macs_share: float | None
+    comparison: Comparison | None
+    missing: str = ""
 
 
 @dataclass(frozen=True)
 class ScalingReport:
     """A search's outcome. `baseline` is the network before scaling; `rows` are by accuracy, `chosen` is one of them.
 
-    `goal` are multiply-adds of one image; `compound` is the best compound row, None where none has an accuracy.
+    `goal` are multiply-adds of one image; `compound` is the best compound row, None where none has an accuracy;
+    `pictures` is how many an accuracy is a share of, None: unknown; `machine`, `threads` and `measured` (UTC) say where
+    and when latencies were measured, empty where none were.
     """
 
     model: str
@@ -60,6 +62,7 @@ class ScalingReport:
     goal: float
     seeds: int
     confirm_seeds: int
+    pictures: int | None
     baseline: ScaledRow
     rows: tuple[ScaledRow, ...]
     chosen: ScaledRow
@@ -69,6 +72,7 @@ class ScalingReport:
     errors: tuple[str, ...]
     machine: str
     threads: int
+    measured: str
     study: str
 
 
@@ -89,19 +93,40 @@ def choose(rows: Sequence[ScaledRow]) -> ScaledRow:
 
 
 def ranked(rows: Sequence[ScaledRow]) -> list[ScaledRow]:
-    """Rows with an accuracy first: the confirmed before the others, each by accuracy."""
-    known = sorted((row for row in rows if row.judged is not None), key=lambda row: (row.confirmed is None, _rank(row)))
-    return [*known, *(row for row in rows if row.judged is None)]
+    """The confirmed rows first, then those with an accuracy of the search alone, each by accuracy; then the others."""
+    confirmed = [row for row in rows if row.confirmed is not None]
+    searched = [row for row in rows if row.confirmed is None and row.search is not None]
+    unknown = [row for row in rows if row.confirmed is None and row.search is None]
+    return [*sorted(confirmed, key=_rank), *sorted(searched, key=_rank), *unknown]
 
 
-def compared(rows: Sequence[ScaledRow]) -> tuple[ScaledRow | None, tuple[AgainstSingle, ...]]:
-    """The best compound row, and how it does against each single dimension."""
+def compared(
+    rows: Sequence[ScaledRow], left_out: Sequence[LeftOut], confirm_seeds: int, pictures: int | None
+) -> tuple[ScaledRow | None, tuple[AgainstSingle, ...]]:
+    """The best compound row, and how it does against each single dimension, or why that is not known.
+
+    Accuracies of the same kind are compared: with `confirm_seeds` those of seeds that picked neither, and no others.
+    `pictures` as in `compare`.
+    """
     best = next((row for row in ranked(rows) if row.kind == "compound"), None)
-    if best is None or best.judged is None:
+    if best is None or (best.confirmed is None and best.search is None):
         return None, ()
-    singles = [(row, row.judged) for row in rows if row.kind != "compound" and row.judged is not None]
-    against = [AgainstSingle(row.kind, row.macs_share, compare(best.judged, judged)) for row, judged in singles]
-    return best, tuple(against)
+    confirmed = confirm_seeds > 0
+    singles = {row.kind: row for row in rows if row.kind != "compound"}
+    comparisons = sum(row.judged(confirmed) is not None for row in singles.values())
+
+    def against(kind: Kind) -> AgainstSingle:
+        row = singles.get(kind)
+        if row is None:
+            reason = next((item.reason for item in left_out if item.nominal == SINGLE[kind]), "it is no candidate")
+            return AgainstSingle(kind, None, None, reason)
+        mine, theirs = best.judged(confirmed), row.judged(confirmed)
+        if mine is None or theirs is None:
+            lost = f"all {'confirming ' if confirmed else ''}trainings of {'compound' if mine is None else kind} failed"
+            return AgainstSingle(kind, row.macs_share, None, lost)
+        return AgainstSingle(kind, row.macs_share, compare(mine, theirs, comparisons, pictures))
+
+    return best, tuple(against(kind) for kind in SINGLE)
 
 
 def row_from(
@@ -128,5 +153,6 @@ def row_from(
 
 
 def _rank(row: ScaledRow) -> tuple[float, float, int]:
-    assert row.judged is not None
-    return (-row.judged.mean, float("inf") if row.latency_ms is None else row.latency_ms, row.macs)
+    sample = row.confirmed or row.search
+    assert sample is not None
+    return (-sample.mean, float("inf") if row.latency_ms is None else row.latency_ms, row.macs)

@@ -16,12 +16,21 @@ from effgen.errors import StudyError
 from effgen.spec import NetworkSpec, load_spec
 from effgen.spec_file import write_spec
 from effgen.studies.grid import LARGEST, Candidate, Grid, GridPlan, make_grid, with_coefficients
-from effgen.studies.judge import Judge, JudgeRequest, open_judge
-from effgen.studies.latencies import NO_LATENCIES, Latencies, LatencyRequest, check_latency, measure_latencies
+from effgen.studies.judge import Judge, JudgeRequest, judged, open_judge
+from effgen.studies.latencies import (
+    NO_LATENCIES,
+    Latencies,
+    LatencyRequest,
+    check_latency,
+    measure_latencies,
+    open_latencies,
+)
 from effgen.studies.samples import Sample, sample_of
 from effgen.studies.scaling_report import ScaledRow, ScalingReport, choose, compared, finalists, ranked, row_from
+from effgen.studies.standings import Item, settled_items
 from effgen.studies.storage import SharedStudy, open_study
-from effgen.studies.workers import DEFAULT_POLICY, Claim, Item, OnSettled, Policy, run_items, settled_items
+from effgen.studies.turns import Turns, turns_here
+from effgen.studies.workers import DEFAULT_POLICY, Claim, OnSettled, Policy, run_items
 
 OnPhase = Callable[[str], None]
 
@@ -38,6 +47,7 @@ class ScalingRequest:
 
     `seeds` trainings of each candidate pick the finalists, `confirm_seeds` others compare them. `storage` is a URL,
     `study` a name in it, `folder` that of this machine's unfinished trainings. `latency` None: nothing is timed.
+    `retry_failed`: what has failed so far is tried again.
     """
 
     spec: str
@@ -51,6 +61,7 @@ class ScalingRequest:
     confirm_seeds: int
     latency: LatencyRequest | None
     policy: Policy = DEFAULT_POLICY
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,14 +81,17 @@ class Training:
 
 @dataclass(frozen=True)
 class ScalingSearch:
-    """A search that was looked over, with its storage open. `spec` is the baseline with the data set's classes."""
+    """A search that was looked over, with its storage open. `spec` is the baseline with the data set's classes,
+    `retried` how many trials failed before and will be tried again."""
 
     request: ScalingRequest
     judge: Judge
     spec: NetworkSpec
     grid: Grid
     facts: Mapping[str, Any]
+    turns: Turns
     shared: SharedStudy
+    retried: int = 0
 
     @property
     def searched(self) -> list[Training]:
@@ -121,12 +135,22 @@ def open_search(request: ScalingRequest) -> ScalingSearch:
         "retries": request.policy.retries,
         **judge.facts,
     }
-    return ScalingSearch(request, judge, spec, grid, facts, open_study(request.storage, request.study, facts))
+    turns = turns_here()
+    shared = open_study(request.storage, request.study, facts)
+    try:
+        search = ScalingSearch(request, judge, spec, grid, facts, turns, shared)
+        if request.latency is not None:
+            with closing(_latency_study(search, request.latency)) as latencies:
+                _retried(request, latencies)
+        return replace(search, retried=_retried(request, shared))
+    except BaseException:
+        shared.close()
+        raise
 
 
 def help_search(request: ScalingRequest) -> None:
     """What a further worker of the same machine does: trainings, until all are done."""
-    search = open_search(replace(request, latency=None))
+    search = open_search(replace(request, latency=None, retry_failed=False))
     with closing(search.shared):
         train_all(search)
 
@@ -147,9 +171,17 @@ def finish(search: ScalingSearch, on_phase: OnPhase = lambda phase: None) -> Sca
     latencies = NO_LATENCIES
     if request.latency is not None:
         networks = {candidate.key: candidate.network for candidate in known}
-        place = (request.storage, request.study, search.facts)
-        latencies = measure_latencies(*place, networks, request.latency, request.policy, on_phase)
+        with closing(_latency_study(search, request.latency)) as shared:
+            latencies = measure_latencies(shared, search.turns, networks, request.latency, request.policy, on_phase)
     return _report(search, latencies)
+
+
+def _retried(request: ScalingRequest, shared: SharedStudy) -> int:
+    return shared.retry_failed() if request.retry_failed else 0
+
+
+def _latency_study(search: ScalingSearch, request: LatencyRequest) -> SharedStudy:
+    return open_latencies(search.request.storage, search.request.study, search.facts, request)
 
 
 def write_chosen(search: ScalingSearch, report: ScalingReport, path: Path, force: bool) -> None:
@@ -169,9 +201,9 @@ def _train(search: ScalingSearch, trainings: Sequence[Training], on_settled: OnS
         assert claim.item is not None
         training, started = by_key[claim.item.key], time.monotonic()
         spec = training.candidate.network.spec
-        accuracy = search.judge.accuracy(spec, training.seed, claim.item.key, lambda epoch: not claim.lost)
-        with search.shared.errors():
-            claim.trial.set_user_attr("seconds", round(time.monotonic() - started, 3))
+        work = (claim, search.judge, search.turns, spec, training.seed, claim.item.key)
+        accuracy = judged(*work, lambda epoch: not claim.lost)
+        claim.notes["seconds"] = round(time.monotonic() - started, 3)
         return accuracy
 
     run_items(search.shared, [training.item for training in trainings], objective, search.request.policy, on_settled)
@@ -179,7 +211,7 @@ def _train(search: ScalingSearch, trainings: Sequence[Training], on_settled: OnS
 
 def samples(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy: Policy) -> dict[str, Sample]:
     """The accuracies of each candidate that has some, by its key."""
-    settled = settled_items(trials, [training.item for training in trainings], policy)
+    settled = settled_items(trials, [training.item for training in trainings], policy.retries)
     accuracies = {trial.user_attrs["item"]: trial.value for trial in settled if trial.state == TrialState.COMPLETE}
     values: dict[str, list[float]] = {}
     for training in trainings:
@@ -191,7 +223,7 @@ def samples(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy
 
 def errors(trials: Sequence[FrozenTrial], trainings: Sequence[Training], policy: Policy) -> list[str]:
     """Why trainings have no accuracy, each reason once."""
-    settled = settled_items(trials, [training.item for training in trainings], policy)
+    settled = settled_items(trials, [training.item for training in trainings], policy.retries)
     failed = [trial for trial in settled if trial.state == TrialState.FAIL]
     return list(dict.fromkeys(trial.user_attrs.get("error", "its workers were lost") for trial in failed))
 
@@ -209,13 +241,14 @@ def _report(search: ScalingSearch, latencies: Latencies) -> ScalingReport:
         return row_from(candidate, grid, latencies, *found, missing)
 
     rows = ranked([row(candidate) for candidate in grid.candidates])
-    compound, against = compared(rows)
+    compound, against = compared(rows, grid.left_out, request.confirm_seeds, search.judge.pictures)
     return ScalingReport(
         model=search.spec.name,
         phi=request.phi,
         goal=grid.goal,
         seeds=request.seeds,
         confirm_seeds=request.confirm_seeds,
+        pictures=search.judge.pictures,
         baseline=row(grid.unscaled),
         rows=tuple(rows),
         chosen=choose(rows),
@@ -225,5 +258,6 @@ def _report(search: ScalingSearch, latencies: Latencies) -> ScalingReport:
         errors=tuple(errors(trials, every, request.policy)),
         machine=latencies.machine,
         threads=latencies.threads,
+        measured=latencies.measured,
         study=search.shared.where,
     )

@@ -15,11 +15,14 @@ from urllib.parse import quote
 import optuna
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from effgen.errors import StudyError
 from effgen.studies.facts import first_difference, plain_facts
+from effgen.studies.standings import as_retried, has_failed
 
 _KINDS = (
     "sqlite:///FILE, postgresql://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE, journal:///FILE or grpc://HOST:PORT"
@@ -35,6 +38,9 @@ _CONNECT_S, _LOCK_S, _MAKER_S = 10, 60, 10.0
 #: The attribute of a study that holds its settings.
 _FACTS = "facts"
 
+#: The one that holds the numbers of failed trials that do not count any more: a finished trial cannot be changed.
+_RETRIED = "retried"
+
 
 @dataclass(frozen=True)
 class SharedStudy:
@@ -48,11 +54,23 @@ class SharedStudy:
     where: str
 
     @property
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """All trials as they are now, in the order of their numbers."""
+    def trials(self) -> list[FrozenTrial]:
+        """All trials as they are now, in the order of their numbers; the reason of those of `retry_failed` says so."""
         with self.errors():
-            trials: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
-            return trials
+            retried = set(self.study.user_attrs.get(_RETRIED, ()))
+            return [
+                as_retried(trial) if trial.number in retried else trial
+                for trial in self.study.get_trials(deepcopy=False)
+            ]
+
+    def retry_failed(self) -> int:
+        """Let trials that failed, or lost their worker too often, count no more: how many there were since the last
+        time."""
+        failed = [trial.number for trial in self.trials if has_failed(trial)]
+        with self.errors():
+            if failed:
+                self.study.set_user_attr(_RETRIED, sorted({*self.study.user_attrs.get(_RETRIED, ()), *failed}))
+        return len(failed)
 
     def trial(self, number: int) -> optuna.Trial:
         """The running trial of this number, to be reported to."""
@@ -100,9 +118,9 @@ def open_study(
 
 
 def load_study(url: str, name: str) -> SharedStudy:
-    """A study that exists, to be looked at. Raises StudyError where there is none of this name."""
+    """A study that exists, to be looked at: nothing is made. Raises StudyError where there is none of this name."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage, shown = open_storage(url)
+    storage, shown = open_storage(url, exists=True)
     with _storage_errors(f"--storage {shown}", "give another one, or mend it"):
         known = sorted(study.study_name for study in storage.get_all_studies())
         if name not in known:
@@ -111,21 +129,39 @@ def load_study(url: str, name: str) -> SharedStudy:
         return SharedStudy(optuna.load_study(study_name=name, storage=storage), storage, f"study {name} in {shown}")
 
 
-def open_storage(url: str) -> tuple[BaseStorage, str]:
-    """The storage that a URL names, and how messages call it. Raises StudyError (one line, no password)."""
+def url_of_file(path: Path) -> str:
+    """The URL of an SQLite file. Raises StudyError where SQLAlchemy cannot express it (by version: not all names)."""
+    url: str = URL.create("sqlite", database=str(path)).render_as_string()
+    if make_url(url).database != str(path):
+        raise StudyError(f"{path}: cannot be named in a storage's URL; expected a name without ? and %")
+    return url
+
+
+def open_storage(url: str, exists: bool = False) -> tuple[BaseStorage, str]:
+    """The storage that a URL names, and how messages call it. Raises StudyError (one line, no password).
+
+    `exists`: nothing is made, neither file nor tables; StudyError where there is none.
+    """
     kind, separator, rest = url.partition("://")
     if not separator or not rest.strip("/"):
         raise StudyError(f"--storage {_without_password(url)}: expected {_KINDS}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if kind == "journal":
-            return _journal(Path(rest)), url
+            return _journal(Path(rest), exists), url
         if kind == "grpc":
             return _grpc(url, rest), url
-    return _database(url)
+    return _database(url, exists)
 
 
-def _journal(path: Path) -> BaseStorage:
+def _check_exists(path: Path, shown: str) -> None:
+    if not path.is_file():
+        raise StudyError(f"--storage {shown}: no such file; expected the storage of a search")
+
+
+def _journal(path: Path, exists: bool) -> BaseStorage:
+    if exists:
+        _check_exists(path, f"journal://{path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
@@ -148,15 +184,21 @@ def _grpc(url: str, address: str) -> BaseStorage:
     return proxy
 
 
-def _database(text: str) -> tuple[BaseStorage, str]:
+def _database(text: str, exists: bool) -> tuple[BaseStorage, str]:
     url = _database_url(text)
     shown = url.render_as_string(hide_password=True)
     arguments: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
     if url.get_backend_name() == "sqlite":
         arguments = {"connect_args": {"timeout": _LOCK_S}}
-        _make_folder(url, shown)
+        file = _file_of(url, shown)
+        if exists:
+            _check_exists(file, shown)
+        else:
+            _make_folder(file, shown)
+    # Optuna puts its version into braces.
+    full = _with_driver(url).render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     with _storage_errors(f"--storage {shown}", "give another one, or mend it", url.password):
-        return _with_tables(_with_driver(url).render_as_string(hide_password=False), arguments), shown
+        return _found(full, arguments, shown) if exists else _with_tables(full, arguments), shown
 
 
 def _database_url(text: str) -> URL:
@@ -178,13 +220,28 @@ def _with_driver(url: URL) -> URL:
     return url.set(drivername=f"{url.drivername}+{_DRIVERS[url.drivername][0]}")
 
 
-def _make_folder(url: URL, shown: str) -> None:
+def _file_of(url: URL, shown: str) -> Path:
     if not url.database or url.database == ":memory:":
         raise StudyError(f"--storage {shown}: expected sqlite:///FILE: trials in memory are lost with the worker")
+    return Path(url.database)
+
+
+def _make_folder(file: Path, shown: str) -> None:
     try:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"--storage {shown}: cannot be opened: {error.strerror}; give another file") from None
+
+
+def _found(url: str, arguments: dict[str, Any], shown: str) -> RDBStorage:
+    """Optuna's storage, its tables as they are. Raises StudyError where there are none."""
+    engine = create_engine(url.format(), **arguments)
+    try:
+        if not inspect(engine).has_table("studies"):
+            raise StudyError(f"--storage {shown}: holds no search; expected the storage of one")
+    finally:
+        engine.dispose()
+    return RDBStorage(url, engine_kwargs=dict(arguments), skip_table_creation=True)
 
 
 def _with_tables(url: str, arguments: dict[str, Any]) -> RDBStorage:
@@ -242,7 +299,7 @@ def _storage_errors(where: str, advice: str, password: str | None = None) -> Ite
         yield
     except ImportError as error:
         raise StudyError(f"{where}: {_missing_driver(error)}") from None
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
         raise StudyError(f"{where}: {_reason(error, password)}; {advice}") from None
     except Exception as error:
         if not type(error).__module__.startswith("grpc"):

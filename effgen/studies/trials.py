@@ -13,7 +13,7 @@ from effgen.studies.storage import SharedStudy
 class TrialRow:
     """A trial; `item` is None where the sampler chose its parameters.
 
-    `state` is running, complete, pruned or fail; why it failed is `reason` (as `effgen.studies.workers.Reason`; None:
+    `state` is running, complete, pruned or fail; why it failed is `reason` (as `effgen.studies.standings.Reason`; None:
     its worker was lost), and `error` in words.
     """
 

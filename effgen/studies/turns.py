@@ -7,18 +7,32 @@ that a measurement that waits is next, however many trainings follow one another
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from effgen.errors import StudyError
+
 
 class Turns:
-    """The locks of one machine: two files in `folder`, which is made. The kernel frees them where a worker dies."""
+    """The locks of one machine: two files in `folder`, which is made. The kernel frees them where a worker dies.
+
+    Raises StudyError where they cannot be written.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._gate = folder / "measuring-next.lock"
         self._machine = folder / "machine.lock"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in (self._gate, self._machine):
+                path.touch()
+        except OSError as error:
+            raise StudyError(
+                f"{folder}: cannot be written: {os.strerror(error.errno or 0)}; searches of one machine meet there: "
+                "make it writable, or set XDG_DATA_HOME to a folder that is"
+            ) from None
 
     @contextmanager
     def training(self) -> Iterator[Callable[[], None]]:
@@ -41,6 +55,13 @@ class Turns:
         """Work alone; waits for the epochs that are being trained."""
         with _held(self._gate, fcntl.LOCK_EX), _held(self._machine, fcntl.LOCK_EX):
             yield
+
+
+def turns_here() -> Turns:
+    """Those of this machine's workers, whatever study they are of."""
+    from platformdirs import user_data_path
+
+    return Turns(user_data_path("effgen", appauthor=False) / "turns")
 
 
 @contextmanager

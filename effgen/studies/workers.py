@@ -4,7 +4,7 @@ A worker takes an item of a plan by adding a running trial for it, and owns it i
 same item has a lower number: numbers are given by the storage, one after the other, so all workers agree who was first.
 A running trial says that it is alive by counting `beat` up; one whose count stands still for `grace_s`, by the clock of
 whoever watches, belongs to a worker that was killed, and is failed. That works alike with every kind of storage. What
-then happens to the item is a rule over the trials alone (`standing`), so no worker has to remember anything.
+then happens to the item is a rule over the trials alone (`effgen.studies.standings`).
 """
 
 from __future__ import annotations
@@ -17,55 +17,31 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from effgen.errors import EffgenError, StudyError, TrainingError
+from effgen.errors import StudyError, TrainingError
+from effgen.studies.standings import Item, Reason, by_item, counted, settled_items, standing
 from effgen.studies.storage import SharedStudy
 
 log = logging.getLogger("effgen")
-
-#: Why a failed trial failed; without a reason its worker was lost.
-Reason = Literal["error", "interrupted", "duplicate", "surplus"]
-
-Standing = Literal["open", "running", "done", "failed"]
-
-_ALIVE = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 #: Seconds between attempts to reach a storage: a server that is started anew.
 _PAUSES_S = (1.0, 5.0, 15.0, 30.0)
 
 Result = TypeVar("Result")
 
+#: So many failures in a row at a worker's beginning are no longer the trials' own.
+_FIRST_FAILURES = 3
+
 #: Items from which a worker picks one, so that those which start together rarely pick the same.
 _CHOICE = 8
-
-
-@dataclass(frozen=True)
-class Item:
-    """A trial that is planned: a key that no other item of the study has, and the parameters it is run with.
-
-    With Optuna's `distributions` of all of them they are recorded as they are; without, the objective asks the trial
-    for each, as it does where the sampler chooses.
-    """
-
-    key: str
-    params: Mapping[str, Any]
-    distributions: Mapping[str, BaseDistribution] | None = None
-
-    def trial(self, attributes: Mapping[str, Any]) -> FrozenTrial:
-        """The running trial of this item, to be added to a study."""
-        named: dict[str, Any] = {"state": TrialState.RUNNING, "user_attrs": {"item": self.key, **attributes}}
-        if self.distributions is None:
-            return optuna.create_trial(system_attrs={"fixed_params": dict(self.params)}, **named)
-        return optuna.create_trial(params=dict(self.params), distributions=dict(self.distributions), **named)
 
 
 @dataclass(frozen=True)
@@ -103,23 +79,38 @@ class Settled:
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that this worker owns; `item` is None where the sampler chose the parameters."""
+    """A trial that this worker owns; `item` is None where the sampler chose the parameters.
+
+    What the objective puts into `notes` becomes the trial's attributes together with its end, which waits for a storage
+    that is away for a moment.
+    """
 
     trial: optuna.Trial
     item: Item | None
+    notes: dict[str, Any] = field(default_factory=dict)
     _lost: threading.Event = field(default_factory=threading.Event)
+    _when_over: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def lost(self) -> bool:
         """Whether other workers have given this trial up (a sleeping machine): its result will not count."""
         return self._lost.is_set()
 
+    def when_over(self, action: Callable[[], None]) -> None:
+        """Call `action` once the trial's end is in the storage, or was given up there; not where it is given back."""
+        self._when_over.append(action)
+
+    def over(self) -> None:
+        """Nothing more will be done for this trial here."""
+        while self._when_over:
+            self._when_over.pop()()
+
 
 class Repeated(Exception):  # noqa: N818 - no error, as optuna.TrialPruned is none
     """An objective's answer to parameters that another trial had in other words: this one does not count."""
 
 
-#: The value of a trial. Raises optuna.TrialPruned to stop early, an EffgenError for a failure to be recorded, Repeated.
+#: The value of a trial. Raises optuna.TrialPruned to stop early, TrainingError for a failure to be recorded, Repeated.
 Objective = Callable[[Claim], float]
 OnSettled = Callable[[Settled], None]
 
@@ -133,12 +124,13 @@ def run_items(
 ) -> None:
     """Work until every one of `items` is done or has failed, here or by other workers.
 
-    An EffgenError of the objective is kept with its trial, which is not repeated. On Ctrl-C, or any other exception,
-    the item is given back. Raises StudyError where the storage fails.
+    A TrainingError of the objective is kept with its trial, which is not repeated. On Ctrl-C, or any other exception,
+    the item is given back, and the exception raised. Raises StudyError where the storage fails, and where nothing but
+    TrainingErrors come of the first trials here: something is wrong with this machine.
     """
     worker = _Worker(shared, policy, on_settled)
     while True:
-        trials = _by_item(worker.look(lambda seen: settled_items(seen, items, policy), len(items)))
+        trials = by_item(worker.look(lambda seen: settled_items(seen, items, policy.retries), len(items)))
         standings = {item.key: standing(trials.get(item.key, []), item.key, policy.retries) for item in items}
         free = [item for item in items if standings[item.key] == "open"]
         if free:
@@ -164,71 +156,23 @@ def run_samples(
     """
     worker = _Worker(shared, policy, on_settled)
     while True:
-        trials = worker.look(lambda seen: [trial for trial in seen if _settled(trial)], count)
-        counted = [trial for trial in trials if counts(trial)]
+        trials = worker.look(
+            lambda seen: [trial for trial in counted(seen) if trial.state != TrialState.RUNNING], count
+        )
+        planned = counted(trials)
         if start is not None and standing(trials, start.key, policy.retries) == "open":
             worker.work(worker.claim(start), objective)
-        elif len(counted) < count:
+        elif len(planned) < count:
             worker.work(worker.ask(count), objective)
-        elif any(trial.state == TrialState.RUNNING for trial in counted):
+        elif any(trial.state == TrialState.RUNNING for trial in planned):
             time.sleep(policy.poll_s)
         else:
             return
 
 
-def standing(trials: Iterable[FrozenTrial], key: str, retries: int) -> Standing:
-    """Where an item stands by the trials that were made for it."""
-    mine = [trial for trial in trials if trial.user_attrs.get("item") == key]
-    states = {trial.state for trial in mine}
-    if states & {TrialState.COMPLETE, TrialState.PRUNED}:
-        return "done"
-    if TrialState.RUNNING in states:
-        return "running"
-    lost = sum(trial.state == TrialState.FAIL and reason_of(trial) is None for trial in mine)
-    failed = any(reason_of(trial) == "error" for trial in mine)
-    return "failed" if failed or lost > retries else "open"
-
-
-def settled_items(
-    trials: Iterable[FrozenTrial], items: Sequence[Item], policy: Policy = DEFAULT_POLICY
-) -> list[FrozenTrial]:
-    """The trial that settled each of `items`, for those that are done or failed: one an item, nothing counted twice."""
-    by_item, found = _by_item(trials), []
-    for item in items:
-        mine = by_item.get(item.key, [])
-        if standing(mine, item.key, policy.retries) in ("done", "failed"):
-            finished = [trial for trial in mine if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-            errors = [trial for trial in mine if reason_of(trial) == "error"]
-            lost = [trial for trial in mine if trial.state == TrialState.FAIL and reason_of(trial) is None]
-            found.append((finished or errors or lost[-1:])[0])
-    return found
-
-
-def _by_item(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
-    found: dict[str, list[FrozenTrial]] = {}
-    for trial in trials:
-        found.setdefault(trial.user_attrs.get("item", ""), []).append(trial)
-    return found
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of those planned: alive, done, or failed by an error of its own."""
-    return trial.state in _ALIVE or reason_of(trial) == "error"
-
-
-def reason_of(trial: FrozenTrial) -> Reason | None:
-    """Why a trial failed; None where its worker was lost, or it did not fail."""
-    reason: Reason | None = trial.user_attrs.get("reason") if trial.state == TrialState.FAIL else None
-    return reason
-
-
 def worker_name() -> str:
     """This process, as trials name their worker: host and process number."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _settled(trial: FrozenTrial) -> bool:
-    return counts(trial) and trial.state != TrialState.RUNNING
 
 
 class _Worker:
@@ -238,10 +182,13 @@ class _Worker:
         self._shared, self._policy, self._on_settled = shared, policy, on_settled
         self._told: set[int] | None = None
         self._beats: dict[int, tuple[int, float]] = {}
+        self._looked = -math.inf
+        self._failed_first: int | None = 0
 
     def look(self, settled_of: Callable[[list[FrozenTrial]], list[FrozenTrial]], planned: int) -> list[FrozenTrial]:
         """The trials as they are now, those of lost workers failed. What has settled since the last look is told."""
-        trials = _patiently(lambda: self._shared.trials)
+        trials = _patiently(lambda: self._shared.trials, self._beats.clear)
+        self._restart_clocks_after_a_gap()
         stale = [trial for trial in trials if self._is_stale(trial)]
         for trial in stale:
             self._give_up(trial)
@@ -255,6 +202,13 @@ class _Worker:
             self._told.add(trial.number)
             self._on_settled(Settled(trial, len(self._told), planned))
         return trials
+
+    def _restart_clocks_after_a_gap(self) -> None:
+        """Who has not looked for long cannot know whether the storage was out of reach for the others, too."""
+        now = time.monotonic()
+        if now - self._looked > self._policy.grace_s / 2:
+            self._beats.clear()
+        self._looked = now
 
     def _is_stale(self, trial: FrozenTrial) -> bool:
         """Whether a running trial has shown no sign of life for as long as its worker allowed, by the clock here."""
@@ -281,7 +235,7 @@ class _Worker:
         same = [trial for trial in self._shared.trials if trial.user_attrs.get("item") == item.key]
         number = next(trial.number for trial in same if trial.user_attrs.get("token") == token)
         claim = Claim(self._shared.trial(number), item)
-        if any(trial.number < number and trial.state in _ALIVE for trial in same):
+        if standing((trial for trial in same if trial.number < number), item.key, self._policy.retries) != "open":
             self._fail(claim, "duplicate")
             return None
         return claim
@@ -292,8 +246,8 @@ class _Worker:
             claim = Claim(self._shared.study.ask(), None)
             for key, value in self._signs().items():
                 claim.trial.set_user_attr(key, value)
-        before = [trial for trial in self._shared.trials if trial.number < claim.trial.number and counts(trial)]
-        if len(before) >= count:
+        before = [trial for trial in self._shared.trials if trial.number < claim.trial.number]
+        if len(counted(before)) >= count:
             self._fail(claim, "surplus")
             return None
         return claim
@@ -310,63 +264,77 @@ class _Worker:
                 value = objective(claim)
                 if not math.isfinite(value):
                     raise TrainingError(f"the result is {value}; expected a number")
-            except StudyError:  # the storage is out of reach: no fault of the trial
-                self._give_back(claim)
-                raise
             except optuna.TrialPruned:
-                self._tell(claim, state=TrialState.PRUNED)
+                self._end(claim, state=TrialState.PRUNED)
             except Repeated:
                 self._fail(claim, "duplicate")
+                return
             except UpdateFinishedTrialError:  # the objective had something to note
-                _warn_given_up(claim)
-            except EffgenError as error:
-                self._fail(claim, "error", " ".join(str(error).split()))
+                _given_up(claim)
+            except TrainingError as error:
+                text = " ".join(str(error).split())
+                self._fail(claim, "error", text)
+                self._check_first_failures(text)
+                return
             except BaseException:
                 self._give_back(claim)
                 raise
             else:
-                self._tell(claim, values=value)
+                self._end(claim, values=value)
+            self._failed_first = None
+
+    def _check_first_failures(self, error: str) -> None:
+        """Raise StudyError where all that this worker has begun so far failed: it might go through the whole plan."""
+        if self._failed_first is None:
+            return
+        self._failed_first += 1
+        if self._failed_first == _FIRST_FAILURES:
+            raise StudyError(
+                f"{self._shared.where}: the first {_FIRST_FAILURES} trials of this worker all failed, the last one by: "
+                f"{error}; mend that and give --retry-failed to try them again, or start again to go on without them"
+            )
 
     def _fail(self, claim: Claim, reason: Reason, error: str = "") -> None:
-        with self._shared.errors():
-            try:
-                if error:
-                    claim.trial.set_user_attr("error", error)
-                claim.trial.set_user_attr("reason", reason)
-            except UpdateFinishedTrialError:
-                return
-        self._tell(claim, state=TrialState.FAIL)
+        claim.notes.update({"error": error, "reason": reason} if error else {"reason": reason})
+        self._end(claim, state=TrialState.FAIL)
 
-    def _tell(self, claim: Claim, **outcome: Any) -> None:
+    def _end(self, claim: Claim, **outcome: Any) -> None:
         """Write down how a trial ended: what took long to compute is not lost for a moment's trouble."""
-
-        def tell() -> None:
-            with self._shared.errors():
-                self._shared.study.tell(claim.trial, **outcome)
-
         try:
-            _patiently(tell)
+            _patiently(lambda: self._tell(claim, claim.notes, **outcome))
         except (ValueError, UpdateFinishedTrialError):
-            log.warning("trial %d: the other workers had given it up: its result does not count", claim.trial.number)
+            _given_up(claim)
+        else:
+            claim.over()
+
+    def _tell(self, claim: Claim, notes: Mapping[str, Any], **outcome: Any) -> None:
+        with self._shared.errors():
+            for key, value in notes.items():
+                claim.trial.set_user_attr(key, value)
+            self._shared.study.tell(claim.trial, **outcome)
 
     def _give_back(self, claim: Claim) -> None:
-        """On the way out with another exception, which must not be lost if the storage fails too."""
+        """On the way out with another exception, which must not be lost, nor have to wait, if the storage fails too."""
         try:
-            self._fail(claim, "interrupted")
+            self._tell(claim, {"reason": "interrupted"}, state=TrialState.FAIL)
         except StudyError as error:
             log.warning("%s", error)
+        except (ValueError, UpdateFinishedTrialError):
+            _given_up(claim)
 
 
-def _warn_given_up(claim: Claim) -> None:
+def _given_up(claim: Claim) -> None:
     log.warning("trial %d: the other workers had given it up: its result does not count", claim.trial.number)
+    claim.over()
 
 
-def _patiently(action: Callable[[], Result]) -> Result:
+def _patiently(action: Callable[[], Result], on_failure: Callable[[], None] = lambda: None) -> Result:
     """What an action on the storage returns, tried again for a while where it is out of reach."""
     for pause_s in _PAUSES_S:
         try:
             return action()
         except StudyError as error:
+            on_failure()
             log.warning("%s (trying again in %g s)", error, pause_s)
             time.sleep(pause_s)
     return action()

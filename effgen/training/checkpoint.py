@@ -49,8 +49,13 @@ def write_checkpoint(path: Path, identity: Identity, state: dict[str, Any]) -> N
     Raises BuildError where it cannot be written.
     """
     content = {"format": _FORMAT, "identity": vars(identity), "state": state}
-    with staged_file(path, force=True) as staging:
-        torch.save(content, staging)
+    with staged_file(path, force=True) as staging, staging.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # PyTorch's own words about a file that is too short, where the disk is full
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dict[str, Any]:
@@ -63,6 +68,8 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
         found, written, state = content["identity"], content["format"], content["state"]
     except OSError as error:
         raise TrainingError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from None
+    except (torch.OutOfMemoryError, MemoryError):  # no fault of the file's
+        raise
     except Exception:  # foreign bytes make torch.load raise whatever its parser trips over
         raise TrainingError(f"{path}: not a checkpoint of effgen's, or damaged; remove it to start anew") from None
     if written != _FORMAT:

@@ -28,7 +28,7 @@ from effgen.training.optimizers import MovingAverage, learning_rate, optimizer_f
 from effgen.training.recipe import Recipe
 from effgen.training.threads import torch_threads
 
-#: Pictures that are judged at once, at most: more are no faster.
+#: Pictures that are judged at once, at most.
 _EVALUATED_AT_ONCE = 256
 
 #: What PyTorch's plain RuntimeError says where the CPU's memory ends.
@@ -81,11 +81,11 @@ def train(
     if checkpoint is not None:
         check_file(checkpoint, force=True)
     with torch_threads(threads):
+        identity = Identity.of(spec, recipe, data)
         with _enough_memory(spec, recipe):
             training = _Training(spec, data, recipe)
-        identity = Identity.of(spec, recipe, data)
-        if checkpoint is not None and checkpoint.exists():
-            training.restore(read_checkpoint(checkpoint, identity, training.device))
+            if checkpoint is not None and checkpoint.exists():
+                training.restore(read_checkpoint(checkpoint, identity, training.device))
         goes_on = all(on_epoch(result) for result in training.history)
         while goes_on and len(training.history) < recipe.epochs:
             with _enough_memory(spec, recipe):
