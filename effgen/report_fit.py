@@ -166,9 +166,10 @@ def commands_from_fit(report: FitReport) -> list[str]:
         "--classes": by_hand.classes,
         "--norm-eps": by_hand.norm_eps,
         "--padding": by_hand.padding,
+        "--batch": request.batch if request.batch != 1 else None,
+        "--threads": request.site.threads,
+        "--db": request.site.database,
     }
-    given |= {"--batch": request.batch if request.batch != 1 else None, "--threads": request.site.threads}
-    given["--db"] = request.site.database
     words += [word for option, value in given.items() if value is not None for word in (option, str(value))]
     return [
         shlex.join([*words, "--target", target, "-o", f"build/{report.model}_{Path(target).stem}"])

@@ -97,8 +97,6 @@ def test_a_line_that_ends_early_is_searched_to_its_end(tiny_spec: Path, tmp_path
     assert 2 < (found["compound"].coefficients.phi or 0) < 3
     assert found["compound"].graph.macs == pytest.approx(wanted, rel=0.05)
     assert found["depth"].graph.macs == found["compound"].graph.macs
-    far = networks_of_equal_macs(str(path), 64.0)["compound"].coefficients
-    assert 60 < far.depth <= 64
 
 
 def test_a_dimension_that_cannot_reach_it_goes_as_far_as_it_can(tiny_spec: Path, tmp_path: Path) -> None:
