@@ -52,6 +52,12 @@ def test_the_network_gets_the_classes_of_the_data(spec: NetworkSpec) -> None:
     assert spec.classifier.classes == 2
 
 
+def test_an_accuracy_is_a_share_of_the_validation_pictures(judge: Judge, spec: NetworkSpec) -> None:
+    assert judge.data is not None and judge.pictures == len(judge.data.val.files) > 1
+    right = judge.accuracy(spec, 3, "first") * judge.pictures
+    assert right == pytest.approx(round(right), abs=1e-6)
+
+
 def test_the_same_seed_gives_the_same_accuracy_and_leaves_what_is_to_be_forgotten(
     judge: Judge, spec: NetworkSpec
 ) -> None:
@@ -138,6 +144,7 @@ def test_a_program_judges_by_itself(tmp_path: Path) -> None:
     judge = open_judge(JudgeRequest(trainer=f"{tmp_path / 'mine.py'}:judge"), tmp_path / "checkpoints")
     spec = tiny_spec()
     assert judge.fitted(spec) is spec and judge.accuracy(spec, 5, "key") == pytest.approx(0.325)
+    assert judge.pictures is None
     assert not judge.checkpoints.exists()
 
 
