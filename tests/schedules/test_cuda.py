@@ -87,7 +87,7 @@ WORKLOADS: list[tuple[Workload, str]] = [
     (Conv2d(2, 7, 7, 8, 12, **square(5), groups=2, residual=True), "cuda_direct"),
     (depthwise(2, 7, 5, 6, **square(3), activation="silu", row_sums=True), "cuda_direct"),
     (pointwise(2, 3, 3, 6, 10, gated=True, activation="relu"), "cuda_direct"),
-    (pointwise(1, 1, 1, 4, 64, activation="sigmoid"), "cuda_direct"),
+    (pointwise(1, 1, 1, 4, 64, activation="sigmoid"), "cuda_window"),
     (depthwise(1, 7, 5, 8, **square(3), activation="silu", residual=True, activation_last=True), "cuda_direct"),
     (Conv2d(1, 16, 16, 3, 10, (3, 3), (2, 2), (0, 0, 1, 1), data_layout="NCHW", activation="sigmoid"), "cuda_direct"),
 ]
