@@ -9,15 +9,16 @@ from threading import Thread
 
 import pytest
 from baseline_searches import EpochJudge, TableLatencies, request_in, search_in
-from optuna.trial import TrialState
+from optuna.exceptions import StorageInternalError
+from optuna.trial import Trial, TrialState
 
-from effgen.errors import EffgenError, SpecError, StudyError, TrainingError
+from effgen.errors import BuildError, EffgenError, SpecError, StudyError, TrainingError
 from effgen.lower import lower
-from effgen.studies import baseline_search
-from effgen.studies.baseline import search_and_confirm
+from effgen.studies import baseline, baseline_search
+from effgen.studies.baseline import finish, search_and_confirm
 from effgen.studies.baseline_report import networks_to_confirm, report_of, tried_networks
 from effgen.studies.baseline_search import BaselineSearch, open_baseline_search
-from effgen.studies.front import front_of
+from effgen.studies.front import Member, front_of
 from effgen.studies.judge import JudgeRequest
 from effgen.studies.space import digest_of_network
 from effgen.studies.standings import reason_of
@@ -183,6 +184,25 @@ def test_poor_trials_are_stopped_but_not_the_start(tmp_path: Path) -> None:
         assert list(search.shared.trials[found[1].trial].intermediate_values) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("method", ["report", "set_user_attr"])
+def test_a_storage_that_blinks_costs_no_training(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("effgen.studies.workers._PAUSES_S", (0.0, 0.0))
+    whole, failures = getattr(Trial, method), []
+
+    def blinks(self: Trial, key: object, value: object) -> None:
+        if len(failures) < 2 and (method == "report" or key == "latency_s"):
+            failures.append(key)
+            raise StorageInternalError("gone")
+        whole(self, key, value)
+
+    with closing(epoch_search(tmp_path, [[0.5, 0.6]] * 2, trials=2, population=2)) as search:
+        monkeypatch.setattr(Trial, method, blinks)
+        search.run()
+        new = [trial for trial in search.shared.trials if reason_of(trial) != "duplicate"]
+        assert [trial.state for trial in new] == [TrialState.COMPLETE] * 2 and len(failures) == 2
+        assert [network.epochs for network in tried_networks(search)] == [2, 2]
+
+
 def test_a_trial_that_fails_counts_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(epoch_search(tmp_path, [[0.5] * 4])) as search:
         train = BaselineSearch.train
@@ -279,6 +299,17 @@ def test_the_front_is_trained_again_with_other_seeds(tmp_path: Path) -> None:
         # Again: nothing is trained.
         again: list[Settled] = []
         assert search_and_confirm(search, on_confirmed=again.append) == members and again == []
+
+
+def test_a_front_that_cannot_be_timed_is_reported_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **named: object) -> list[Member]:
+        raise BuildError("no space left")
+
+    monkeypatch.setattr(baseline, "time_together", fails)
+    phases: list[str] = []
+    with closing(search_in(tmp_path)) as search:
+        report = finish(search, search_and_confirm(search), phases.append)
+    assert phases == ["not timed: no space left"] and report.members and report.start.timing is None
 
 
 def test_without_seeds_to_confirm_the_searchs_own_stand(tmp_path: Path) -> None:

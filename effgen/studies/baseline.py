@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from effgen.abilities import running_here
+from effgen.errors import EffgenError
 from effgen.studies.baseline_report import networks_to_confirm, report_of
 from effgen.studies.baseline_search import BaselineRequest, BaselineSearch, open_baseline_search
 from effgen.studies.confirmation import time_together, train_again
@@ -35,7 +36,13 @@ def search_and_confirm(
 def finish(
     search: BaselineSearch, members: list[Member], on_phase: Callable[[str], None] = lambda phase: None
 ) -> BaselineReport:
-    """Time the members where the target is this machine, and put everything together."""
+    """Time the members where the target is this machine, and put everything together.
+
+    Where one of them cannot be compiled or timed that is told, and the report is of the accuracies and predictions.
+    """
     if running_here(load_target(search.request.target))[0] == "native":
-        members = time_together(search, members, on_phase=on_phase)
+        try:
+            members = time_together(search, members, on_phase=on_phase)
+        except EffgenError as error:
+            on_phase(f"not timed: {error}")
     return report_of(search, members)

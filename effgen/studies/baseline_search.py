@@ -8,6 +8,7 @@ in the storage: a worker that starts later, or again, goes on there.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ from effgen.studies.space import Point, Space, digest_of_network, space_around
 from effgen.studies.standings import Item, counts, reason_of
 from effgen.studies.storage import SharedStudy, open_study
 from effgen.studies.turns import Turns, turns_here
-from effgen.studies.workers import DEFAULT_POLICY, Claim, Policy, Repeated, Settled, run_samples
+from effgen.studies.workers import DEFAULT_POLICY, Claim, Policy, Repeated, Settled, patiently, run_samples
 from effgen.target import load_target
 
 if TYPE_CHECKING:
@@ -185,9 +186,13 @@ class BaselineSearch:
 
     def _note(self, trial: optuna.Trial, **found: Any) -> None:
         """Keep with the trial what was found of its network."""
-        with self.shared.errors():
-            for key, value in found.items():
-                trial.set_user_attr(key, value)
+
+        def note() -> None:
+            with self.shared.errors():
+                for key, value in found.items():
+                    trial.set_user_attr(key, value)
+
+        patiently(note)
 
     def _check_new(self, claim: Claim) -> None:
         """Raise Repeated where an earlier trial is of the same network, StudyError where all lately were.
@@ -234,9 +239,14 @@ class _Training:
 
     def after_epoch(self, result: EpochResult) -> bool:
         trial, self.epochs = self._claim.trial, result.epoch
-        with self._shared.errors():
-            trial.report(self._reward_of(result.accuracy), result.epoch)
-            self.stopped = self._claim.item is None and trial.should_prune()
+
+        def is_poor() -> bool:
+            with self._shared.errors(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a report that had arrived before the storage failed
+                trial.report(self._reward_of(result.accuracy), result.epoch)
+                return bool(self._claim.item is None and trial.should_prune())
+
+        self.stopped = patiently(is_poor)
         return not (self.stopped or self._claim.lost)
 
 

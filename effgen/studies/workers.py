@@ -187,7 +187,7 @@ class _Worker:
 
     def look(self, settled_of: Callable[[list[FrozenTrial]], list[FrozenTrial]], planned: int) -> list[FrozenTrial]:
         """The trials as they are now, those of lost workers failed. What has settled since the last look is told."""
-        trials = _patiently(lambda: self._shared.trials, self._beats.clear)
+        trials = patiently(lambda: self._shared.trials, self._beats.clear)
         self._restart_clocks_after_a_gap()
         stale = [trial for trial in trials if self._is_stale(trial)]
         for trial in stale:
@@ -301,7 +301,7 @@ class _Worker:
     def _end(self, claim: Claim, **outcome: Any) -> None:
         """Write down how a trial ended: what took long to compute is not lost for a moment's trouble."""
         try:
-            _patiently(lambda: self._tell(claim, claim.notes, **outcome))
+            patiently(lambda: self._tell(claim, claim.notes, **outcome))
         except (ValueError, UpdateFinishedTrialError):
             _given_up(claim)
         else:
@@ -328,7 +328,7 @@ def _given_up(claim: Claim) -> None:
     claim.over()
 
 
-def _patiently(action: Callable[[], Result], on_failure: Callable[[], None] = lambda: None) -> Result:
+def patiently(action: Callable[[], Result], on_failure: Callable[[], None] = lambda: None) -> Result:
     """What an action on the storage returns, tried again for a while where it is out of reach."""
     for pause_s in _PAUSES_S:
         try:
