@@ -63,7 +63,17 @@ def code_fingerprint() -> str:
 
 
 @dataclass(frozen=True)
-class KernelTime:
+class _Entry:
+    """What a line of the table holds."""
+
+    @property
+    def line(self) -> str:
+        """As one line of JSON, without the line's end."""
+        return json.dumps(asdict(self), default=dict, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class KernelTime(_Entry):
     """Seconds of a call of one kernel with these decisions (none for the fallback schedule)."""
 
     kernel: str
@@ -75,14 +85,9 @@ class KernelTime:
     device: str = ""
     date: str = ""
 
-    @property
-    def line(self) -> str:
-        """As one line of JSON, without the line's end."""
-        return json.dumps(asdict(self) | {"decisions": dict(self.decisions)}, allow_nan=False)
-
 
 @dataclass(frozen=True)
-class NetworkTime:
+class NetworkTime(_Entry):
     """Seconds of a run of a whole network, and of its kernels added up, measured in turn. `network` says which one it
     was, to the last of its layers."""
 
@@ -93,14 +98,9 @@ class NetworkTime:
     device: str = ""
     date: str = ""
 
-    @property
-    def line(self) -> str:
-        """As one line of JSON, without the line's end."""
-        return json.dumps(asdict(self), allow_nan=False)
-
 
 @dataclass(frozen=True)
-class KernelFailure:
+class KernelFailure(_Entry):
     """A kernel that, with these decisions, could not be timed by itself; `status` and `error` say why."""
 
     kernel: str
@@ -110,11 +110,6 @@ class KernelFailure:
     setting: Setting
     device: str = ""
     date: str = ""
-
-    @property
-    def line(self) -> str:
-        """As one line of JSON, without the line's end."""
-        return json.dumps(asdict(self) | {"decisions": dict(self.decisions)}, allow_nan=False)
 
 
 Line = KernelTime | NetworkTime | KernelFailure
