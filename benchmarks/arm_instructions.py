@@ -16,9 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from effgen.machines.target import load_target
 from effgen.network import NetworkRequest, build_network
 from effgen.runtime.library import prepare_tvm
-from effgen.target import load_target
 from effgen.version import __version__
 
 # Multiply-adds of an untuned layer: instructions for one hardly depend on their number.
@@ -32,8 +32,8 @@ _COLUMNS = (
 
 def measured(target: str, phi: str, untuned: bool) -> list[dict[str, Any]]:
     """A row for each kernel of the network, with how often a run calls it."""
-    from effgen.emulated_kernels import count_kernel, count_untuned, cut, layers_of_calls
-    from effgen.tune import calls_of_network
+    from benchmarks.arm.emulated_kernels import count_kernel, count_untuned, cut, layers_of_calls
+    from effgen.tuning.request import calls_of_network
 
     machine = load_target(target)
     rows = []

@@ -18,8 +18,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from effgen.machines.toolchain import cuda_program
 from effgen.runtime.manifest import KERNELS
-from effgen.toolchain import cuda_program
 
 _USAGE = re.compile(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 _FUNCTION = re.compile(r"^\s*Function : (\w+)$", re.MULTILINE)

@@ -18,18 +18,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from effgen.cpu import usable_cpus
 from effgen.kernels.workload import ExpandDepthwise, GlobalAveragePool, Workload
+from effgen.machines.cpu import usable_cpus
+from effgen.machines.target import Machine, load_target
 from effgen.network import NetworkRequest, build_network
 from effgen.runtime.library import prepare_tvm
-from effgen.target import Machine, load_target
 
 Run = Callable[[], object]
 
 
 def fused_workloads(phi: str, batch: int) -> dict[ExpandDepthwise, int]:
     """The network's kernels that were joined, and how often each is called."""
-    from effgen.tune import calls_of_network
+    from effgen.tuning.request import calls_of_network
 
     calls = calls_of_network(build_network(NetworkRequest(phi=phi, batch=batch)))
     return {w: count for w, count in calls.items() if isinstance(w, ExpandDepthwise)}
@@ -45,9 +45,9 @@ def prepare(fused: ExpandDepthwise, machine: Machine) -> tuple[Run, Run]:
     """Functions that run the parts, one after the other, and the fused kernel."""
     import tvm
 
-    from effgen.kernel_choice import KernelChoices
     from effgen.kernels.lowering import PIPELINE
     from effgen.kernels.reference import random_inputs
+    from effgen.records.choice import KernelChoices
     from effgen.schedules import tvm_target
 
     parts, choices = parts_of(fused), KernelChoices(machine)

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from effgen.compare.growth import best_peer, measured_peak
-from effgen.compare.rows import machine_label
-from effgen.compare.sources import read_sources
 from effgen.errors import EffgenError, ResultsError
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
-from effgen.machine import describe_host
+from effgen.machines.host import describe_host
+from effgen.machines.target import Machine, load_target
 from effgen.network import NetworkRequest, build_network
-from effgen.report_compare import markdown_table
-from effgen.results import BenchReport
+from effgen.report.compare import markdown_table
+from effgen.results.growth import best_peer, measured_peak
+from effgen.results.reports import BenchReport
+from effgen.results.rows import machine_label
+from effgen.results.sources import read_sources
 from effgen.runtime.library import prepare_tvm
-from effgen.target import Machine, load_target
 
 _HEADER = ("phi", "multiply-adds, ms", "with SiLU, ms", "measured, ms", "share of the limit", "best peer / limit")
 
@@ -70,7 +70,7 @@ def silus(workload: Workload) -> int:
 
 def row(report: BenchReport, peak_gflops: float, silu_s: float) -> tuple[str, ...]:
     """The network's line of the table, milliseconds."""
-    from effgen.tune import calls_of_network
+    from effgen.tuning.request import calls_of_network
 
     model, ours_ms = report.model, report.results[0].median_ms
     calls = calls_of_network(build_network(NetworkRequest(phi=f"{model.phi:g}", batch=model.batch)))

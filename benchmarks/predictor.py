@@ -22,17 +22,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from effgen.errors import EffgenError, RegressionError
+from effgen.files.text import check_writable, write_text
 from effgen.graph import Graph
-from effgen.latency.calibration import calibrate
-from effgen.latency.interleaved import measure_networks
-from effgen.latency.predictor import Prediction, open_predictor
-from effgen.latency.samples import sample_networks
-from effgen.latency.table import complete_table
-from effgen.latency.times import table_path
+from effgen.method.latency.calibration import calibrate
+from effgen.method.latency.interleaved import measure_networks
+from effgen.method.latency.predictor import Prediction, open_predictor
+from effgen.method.latency.samples import sample_networks
+from effgen.method.latency.table import complete_table
+from effgen.method.latency.times import table_path
 from effgen.network import Network, network_from_spec
-from effgen.report import check_writable, write_text
-from effgen.report_compare import markdown_table
-from effgen.results import Plan
+from effgen.report.compare import markdown_table
+from effgen.results.reports import Plan
 
 _HEADER = ("network", "pixels", "MMACs", "kernels", "measured ms", "predicted", "error", "known")
 _TABLE_HEADER = ("with table", "error")

@@ -15,13 +15,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from effgen.compare.growth import best_peer, growth, measured_peak, peak_share, worst_growth
-from effgen.compare.rows import setting_of
-from effgen.compare.sources import read_sources
 from effgen.errors import EffgenError, RegressionError, ResultsError
-from effgen.plots import check_plot, plot_scaling
-from effgen.report_compare import markdown_table
-from effgen.results import OURS, BenchReport
+from effgen.report.compare import markdown_table
+from effgen.report.plots import check_plot, plot_scaling
+from effgen.results.growth import best_peer, growth, measured_peak, peak_share, worst_growth
+from effgen.results.reports import OURS, BenchReport
+from effgen.results.rows import setting_of
+from effgen.results.sources import read_sources
 
 _HEADER = (
     "phi",

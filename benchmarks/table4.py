@@ -24,20 +24,22 @@ from pathlib import Path
 from rich.console import Console
 
 import effgen
-from effgen.bench import Backend, result_from_samples
-from effgen.compare.paper import TABLE_4
-from effgen.cpu import usable_cpus
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BuildError, EffgenError
-from effgen.machine import Host, describe_host, watch_other_work
+from effgen.judge.bench import Backend, result_from_samples
+from effgen.judge.case import golden_pair, relative_l2
+from effgen.judge.peers import PEERS, Job, peer_version
+from effgen.machines.cpu import usable_cpus
+from effgen.machines.host import Host, describe_host, watch_other_work
 from effgen.network import NetworkRequest
-from effgen.onnx_network import OnnxRequest
-from effgen.peers import PEERS, Job, peer_version
-from effgen.provenance import facts_of, origin_of
-from effgen.report import host_line, numbers_table, write_json
-from effgen.results import OURS, BenchReport, json_from_report
+from effgen.network.file_network import OnnxRequest
+from effgen.report.bench import host_line
+from effgen.report.output import write_json
+from effgen.report.tables import numbers_table
+from effgen.results.paper import TABLE_4
+from effgen.results.provenance import facts_of, origin_of
+from effgen.results.reports import OURS, BenchReport, json_from_report
 from effgen.runtime.manifest import MODEL, read_manifest, sha256_of
-from effgen.verify import golden_pair, relative_l2
 
 #: The paper's pairs: that of ResNet-152 and B1, and that of GPipe and B7.
 RESNET152_B1, GPIPE_B7 = TABLE_4

@@ -13,23 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from effgen.abilities import running_here
-from effgen.bundle import check_directory, staged_directory, staged_file
-from effgen.dump import Dump
+from effgen.compiler.dump import Dump
+from effgen.deploy.executors import executor_of
+from effgen.deploy.standalone import BUNDLE, STANDALONE, check_emit, check_name, write_standalone
 from effgen.errors import BuildError, TargetError, VerifyError, candidates
-from effgen.executors import executor_of
+from effgen.files.staging import check_directory, staged_directory, staged_file
+from effgen.files.strict import StrictModel
 from effgen.graph import Graph
-from effgen.labels import labels_from_option
-from effgen.model import Model, OnPhase, model_from_network, model_of, resolve
+from effgen.graph.passes.fold_batchnorm import fold_batchnorm
+from effgen.judge.case import Case, golden_case, golden_pair, new_golden_pair
+from effgen.judge.reading import check_reading
+from effgen.judge.standalone import check_standalone
+from effgen.machines.abilities import running_here
+from effgen.machines.target import Machine, load_target, stated_target, with_cuda_archs
 from effgen.network import Network, NetworkRequest, build_network
-from effgen.onnx_network import OnnxNetwork, OnnxRequest, check_reading
-from effgen.passes.fold_batchnorm import fold_batchnorm
+from effgen.network.file_network import OnnxNetwork, OnnxRequest
+from effgen.network.model import Model, OnPhase, model_from_network, model_of, resolve
+from effgen.runtime.labels import labels_from_option
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
-from effgen.standalone import BUNDLE, STANDALONE, check_emit, check_name, check_standalone, write_standalone
-from effgen.target import Machine, load_target, stated_target, with_cuda_archs
-from effgen.validation import StrictModel
-from effgen.verify import Case, golden_case, golden_pair, new_golden_pair
+from effgen.runtime.manifest import BUNDLE_FOLDER, GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
 
 #: Types of activations and weights.
 DTYPES = ("float32", "float16")
@@ -40,9 +42,9 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 @dataclass(frozen=True)
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
-    None: the user's own; `emit`: of `effgen.standalone.EMITS`; `labels`: a file of the classes' names or "imagenet",
-    None: the bundle has numbers only; `name`: of the C library, None: the network's own. An ONNX file brings its own
-    weights."""
+    None: the user's own; `emit`: of `effgen.deploy.standalone.EMITS`; `labels`: a file of the classes' names or
+    "imagenet", None: the bundle has numbers only; `name`: of the C library, None: the network's own. An ONNX file
+    brings its own weights."""
 
     network: NetworkRequest | OnnxRequest
     output: Path
@@ -72,7 +74,10 @@ def compile_bundle(
     """
     network = network or check_request(request)
     dump = _debug_dump(request.debug_dump)
-    with staged_directory(request.output, request.force) as staging, tempfile.TemporaryDirectory() as objects:
+    with (
+        staged_directory(request.output, request.force, kind=BUNDLE_FOLDER) as staging,
+        tempfile.TemporaryDirectory() as objects,
+    ):
         model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
         _write_golden(model, staging, request.seed, machine.tolerance.float32, on_phase)
@@ -98,7 +103,7 @@ def compile_bundle(
 def check_request(request: CompileRequest) -> Network | OnnxNetwork:
     """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
     _check_device(request)
-    check_directory(request.output, request.force)
+    check_directory(request.output, request.force, kind=BUNDLE_FOLDER)
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
     if isinstance(request.network, OnnxRequest) and request.weights is not None:
@@ -155,7 +160,7 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     """The target, its kernels shared out over the threads asked for."""
     on_phase(f"load TVM, describe the target {request.target}")
     prepare_tvm()
-    import effgen.pipeline  # noqa: F401  # loads TVM, so that its seconds count here
+    import effgen.compiler.pipeline  # noqa: F401  # loads TVM, so that its seconds count here
 
     machine = load_target(request.target)
     if request.cuda_archs:
@@ -167,7 +172,7 @@ def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_p
     """The input/output pair that a bundle carries: the unfolded graph run by PyTorch."""
     on_phase("golden pair by PyTorch")
     try:
-        from effgen.reference import run_reference
+        from effgen.graph.reference import run_reference
     except ImportError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
     try:
@@ -193,7 +198,7 @@ def _checked(model: Model, network: OnnxNetwork, staging: Path, on_phase: OnPhas
 
 def _write_onnx(model: Model, path: Path, fold: bool, on_phase: OnPhase) -> list[Path]:
     on_phase("export ONNX")
-    from effgen.export import onnx_from_graph, save_onnx
+    from effgen.graph.onnx.write import onnx_from_graph, save_onnx
 
     graph, weights = model.graph, model.weights
     if fold:
@@ -226,11 +231,11 @@ def _write_code(
     on_phase: OnPhase,
 ) -> _CodeFacts:
     """Compile what was exported: the ONNX file is read back."""
-    from effgen.build import write_code
-    from effgen.importer import relax_from_graph
-    from effgen.kernel_choice import KernelChoices
-    from effgen.onnx_reader import graph_from_onnx
-    from effgen.pipeline import schedule_module
+    from effgen.compiler.build import write_code
+    from effgen.compiler.importer import relax_from_graph
+    from effgen.compiler.pipeline import schedule_module
+    from effgen.graph.onnx import graph_from_onnx
+    from effgen.records.choice import KernelChoices
     from effgen.schedules import tvm_target
 
     dump.write("graph", model.graph.dump())

@@ -1,1 +1,1 @@
-"""The sources of `effgen-run`, built by `effgen.native` or by hand with CMake (docs/native.md)."""
+"""The sources of `effgen-run`, built by `effgen.deploy.native` or by hand with CMake (docs/native.md)."""

@@ -9,6 +9,7 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import grouped_primfunc
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules import (
     concat,
     conv2d,
@@ -23,7 +24,6 @@ from effgen.schedules import (
 )
 from effgen.schedules.common import Rule, tvm_target
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 __all__ = ["kernel_from_workload", "schedule_operator", "space_of", "tvm_target"]
 

@@ -11,8 +11,8 @@ from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.space import Space
-from effgen.target import Machine
 
 # A rule gives a kernel's schedule space on a machine, or None where it does not fit.
 Rule: TypeAlias = Callable[[Workload, Machine], Space | None]

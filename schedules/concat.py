@@ -5,9 +5,9 @@ from __future__ import annotations
 from effgen.kernels.images import Concat
 from effgen.kernels.joining import ConcatPlan, concat_primfunc
 from effgen.kernels.workload import Workload
+from effgen.machines.target import Machine
 from effgen.schedules.common import bands_for, worth_a_launch
 from effgen.schedules.space import Space
-from effgen.target import Machine
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:

@@ -14,9 +14,9 @@ from effgen.kernels import tiles
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.common import MANY_ROWS, bands_for, depth_axis
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 # Cycles of a load beyond what a matrix product's costs: a window's panel of weights does not fit the nearest cache.
 _BROADCAST, _WEIGHT = 0.1, 0.4

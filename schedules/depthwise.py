@@ -15,9 +15,9 @@ from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.common import bands_for, depth_axis, worth_prefetching
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 _CACHE_LINE = 64
 

@@ -10,9 +10,9 @@ from tvm.tirx import PrimFunc
 from effgen.kernels import tiles
 from effgen.kernels.compute import channel_scale_primfunc
 from effgen.kernels.workload import ChannelScale, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.common import schedule_of, scheduled, split, worth_a_launch
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:

@@ -12,8 +12,8 @@ from tvm.s_tir import Schedule, ScheduleError
 from tvm.tirx import IntImm, PrimFunc
 
 from effgen.kernels import tiles
+from effgen.machines.target import Machine
 from effgen.schedules.common import DATA_PARALLEL, Handle, schedule_of, split, worth_a_launch
-from effgen.target import Machine
 
 
 def schedule_any(func: PrimFunc, machine: Machine) -> PrimFunc:

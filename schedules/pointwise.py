@@ -15,9 +15,9 @@ from effgen.kernels import tiles
 from effgen.kernels.matmul import MatmulPlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.common import bands_for, depth_axis, worth_a_launch, worth_prefetching
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 # What scaling a vector of weights costs, in vectors of multiply-adds.
 _GATE_COST = 2.0

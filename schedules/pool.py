@@ -16,9 +16,9 @@ from tvm.tirx import PrimFunc
 from effgen.kernels import tiles
 from effgen.kernels.compute import average_pool_primfunc
 from effgen.kernels.workload import GlobalAveragePool, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.common import in_registers, schedule_of, scheduled, split, unroll_tile, worth_a_launch
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 # Additions are 3-4 cycles deep and two start in a cycle: so many vectors keep them busy.
 _VECTORS_AT_MOST = 8

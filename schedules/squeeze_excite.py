@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from effgen.kernels.squeeze_excite import SqueezeExcitePlan, squeeze_excite_primfunc
 from effgen.kernels.workload import SqueezeExcite, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.common import worth_a_launch
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 # What cores share.
 _NOTHING, _VECTORS, _IMAGES = 0, 1, 2

@@ -8,9 +8,9 @@ from effgen.kernels import tiles
 from effgen.kernels.images import Pool2d
 from effgen.kernels.pooling import PoolPlan, pool2d_primfunc, vector_lanes
 from effgen.kernels.workload import Workload
+from effgen.machines.target import Machine
 from effgen.schedules.common import worth_a_launch
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 # Comparisons are 3-4 cycles deep and two start in a cycle: so many vectors keep them busy.
 _VECTORS_AT_MOST = 8

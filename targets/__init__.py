@@ -1,1 +1,1 @@
-"""Machines that effgen compiles for, one TOML file each (read by `effgen.target`)."""
+"""Machines that effgen compiles for, one TOML file each (read by `effgen.machines.target`)."""

@@ -11,15 +11,24 @@ from typing import Any
 from networks import TINY
 
 from effgen.graph import Graph
-from effgen.latency.predictor import Prediction
+from effgen.method.latency.predictor import Prediction
+from effgen.method.studies import baseline_search, confirmation
+from effgen.method.studies.baseline_search import BaselinePlan, BaselineRequest, BaselineSearch, open_baseline_search
+from effgen.method.studies.front import (
+    BaselineReport,
+    Member,
+    State,
+    Timing,
+    TriedNetwork,
+    confirmed_front,
+    front_of,
+    reward,
+)
+from effgen.method.studies.judge import JudgeRequest
+from effgen.method.studies.samples import sample_of
+from effgen.method.studies.workers import Policy
 from effgen.network import Network
-from effgen.spec import NetworkSpec, parse_spec
-from effgen.studies import baseline_search, confirmation
-from effgen.studies.baseline_search import BaselinePlan, BaselineRequest, BaselineSearch, open_baseline_search
-from effgen.studies.front import BaselineReport, Member, State, Timing, TriedNetwork, confirmed_front, front_of, reward
-from effgen.studies.judge import JudgeRequest
-from effgen.studies.samples import sample_of
-from effgen.studies.workers import Policy
+from effgen.network.spec import NetworkSpec, parse_spec
 
 #: Better with layers and kernels, up to a point; a seed makes a little difference.
 TRAINER = """
@@ -71,7 +80,9 @@ class EpochJudge:
     program: None = None
 
     def accuracy(self, spec: NetworkSpec, seed: int, key: str, on_epoch: Any) -> float:
-        from effgen.training.trainer import EpochResult  # PyTorch takes seconds, which workers without it need not wait
+        from effgen.method.training.trainer import (
+            EpochResult,  # PyTorch takes seconds, which workers without it need not wait
+        )
 
         number = len(self.trained)
         self.trained.append(key)

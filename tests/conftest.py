@@ -47,7 +47,7 @@ def emulated_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def runner_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache that holds `effgen-run` for this machine, built anew and without a warning."""
-    from effgen.native import build_runner
+    from effgen.deploy.native import build_runner
 
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +71,7 @@ def one_torch_thread() -> Iterator[None]:
 @pytest.fixture
 def runner(runner_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The `Runner` of this machine."""
-    from effgen.native import Runner
+    from effgen.deploy.native import Runner
 
     return Runner(next(runner_cache.glob("effgen/runner-*/effgen-run")))
 

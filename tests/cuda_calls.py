@@ -19,11 +19,11 @@ from cuda_emulator.client import CALLS, IMAGE, INPUTS, OUTPUTS
 from numpy.typing import NDArray
 from tvm.tirx import PrimFunc
 
-from effgen.cuda_build import CudaSource, compile_fatbin, cuda_source
+from effgen.compiler.cuda_build import CudaSource, compile_fatbin, cuda_source
 from effgen.errors import BuildError
+from effgen.machines.target import Machine
+from effgen.machines.toolchain import cuda_program
 from effgen.schedules import tvm_target
-from effgen.target import Machine
-from effgen.toolchain import cuda_program
 
 FOLDER = Path(__file__).parent
 

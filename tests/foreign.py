@@ -13,10 +13,10 @@ from networks import noise, relative_error
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from effgen.export import onnx_from_graph, save_onnx
 from effgen.graph import Graph, Weights
-from effgen.onnx_reader import graph_from_onnx
-from effgen.reference import run_reference
+from effgen.graph.onnx import graph_from_onnx
+from effgen.graph.onnx.write import onnx_from_graph, save_onnx
+from effgen.graph.reference import run_reference
 
 Array = NDArray[Any]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from effgen.kernels.packing import pack_bias, pack_weight
 from effgen.kernels.reference import random_inputs, reference_outputs
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 Arrays = dict[str, NDArray[Any]]
 

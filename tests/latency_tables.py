@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload
-from effgen.latency.samples import sample_networks
-from effgen.latency.times import How, KernelTime, NetworkTime, Setting, Times
-from effgen.latency.work import Work, work_of
+from effgen.machines.target import load_target
+from effgen.method.latency.samples import sample_networks
+from effgen.method.latency.times import How, KernelTime, NetworkTime, Setting, Times
+from effgen.method.latency.work import Work, work_of
 from effgen.network import network_from_spec
-from effgen.records import Record
-from effgen.target import load_target
+from effgen.records.record import Record
 
 MACHINE = replace(load_target("x86-64-v3"), cores=2)
 SETTING = Setting(MACHINE.processor, MACHINE.lanes, MACHINE.cores, "code", "1.0")

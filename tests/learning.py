@@ -9,9 +9,9 @@ import numpy as np
 from networks import tiny_spec
 from PIL import Image
 
-from effgen.spec import NetworkSpec
-from effgen.training.data import DataSource, fitted_to, open_data
-from effgen.training.recipe import Recipe
+from effgen.method.training.data import DataSource, fitted_to, open_data
+from effgen.method.training.recipe import Recipe
+from effgen.network.spec import NetworkSpec
 
 CLASSES = ("level", "upright")
 

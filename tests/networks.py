@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.graph import Graph
-from effgen.lower import lower
-from effgen.spec import NetworkSpec, parse_spec
-from effgen.weights import initial_weights
+from effgen.network.lowering.network import lower
+from effgen.network.spec import NetworkSpec, parse_spec
+from effgen.network.weights import initial_weights
 
 #: A block without and blocks with expansion, with and without squeeze-excite and skip, both strides.
 TINY = """

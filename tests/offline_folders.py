@@ -13,11 +13,11 @@ from typing import Any
 
 from toy_spaces import WORKLOAD, bad_space_of
 
-from effgen.measure.offline.folder import write_folder
-from effgen.measure.offline.lines import RESULTS
-from effgen.measure.offline.plan import plan_round
-from effgen.search import KernelSearch
-from effgen.target import load_target
+from effgen.machines.target import load_target
+from effgen.measure.carried.lines import RESULTS
+from effgen.tuning.offline.folder import write_folder
+from effgen.tuning.offline.plan import plan_round
+from effgen.tuning.search import KernelSearch
 
 MACHINE = replace(load_target("x86-64-v3"), cores=1)
 
@@ -57,8 +57,8 @@ def modes_of(plan: dict[str, Any], results: list[dict[str, Any]]) -> dict[int, s
 
 def toys_only(monkeypatch: Any, provider: str) -> None:
     """`effgen tune` in this process finds one toy kernel, whatever the network."""
-    import effgen.tune
+    import effgen.tuning.request
 
-    request = functools.partial(effgen.tune.TuneRequest, provider=f"toy_spaces:{provider}")
-    monkeypatch.setattr(effgen.tune, "TuneRequest", request)
-    monkeypatch.setattr(effgen.tune, "calls_of_network", lambda network, on_gpu=False: Counter({WORKLOAD: 3}))
+    request = functools.partial(effgen.tuning.request.TuneRequest, provider=f"toy_spaces:{provider}")
+    monkeypatch.setattr(effgen.tuning.request, "TuneRequest", request)
+    monkeypatch.setattr(effgen.tuning.request, "calls_of_network", lambda network, on_gpu=False: Counter({WORKLOAD: 3}))

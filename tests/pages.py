@@ -9,7 +9,7 @@ from typing import Any
 
 from reports import FACTS, HOST, bench_report, facts, layers_report, written
 
-from effgen.compare.comparison import Comparison, compare_files
+from effgen.results.comparison import Comparison, compare_files
 
 #: What it would do: run, or ask a server.
 EVIL = '</script><script>window.owned=1</script><img src="http://127.0.0.1:9/x" onerror="window.owned=2">'

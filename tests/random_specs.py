@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from effgen.spec import KEYS_OF_BLOCKS, BlockKind, NetworkSpec
+from effgen.network.spec import KEYS_OF_BLOCKS, BlockKind, NetworkSpec
 
 _ACTIVATIONS = st.sampled_from(["silu", "relu", "relu6", "hard_swish"])
 

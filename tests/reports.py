@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from effgen.layers import NETWORK
-from effgen.machine import Host
-from effgen.results import (
+from effgen.judge.profile import NETWORK
+from effgen.machines.host import Host
+from effgen.results.ceilings import Bandwidth, Ceilings
+from effgen.results.reports import (
     OURS,
     BenchReport,
     FamilyTotal,
@@ -22,7 +23,6 @@ from effgen.results import (
     Result,
     json_from_report,
 )
-from effgen.roofline import Bandwidth, Ceilings
 
 ORIGIN = Origin(
     "2026-11-25T22:45:00Z", "0123456789ab", {"effgen": "0.1.0", "tvm": "0.27.0.post1"}, {"compiler": "c++ 12.2.0"}

@@ -15,12 +15,12 @@ from typing import Any
 
 from networks import TINY
 
-from effgen.lower import lower
-from effgen.report_trials import json_from_trials
-from effgen.spec import NetworkSpec
-from effgen.studies.space import digest_of_network
-from effgen.studies.storage import load_study
-from effgen.studies.trials import trial_rows
+from effgen.method.studies.space import digest_of_network
+from effgen.method.studies.storage import load_study
+from effgen.method.studies.trials import trial_rows
+from effgen.network.lowering.network import lower
+from effgen.network.spec import NetworkSpec
+from effgen.report.trials import json_from_trials
 
 #: TINY whose channels are rounded finely, so that compound networks of equal multiply-adds exist.
 FINE = TINY.replace("[stem]", "[rounding]\nchannel_divisor = 2\n\n[stem]")

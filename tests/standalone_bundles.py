@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from effgen import driver
+from effgen.deploy.standalone.build import compile_driver
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.network import NetworkRequest
 from effgen.runtime import Manifest, read_manifest
 from effgen.runtime.manifest import WEIGHTS
-from effgen.standalone.build import compile_driver
 
 PROGRAMS = Path(__file__).parent / "standalone_programs"
 EMIT = ("bundle", "standalone", "executable")

@@ -12,8 +12,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels.workload import ChannelScale, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 WORKLOAD = ChannelScale(1, 8, 8, 16)
 

@@ -24,14 +24,14 @@ from pathlib import Path
 import numpy as np
 
 import effgen
-from effgen.bundle import Kind, staged_directory
 from effgen.driver import DTYPES, CompileRequest, check_request, compile_bundle
 from effgen.errors import EffgenError
+from effgen.files.staging import Kind, staged_directory
+from effgen.graph.onnx import graph_from_onnx
+from effgen.judge.case import golden_pair
+from effgen.machines.target_file import cuda_archs_from_text
 from effgen.network import NetworkRequest
-from effgen.onnx_reader import graph_from_onnx
 from effgen.runtime.manifest import KERNELS, MANIFEST, MODEL, WEIGHTS, Manifest
-from effgen.target_file import cuda_archs_from_text
-from effgen.verify import golden_pair
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

@@ -12,7 +12,7 @@ from effgen.cli import options as o
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.results import BenchReport, Plan
+    from effgen.results.reports import BenchReport, Plan
 
 
 def bench(
@@ -42,7 +42,7 @@ def bench(
 ) -> None:
     """Measure a bundle's latency beside PyTorch (eager, channels-last, torch.compile) and other runtimes."""
     output = Output(quiet, verbose, json)
-    from effgen.results import Plan
+    from effgen.results.reports import Plan
 
     plan = Plan(rounds, min_time)
     if rpc_tracker is not None or rpc_key is not None:
@@ -62,8 +62,8 @@ def bench(
 def _remote(
     output: Output, bundle: Path, threads: int | None, plan: Plan, tracker: str | None, key: str | None
 ) -> None:
-    from effgen.bench_remote import bench_over_rpc
-    from effgen.routes import remote_of_bundle
+    from effgen.judge.bench_remote import bench_over_rpc
+    from effgen.measure.routes import remote_of_bundle
 
     remote = remote_of_bundle(bundle, tracker, key)
     assert remote is not None  # a key without a tracker was refused
@@ -73,8 +73,8 @@ def _remote(
 
 
 def _peers(output: Output, bundle: Path, peers: str, skip: str, threads: int | None, plan: Plan) -> None:
-    from effgen.bench import bench_bundle
-    from effgen.peers import peers_from_text
+    from effgen.judge.bench import bench_bundle
+    from effgen.judge.peers import peers_from_text
 
     chosen = peers_from_text(peers, skip)
     with output.phases() as on_phase:
@@ -83,8 +83,8 @@ def _peers(output: Output, bundle: Path, peers: str, skip: str, threads: int | N
 
 
 def _print(output: Output, report: BenchReport) -> None:
-    from effgen.report import notes_from_bench, table_from_bench, warning_from_bench
-    from effgen.results import json_from_report
+    from effgen.report.bench import notes_from_bench, table_from_bench, warning_from_bench
+    from effgen.results.reports import json_from_report
 
     output.warn(warning_from_bench(report))
     notes = [Text(note) for note in notes_from_bench(report)]
@@ -92,10 +92,10 @@ def _print(output: Output, report: BenchReport) -> None:
 
 
 def _layers(output: Output, bundle: Path, threads: int | None, plan: Plan, plot: Path | None) -> None:
-    from effgen.bench_layers import layers_of_bundle
-    from effgen.plots import check_plot, plot_roofline
-    from effgen.report_layers import notes_from_layers, tables_from_layers, warning_from_layers
-    from effgen.results import json_from_report
+    from effgen.judge.bench_layers import layers_of_bundle
+    from effgen.report.layers import notes_from_layers, tables_from_layers, warning_from_layers
+    from effgen.report.plots import check_plot, plot_roofline
+    from effgen.results.reports import json_from_report
 
     if plot is not None:
         check_plot("--plot", plot)

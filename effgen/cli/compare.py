@@ -69,15 +69,10 @@ def compare(
         raise typer.BadParameter("--gate judges against earlier results: add --baseline")
     if allow_missing and gate is None:
         raise typer.BadParameter("--allow-missing says what the gate lets pass: add --gate")
-    from effgen.compare.comparison import compare_files
-    from effgen.compare.regressions import check_gate
-    from effgen.report_compare import (
-        Files,
-        json_from_comparison,
-        notes_from_comparison,
-        tables_from_comparison,
-        write_files,
-    )
+    from effgen.report.compare import json_from_comparison, notes_from_comparison, tables_from_comparison
+    from effgen.report.compare_files import Files, write_files
+    from effgen.results.comparison import compare_files
+    from effgen.results.regressions import check_gate
 
     wanted = Files(output, csv, markdown)
     wanted.check()

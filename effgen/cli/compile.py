@@ -13,7 +13,7 @@ from effgen.cli.console import Output
 
 if TYPE_CHECKING:
     from effgen.network import NetworkRequest
-    from effgen.onnx_network import OnnxRequest
+    from effgen.network.file_network import OnnxRequest
 
 
 def compile_(
@@ -66,10 +66,10 @@ def compile_(
     """Compile a network for a machine: library, ONNX, manifest and golden pair in one directory."""
     output = Output(quiet, verbose, json)
     start = time.perf_counter()
+    from effgen.deploy.standalone import emits_from_texts
     from effgen.driver import CompileRequest, check_request, compile_bundle
-    from effgen.report import json_from_manifest, lines_from_kernels, table_from_manifest, warning_from_manifest
-    from effgen.standalone import emits_from_texts
-    from effgen.target_file import cuda_archs_from_text
+    from effgen.machines.target_file import cuda_archs_from_text
+    from effgen.report.compile import json_from_manifest, lines_from_kernels, table_from_manifest, warning_from_manifest
 
     network: NetworkRequest | OnnxRequest
     if onnx is None:

@@ -14,11 +14,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from effgen.report import STANDARD_OUTPUT, check_json_path, write_json
+from effgen.report.output import STANDARD_OUTPUT, check_json_path, write_json
 
 if TYPE_CHECKING:
     from effgen.network import Network
-    from effgen.onnx_network import OnnxNetwork
+    from effgen.network.file_network import OnnxNetwork
 
 #: Columns for what is not to be folded: also for files and pipes, which rich takes for terminals of 80 columns.
 _WIDEST = 200
@@ -49,7 +49,7 @@ class Output:
 
     def resolved(self, network: Network | OnnxNetwork, target: str | None = None, threads: int | None = None) -> None:
         """Log what the options came to, before the work starts."""
-        from effgen.report_network import lines_from_network, warning_from_network
+        from effgen.report.network import lines_from_network, warning_from_network
 
         for line in lines_from_network(network, target, threads):
             log.info("%s", line)

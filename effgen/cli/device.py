@@ -22,8 +22,8 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 9090,
 ) -> None:
     """Offer this machine to effgen tune, until Ctrl-C."""
+    from effgen.measure.routes import tracker_from_text
     from effgen.measure.serve import serve_device
-    from effgen.routes import tracker_from_text
 
     address = None if tracker is None else tracker_from_text("--tracker", tracker)
     _warn(host)

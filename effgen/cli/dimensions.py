@@ -12,7 +12,7 @@ from effgen.cli import options as o
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.budget.dimensions import Comparison
+    from effgen.method.budget.dimensions import Comparison
 
 _DEFAULT_FACTOR = 2.0
 
@@ -64,14 +64,14 @@ def dimensions(
     _check(table, spec, factor, latency, plot)
     if not latency:
         _check_counting(context)
-    from effgen.budget.dimensions import Timing, compare_dimensions
-    from effgen.report_dimensions import (
+    from effgen.method.budget.dimensions import Timing, compare_dimensions
+    from effgen.report.dimensions import (
         json_from_dimensions,
         notes_from_dimensions,
         tables_from_dimensions,
         warning_from_dimensions,
     )
-    from effgen.results import Plan
+    from effgen.results.reports import Plan
 
     timing = Timing(target, threads, Plan(rounds, min_time), database) if latency else None
     comparisons = _comparisons(table, spec, factor)
@@ -79,7 +79,7 @@ def dimensions(
         report = compare_dimensions(comparisons, timing, on_phase)
     output.warn(warning_from_dimensions(report))
     if plot is not None:
-        from effgen.plots import plot_dimensions
+        from effgen.report.plots import plot_dimensions
 
         plot_dimensions(report, plot)
     notes = [Text(note) for note in notes_from_dimensions(report)]
@@ -95,7 +95,7 @@ def _check(table: str | None, spec: str | None, factor: float | None, latency: b
     if plot is not None:
         if spec is not None and not latency:
             raise typer.BadParameter("--plot: of a --spec only latency can be drawn: leave out --no-latency")
-        from effgen.plots import check_plot
+        from effgen.report.plots import check_plot
 
         check_plot("--plot", plot)
 
@@ -110,7 +110,7 @@ def _check_counting(context: typer.Context) -> None:
 def _comparisons(
     table: Literal["3", "7", "all"] | None, spec: str | None, factor: float | None
 ) -> tuple[Comparison, ...]:
-    from effgen.budget.dimensions import equal_macs_comparison, paper_comparisons
+    from effgen.method.budget.dimensions import equal_macs_comparison, paper_comparisons
 
     if spec is not None:
         return (equal_macs_comparison(spec, _DEFAULT_FACTOR if factor is None else factor),)

@@ -12,8 +12,9 @@ from effgen.cli.console import Output
 def doctor(json: o.Json = None, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
     """Check pins, compilers, threads and instruction sets; exit status 1 where something stops effgen from working."""
     output = Output(quiet, verbose, json)
-    from effgen.doctor import examine
-    from effgen.report import host_line, json_from_doctor, table_from_doctor
+    from effgen.judge.doctor import examine
+    from effgen.report.bench import host_line
+    from effgen.report.doctor import json_from_doctor, table_from_doctor
 
     with output.phases() as on_phase:
         report = examine(on_phase)

@@ -34,8 +34,8 @@ def export(
 ) -> None:
     """Write a network as ONNX, with its weights inside (beside it above 2 GB)."""
     output = Output(quiet, verbose)
-    from effgen.bundle import check_file
     from effgen.driver import export_network
+    from effgen.files.staging import check_file
     from effgen.network import build_network
 
     request = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)

@@ -78,14 +78,14 @@ def fit(
     Depth, width and resolution grow together, by the formula. What is found is compiled and measured.
     """
     output = Output(quiet, verbose, json)
-    from effgen.budget.fit import FitRequest, check_fit_request, fit
-    from effgen.budget.limits import KINDS, limits_from_texts
-    from effgen.budget.sites import SiteOptions
+    from effgen.method.budget.fit import FitRequest, check_fit_request, fit
+    from effgen.method.budget.limits import KINDS, limits_from_texts
+    from effgen.method.budget.sites import SiteOptions
     from effgen.network import norm_eps_from_text
-    from effgen.report_fit import comment_from_fit, json_from_fit, notes_from_fit, table_from_fit, warning_from_fit
-    from effgen.results import Plan
-    from effgen.scaling import Overrides
-    from effgen.spec_file import as_baseline, check_spec_file, write_spec
+    from effgen.network.scaling import Overrides
+    from effgen.network.spec_file import as_baseline, check_spec_file, write_spec
+    from effgen.report.fit import comment_from_fit, json_from_fit, notes_from_fit, table_from_fit, warning_from_fit
+    from effgen.results.reports import Plan
 
     targets = target or ["cpu"]
     amounts = (max_latency, max_macs, max_params, max_memory, max_size)

@@ -11,7 +11,7 @@ from effgen.cli import options as o
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.onnx_network import OnnxRequest
+    from effgen.network.file_network import OnnxRequest
 
 
 def inspect(
@@ -36,9 +36,14 @@ def inspect(
     if onnx is not None:
         _inspect_file(output, o.onnx_request(context, onnx, batch))
         return
-    from effgen.inspection import inspect_network
     from effgen.network import baseline_of, build_network
-    from effgen.report import json_from_inspection, lines_from_baseline, notes_from_inspection, table_from_inspection
+    from effgen.network.inspection import inspect_network
+    from effgen.report.inspect import (
+        json_from_inspection,
+        lines_from_baseline,
+        notes_from_inspection,
+        table_from_inspection,
+    )
 
     request = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
     network = build_network(request)
@@ -49,10 +54,10 @@ def inspect(
 
 
 def _inspect_file(output: Output, request: OnnxRequest) -> None:
-    from effgen.inspection import inspect_graph
-    from effgen.onnx_network import read_network
-    from effgen.report import notes_from_inspection
-    from effgen.report_network import json_from_operators, table_from_operators
+    from effgen.network.file_network import read_network
+    from effgen.network.inspection import inspect_graph
+    from effgen.report.inspect import notes_from_inspection
+    from effgen.report.network import json_from_operators, table_from_operators
 
     network = read_network(request)
     output.resolved(network)

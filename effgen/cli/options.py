@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from effgen.network import NetworkRequest
-    from effgen.onnx_network import OnnxRequest
+    from effgen.network.file_network import OnnxRequest
 
 Law = Literal["published", "formula"]
 Padding = Literal["symmetric", "same"]
@@ -163,7 +163,7 @@ def network_request(
 ) -> NetworkRequest:
     """The options of one network as a request. Raises SpecError for an epsilon or a resolution that is none."""
     from effgen.network import NetworkRequest, norm_eps_from_text, resolution_from_text
-    from effgen.scaling import Overrides
+    from effgen.network.scaling import Overrides
 
     eps = None if norm_eps is None else norm_eps_from_text(norm_eps)
     pixels, factor = (None, None) if resolution is None else resolution_from_text(resolution)
@@ -185,7 +185,7 @@ def onnx_request(
     Raises GraphError where options of a spec stand beside `--onnx`.
     """
     from effgen.errors import GraphError
-    from effgen.onnx_network import OnnxRequest, numbers_from_text
+    from effgen.network.file_network import OnnxRequest, numbers_from_text
 
     given = [name for name in _OF_A_SPEC if is_given(context, name) and not (seed and name == "seed")]
     if given:

@@ -31,8 +31,8 @@ def pack(
 ) -> None:
     """Write a bundle, TVM's runtime, effgen-run and a script that verifies them as one archive."""
     output = Output(quiet, verbose, json)
-    from effgen.pack import PackRequest, pack_bundle
-    from effgen.report_pack import json_from_pack, table_from_pack
+    from effgen.deploy.pack import PackRequest, pack_bundle
+    from effgen.report.pack import json_from_pack, table_from_pack
 
     with output.phases() as on_phase:
         packed = pack_bundle(PackRequest(bundle, runtime, destination, with_model, force), on_phase)
@@ -49,8 +49,8 @@ def unpack(
 ) -> None:
     """Unpack an archive of effgen pack, every file checked before it appears."""
     output = Output(quiet, verbose, json)
-    from effgen.report_pack import json_from_unpacked, table_from_unpacked
-    from effgen.unpack import unpack_archive
+    from effgen.deploy.unpack import unpack_archive
+    from effgen.report.pack import json_from_unpacked, table_from_unpacked
 
     with output.phases() as on_phase:
         unpacked = unpack_archive(archive, destination, force, on_phase)

@@ -34,8 +34,8 @@ def run(
     A picture that cannot be read, or a folder without one, is reported and the others go on; exit status 1 in the end.
     """
     output = Output(quiet, verbose, json)
-    from effgen.report_run import json_from_run, line_from_speed, lines_from_answer
-    from effgen.run import Answer, RunRequest, run_bundle
+    from effgen.report.run import json_from_run, line_from_speed, lines_from_answer
+    from effgen.runtime.run import Answer, RunRequest, run_bundle
 
     def show(answer: Answer) -> None:
         output.lines(lines_from_answer(answer))

@@ -14,8 +14,8 @@ from effgen.cli import search_options as s
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.studies.baseline_search import BaselineRequest
-    from effgen.studies.front import BaselineReport
+    from effgen.method.studies.baseline_search import BaselineRequest
+    from effgen.method.studies.front import BaselineReport
 
 _SEARCH = "How is searched"
 
@@ -78,8 +78,8 @@ def baseline(
     """
     console = Output(quiet, verbose, json)
     judge = s.judge_request(data, recipe, trainer, workers)
-    from effgen.budget.limits import quantity_from_text
-    from effgen.studies.baseline_search import BaselinePlan, BaselineRequest
+    from effgen.method.budget.limits import quantity_from_text
+    from effgen.method.studies.baseline_search import BaselinePlan, BaselineRequest
 
     wanted = None if latency_target is None else quantity_from_text("latency", latency_target, "--latency-target")
     name = study or f"baseline-{Path(spec).stem}"
@@ -100,7 +100,7 @@ def baseline(
     report = _search(console, request, workers, output, force)
     _print(console, report)
     if output is not None:
-        from effgen.studies.front_folder import PAGE, write_front
+        from effgen.report.front_folder import PAGE, write_front
 
         write_front(report, output, force)
         console.info(f"wrote {output}: open {output / PAGE}; next: effgen compile --spec {output}/NETWORK.toml")
@@ -110,10 +110,10 @@ def _search(
     console: Output, request: BaselineRequest, workers: int, output: Path | None, force: bool
 ) -> BaselineReport:
     from effgen.cli.search_workers import more_workers
-    from effgen.report_search import line_from_confirmation, line_from_trial, lines_from_search
-    from effgen.studies.baseline import finish, help_baseline, search_and_confirm
-    from effgen.studies.baseline_search import open_baseline_search
-    from effgen.studies.front_folder import check_front_folder
+    from effgen.method.studies.baseline import finish, help_baseline, search_and_confirm
+    from effgen.method.studies.baseline_search import open_baseline_search
+    from effgen.report.front_folder import check_front_folder
+    from effgen.report.search import line_from_confirmation, line_from_trial, lines_from_search
 
     with closing(open_baseline_search(request)) as search:
         if output is not None:
@@ -134,7 +134,7 @@ def _search(
 
 
 def _print(console: Output, report: BaselineReport) -> None:
-    from effgen.report_search import json_from_search, notes_from_search, tables_from_search
+    from effgen.report.search import json_from_search, notes_from_search, tables_from_search
 
     notes = [Text(note) for note in notes_from_search(report)]
     console.result([*tables_from_search(report), *notes], json_from_search(report))

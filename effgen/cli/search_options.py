@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from effgen.cli.console import Output
-    from effgen.studies.judge import JudgeRequest
-    from effgen.studies.workers import Policy
+    from effgen.method.studies.judge import JudgeRequest
+    from effgen.method.studies.workers import Policy
 
 _LEARNING = "What is learned"
 
@@ -90,22 +90,22 @@ RetryFailed = Annotated[
 def judge_request(data: Path | None, recipe: Path | None, trainer: str | None, workers: int) -> JudgeRequest:
     """The options of learning as one request; the workers share this machine's processors."""
     check_installed()
-    from effgen.cpu import usable_cpus
-    from effgen.studies.judge import JudgeRequest
+    from effgen.machines.cpu import usable_cpus
+    from effgen.method.studies.judge import JudgeRequest
 
     return JudgeRequest(data, recipe, trainer, threads=max(1, len(usable_cpus()) // workers))
 
 
 def policy(heartbeat: float, retries: int) -> Policy:
     """The options of watching each other."""
-    from effgen.studies.workers import Policy
+    from effgen.method.studies.workers import Policy
 
     return Policy(heartbeat, retries)
 
 
 def kept_where(storage: str | None, study: str, work: Path | None) -> tuple[str, Path]:
     """The storage's URL and the folder of this machine. Raises StudyError where no URL can name a file in it."""
-    from effgen.studies.storage import url_of_file
+    from effgen.method.studies.storage import url_of_file
 
     folder = Path("searches") / study if work is None else work
     return storage or url_of_file(folder / "trials.db"), folder

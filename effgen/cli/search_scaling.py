@@ -14,8 +14,8 @@ from effgen.cli import search_options as s
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.studies.scaling_report import ScalingReport
-    from effgen.studies.scaling_search import ScalingRequest
+    from effgen.method.studies.scaling_report import ScalingReport
+    from effgen.method.studies.scaling_search import ScalingRequest
 
 _GRID = "Which candidates"
 
@@ -69,10 +69,10 @@ def scaling(
     """
     console = Output(quiet, verbose, json)
     judge = s.judge_request(data, recipe, trainer, workers)
-    from effgen.bundle import check_file
-    from effgen.studies.grid import GridPlan
-    from effgen.studies.latencies import LatencyRequest
-    from effgen.studies.scaling_search import ScalingRequest
+    from effgen.files.staging import check_file
+    from effgen.method.studies.grid import GridPlan
+    from effgen.method.studies.latencies import LatencyRequest
+    from effgen.method.studies.scaling_search import ScalingRequest
 
     if output is not None:
         check_file(output, force)
@@ -100,8 +100,8 @@ def scaling(
 
 def _search(console: Output, request: ScalingRequest, workers: int, output: Path | None, force: bool) -> ScalingReport:
     from effgen.cli.search_workers import more_workers
-    from effgen.report_scaling import details_from_grid, line_from_settled, lines_from_grid
-    from effgen.studies.scaling_search import finish, help_search, open_search, train_all, write_chosen
+    from effgen.method.studies.scaling_search import finish, help_search, open_search, train_all, write_chosen
+    from effgen.report.scaling import details_from_grid, line_from_settled, lines_from_grid
 
     with console.phases() as on_phase:
         on_phase("look over data and candidates")
@@ -121,7 +121,7 @@ def _search(console: Output, request: ScalingRequest, workers: int, output: Path
 
 
 def _print(console: Output, report: ScalingReport) -> None:
-    from effgen.report_scaling import json_from_scaling, notes_from_scaling, table_from_scaling, warning_from_scaling
+    from effgen.report.scaling import json_from_scaling, notes_from_scaling, table_from_scaling, warning_from_scaling
 
     console.warn(warning_from_scaling(report))
     notes = [Text(note) for note in notes_from_scaling(report)]

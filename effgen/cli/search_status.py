@@ -23,11 +23,11 @@ def status(
     """Print every trial of a search: what it is, how it ended, and who did it. Changes nothing."""
     output = Output(quiet, verbose, json)
     from effgen.cli.search_options import check_installed
-    from effgen.report_trials import json_from_trials, table_from_trials
+    from effgen.report.trials import json_from_trials, table_from_trials
 
     check_installed()
-    from effgen.studies.storage import load_study
-    from effgen.studies.trials import trial_rows
+    from effgen.method.studies.storage import load_study
+    from effgen.method.studies.trials import trial_rows
 
     with closing(load_study(storage, study)) as shared:
         rows = trial_rows(shared)

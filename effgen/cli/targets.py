@@ -9,8 +9,8 @@ from effgen.cli.console import Output
 def targets(json: o.Json = None, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
     """List the machines that effgen knows, and what this one can do with each: compile, run, emulate."""
     output = Output(quiet, verbose, json)
-    from effgen.abilities import abilities
-    from effgen.report_targets import json_from_abilities, table_from_abilities
+    from effgen.machines.abilities import abilities
+    from effgen.report.targets import json_from_abilities, table_from_abilities
     from effgen.runtime.library import prepare_tvm
 
     prepare_tvm()

@@ -11,7 +11,7 @@ from effgen.cli import options as o
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.training.trainer import EpochResult
+    from effgen.method.training.trainer import EpochResult
 
 
 def train(
@@ -51,8 +51,8 @@ def train(
     Stop with Ctrl-C when you like: the same command goes on after the last whole epoch.
     """
     output = Output(quiet, verbose, json)
-    from effgen.report_train import json_from_train, line_from_epoch, lines_from_plan, table_from_train
-    from effgen.training.request import TrainRequest, plan_training, train_to_file
+    from effgen.method.training.request import TrainRequest, plan_training, train_to_file
+    from effgen.report.train import json_from_train, line_from_epoch, lines_from_plan, table_from_train
 
     network = o.network_request(spec, phi, law, width, depth, resolution, None, 1, norm_eps, padding)
     plan = plan_training(TrainRequest(network, data, destination, recipe, val_share, seed, threads, force))

@@ -13,8 +13,8 @@ from effgen.cli.console import Output
 
 if TYPE_CHECKING:
     from effgen.network import NetworkRequest
-    from effgen.onnx_network import OnnxRequest
-    from effgen.tuner import Progress
+    from effgen.network.file_network import OnnxRequest
+    from effgen.tuning.tuner import Progress
 
 #: Minutes of tuning where no limit is given.
 DEFAULT_MINUTES = 10.0
@@ -67,7 +67,8 @@ def tune(
     Every candidate is recorded when it was measured: stop with Ctrl-C when you like, the next run goes on there.
     """
     output = Output(quiet, verbose, json)
-    from effgen.report_tune import (
+    from effgen.measure.routes import RouteOptions
+    from effgen.report.tune import (
         json_from_tune,
         line_from_progress,
         note_from_progress,
@@ -75,9 +76,9 @@ def tune(
         table_from_tune,
         warnings_from_tune,
     )
-    from effgen.routes import RouteOptions
-    from effgen.tune import TuneRequest, check_tune_request, tune_network
-    from effgen.tuner import Limits
+    from effgen.tuning.request import TuneRequest, check_tune_request
+    from effgen.tuning.session import tune_network
+    from effgen.tuning.tuner import Limits
 
     if minutes is None and trials is None and offline_out is None and offline_in is None:
         minutes = DEFAULT_MINUTES

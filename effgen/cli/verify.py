@@ -27,9 +27,9 @@ def verify(
     A bundle for another processor family runs under its target's emulator, or on a device behind --rpc-tracker.
     """
     output = Output(quiet, verbose, json)
-    from effgen.report import json_from_verify, notes_from_verify, summary_from_verify, table_from_verify
-    from effgen.routes import remote_of_bundle
-    from effgen.verify import verify_bundle
+    from effgen.judge.verify import verify_bundle
+    from effgen.measure.routes import remote_of_bundle
+    from effgen.report.verify import json_from_verify, notes_from_verify, summary_from_verify, table_from_verify
 
     remote = remote_of_bundle(bundle, rpc_tracker, rpc_key)
     with output.phases() as on_phase:

@@ -16,7 +16,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.packing import argument_dtype, input_shapes, output_shapes
 from effgen.kernels.workload import Workload
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 Index: TypeAlias = Expr | int
 

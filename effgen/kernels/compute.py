@@ -13,7 +13,7 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import Index, block, function, if_real, or_zero, temporary
 from effgen.kernels.math import finished
 from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 
 def _finish(workload: Conv2d, value: Expr, arguments: list[Buffer], position: Sequence[Index]) -> None:

@@ -42,7 +42,7 @@ from effgen.kernels.math import activate, finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.stem import StemRows
 from effgen.kernels.workload import Conv2d, ExpandDepthwise
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 # Steps of the expansion's reduction for one look ahead where nothing else asks for shorter ones.
 _STEP = 8

@@ -18,7 +18,7 @@ from effgen.kernels.builder import Index, function, tile_start
 from effgen.kernels.images import Concat
 from effgen.kernels.math import activate
 from effgen.kernels.pooling import vector_lanes
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 #: Vectors of one image that are copied without a loop.
 _UNROLLED = 4

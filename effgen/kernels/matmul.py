@@ -30,7 +30,7 @@ from effgen.kernels.builder import Ahead, Index, fewer, function, if_real, loade
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from effgen.kernels.workload import (
     SqueezeExcite,
     Workload,
 )
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 Array = NDArray[np.float32]
 

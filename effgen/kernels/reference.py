@@ -20,7 +20,7 @@ from effgen.kernels.workload import (
     SqueezeExcite,
     Workload,
 )
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 Inputs = Mapping[str, NDArray[np.float32]]
 _Float64 = NDArray[np.float64]

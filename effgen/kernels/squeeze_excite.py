@@ -23,7 +23,7 @@ from effgen.kernels.builder import function, if_real, local, pairwise, zero
 from effgen.kernels.math import activate
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, SqueezeExcite
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 # Takes a channel (position in the padded output) and its value.
 _Store = Callable[[Expr, Expr], None]

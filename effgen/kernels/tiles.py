@@ -7,7 +7,7 @@ it shares with its neighbour is computed twice, with the same result (see `effge
 from __future__ import annotations
 
 from effgen.kernels.workload import Activation, Conv2d
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 # A fused multiply-add depends on the one before it for about 4 cycles; two of half the width start per cycle.
 CHAIN = 8

@@ -11,7 +11,7 @@ import tvm
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.machine import Host
+from effgen.machines.host import Host
 from effgen.measure.protocol import Remote
 from effgen.measure.session import device_of, host_of
 from effgen.measure.tracker import session_with
@@ -25,7 +25,10 @@ _numbers = itertools.count()
 
 
 class RemoteBundle:
-    """An `effgen.executors.Executor` whose library, weights and arrays are on the device. `name` says which one."""
+    """An `effgen.deploy.executors.Executor` whose library, weights and arrays are on the device.
+
+    `name` says which one.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, remote: Remote, threads: int | None = None) -> None:
         """Raises TuneError where no device can be had or it is none of the bundle's target, BundleError for a GPU's."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from effgen.kernels import lowering
 from effgen.kernels.reference import random_inputs, reference_outputs
 from effgen.kernels.workload import Workload
+from effgen.machines.target import Machine
 from effgen.measure.protocol import SpaceProvider
 from effgen.schedules import kernel_from_workload
-from effgen.target import Machine
 
 #: Relative L2 error that a kernel may have against float64.
 TOLERANCE = 1e-5

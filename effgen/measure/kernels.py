@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as tir
 
-from effgen.identity import device_name
 from effgen.kernels.workload import Workload
+from effgen.machines.identity import device_name
+from effgen.machines.target import Machine
+from effgen.measure.carried.timing import BURST_S, timed
 from effgen.measure.case import Case, compile_kernels
 from effgen.measure.protocol import Connect, Setup, provider_from_name
-from effgen.measure.timing import BURST_S, timed
-from effgen.target import Machine
 
 if TYPE_CHECKING:
-    from effgen.measure.timing import Side
+    from effgen.measure.carried.timing import Side
 
 #: Built kernels that stay loaded: the incumbent and a few before it.
 KEPT_KERNELS = 6

@@ -17,8 +17,8 @@ from typing import IO, Self
 
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
-from effgen.lanes import DeviceLostError, NoDeviceError
 from effgen.measure import protocol
+from effgen.measure.lanes import DeviceLostError, NoDeviceError
 from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Outcome, Prepare, Request, Setup
 
 #: Seconds in which the worker must load TVM, and make the inputs and the reference of a workload.

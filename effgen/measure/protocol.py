@@ -17,9 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from effgen.kernels.workload import Workload
-from effgen.measure.timing import Timing
-from effgen.records import Status
-from effgen.target import Machine
+from effgen.machines.target import Machine
+from effgen.measure.carried.timing import Timing
+from effgen.records.record import Status
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.schedules.space import Space

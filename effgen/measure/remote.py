@@ -16,17 +16,17 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
+from effgen.compiler.link import link_library
 from effgen.kernels.workload import Workload
-from effgen.link import link_library
+from effgen.machines.target import Machine
 from effgen.measure.case import Case
 from effgen.measure.kernels import KEPT_KERNELS, Benches, DecisionKey
 from effgen.measure.protocol import Connect, Remote, Setup, provider_from_name
 from effgen.measure.session import device_of, has_function
 from effgen.measure.tracker import session_with
-from effgen.target import Machine
 
 if TYPE_CHECKING:
-    from effgen.measure.timing import Side
+    from effgen.measure.carried.timing import Side
 
 #: Seconds of one burst: a burst costs a round trip, which over a wireless network takes some milliseconds.
 _BURST_S = 0.02

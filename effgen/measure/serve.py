@@ -15,8 +15,8 @@ from dataclasses import asdict
 from typing import Any
 
 from effgen.errors import TuneError
-from effgen.identity import identity
-from effgen.machine import describe_host
+from effgen.machines.host import describe_host
+from effgen.machines.identity import identity
 from effgen.measure.protocol import HOST, IDENTITY
 from effgen.measure.worker import die_with
 from effgen.runtime.library import prepare_tvm, tvm_ffi

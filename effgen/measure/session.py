@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from effgen.errors import TuneError
-from effgen.identity import unfit_for
-from effgen.machine import Host, unknown_host
+from effgen.machines.host import Host, unknown_host
+from effgen.machines.identity import unfit_for
 from effgen.measure.protocol import HOST, IDENTITY
 
 _BIG_CORES = 1  # TVM's mode of its thread pool: the fastest cores first

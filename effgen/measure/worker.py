@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
 from effgen.measure import protocol
+from effgen.measure.carried.timing import alone, compare
 from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Outcome, Prepare, Setup
-from effgen.measure.timing import alone, compare
 from effgen.runtime.library import prepare_tvm
 
 if TYPE_CHECKING:
-    from effgen.measure.timing import Side
+    from effgen.measure.carried.timing import Side
 
 _PR_SET_PDEATHSIG = 1
 #: An error's text in a record: enough to see what it was.

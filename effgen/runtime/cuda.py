@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.machines.cuda_driver import NO_BINARY, OUT_OF_MEMORY, Driver, DriverError, cuda_driver
 from effgen.runtime.classify import ImageClassifier
-from effgen.runtime.cuda_driver import NO_BINARY, OUT_OF_MEMORY, Driver, DriverError, cuda_driver
 from effgen.runtime.image import check_image
 from effgen.runtime.manifest import KERNELS, WEIGHTS, Manifest
 

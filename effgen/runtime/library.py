@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from effgen.cpu import usable_cpus
 from effgen.errors import BundleError
+from effgen.machines.cpu import usable_cpus
 
 
 def prepare_tvm() -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effgen.cpu import architecture_of
 from effgen.errors import BundleError
+from effgen.files.staging import Kind
+from effgen.machines.cpu import architecture_of
 
 #: Raised when a reader of the old format could misread a new bundle.
 FORMAT_VERSION = 4
@@ -27,10 +28,13 @@ GOLDEN = "golden.npz"
 #: The classes' names, where the bundle has them.
 LABELS = "labels.txt"
 
+#: What `--force` may replace.
+BUNDLE_FOLDER = Kind(MANIFEST, "a bundle", "-o/--output")
+
 #: The folder of an unpacked archive (`effgen pack`) that is the bundle.
 PACKED = "bundle"
 
-#: The library's functions: see `effgen.entry`.
+#: The library's functions: see `effgen.compiler.entry`.
 RUN = "run"
 TRACE = "trace"
 

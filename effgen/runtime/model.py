@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.cpu import missing_features, usable_cpus
 from effgen.errors import BundleError
+from effgen.machines.cpu import missing_features, usable_cpus
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel

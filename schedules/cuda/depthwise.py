@@ -10,9 +10,9 @@ from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import MOST_THREADS, VECTOR, WARP
 from effgen.kernels.cuda.depthwise import WindowPlan, depthwise_primfunc
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 #: Values that a thread may keep in registers.
 _MOST_VALUES = 160

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from effgen.kernels.cuda.direct import direct_primfunc
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.space import Space
-from effgen.target import Machine
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:

@@ -6,8 +6,8 @@ from tvm.s_tir import ScheduleError
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.cuda.builder import WARP
+from effgen.machines.target import Machine
 from effgen.schedules.common import DATA_PARALLEL, schedule_of
-from effgen.target import Machine
 
 _THREADS = 8 * WARP
 

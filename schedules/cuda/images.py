@@ -5,8 +5,8 @@ from __future__ import annotations
 from effgen.kernels.cuda.builder import WARP
 from effgen.kernels.cuda.images import average_pool_primfunc, channel_scale_primfunc
 from effgen.kernels.workload import ChannelScale, GlobalAveragePool, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.space import Space
-from effgen.target import Machine
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:

@@ -10,9 +10,9 @@ from effgen.kernels.cuda.builder import VECTOR
 from effgen.kernels.cuda.matmul import TilePlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 #: Static shared memory that every GPU gives a block.
 STATIC_SHARED_BYTES = 48 * 1024

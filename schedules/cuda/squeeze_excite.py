@@ -7,9 +7,9 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.squeeze_excite import ExcitePlan, squeeze_excite_primfunc
 from effgen.kernels.workload import SqueezeExcite, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:

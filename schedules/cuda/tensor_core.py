@@ -11,10 +11,10 @@ from effgen.kernels.cuda.builder import MOST_THREADS
 from effgen.kernels.cuda.tensor_core import FRAGMENT, HALVES, FragmentPlan, tensor_core_primfunc
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.cuda.pointwise import STATIC_SHARED_BYTES
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 #: Fragments of sums that a warp keeps in registers (8 registers a thread each).
 _MOST_FRAGMENTS = 8

@@ -9,9 +9,9 @@ from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import VECTOR
 from effgen.kernels.cuda.window import StripPlan, window_primfunc
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
-from effgen.target import Machine
 
 
 def space(workload: Workload, machine: Machine) -> Space | None:

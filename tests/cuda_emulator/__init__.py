@@ -29,7 +29,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from effgen.toolchain import cuda_program
+from effgen.machines.toolchain import cuda_program
 
 FOLDER = Path(__file__).parent
 

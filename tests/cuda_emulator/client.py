@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.runtime.cuda_driver import cuda_driver
+from effgen.machines.cuda_driver import cuda_driver
 
 IMAGE, CALLS, INPUTS, OUTPUTS = "kernels.fatbin", "calls.json", "inputs.npz", "outputs.npz"
 

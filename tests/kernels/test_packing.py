@@ -15,7 +15,7 @@ from effgen.kernels.packing import (
     weight_shape,
 )
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite
-from effgen.target import load_target
+from effgen.machines.target import load_target
 
 MACHINE = load_target("x86-64-v4")
 

@@ -19,7 +19,7 @@ from effgen.kernels.tiles import (
     turns,
 )
 from effgen.kernels.workload import Conv2d
-from effgen.target import load_target
+from effgen.machines.target import load_target
 
 AVX2, AVX512 = load_target("x86-64-v3"), load_target("x86-64-v4")
 

@@ -4,14 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from effgen.kernels.workload import (
-    ChannelScale,
-    Conv2d,
-    ExpandDepthwise,
-    GlobalAveragePool,
-    SqueezeExcite,
-    Workload,
-)
+from effgen.kernels.workload import ChannelScale, Conv2d, ExpandDepthwise, GlobalAveragePool, SqueezeExcite, Workload
 
 PLAIN = Conv2d(1, 56, 56, 24, 144)
 DEPTHWISE = Conv2d(1, 56, 56, 144, 144, (5, 5), (2, 2), (2, 2, 2, 2), groups=144, activation="silu")

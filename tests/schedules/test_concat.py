@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from effgen.kernels.workload import Concat
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 Check = Callable[[Concat, Machine, str], None]
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from effgen.kernels.packing import argument_dtype, output_shapes
 from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool, SqueezeExcite, Workload, with_dtype
+from effgen.machines.target import load_target
 from effgen.schedules import kernel_from_workload, space_of
 from effgen.schedules.space import Decisions
-from effgen.target import load_target
 
 pytestmark = [needs("nvcc", "g++")]
 

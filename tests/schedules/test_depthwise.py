@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from effgen.kernels.depthwise import ring_bytes
 from effgen.kernels.tiles import fits_stack
 from effgen.kernels.workload import Activation, Conv2d, ExpandDepthwise, Workload
+from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
-from effgen.target import Machine, load_target
 
 Check = Callable[..., None]
 

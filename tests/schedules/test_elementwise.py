@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from effgen.kernels.workload import ChannelScale
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 Check = Callable[[ChannelScale, Machine, str], None]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from tvm import te, topi
 
 from effgen.kernels.workload import Conv2d, Workload
+from effgen.machines.target import Machine, load_target
 from effgen.schedules import schedule_operator, tvm_target
-from effgen.target import Machine, load_target
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from effgen.kernels.tiles import blocks
 from effgen.kernels.workload import Conv2d
+from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
 from effgen.schedules.space import Decisions
-from effgen.target import Machine, load_target
 
 Check = Callable[[Conv2d, Machine, str], None]
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from effgen.kernels.workload import GlobalAveragePool
+from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
 from effgen.schedules.space import Decisions
-from effgen.target import Machine, load_target
 
 Check = Callable[[GlobalAveragePool, Machine, str], None]
 

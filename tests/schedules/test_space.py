@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from effgen.block_fusion import fuse_blocks
-from effgen.fusion import KernelCall, calls_from_graph
+from effgen.compiler.blocks import fuse_blocks
+from effgen.compiler.calls import KernelCall, calls_from_graph
+from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.kernels.workload import (
     ChannelScale,
     Concat,
@@ -19,11 +20,10 @@ from effgen.kernels.workload import (
     SqueezeExcite,
     Workload,
 )
+from effgen.machines.target import Machine, load_target
 from effgen.network import NetworkRequest, build_network
-from effgen.passes.fold_batchnorm import fold_batchnorm
 from effgen.schedules import kernel_from_workload, space_of
 from effgen.schedules.space import Space
-from effgen.target import Machine, load_target
 
 CheckPoints = Callable[[Workload, Machine, int], None]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from effgen.kernels.workload import SqueezeExcite
+from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
-from effgen.target import Machine, load_target
 
 Check = Callable[..., None]
 

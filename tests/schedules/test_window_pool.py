@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from effgen.kernels.workload import Pool2d
+from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
-from effgen.target import Machine, load_target
 
 Check = Callable[[Pool2d, Machine, str], None]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from effgen.errors import BundleError
-from effgen.runtime.cuda_driver import cuda_driver
+from effgen.machines.cuda_driver import cuda_driver
 from gpu_compare import CompareError
 
 # What nvidia-smi is asked for: no serial numbers, nothing of other users.

@@ -71,7 +71,7 @@ def _plain(function: Callable[..., Any]) -> Builder:
     return lambda graph, attributes, *operands: graph.call_function(function, operands)
 
 
-#: Every operator of `effgen.ops.OPS`.
+#: Every operator of `effgen.graph.ops.OPS`.
 BUILDERS: Mapping[str, Builder] = {
     "Conv": _conv,
     "BatchNormalization": _batchnorm,

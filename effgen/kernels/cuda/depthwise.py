@@ -35,7 +35,7 @@ from effgen.kernels.cuda.builder import (
 )
 from effgen.kernels.cuda.math import activate
 from effgen.kernels.workload import Conv2d
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 
 @dataclass(frozen=True)

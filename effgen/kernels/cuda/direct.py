@@ -16,7 +16,7 @@ from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launc
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.packing import input_shapes
 from effgen.kernels.workload import Conv2d
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 
 def direct_primfunc(workload: Conv2d, machine: Machine, threads: int) -> PrimFunc:

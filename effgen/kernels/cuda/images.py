@@ -10,7 +10,7 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launch, registers, shared, synchronise
 from effgen.kernels.workload import ChannelScale, GlobalAveragePool
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 
 def average_pool_primfunc(workload: GlobalAveragePool, machine: Machine, width: int, slices: int) -> PrimFunc:

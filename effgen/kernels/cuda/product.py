@@ -14,7 +14,7 @@ from effgen.kernels.builder import Index
 from effgen.kernels.cuda.builder import load_vector
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 
 class Product:

@@ -23,7 +23,7 @@ from effgen.kernels.cuda.builder import as_float, for_share, launch, registers, 
 from effgen.kernels.cuda.math import activate
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import SqueezeExcite
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 
 @dataclass(frozen=True)

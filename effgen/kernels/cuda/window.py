@@ -21,7 +21,7 @@ from effgen.kernels.cuda.builder import VECTOR, as_float, as_type, below, guarde
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d
-from effgen.target import Machine
+from effgen.machines.target import Machine
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Graph -> kernel calls -> Relax -> program -> machine code."""

@@ -1,0 +1,208 @@
+"""Kernel calls -> fewer kernel calls: what a block of squeeze-excite and depthwise convolutions need not write down.
+
+    depthwise -> GlobalAveragePool -> dense -> dense     the depthwise kernel sums its rows as it writes them, and one
+                                                         SqueezeExcite kernel makes the gate of the sums
+    ChannelScale -> pointwise                            the gate is applied inside the pointwise kernel
+    pointwise or stem -> depthwise                       one ExpandDepthwise kernel, by bands of rows
+
+Each needs that nothing else reads the tensor between the two. Then kernels with time to spare are told which weights
+will be read next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from effgen.compiler.calls import Call, KernelCall, Layer, OpCall, calls_from_graph
+from effgen.graph import Graph
+from effgen.graph.passes.fold_batchnorm import folded_graph
+from effgen.kernels.workload import (
+    ChannelScale,
+    Conv2d,
+    ExpandDepthwise,
+    GlobalAveragePool,
+    SqueezeExcite,
+    Workload,
+    with_dtype,
+)
+
+# A layer's weights are worth asking for if they are so many (64 KiB), and so few rows of an image use them.
+_MANY_WEIGHTS, _FEW_ROWS = 16 * 1024, 512
+# Multiply-adds of a kernel behind which asking for one weight hides.
+_HIDDEN_BEHIND = 15
+
+
+def kernel_calls(graph: Graph, on_gpu: bool = False) -> tuple[Call, ...]:
+    """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes.
+
+    On a GPU an expanded image stays in the large second-level cache and a kernel cannot keep a ring of its rows: there
+    the expansion is a kernel of its own, and nothing is asked for ahead.
+    """
+    calls = fuse_blocks(calls_from_graph(graph, on_gpu), graph.output, expand=not on_gpu)
+    return calls if on_gpu else look_ahead(calls)
+
+
+def kernel_counts(graph: Graph, on_gpu: bool = False) -> Counter[Workload]:
+    """How often one run of `graph`, its batch norms folded first, calls each kernel, in the order of first calls."""
+    calls = kernel_calls(folded_graph(graph), on_gpu)
+    return Counter(call.workload for call in calls if isinstance(call, KernelCall))
+
+
+def fuse_blocks(calls: Sequence[Call], output: str, expand: bool = True) -> tuple[Call, ...]:
+    """The calls joined, still in an order in which they can run; `output` is the graph's and stays. `expand`: whether
+    depthwise kernels take the convolution before them."""
+    for rewrite in (_squeeze_excite, _gate_into_pointwise, *([_expand_into_depthwise] if expand else [])):
+        calls = _Calls(calls, output).rewritten(rewrite)
+    return tuple(calls)
+
+
+def typed_calls(calls: Sequence[Call], dtype: str) -> tuple[Call, ...]:
+    """The same calls on activations and weights of type `dtype`."""
+    return tuple(_typed(call, dtype) if isinstance(call, KernelCall) else call for call in calls)
+
+
+def _typed(call: KernelCall, dtype: str) -> KernelCall:
+    layers = tuple(replace(layer, conv=replace(layer.conv, dtype=dtype)) for layer in call.layers)
+    ahead = tuple(replace(layer, conv=replace(layer.conv, dtype=dtype)) for layer in call.ahead)
+    return replace(call, workload=with_dtype(call.workload, dtype), layers=layers, ahead=ahead)
+
+
+class _Calls:
+    """The calls of a graph, and who makes and reads each tensor; `drop` and `put` collect a rewrite's changes."""
+
+    def __init__(self, calls: Sequence[Call], output: str) -> None:
+        self.calls = calls
+        self.uses = Counter([output])
+        self.maker: dict[str, KernelCall] = {}
+        self.reader: dict[str, KernelCall] = {}
+        for call in calls:
+            self.uses.update(call.node.inputs if isinstance(call, OpCall) else call.inputs)
+            if isinstance(call, KernelCall):
+                self.maker |= dict.fromkeys(call.outputs, call)
+                self.reader |= dict.fromkeys(call.inputs, call)
+        self._changed: dict[int, KernelCall | None] = {}
+
+    def rewritten(self, rewrite: Callable[[_Calls, KernelCall], None]) -> tuple[Call, ...]:
+        """All calls after `rewrite` has seen each kernel call."""
+        for call in self.calls:
+            if isinstance(call, KernelCall):
+                rewrite(self, call)
+        changed = [self._changed.get(id(call), call) for call in self.calls]
+        return tuple(call for call in changed if call is not None)
+
+    def only_reader(self, tensor: str) -> KernelCall | None:
+        return self.reader.get(tensor) if self.uses[tensor] == 1 else None
+
+    def drop(self, *calls: KernelCall) -> None:
+        for call in calls:
+            self._changed[id(call)] = None
+
+    def put(self, old: KernelCall, new: KernelCall) -> None:
+        """`new` in the place of `old`."""
+        self._changed[id(old)] = new
+
+
+def _squeeze_excite(calls: _Calls, pool: KernelCall) -> None:
+    if not isinstance(pool.workload, GlobalAveragePool):
+        return
+    image = calls.maker.get(pool.inputs[0])
+    squeeze = calls.only_reader(pool.outputs[0])
+    excite = calls.only_reader(squeeze.outputs[0]) if squeeze else None
+    if image is None or squeeze is None or excite is None or not _is_depthwise(image):
+        return
+    first, second = squeeze.workload, excite.workload
+    if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
+        return
+    whole = pool.workload
+    fused = SqueezeExcite(
+        whole.batch, whole.height, whole.width, whole.channels, first.out_channels, first.activation, second.activation
+    )
+    # Anything unusual (a residual, a stride) makes a layer differ from the plain one.
+    if (first, second) != (fused.squeeze, fused.excite):
+        return
+    assert isinstance(image.workload, Conv2d)
+    sums = f"{image.outputs[0]}.row_sums"
+    calls.put(image, replace(image, workload=replace(image.workload, row_sums=True), outputs=(*image.outputs, sums)))
+    calls.drop(pool, squeeze)
+    calls.put(excite, KernelCall(fused, (sums,), excite.outputs, squeeze.layers + excite.layers))
+
+
+def _gate_into_pointwise(calls: _Calls, scale: KernelCall) -> None:
+    if not isinstance(scale.workload, ChannelScale):
+        return
+    reader = calls.only_reader(scale.outputs[0])
+    if reader is None or reader.inputs[0] != scale.outputs[0]:
+        return
+    conv = reader.workload
+    if not isinstance(conv, Conv2d) or conv.family != "pointwise" or conv.gated:
+        return
+    data, gate = scale.inputs
+    calls.drop(scale)
+    calls.put(reader, replace(reader, workload=replace(conv, gated=True), inputs=(data, gate, *reader.inputs[1:])))
+
+
+def _expand_into_depthwise(calls: _Calls, expand: KernelCall) -> None:
+    conv = expand.workload
+    if not isinstance(conv, Conv2d) or conv.gated or conv.residual:
+        return
+    if conv.family != "pointwise" and not (conv.is_stem and conv.dilation == (1, 1)):
+        return
+    reader = calls.only_reader(expand.outputs[0])
+    if reader is None or not _is_depthwise(reader) or len(reader.inputs) > 1:
+        return
+    assert isinstance(reader.workload, Conv2d)
+    calls.drop(expand)
+    fused = ExpandDepthwise(conv, reader.workload)
+    calls.put(reader, KernelCall(fused, expand.inputs, reader.outputs, expand.layers + reader.layers))
+
+
+def _is_depthwise(call: KernelCall) -> bool:
+    return isinstance(call.workload, Conv2d) and call.workload.family == "depthwise"
+
+
+def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
+    """The calls, those with time to spare asking for the weights that are read until the next such call, and by it.
+
+    Weights that few rows use take longer to come from memory than to use. While a matrix product runs, memory rests.
+    Those of a window with many go through the near caches whole and drive out what was asked for: it asks for its own.
+    """
+    found: list[Call] = []
+    wanted: list[Layer] = []
+    for call in reversed(calls):
+        if isinstance(call, KernelCall):
+            ahead = _hidden(call, wanted) if _may_look_ahead(call) else ()
+            found.append(replace(call, ahead=ahead))
+            awaited = [layer for layer in call.layers if _is_awaited(layer)]
+            if any(layer.conv.family == "conv2d" for layer in awaited):
+                awaited, wanted = [], []
+            wanted = awaited + ([] if ahead else wanted)
+        else:
+            found.append(call)
+    return tuple(reversed(found))
+
+
+def _may_look_ahead(call: KernelCall) -> bool:
+    if isinstance(call.workload, ExpandDepthwise):
+        return not call.workload.expand.is_stem
+    return call.workload.family == "pointwise"
+
+
+def _hidden(call: KernelCall, wanted: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The first of `wanted`, as many as the call has enough to do itself to hide that it asks for them.
+
+    The others are nobody's then: asked for earlier, they would drive out what is read before them.
+    """
+    asked = 0
+    for index, layer in enumerate(wanted):
+        asked += layer.conv.in_channels * layer.conv.out_channels
+        if call.workload.macs < _HIDDEN_BEHIND * asked:
+            return tuple(wanted[:index])
+    return tuple(wanted)
+
+
+def _is_awaited(layer: Layer) -> bool:
+    conv = layer.conv
+    weights = conv.in_channels // conv.groups * conv.out_channels
+    return weights >= _MANY_WEIGHTS and conv.rows // conv.batch <= _FEW_ROWS

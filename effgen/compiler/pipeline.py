@@ -1,0 +1,100 @@
+"""The numbered phases between an imported module and code generation, each with a text dump on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import tvm
+from tvm import relax
+
+from effgen.compiler.dump import Dump
+from effgen.compiler.importer import ImportedModule
+from effgen.compiler.program import Program, program_from_relax
+from effgen.kernels.workload import Workload
+from effgen.machines.target import Machine
+from effgen.records.choice import KernelChoices
+from effgen.schedules import schedule_operator
+
+
+@dataclass(frozen=True)
+class ScheduledKernel:
+    """A kernel of the finished module: its printed name, family, and where its schedule came from (`record:<where>`,
+    `rule:<name>` or `fallback`); the decisions it was built with; multiply-adds and bytes of a call (0: not known)."""
+
+    name: str
+    family: str
+    source: str
+    calls: int
+    decisions: dict[str, int]
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ScheduledModule:
+    """What code generation takes: the program, and the module that holds its kernels, all scheduled."""
+
+    mod: tvm.IRModule
+    program: Program
+    kernels: tuple[ScheduledKernel, ...]
+
+
+def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelChoices, dump: Dump) -> ScheduledModule:
+    """Run every phase; the caller has entered the TVM target. `chosen` made the kernels of `imported`."""
+    mod = imported.mod
+    dump.write_module("relax_imported", mod)
+    mod = legalize_rest(mod)
+    dump.write_module("relax_legalized", mod)
+    mod = _schedule_rest(mod, imported.workloads, machine)
+    dump.write_module("tir_scheduled", mod)
+    mod = plan_memory(mod)
+    dump.write_module("relax_planned", mod)
+    program = program_from_relax(mod)
+    kernels = tuple(
+        _kernel_facts(name, calls, imported.workloads.get(name), chosen)
+        for name, calls in sorted(program.calls.items())
+    )
+    return ScheduledModule(mod, program, kernels)
+
+
+def legalize_rest(mod: tvm.IRModule) -> tvm.IRModule:
+    """Lower the operators that no kernel of ours computes, and fuse them with each other."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(),
+        ]
+    )(mod)
+
+
+def _schedule_rest(mod: tvm.IRModule, ours: Mapping[str, Workload], machine: Machine) -> tvm.IRModule:
+    """Schedule every PrimFunc that no workload describes."""
+    for var, func in mod.functions_items():
+        if isinstance(func, tvm.tirx.PrimFunc) and var.name_hint not in ours:
+            mod[var] = schedule_operator(func, machine)
+    return mod
+
+
+def plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
+    return tvm.transform.Sequential(
+        [
+            relax.transform.RewriteDataflowReshape(),
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+            relax.transform.CallTIRRewrite(),
+            relax.transform.StaticPlanBlockMemory(),
+        ]
+    )(mod)
+
+
+def _kernel_facts(name: str, calls: int, workload: Workload | None, chosen: KernelChoices) -> ScheduledKernel:
+    if workload is None:
+        return ScheduledKernel(name, "operator", "fallback", calls, {}, 0, 0)
+    choice = chosen.choice(workload)
+    return ScheduledKernel(
+        name, workload.family, choice.source, calls, dict(choice.decisions), workload.macs, workload.bytes
+    )

@@ -1,0 +1,1 @@
+"""A bundle beyond this process: effgen-run, a C library, an archive, a device."""

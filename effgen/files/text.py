@@ -1,0 +1,46 @@
+"""Writing a report as text to a file that is checked to be writable before the work starts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effgen.errors import EffgenError
+
+if TYPE_CHECKING:  # a command loads only what it reports on
+    pass
+
+
+def check_writable(option: str, path: Path, instead: str = "") -> None:
+    """Raise EffgenError where no file can be written at `path`; `instead` is what the option takes beside a path."""
+    end = f", {instead}" if instead else ""
+    if path.is_dir() or not path.parent.is_dir():
+        found = "is a directory" if path.is_dir() else f"{path.parent} is no directory"
+        raise EffgenError(f"{option} {path}: {found}; give a file's path{end}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise EffgenError(f"{option} {path}: not writable; give another path{end}")
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """Write the file whole or not at all. Raises EffgenError, naming `option`, where it cannot be written."""
+    partial = None
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device: nothing to replace
+            path.write_text(text, encoding="utf-8")
+            return
+        path = path.resolve()  # what a link points to is replaced, not the link
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        ) as file:
+            partial = Path(file.name)
+            file.write(text)
+        partial.chmod(0o644)  # temporary files are private
+        partial.replace(path)
+    except BaseException as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise EffgenError(f"{option} {path}: cannot write: {error.strerror}; give another path") from None
+        raise

@@ -1,0 +1,117 @@
+"""An ONNX file, opened: what it is, and whether it is of a kind that can be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, inliner
+
+from effgen.errors import GraphError
+from effgen.graph import Value
+from effgen.graph.ops import Shape
+from effgen.runtime.manifest import sha256_of
+
+#: The oldest opset whose operators are understood.
+OLDEST_OPSET = 9
+
+#: What the domain of ONNX's own operators is called.
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A model as loaded, external data included; `input` has the batch that was asked for."""
+
+    path: Path
+    model: onnx.ModelProto
+    opset: int
+    input: Value
+    output: str
+
+    @property
+    def producer(self) -> str:
+        """Program and version that wrote the file, as far as it says."""
+        return " ".join(part for part in (self.model.producer_name, self.model.producer_version) if part) or "unknown"
+
+    @property
+    def sha256(self) -> str:
+        """Of the file itself; external data lies beside it."""
+        return sha256_of(self.path)
+
+
+def open_onnx(path: Path, batch: int | None = None) -> OnnxFile:
+    """Load `path`; a symbolic batch becomes `batch`, or 1.
+
+    Raises GraphError (one line): no readable model, an opset that is too old or too new, several inputs or outputs, an
+    input that is no float32 tensor of static shape, or whose own batch is another.
+    """
+    model = _load(path)
+    try:
+        opset = _opset(model)
+        initialised = {tensor.name for tensor in model.graph.initializer}
+        image = _only("input", [info for info in model.graph.input if info.name not in initialised])
+        output = _only("output", list(model.graph.output))
+        return OnnxFile(path, model, opset, Value(image.name, _shape(image, batch)), output.name)
+    except GraphError as error:
+        raise GraphError(f"{path}: {error}") from None
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(path)
+    except OSError as error:
+        raise GraphError(f"{path}: cannot read the model: {error.strerror or error}") from None
+    except Exception as error:  # protobuf's DecodeError and onnx's ValidationError share no base of their own
+        reason = " ".join(str(error).split())
+        raise GraphError(f"{path}: not a readable ONNX model: {reason}") from None
+    if not model.graph.node:
+        raise GraphError(f"{path}: not a readable ONNX model: it has no operators")
+    return inliner.inline_local_functions(model) if model.functions else model
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    found = max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=0)
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= found <= newest:
+        raise GraphError(f"opset {found}: expected {OLDEST_OPSET} to {newest}; export it again with one of these")
+    return found
+
+
+def _only(what: str, found: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    if len(found) != 1:
+        names = ", ".join(info.name for info in found) or "none"
+        raise GraphError(f"expected one {what}, found {names}")
+    return found[0]
+
+
+def _shape(info: onnx.ValueInfoProto, batch: int | None) -> Shape:
+    tensor = info.type.tensor_type
+    if tensor.elem_type != TensorProto.FLOAT:
+        found = TensorProto.DataType.Name(tensor.elem_type)
+        raise GraphError(f"input {info.name} is of type {found}: expected FLOAT; export the model in float32")
+    dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim]
+    if not dims:
+        raise GraphError(f"input {info.name}: expected a tensor of static shape, found none")
+    shape = [_batch(info.name, dims[0], batch)]
+    for axis, dim in enumerate(dims[1:], start=1):
+        if not isinstance(dim, int) or dim < 1:
+            raise GraphError(
+                f"input {info.name}: found shape {_text(dims)}: axis {axis} is {dim}, expected a static shape; only "
+                "the batch may be open: export with a fixed image"
+            )
+        shape.append(dim)
+    return tuple(shape)
+
+
+def _batch(name: str, found: int | str, asked: int | None) -> int:
+    if not isinstance(found, int) or found < 1:
+        return 1 if asked is None else asked
+    if asked is not None and asked != found:
+        raise GraphError(f"input {name}: the file's batch is {found}, not {asked}; leave out --batch or export again")
+    return found
+
+
+def _text(dims: list[int | str]) -> str:
+    return f"({', '.join(map(str, dims))})"

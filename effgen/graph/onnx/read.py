@@ -1,0 +1,52 @@
+"""From an ONNX file or model to a Graph: the operators that are read, and reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effgen.errors import GraphError
+from effgen.graph import Graph
+from effgen.graph.onnx import activations, arithmetic, shapes, windows
+from effgen.graph.onnx.file import OnnxFile, open_onnx
+from effgen.graph.onnx.reader import Converter, Reader
+from effgen.graph.passes.fold_affine import fold_affine
+from effgen.graph.passes.fuse_activations import fuse_activations
+from effgen.graph.passes.prune import prune
+
+#: Operator -> what makes nodes of the Graph from it.
+CONVERTERS: Mapping[str, Converter] = {
+    **windows.CONVERTERS,
+    **arithmetic.CONVERTERS,
+    **shapes.CONVERTERS,
+    **activations.CONVERTERS,
+}
+
+
+def graph_from_onnx(path: Path, batch: int | None = None) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
+    """The graph in `path` and the arrays of its parameters, external data included; a symbolic batch becomes `batch`.
+
+    `Sigmoid` + `Mul` of one tensor becomes `Swish` again, bounds of `Clip` become attributes; docs/onnx.md has the
+    rest. `scope` is empty: ONNX has no place for it. Raises GraphError (one line) for a file that cannot be read, an
+    operator, attribute or type outside effgen's, and for shapes that are not static.
+    """
+    return graph_from_file(open_onnx(path, batch))
+
+
+def graph_from_file(file: OnnxFile) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
+    """`graph_from_onnx` for a file that is open."""
+    try:
+        graph, weights = Reader(file, CONVERTERS).run()
+        for rewrite in (prune, fuse_activations, fold_affine):
+            graph, weights = rewrite(graph, weights)
+    except GraphError as error:
+        raise GraphError(f"{file.path}: {error}") from None
+    return graph, weights
+
+
+def supported() -> list[str]:
+    """The operators that may stand anywhere, by name; what is computed from constants alone may be any."""
+    return sorted(CONVERTERS)

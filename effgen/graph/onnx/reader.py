@@ -1,0 +1,286 @@
+"""The walk over an ONNX file's nodes: what is constant is computed, everything else is given to its converter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from effgen.errors import GraphError
+from effgen.graph import Graph, Node, Parameter, Role, Value
+from effgen.graph.onnx.file import STANDARD_DOMAINS, OnnxFile
+from effgen.graph.ops import OPS, AttributeValue, Shape
+
+Array: TypeAlias = NDArray[Any]
+
+#: Operators whose result depends on nothing that is known here, or that hold graphs of their own.
+_NOT_FOLDED = ("If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
+
+#: What converters raise where a node lacks what ONNX demands of it.
+_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class OnnxNode:
+    """One node of the file, attributes decoded; an input that is left out is an empty name."""
+
+    proto: onnx.NodeProto
+    attributes: Mapping[str, Any]
+
+    @property
+    def op_type(self) -> str:
+        return str(self.proto.op_type)
+
+    @property
+    def inputs(self) -> list[str]:
+        return list(self.proto.input)
+
+    @property
+    def outputs(self) -> list[str]:
+        return list(self.proto.output)
+
+    @property
+    def output(self) -> str:
+        """The first output, which all but Split have alone."""
+        return str(self.proto.output[0])
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A tensor of the file that is none of the Graph: some operator that reads it says both at once.
+
+    `source` is the Graph's tensor that it was made of, `kind` the operator, `detail` what that operator did to it.
+    """
+
+    kind: str
+    source: str
+    shape: Shape
+    detail: tuple[int, ...]
+
+
+Converter: TypeAlias = Callable[["Reader", OnnxNode], None]
+
+
+class Reader:
+    """What is known while the nodes are gone through in order.
+
+    Every tensor of the file is one of: a constant, a tensor of the Graph (perhaps of another name), pending, or
+    unknown because an operator before it is not supported.
+    """
+
+    def __init__(self, file: OnnxFile, converters: Mapping[str, Converter]) -> None:
+        self.file = file
+        self.converters = converters
+        self.proto = file.model.graph
+        self.opset = file.opset
+        self.constants: dict[str, Array] = {"": np.zeros(0, np.float32)}
+        self.names = {file.input.name: file.input.name}
+        self.pending: dict[str, Pending] = {}
+        self.values: dict[str, Value] = {file.input.name: file.input}
+        self.made: dict[str, Node] = {}
+        self.parameters: dict[str, Parameter] = {}
+        self.weights: dict[str, NDArray[np.float32]] = {}
+        self.unknown: set[str] = set()
+        self.unsupported: set[str] = set()
+        self.first_error: GraphError | None = None
+
+    def run(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
+        self.constants |= {tensor.name: _array(tensor) for tensor in self.proto.initializer}
+        for proto in self.proto.node:
+            attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in proto.attribute}
+            self.node(OnnxNode(proto, attributes))
+        if self.unsupported:
+            names = ", ".join(sorted(self.unsupported))
+            raise GraphError(
+                f"operators that are not supported: {names}; supported: {', '.join(sorted(self.converters))}"
+            )
+        if self.first_error is not None:
+            raise self.first_error
+        return self.graph(self.tensor(self.file.output)), self.weights
+
+    def graph(self, output: str) -> Graph:
+        """The nodes as a graph whose output has the file's name for it."""
+        declared, nodes = self.file.output, list(self.made.values())
+        if output in self.made and declared not in self.values:
+            nodes = [_renamed(node, {output: declared}) for node in nodes]
+            output = declared
+        return Graph(self.proto.name or "graph", self.file.input, output, tuple(nodes), self.parameters)
+
+    def node(self, node: OnnxNode) -> None:
+        converter = self.converters.get(node.op_type) if node.proto.domain in STANDARD_DOMAINS else None
+        known = [name for name in node.inputs if name not in self.unknown]
+        if node.op_type == "Shape" and node.inputs and not self.is_constant(node.inputs[0]):
+            if known:
+                self.constants[node.output] = _shape_of(self.shape(known[0]), node)
+            self.unknown.update(node.outputs if not known else ())
+        elif all(self.is_constant(name) for name in node.inputs) and self.folded(node):
+            pass
+        elif converter is None:
+            self.unsupported.add(f"{node.proto.domain}.{node.op_type}".removeprefix("ai.onnx.").lstrip("."))
+            self.unknown.update(node.outputs)
+        elif len(known) < len(node.inputs):
+            self.unknown.update(node.outputs)
+        else:
+            self.convert(converter, node)
+
+    def convert(self, converter: Converter, node: OnnxNode) -> None:
+        try:
+            converter(self, node)
+        except GraphError as error:
+            # Operators that are not supported are to be named all at once: what else is wrong has to wait.
+            self.first_error = self.first_error or _located(error, node)
+            self.unknown.update(node.outputs)
+        except _MALFORMED as error:
+            # What no valid file holds is looked for nowhere else: an attribute or number missing, or one too many.
+            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+            wrong = GraphError(f"malformed: {reason}; expected what ONNX says of {node.op_type}")
+            self.first_error = self.first_error or _located(wrong, node)
+            self.unknown.update(node.outputs)
+        known = (self.names, self.pending, self.constants)
+        self.unknown.update(name for name in node.outputs if not any(name in table for table in known))
+
+    def folded(self, node: OnnxNode) -> bool:
+        """Compute a node whose inputs are all constants; False where that cannot be done."""
+        if node.op_type in _NOT_FOLDED or node.proto.domain not in STANDARD_DOMAINS:
+            return False
+        feeds = {name: self.constants[name] for name in node.inputs if name}
+        try:
+            results = _evaluated(node.proto, feeds, self.opset)
+        except Exception:  # an evaluator of many authors: whatever it raises, the node is not folded
+            return False
+        self.constants |= dict(zip(node.outputs, results, strict=True))
+        return True
+
+    # What converters ask.
+
+    def is_constant(self, name: str) -> bool:
+        return name in self.constants
+
+    def constant(self, node: OnnxNode, index: int, what: str) -> Array:
+        """An input that must be constant. Raises GraphError where it is computed."""
+        name = node.inputs[index]
+        if name not in self.constants:
+            raise GraphError(f"{what} is computed by the network: expected a constant")
+        return self.constants[name]
+
+    def number(self, node: OnnxNode, index: int, what: str) -> float:
+        """An input that must be one constant number, of any shape. Raises GraphError for another."""
+        array = self.constant(node, index, what)
+        if array.size != 1:
+            raise GraphError(f"{what} of shape {array.shape}: expected one number")
+        return float(array.item())
+
+    def has_input(self, node: OnnxNode, index: int) -> bool:
+        return index < len(node.inputs) and node.inputs[index] != ""
+
+    def integers(self, node: OnnxNode, key: str, index: int) -> tuple[int, ...] | None:
+        """What old opsets have as attribute `key` and new ones as input `index`; None where it is left out."""
+        if key in node.attributes:
+            value = node.attributes[key]
+            return tuple(value) if isinstance(value, tuple | list) else (value,)
+        if not self.has_input(node, index):
+            return None
+        return tuple(int(number) for number in np.atleast_1d(self.constant(node, index, key)))
+
+    def tensor(self, name: str) -> str:
+        """The Graph's name of a tensor that is an operand. Raises GraphError for one that is pending."""
+        if name in self.pending:
+            found = self.pending[name]
+            raise GraphError(f"{found.kind} to {found.shape} is read by an operator that cannot take it")
+        if name not in self.names:
+            raise GraphError(f"{name} is not computed from the image: expected a tensor of the network")
+        return self.names[name]
+
+    def shape(self, name: str) -> Shape:
+        """Shape of a tensor of the file."""
+        if name in self.pending:
+            return self.pending[name].shape
+        if name in self.constants:
+            return self.constants[name].shape
+        return self.values[self.tensor(name)].shape
+
+    def maker(self, name: str) -> Node | None:
+        """The Graph's node that computes the tensor `name` of the Graph."""
+        return self.made.get(name)
+
+    # What converters do.
+
+    def emit(self, op_type: str, inputs: list[str], output: str, **attributes: AttributeValue) -> str:
+        """Append a node to the Graph; `inputs` are the Graph's names, `output` a name of the file or a fresh one."""
+        shapes = [self.values[name].shape for name in inputs]
+        self.values[output] = Value(output, OPS[op_type].infer(shapes, attributes))
+        self.made[output] = Node(op_type, tuple(inputs), output, attributes)
+        self.names[output] = output
+        return output
+
+    def alias(self, output: str, tensor: str) -> None:
+        """`output` of the file is the Graph's `tensor`."""
+        self.names[output] = tensor
+
+    def wait(self, output: str, pending: Pending) -> None:
+        """`output` is for another operator to finish."""
+        self.pending[output] = pending
+
+    def parameter(self, name: str, array: Array, role: Role) -> str:
+        """Declare a constant of the network; a name that stands for other values already gets a suffix."""
+        if array.dtype != np.float32:
+            found = helper.np_dtype_to_tensor_dtype(array.dtype)
+            raise GraphError(f"{name}: weights of type {onnx.TensorProto.DataType.Name(found)}: expected FLOAT")
+        wanted = name
+        while wanted in self.values and not self.same(wanted, array):
+            wanted += "_"
+        if wanted not in self.parameters:
+            self.parameters[wanted] = Parameter(wanted, array.shape, role)
+            self.values[wanted] = self.parameters[wanted]
+            self.weights[wanted] = array
+        return wanted
+
+    def same(self, name: str, array: Array) -> bool:
+        known = self.weights.get(name)
+        return known is array or (known is not None and np.array_equal(known, array))
+
+
+def _renamed(node: Node, names: Mapping[str, str]) -> Node:
+    inputs = tuple(names.get(name, name) for name in node.inputs)
+    return replace(node, inputs=inputs, output=names.get(node.output, node.output))
+
+
+def _located(error: GraphError, node: OnnxNode) -> GraphError:
+    name = node.proto.name or " ".join(node.outputs[:1]) or "without an output"
+    return GraphError(f"{node.op_type} {name}: {error}")
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    try:
+        array: Array = numpy_helper.to_array(tensor)
+    except _MALFORMED as error:
+        raise GraphError(f"constant {tensor.name}: malformed: {' '.join(str(error).split())}") from None
+    return array
+
+
+def _plain(value: Any) -> Any:
+    """bytes as text, lists as tuples."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _shape_of(shape: Shape, node: OnnxNode) -> Array:
+    return np.array(shape, np.int64)[slice(node.attributes.get("start", 0), node.attributes.get("end"))]
+
+
+def _evaluated(proto: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> list[Array]:
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in feeds.items()
+    ]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output]
+    body = helper.make_graph([proto], "constant", inputs, outputs)
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", opset)])
+    return [np.asarray(result) for result in ReferenceEvaluator(model).run(None, feeds)]

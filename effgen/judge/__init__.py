@@ -1,0 +1,1 @@
+"""Right and fast? The bundle held against PyTorch and beside its peers."""

@@ -1,0 +1,183 @@
+"""Other ways to run the same ONNX file on this CPU: what a bundle's latency is set beside.
+
+Every peer gets the bundle's folded graph, float32, the same thread count, and its input in the form that it likes best
+(made outside the timing). Nothing here is imported before its peer is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effgen.errors import EffgenError, candidates
+
+if TYPE_CHECKING:
+    from effgen.graph import Graph
+
+
+#: One call on the job's images -> logits (batch, classes).
+Run = Callable[[], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a peer is to run: an ONNX file, images (batch, channels, height, width), threads."""
+
+    model: Path
+    image: NDArray[np.float32]
+    threads: int
+
+    @cached_property
+    def graph(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
+        """The file's graph and weights, read once for all peers."""
+        from effgen.graph.onnx import graph_from_onnx
+
+        return graph_from_onnx(self.model)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer: the distribution that has to be installed, the extra of effgen that brings it, and how to set it up."""
+
+    distribution: str
+    extra: str
+    prepare: Callable[[Job], Run]
+
+
+def check_peer_names(names: Iterable[str], option: str = "--peers") -> None:
+    """Raise EffgenError for a name that is no peer, listing those that are."""
+    for name in names:
+        if name not in PEERS:
+            raise EffgenError(f"{option} {name}: unknown peer; {candidates(name, PEERS)}")
+
+
+def peers_from_text(more: str, skip: str) -> list[str]:
+    """The default peers and those of `more`, without those of `skip`; both are names with commas between.
+
+    Raises EffgenError for a name that is no peer.
+    """
+    added, dropped = ([name.strip() for name in text.split(",") if name.strip()] for text in (more, skip))
+    check_peer_names(added)
+    check_peer_names(dropped, "--skip")
+    return [name for name in dict.fromkeys((*DEFAULT_PEERS, *added)) if name not in dropped]
+
+
+def peer_version(name: str) -> str | None:
+    """The installed version of what runs the peer, None where it is not installed."""
+    try:
+        return version(PEERS[name].distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _eager(job: Job) -> Run:
+    return _no_grad(_module(job), _tensor(job))
+
+
+def _channels_last(job: Job) -> Run:
+    import torch
+
+    form: Any = torch.channels_last
+    return _no_grad(_module(job).to(memory_format=form), _tensor(job).contiguous(memory_format=form))
+
+
+def _inductor(job: Job) -> Run:
+    """Compiles in the first call, which the caller makes outside the timing; frozen weights are its best form."""
+    import torch
+    from torch._inductor import config
+
+    form: Any = torch.channels_last
+    module = torch.compile(_module(job).to(memory_format=form), fullgraph=True, dynamic=False)
+    run = _no_grad(module, _tensor(job).contiguous(memory_format=form))
+    with config.patch(freezing=True):
+        run()
+    return run
+
+
+def _module(job: Job) -> Any:
+    import torch
+
+    from effgen.graph.reference import GraphModule
+
+    torch.set_num_threads(job.threads)
+    return GraphModule(*job.graph).eval()
+
+
+def _tensor(job: Job) -> Any:
+    import torch
+
+    return torch.from_numpy(job.image)
+
+
+def _no_grad(module: Any, image: Any) -> Run:
+    import torch
+
+    def run() -> NDArray[np.float32]:
+        with torch.no_grad():
+            logits: NDArray[np.float32] = module(image).numpy()
+        return logits
+
+    return run
+
+
+def _onnxruntime(job: Job) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = job.threads
+    session = onnxruntime.InferenceSession(str(job.model), options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: job.image}
+
+    def run() -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run(None, feed)[0]
+        return logits
+
+    return run
+
+
+def _openvino(job: Job) -> Run:
+    """Without the hint the plugin takes bfloat16 where the CPU has it: another computation than the one compared."""
+    import openvino
+
+    core = openvino.Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": job.threads,
+    }
+    compiled = core.compile_model(core.read_model(job.model), "CPU", settings)
+    request, output = compiled.create_infer_request(), compiled.output(0)
+
+    def run() -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = request.infer([job.image], share_inputs=True, share_outputs=True)[output]
+        return logits
+
+    return run
+
+
+def _standalone(job: Job) -> Run:
+    """The C library beside the ONNX file: the bundle's own kernels, without TVM's runtime."""
+    from effgen.runtime.standalone import load_standalone
+
+    model = load_standalone(job.model.parent, job.threads)
+    return lambda: model(job.image)
+
+
+PEERS: Mapping[str, Peer] = {
+    "pytorch": Peer("torch", "torch", _eager),
+    "pytorch-channels-last": Peer("torch", "torch", _channels_last),
+    "torch.compile": Peer("torch", "torch", _inductor),
+    "onnxruntime": Peer("onnxruntime", "peers", _onnxruntime),
+    "openvino": Peer("openvino", "peers", _openvino),
+    "standalone": Peer("effgen", "standalone", _standalone),
+}
+
+#: Measured by every `effgen bench` unless left out.
+DEFAULT_PEERS = ("pytorch", "pytorch-channels-last", "torch.compile")

@@ -1,0 +1,68 @@
+"""Judging how an ONNX file was read: the Graph beside the file in another runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effgen.errors import VerifyError
+
+if TYPE_CHECKING:
+    pass
+from effgen.network.file_network import OnnxNetwork
+
+#: How far the graph as it was read may be from what onnxruntime computes with the file itself: relative L2.
+READING_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Whether the graph computes what the file says: by whom that was checked and how far apart the answers are
+    (relative L2), or why it was not checked."""
+
+    checked_by: str = ""
+    rel_l2: float = 0.0
+    not_checked: str = ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        if self.not_checked:
+            return {"not_checked": self.not_checked}
+        return {"checked_by": self.checked_by, "rel_l2": self.rel_l2}
+
+    @property
+    def agreement(self) -> str:
+        """In words, of a file that was checked."""
+        return f"agrees with the file by {self.checked_by}: relative L2 {self.rel_l2:.1e}"
+
+
+def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: NDArray[np.float32]) -> Reading:
+    """Hold `expected`, what PyTorch computes with the graph as it was read, to what the file itself says.
+
+    Raises VerifyError where they disagree. `image` (N, C, H, W), logits (N, classes).
+    """
+    from effgen.judge.case import relative_l2
+
+    try:
+        import onnxruntime
+    except ImportError:
+        return Reading(not_checked="onnxruntime is not installed")
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(str(network.request.file), options, ["CPUExecutionProvider"])
+        (found,) = session.run([network.file.output], {network.file.input.name: image})
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        reason = " ".join(str(error).split())
+        return Reading(not_checked=f"onnxruntime cannot run it: {reason[:120]}")
+    difference = relative_l2(expected, found)
+    if not difference <= READING_TOLERANCE:
+        raise VerifyError(
+            f"{network.request.file}: onnxruntime and the graph that was read disagree: relative L2 {difference:.2e}, "
+            f"expected at most {READING_TOLERANCE:g}: the file was misread, or its answers hang on the last digits"
+        )
+    return Reading(f"onnxruntime {onnxruntime.__version__}", difference)

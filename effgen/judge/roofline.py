@@ -1,0 +1,257 @@
+"""What this machine can do at best: multiply-adds and bytes a second, measured and not read from a data sheet.
+
+The probes are kernels that TVM compiles for this machine and runs on its own thread pool, as the networks' kernels are:
+the ceilings are of the same compiler, threads and power state. The best of many short runs counts, since anything
+else on the machine only makes a probe slower.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from effgen.machines.target import Machine, load_target
+from effgen.results.ceilings import Bandwidth, Ceilings
+from effgen.runtime.library import prepare_tvm
+
+#: The level of the largest buffer, several times the last-level cache.
+MEMORY = "memory"
+
+_TIMES_LAST_LEVEL = 4
+_UNKNOWN_LAST_LEVEL = 64 << 20
+#: Share of a cache that a buffer takes which is to stay in it.
+_SHARE_OF_CACHE = 0.5
+#: A buffer takes at most this share of the machine's memory.
+_SHARE_OF_MEMORY = 0.125
+
+#: Bytes that one timed run moves at least, so that waking the threads is lost in it.
+_RUN_BYTES = 64 << 20
+#: Bursts of a probe, the pause before each, and runs in a burst.
+_BURSTS, _PAUSE_S, _REPEATS = 5, 0.02, 3
+#: Short runs and many: beside a busy process some of them still find all CPUs free.
+_PEAK_STEPS, _PEAK_REPEATS = 50_000, 30
+#: Vectors in flight in the bandwidth probes: enough to hide an addition's latency.
+_STREAMS = 8
+
+
+def best_ceilings(one: Ceilings, other: Ceilings) -> Ceilings:
+    """The higher of each number of two measurements of the same levels."""
+    assert (one.threads, len(one.bandwidths)) == (other.threads, len(other.bandwidths))
+    bandwidths = (
+        replace(a, read=max(a.read, b.read), update=max(a.update, b.update))
+        for a, b in zip(one.bandwidths, other.bandwidths, strict=True)
+    )
+    return Ceilings(one.threads, max(one.peak_gflops, other.peak_gflops), tuple(bandwidths))
+
+
+def working_sets(caches: Mapping[str, int], threads: int, memory_bytes: int) -> dict[str, int]:
+    """Buffer sizes in bytes by level: half of all threads' second levels, half of the third, and `MEMORY`.
+
+    `caches` is `machine.Host.caches`. The third level is taken for shared, the lower ones for one core's own.
+    """
+    sizes = {}
+    if "L2" in caches:
+        sizes["L2"] = int(caches["L2"] * threads * _SHARE_OF_CACHE)
+    if "L3" in caches:
+        sizes["L3"] = int(caches["L3"] * _SHARE_OF_CACHE)
+    private = caches.get("L2", 0) * threads
+    last_level = max(private, caches.get("L3", 0)) or _UNKNOWN_LAST_LEVEL
+    sizes[MEMORY] = int(min(last_level * _TIMES_LAST_LEVEL, memory_bytes * _SHARE_OF_MEMORY))
+    return sizes
+
+
+class Probes:
+    """Compiled once, to be run before and after what is measured against them: take `best_ceilings` of both.
+
+    `sizes` are working sets in bytes by level, as from `working_sets`. Needs the TVM compiler.
+    """
+
+    def __init__(self, threads: int, sizes: Mapping[str, int]) -> None:
+        prepare_tvm()
+        machine = replace(load_target("cpu"), cores=threads)
+        self._machine = machine
+        self._sizes = {level: _whole_steps(size, machine) for level, size in sizes.items()}
+        functions = {"peak": _peak_kernel(machine)}
+        for level, size in self._sizes.items():
+            functions[f"read_{level}"] = _read_kernel(machine, f"read_{level}", size)
+            functions[f"update_{level}"] = _update_kernel(machine, f"update_{level}", size)
+        self._library = _compiled(functions, machine)
+
+    def measure(self) -> Ceilings:
+        """Run them all: a fraction of a second for each level."""
+        bandwidths = tuple(self._bandwidth(level, size) for level, size in self._sizes.items())
+        return Ceilings(self._machine.cores, _peak(self._library, self._machine), bandwidths)
+
+    def _bandwidth(self, level: str, size: int) -> Bandwidth:
+        moved = size * _passes(size)
+        machine, library = self._machine, self._library
+        read_s = _fastest(library, f"read_{level}", machine, _buffer_shape(machine, size), _sums_shape(machine))
+        half = _buffer_shape(machine, size // 2)
+        update_s = _fastest(library, f"update_{level}", machine, half, half)
+        # `update` reads both halves and writes one of them.
+        return Bandwidth(level, size, moved / read_s / 1e9, 1.5 * moved / update_s / 1e9)
+
+
+def measure_ceilings(threads: int, sizes: Mapping[str, int]) -> Ceilings:
+    """The machine's ceilings with `threads` threads, at working sets of `sizes` bytes by level.
+
+    Beside other measurements use `Probes` before and after them.
+    """
+    return Probes(threads, sizes).measure()
+
+
+def peak_gflops(machine: Machine) -> float:
+    """Float32 GFLOP/s of multiply-adds in registers on `machine.cores` threads; a multiply-add is two operations."""
+    return _peak(_compiled({"peak": _peak_kernel(machine)}, machine), machine)
+
+
+def _peak(library: Any, machine: Machine) -> float:
+    shape = _peak_shape(machine)
+    flops = 2 * _PEAK_STEPS * int(np.prod(shape))
+    return flops / _fastest(library, "peak", machine, shape, repeats=_PEAK_REPEATS) / 1e9
+
+
+def _compiled(functions: dict[str, Any], machine: Machine) -> Any:
+    import tvm
+
+    return tvm.compile(tvm.IRModule(functions), tvm.target.Target(machine.llvm)).mod
+
+
+def _fastest(library: Any, name: str, machine: Machine, *shapes: tuple[int, ...], repeats: int = _REPEATS) -> float:
+    """Seconds of the fastest of several runs, in bursts whose first run is not counted."""
+    import tvm
+
+    function = library[name]
+    tensors = [tvm.runtime.tensor(np.ones(shape, np.float32)) for shape in shapes]
+    # The thread pool is shared with the bundles, which set it before every call: 1 stands for "the big cores".
+    tvm.get_global_func("runtime.config_threadpool")(1, machine.cores)
+    times = []
+    for _ in range(_BURSTS):
+        # Beside a busy process two threads may share a CPU for as long as they spin: asleep, they are put elsewhere.
+        time.sleep(_PAUSE_S)
+        function(*tensors)
+        times += [_timed(function, tensors) for _ in range(repeats)]
+    return min(times)
+
+
+def _timed(function: Any, tensors: list[Any]) -> float:
+    start = time.perf_counter()
+    function(*tensors)
+    return time.perf_counter() - start
+
+
+# Shapes: (thread, step, stream, lane). A thread's part of a buffer is contiguous.
+
+
+def _step_bytes(machine: Machine) -> int:
+    """Bytes that all threads read in one step of the read probe."""
+    return machine.cores * _STREAMS * machine.lanes * 4
+
+
+def _whole_steps(size: int, machine: Machine) -> int:
+    """`size` bytes rounded to an even number of steps, at least two: the update probe halves it."""
+    return max(1, size // (2 * _step_bytes(machine))) * 2 * _step_bytes(machine)
+
+
+def _passes(size: int) -> int:
+    """How often one run goes over a buffer of `size` bytes."""
+    return max(1, _RUN_BYTES // size)
+
+
+def _buffer_shape(machine: Machine, size: int) -> tuple[int, ...]:
+    return (machine.cores, size // _step_bytes(machine), _STREAMS, machine.lanes)
+
+
+def _sums_shape(machine: Machine) -> tuple[int, ...]:
+    return (machine.cores, _STREAMS, machine.lanes)
+
+
+def _peak_shape(machine: Machine) -> tuple[int, ...]:
+    # As many chains as there are registers, less the two constants and some air for the compiler.
+    return (machine.cores, machine.vector_registers - 4, machine.lanes)
+
+
+def _kernel(name: str, threads: int, shapes: Mapping[str, tuple[int, ...]], body: Callable[..., None]) -> Any:
+    """A PrimFunc on float32 buffers of `shapes` that runs `body(thread, *buffers)` on every thread."""
+    from tvm.script.ir_builder import IRBuilder
+    from tvm.tirx.script.builder import ir as tir
+
+    with IRBuilder() as builder, tir.prim_func(s_tir=True):
+        tir.func_name(name)
+        tir.func_attr({"global_symbol": name, "tirx.noalias": True, "tirx.is_scheduled": True})
+        buffers = [tir.arg(key, tir.buffer(shape, "float32", layout=None)) for key, shape in shapes.items()]
+        with tir.parallel(0, threads) as thread:
+            body(thread, *buffers)
+    return builder.get()
+
+
+@contextmanager
+def _registers(shape: tuple[int, ...], out: Any, thread: Any) -> Iterator[Any]:
+    """A small buffer that LLVM keeps in registers: `out[thread]` before the block, stored back after it."""
+    from tvm.tirx.script.builder import ir as tir
+
+    streams, lanes = shape
+    acc = tir.sblock_alloc_buffer(shape, "float32", scope="local", layout=None)
+    for stream in range(streams):
+        with tir.vectorized(0, lanes) as lane:
+            tir.buffer_store(acc, out[thread, stream, lane], [stream, lane])
+    yield acc
+    for stream in range(streams):
+        with tir.vectorized(0, lanes) as lane:
+            tir.buffer_store(out, acc[stream, lane], [thread, stream, lane])
+
+
+def _peak_kernel(machine: Machine) -> Any:
+    """Independent chains of multiply-adds, all in registers."""
+    from tvm import tirx
+    from tvm.tirx.script.builder import ir as tir
+
+    shape = _peak_shape(machine)
+
+    def body(thread: Any, out: Any) -> None:
+        with _registers(shape[1:], out, thread) as acc, tir.serial(0, _PEAK_STEPS):
+            for chain in range(shape[1]):
+                with tir.vectorized(0, machine.lanes) as lane:
+                    step = acc[chain, lane] * tirx.const(0.5, "float32") + tirx.const(0.25, "float32")
+                    tir.buffer_store(acc, step, [chain, lane])
+
+    return _kernel("peak", machine.cores, {"out": shape}, body)
+
+
+def _read_kernel(machine: Machine, name: str, size: int) -> Any:
+    """Sums of a buffer of `size` bytes, as many streams at once as hide the addition's latency."""
+    from tvm.tirx.script.builder import ir as tir
+
+    shape, sums = _buffer_shape(machine, size), _sums_shape(machine)
+
+    def body(thread: Any, data: Any, out: Any) -> None:
+        with _registers(sums[1:], out, thread) as acc, tir.serial(0, _passes(size)), tir.serial(0, shape[1]) as step:
+            for stream in range(_STREAMS):
+                with tir.vectorized(0, machine.lanes) as lane:
+                    total = acc[stream, lane] + data[thread, step, stream, lane]
+                    tir.buffer_store(acc, total, [stream, lane])
+
+    return _kernel(name, machine.cores, {"data": shape, "out": sums}, body)
+
+
+def _update_kernel(machine: Machine, name: str, size: int) -> Any:
+    """a = a / 2 + b; the two together are `size` bytes. Every pass needs the one before it: none can be left out."""
+    from tvm import tirx
+    from tvm.tirx.script.builder import ir as tir
+
+    shape = _buffer_shape(machine, size // 2)
+
+    def body(thread: Any, a: Any, b: Any) -> None:
+        with tir.serial(0, _passes(size)), tir.serial(0, shape[1]) as step:
+            for stream in range(_STREAMS):
+                with tir.vectorized(0, machine.lanes) as lane:
+                    place = [thread, step, stream, lane]
+                    value = a[tuple(place)] * tirx.const(0.5, "float32") + b[tuple(place)]
+                    tir.buffer_store(a, value, place)
+
+    return _kernel(name, machine.cores, {"a": shape, "b": shape}, body)

@@ -1,0 +1,1 @@
+"""Machines: what the compiler must know of one, what this one is and can do."""

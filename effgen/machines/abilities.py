@@ -1,0 +1,83 @@
+"""What this machine can do with each target: build for it, run it, or why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from effgen.errors import EffgenError
+from effgen.machines import detection
+from effgen.machines.cpu import missing_features
+from effgen.machines.target import Machine, load_target, target_names
+from effgen.machines.target_file import Route, cuda_number
+from effgen.machines.toolchain import cuda_program, emulator, linker
+
+#: Native: as fast as it is. Emulated: right or wrong, but no times. No: see `why_not`.
+Running = Literal["native", "emulated", "no"]
+
+
+@dataclass(frozen=True)
+class Ability:
+    """One target seen from this machine. `why_not` says what is missing to build, else what is missing to run."""
+
+    name: str
+    description: str
+    compiles_for: str
+    builds: bool
+    runs: Running
+    why_not: str
+    route: Route
+
+
+def abilities() -> tuple[Ability, ...]:
+    """Every shipped target, by name."""
+    return tuple(ability_of(load_target(name)) for name in target_names())
+
+
+def ability_of(machine: Machine) -> Ability:
+    """What this machine can do with one target."""
+    cannot_build = _reason_not_to_build(machine)
+    runs, cannot_run = running_here(machine)
+    return Ability(
+        name=machine.name,
+        description=machine.description,
+        compiles_for=machine.mcpu if machine.gpu is None else ",".join(machine.gpu.archs),
+        builds=not cannot_build,
+        runs=runs,
+        why_not=cannot_build or cannot_run,
+        route=machine.measure.route,
+    )
+
+
+def _reason_not_to_build(machine: Machine) -> str:
+    try:
+        linker(machine)
+        if machine.gpu is not None:
+            cuda_program("nvcc")
+    except EffgenError as error:
+        return str(error)
+    return ""
+
+
+def running_here(machine: Machine) -> tuple[Running, str]:
+    """How a library for the machine runs here, and why it does not."""
+    if machine.gpu is not None:
+        return _running_on_gpu(machine)
+    if machine.is_foreign:
+        try:
+            emulator(machine)
+        except EffgenError as error:
+            return "no", str(error)
+        return "emulated", ""
+    missing = missing_features(machine.features)
+    return ("no", f"this processor lacks {', '.join(missing)}") if missing else ("native", "")
+
+
+def _running_on_gpu(machine: Machine) -> tuple[Running, str]:
+    found = detection.found_gpu()
+    if found is None:
+        return "no", "no NVIDIA GPU found here"
+    assert machine.gpu is not None
+    if cuda_number(found.facts.arch) < cuda_number(machine.gpu.arch):
+        return "no", f"{found.name} is {found.facts.arch}, older than {machine.gpu.arch}"
+    return "native", ""

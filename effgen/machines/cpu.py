@@ -1,0 +1,53 @@
+"""The processor at hand, as Linux tells: which CPUs this process may use, which instruction sets they have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import cache
+
+from effgen.machines.identity import cpu_flags
+
+# Instruction sets that LLVM may use in our kernels: its name -> the name in /proc/cpuinfo.
+_FEATURES = {
+    "x86_64": {
+        "sse3": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "popcnt": "popcnt", "avx": "avx",
+        "avx2": "avx2", "fma": "fma", "f16c": "f16c", "bmi": "bmi1", "bmi2": "bmi2", "lzcnt": "abm", "movbe": "movbe",
+        "avxvnni": "avx_vnni", "gfni": "gfni",
+        "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512cd": "avx512cd", "avx512dq": "avx512dq",
+        "avx512vl": "avx512vl", "avx512ifma": "avx512ifma", "avx512vbmi": "avx512vbmi", "avx512vbmi2": "avx512_vbmi2",
+        "avx512vnni": "avx512_vnni", "avx512bitalg": "avx512_bitalg", "avx512vpopcntdq": "avx512_vpopcntdq",
+        "avx512bf16": "avx512_bf16", "avx512fp16": "avx512_fp16",
+    },
+    "aarch64": {
+        "neon": "asimd", "fullfp16": "asimdhp", "dotprod": "asimddp", "lse": "atomics", "rdm": "asimdrdm",
+        "crc": "crc32", "sve": "sve", "i8mm": "i8mm", "bf16": "bf16",
+    },
+}  # fmt: skip
+
+
+def features_of(architecture: str) -> dict[str, str]:
+    """LLVM's names of an architecture's instruction sets -> /proc/cpuinfo's; none for one that is not known."""
+    return _FEATURES.get(architecture, {})
+
+
+def architecture_of(mtriple: str) -> str:
+    """The processor family of an LLVM triple, as `platform.machine()` spells it."""
+    first = mtriple.partition("-")[0]
+    return {"arm64": "aarch64", "amd64": "x86_64"}.get(first, first)
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """CPUs in this process's affinity mask, ascending: the default thread count everywhere is their number."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """Names of the instruction sets that this processor has, as Linux spells them."""
+    return cpu_flags()
+
+
+def missing_features(required: Iterable[str]) -> list[str]:
+    """The instruction sets out of `required` that this processor lacks."""
+    return [feature for feature in required if feature not in cpu_features()]

@@ -1,0 +1,178 @@
+"""What a target's TOML file may say, checked strictly: unknown keys, wrong types, and mixes that no machine has."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from effgen.errors import TargetError
+from effgen.files.strict import StrictModel, first_problem
+from effgen.machines.cpu import architecture_of, features_of
+
+Route = Literal["local", "rpc", "offline"]
+
+_Positive = Annotated[int, Field(ge=1)]
+_Text = Annotated[str, StringConstraints(min_length=1)]
+_CudaArch = Annotated[str, StringConstraints(pattern=r"^sm_[1-9][0-9]{1,2}$")]
+
+#: The instruction set that vectors of more bytes need, by architecture.
+_WIDE_VECTORS = {"x86_64": {64: "avx512f", 32: "avx2"}, "aarch64": {32: "sve"}}
+
+
+class Llvm(StrictModel):
+    """What TVM hands on to LLVM: the keys of its `llvm` target."""
+
+    mtriple: _Text
+    mcpu: _Text
+    mattr: list[_Text] = []
+    mabi: _Text | None = None
+    float_abi: Annotated[Literal["soft", "hard"] | None, Field(alias="mfloat-abi")] = None
+    cl_opt: Annotated[list[_Text], Field(alias="cl-opt")] = []
+
+    @property
+    def architecture(self) -> str:
+        """The first part of the triple, as `platform.machine()` spells it."""
+        return architecture_of(self.mtriple)
+
+
+class Cuda(StrictModel):
+    """A GPU. `shared_memory`: the most bytes that a block may ask for; `l2` bytes."""
+
+    arch: _CudaArch
+    multiprocessors: _Positive
+    shared_memory: Annotated[int, Field(ge=16 * 1024, le=1 << 20)]
+    l2: _Positive
+
+
+class Vector(StrictModel):
+    """A vector register's bytes, and how many there are."""
+
+    bytes: Annotated[int, Field(ge=16, le=256, multiple_of=16)]
+    registers: Annotated[int, Field(ge=8, le=64)]
+
+
+class Cache(StrictModel):
+    """Bytes of one core's first and second level."""
+
+    l1: _Positive
+    l2: _Positive
+
+
+class Toolchain(StrictModel):
+    """The C++ compiler that links for the machine, and the Debian package that brings it."""
+
+    compiler: _Text
+    package: _Text
+
+
+class Emulator(StrictModel):
+    """The command that a program for the machine is put behind to run here, and the Debian package that brings it."""
+
+    command: Annotated[list[_Text], Field(min_length=1)]
+    package: _Text
+
+
+class Tolerance(StrictModel):
+    """Relative L2 error against PyTorch that an output may have."""
+
+    float32: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    float16: Annotated[float, Field(gt=0, lt=1)] = 2e-2
+
+
+class Measure(StrictModel):
+    """How the machine is reached to measure there; `key` is its name at the RPC tracker."""
+
+    route: Route = "local"
+    key: _Text | None = None
+
+    @model_validator(mode="after")
+    def _key_of_rpc(self) -> Self:
+        if self.key is not None and self.route != "rpc":
+            raise ValueError(f'measure.key = {self.key!r}: only a tracker asks for it: route = "rpc"')
+        return self
+
+
+class TargetFile(StrictModel):
+    """A machine as TOML: every table, or `detect` (this machine, or its GPU) and what detection should not decide."""
+
+    description: _Text
+    detect: bool | Literal["cuda"] = False
+    llvm: Llvm | None = None
+    vector: Vector | None = None
+    cache: Cache | None = None
+    cores: _Positive | None = None
+    features: list[str] | None = None
+    cuda: Cuda | None = None
+    toolchain: Toolchain | None = None
+    emulator: Emulator | None = None
+    tolerance: Tolerance = Tolerance()
+    measure: Measure = Measure()
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether kernels run on a GPU."""
+        return self.cuda is not None or self.detect == "cuda"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        wanted = ("llvm", "cuda") if self.is_cuda else ("llvm", "vector", "cache", "cores", "features")
+        missing = [key for key in wanted if getattr(self, key) is None]
+        if missing and not self.detect:
+            raise ValueError(f"expected {', '.join(missing)}; state them, or detect = true for this machine")
+        return self
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.is_cuda:
+            self._check_cuda()
+        if self.llvm is not None:
+            self._check_features(self.llvm.architecture)
+        return self
+
+    def _check_cuda(self) -> None:
+        for key in ("vector", "cache", "cores", "features", "emulator"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"{key}: describes a CPU, but the kernels run on a GPU (cuda); leave it out")
+
+    def _check_features(self, architecture: str) -> None:
+        """The instruction sets must be of this architecture, and wide enough for the vectors."""
+        known = set(features_of(architecture).values())
+        for name in self.features or []:
+            if known and name not in known:
+                raise ValueError(
+                    f"features: {name} is no instruction set of {architecture}, which llvm.mtriple names; "
+                    f"known: {', '.join(sorted(known))}"
+                )
+        if self.vector is not None and self.features is not None:
+            needs = _WIDE_VECTORS.get(architecture, {}).get(self.vector.bytes)
+            if needs is not None and needs not in self.features:
+                raise ValueError(f"vector.bytes = {self.vector.bytes}: needs {needs} among the features")
+
+
+def cuda_number(arch: str) -> int:
+    """90 of `sm_90`: what architectures are ordered by."""
+    return int(arch.removeprefix("sm_"))
+
+
+def cuda_archs_from_text(text: str) -> tuple[str, ...]:
+    """`sm_80,sm_90` as names, ascending. Raises TargetError for anything that is no such name."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    wrong = [name for name in names if not re.fullmatch(r"sm_[1-9][0-9]{1,2}", name)]
+    if wrong or not names:
+        found = wrong[0] if wrong else repr(text)
+        raise TargetError(f"--cuda-arch {found}: expected names such as sm_80,sm_90 (sm_90a has no advantage here)")
+    return tuple(sorted(set(names), key=cuda_number))
+
+
+def target_file_from_text(where: str, text: str) -> TargetFile:
+    """The file's content, checked; raises TargetError that begins with `where`."""
+    try:
+        data: dict[str, Any] = tomllib.loads(text)
+        return TargetFile.model_validate(data)
+    except tomllib.TOMLDecodeError as error:
+        raise TargetError(f"{where}: not TOML: {error}") from None
+    except ValidationError as error:
+        raise TargetError(f"{where}: {first_problem(error, TargetFile)}") from None

@@ -1,0 +1,249 @@
+"""The table of measured kernels: a file of JSON lines that only grows, and what its lines say of one machine.
+
+A line holds for the machine, its cores and the very code that made the kernel: any change of kernels or schedule rules
+makes it a line of the past, which is passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from math import inf
+from pathlib import Path
+from typing import Any, Literal
+
+from effgen.files.lines import LinesFile
+from effgen.machines.target import Machine
+from effgen.method.latency.work import Work
+from effgen.records.database import default_database
+from effgen.records.record import STATUSES, Status
+
+#: How a kernel was timed: where it stands in a running network, or by itself with cold caches.
+How = Literal["network", "alone"]
+_HOWS: tuple[How, ...] = ("network", "alone")
+
+#: Sources that decide what a kernel is, and what its stored work means: with any of them changed, times are measured
+#: anew.
+_CODE = ("effgen.kernels", "effgen.schedules", "effgen.method.latency.work")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a time holds for: the processor as records name it, its lanes and cores, effgen's code and TVM."""
+
+    mcpu: str
+    lanes: int
+    cores: int
+    code: str
+    tvm: str
+
+    @staticmethod
+    def of(machine: Machine) -> Setting:
+        """The setting of kernels that are made now for a machine."""
+        return Setting(machine.processor, machine.lanes, machine.cores, code_fingerprint(), version("apache-tvm"))
+
+
+@cache
+def code_fingerprint() -> str:
+    """A hash of all that makes kernels and schedules, and counts their work. None of it is loaded: some needs TVM."""
+    found = hashlib.sha256()
+    for name in _CODE:
+        spec = find_spec(name)
+        assert spec is not None and spec.origin is not None
+        module = Path(spec.origin)
+        sources = sorted(module.parent.rglob("*.py")) if spec.submodule_search_locations else [module]
+        for source in sources:
+            found.update(f"{source.relative_to(module.parent)}\n".encode() + source.read_bytes())
+    return found.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a line of the table holds."""
+
+    @property
+    def line(self) -> str:
+        """As one line of JSON, without the line's end."""
+        return json.dumps(asdict(self), default=dict, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class KernelTime(_Entry):
+    """Seconds of a call of one kernel with these decisions (none for the fallback schedule)."""
+
+    kernel: str
+    decisions: Mapping[str, int]
+    how: How
+    seconds: float
+    work: Work
+    setting: Setting
+    device: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class NetworkTime(_Entry):
+    """Seconds of a run of a whole network, and of its kernels added up, measured in turn. `network` says which one it
+    was, to the last of its layers."""
+
+    network: str
+    seconds: float
+    kernels_s: float
+    setting: Setting
+    device: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class KernelFailure(_Entry):
+    """A kernel that, with these decisions, could not be timed by itself; `status` and `error` say why."""
+
+    kernel: str
+    decisions: Mapping[str, int]
+    status: Status
+    error: str
+    setting: Setting
+    device: str = ""
+    date: str = ""
+
+
+Line = KernelTime | NetworkTime | KernelFailure
+
+
+def time_from_line(line: str | bytes) -> Line | None:
+    """What a line of the table holds; None where it holds nothing: torn, foreign, or not of this version."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("device", "date")):
+        return None
+    setting = _setting_from(data.get("setting"))
+    if setting is None:
+        return None
+    if "status" in data:
+        return _kernel_failure(data, setting)
+    if not _is_time(data.get("seconds")):
+        return None
+    return _kernel_time(data, setting) if "kernel" in data else _network_time(data, setting)
+
+
+def _setting_from(data: object) -> Setting | None:
+    if not isinstance(data, dict) or data.keys() != {"mcpu", "lanes", "cores", "code", "tvm"}:
+        return None
+    texts = all(isinstance(data[key], str) for key in ("mcpu", "code", "tvm"))
+    return Setting(**data) if texts and all(type(data[key]) is int for key in ("lanes", "cores")) else None
+
+
+def _kernel_time(data: dict[str, Any], setting: Setting) -> KernelTime | None:
+    work = Work.from_facts(data.get("work"))
+    if work is None or not _names_kernel(data) or data.get("how") not in _HOWS:
+        return None
+    try:
+        return KernelTime(**data | {"work": work, "setting": setting})
+    except TypeError:
+        return None
+
+
+def _kernel_failure(data: dict[str, Any], setting: Setting) -> KernelFailure | None:
+    if not _names_kernel(data) or data["status"] not in STATUSES or not isinstance(data.get("error"), str):
+        return None
+    try:
+        return KernelFailure(**data | {"setting": setting})
+    except TypeError:
+        return None
+
+
+def _names_kernel(data: dict[str, Any]) -> bool:
+    """Whether a kernel and its decisions are what they should be."""
+    decisions = data.get("decisions")
+    if not isinstance(data.get("kernel"), str) or not isinstance(decisions, dict):
+        return False
+    return all(type(value) is int for value in decisions.values())
+
+
+def _network_time(data: dict[str, Any], setting: Setting) -> NetworkTime | None:
+    if not isinstance(data.get("network"), str) or not _is_time(data.get("kernels_s")):
+        return None
+    try:
+        return NetworkTime(**data | {"setting": setting})
+    except TypeError:
+        return None
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf
+
+
+def table_path(database: Path | None = None) -> Path:
+    """The table that belongs to a database of tuning records (None: the user's own): `records.times.jsonl` beside
+    `records.jsonl`."""
+    return (database or default_database()).with_suffix(".times.jsonl")
+
+
+_Key = tuple[str, tuple[tuple[str, int], ...]]
+
+
+class Times:
+    """What a table says of one setting. Kernels measured several times have the median of their times."""
+
+    def __init__(self, lines: bytes, setting: Setting) -> None:
+        self._kernels: dict[How, dict[_Key, list[KernelTime]]] = {how: {} for how in _HOWS}
+        self._failed: set[_Key] = set()
+        self.networks: list[NetworkTime] = []
+        self.ignored = 0
+        for line in lines.split(b"\n"):
+            if line.strip():
+                self._take(time_from_line(line), setting)
+
+    def _take(self, found: Line | None, setting: Setting) -> None:
+        if found is None:
+            self.ignored += 1
+        elif found.setting != setting:
+            return
+        elif isinstance(found, NetworkTime):
+            self.networks.append(found)
+        elif isinstance(found, KernelFailure):
+            self._failed.add(_key(found.kernel, found.decisions))
+        else:
+            key = _key(found.kernel, found.decisions)
+            self._kernels[found.how].setdefault(key, []).append(found)
+
+    def seconds(self, how: How, kernel: str, decisions: Mapping[str, int]) -> float | None:
+        """Of a call of this kernel as built with these decisions; None where it was not timed so."""
+        times = self._kernels[how].get(_key(kernel, decisions))
+        return statistics.median(time.seconds for time in times) if times else None
+
+    def failed(self, kernel: str, decisions: Mapping[str, int]) -> bool:
+        """Whether this kernel could not be timed by itself when that was tried."""
+        return _key(kernel, decisions) in self._failed
+
+    def kernels(self, how: How) -> list[KernelTime]:
+        """One of each kernel timed so, its seconds the median's."""
+        return [_median(times) for times in self._kernels[how].values()]
+
+
+def _median(times: list[KernelTime]) -> KernelTime:
+    first = times[0]
+    seconds = statistics.median(time.seconds for time in times)
+    return KernelTime(first.kernel, first.decisions, first.how, seconds, first.work, first.setting)
+
+
+def _key(kernel: str, decisions: Mapping[str, int]) -> _Key:
+    return kernel, tuple(sorted(decisions.items()))
+
+
+def times_file(database: Path | None = None) -> LinesFile:
+    """The file of `table_path`."""
+    return LinesFile(table_path(database), "times of kernels")
+
+
+def load_times(machine: Machine, database: Path | None = None) -> Times:
+    """What the table says of a machine as kernels are made for it now. Raises TuneError where it cannot be read."""
+    return Times(times_file(database).read(), Setting.of(machine))

@@ -1,0 +1,60 @@
+"""NetworkSpec -> Graph: stem, stages, head and classifier, in the order in which they run.
+
+What a block kind means is in `effgen.network.lowering.blocks`.
+"""
+
+from __future__ import annotations
+
+from effgen.graph import Graph, GraphBuilder, Value
+from effgen.network.lowering.blocks import BLOCKS
+from effgen.network.lowering.layers import Layers
+from effgen.network.spec import NetworkSpec
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+
+
+def lower(spec: NetworkSpec, batch: int = 1) -> Graph:
+    """The graph of a scaled spec: `image` (batch, channels, resolution, resolution) -> `logits` (batch, classes)."""
+    image = Value(INPUT_NAME, (batch, spec.input.channels, spec.input.resolution, spec.input.resolution))
+    layers = Layers(spec, GraphBuilder(spec.name, image))
+    x = _stem(layers, INPUT_NAME)
+    for index, stage in enumerate(spec.stages):
+        layers.b.scope = f"stages.{index}"
+        for block in range(stage.repeats):
+            stride = stage.stride if block == 0 else 1
+            x = BLOCKS[stage.block](layers, x, f"stages.{index}.{block}", stage, stride)
+    x = _head(layers, x)
+    return layers.b.finish(_classifier(layers, x))
+
+
+def _stem(layers: Layers, x: str) -> str:
+    layers.b.scope = "stem"
+    stem = layers.spec.stem
+    x = layers.conv_norm(x, "stem", stem.channels, stem.kernel, stem.stride)
+    x = layers.activation(x, stem.activation or layers.spec.activation)
+    return layers.max_pool(x, "stem.pool", stem.max_pool) if stem.max_pool else x
+
+
+def _head(layers: Layers, x: str) -> str:
+    """The global average pool, and the head's convolution on its side of it."""
+    layers.b.scope = "head"
+    head = layers.spec.head
+    if head is None:
+        return layers.b.add("GlobalAveragePool", [x], "pool")
+    activation = head.activation or layers.spec.activation
+    if head.after_pool:
+        x = layers.b.add("GlobalAveragePool", [x], "pool")
+        return layers.activation(layers.conv_bias(x, "head", head.channels), activation)
+    x = layers.activation(layers.conv_norm(x, "head", head.channels, kernel=1), activation)
+    return layers.b.add("GlobalAveragePool", [x], "pool")
+
+
+def _classifier(layers: Layers, x: str) -> str:
+    b = layers.b
+    b.scope = "classifier"
+    x = b.add("Flatten", [x], "features", axis=1)
+    classes, features = layers.spec.classifier.classes, b.shape(x)[1]
+    weight = b.parameter("classifier.weight", (classes, features), "kernel")
+    bias = b.parameter("classifier.bias", (classes,), "bias")
+    return b.add("Gemm", [x, weight, bias], OUTPUT_NAME, transB=1)

@@ -1,0 +1,125 @@
+"""A network with its weights, wherever it came from: what the driver compiles."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from effgen.graph import Graph, Weights
+from effgen.network import Network, NetworkRequest, build_network
+from effgen.network.c_name import library_name, name_from_title
+from effgen.network.checkpoints import load_checkpoint
+from effgen.network.file_network import OnnxNetwork, OnnxRequest, read_network
+from effgen.network.spec import NetworkSpec
+from effgen.network.weights import initial_weights
+from effgen.version import __version__
+
+OnPhase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How pixels in [0, 1] become the network's input, channel by channel: `(pixel - mean) / std`."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """`graph` may hold batch norms that can be folded. `facts` are the manifest's `network`: what the model was made
+    from, plain JSON; `metadata` goes into the exported ONNX file; `c_name` is what a C library calls it
+    where nobody says otherwise (`effgen.deploy.standalone.emit`)."""
+
+    title: str
+    graph: Graph
+    weights: Weights
+    facts: Mapping[str, Any]
+    normalisation: Normalisation
+    #: resize, crop, interpolation, as in the manifest's `input`; empty where nobody knows how a picture is prepared.
+    framing: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    c_name: str
+
+
+def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
+    """The network asked for: one of a spec without its weights, or a file as it was read. Raises an EffgenError."""
+    return read_network(request) if isinstance(request, OnnxRequest) else build_network(request)
+
+
+def model_of(network: Network | OnnxNetwork, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+    """The network with its weights: the file's own; else of a checkpoint, or drawn from `seed`. Raises WeightsError."""
+    if isinstance(network, OnnxNetwork):
+        return model_from_onnx(network)
+    return model_from_network(network, checkpoint, seed, on_phase)
+
+
+def model_from_onnx(network: OnnxNetwork) -> Model:
+    """The graph as it was read."""
+    return Model(
+        title=network.title,
+        graph=network.graph,
+        weights=network.weights,
+        facts=network.facts,
+        normalisation=Normalisation(network.mean, network.std),
+        framing=network.framing,
+        metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
+        c_name=name_from_title(network.title, network.request.batch),
+    )
+
+
+def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+    """The unfolded network with weights of a checkpoint, or drawn from `seed`. Raises WeightsError."""
+    weights, origin = _weights(network, checkpoint, seed, on_phase)
+    spec = network.spec
+    return Model(
+        title=network.title,
+        graph=network.graph,
+        weights=weights,
+        facts={
+            "spec": spec.model_dump(mode="json"),
+            "phi": network.coefficients.phi,
+            "law": network.coefficients.law,
+            "coefficients": dataclasses.asdict(network.coefficients),
+            "norm_eps": spec.norm.eps,
+            "padding": spec.padding,
+            "weights": origin,
+        },
+        normalisation=_normalisation(spec),
+        framing=spec.input.framing,
+        metadata=_metadata(network),
+        c_name=library_name(network),
+    )
+
+
+def _normalisation(spec: NetworkSpec) -> Normalisation:
+    return Normalisation(tuple(spec.input.mean), tuple(spec.input.std))
+
+
+def _metadata(network: Network) -> dict[str, str]:
+    """What others need in order to use the ONNX file: where the network comes from, how a picture is prepared for it.
+
+    Numbers and lists are JSON, e.g. `effgen.mean` is "[0.485, 0.456, 0.406]".
+    """
+    spec, by = network.spec, network.coefficients
+    facts: dict[str, Any] = {"phi": by.phi, "width": by.width, "depth": by.depth}
+    facts |= {"padding": spec.padding, "norm_eps": spec.norm.eps, "classes": spec.classifier.classes, "layout": "NCHW"}
+    facts |= {"mean": spec.input.mean, "std": spec.input.std, "version": __version__, **spec.input.framing}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+    texts |= {"network": network.title, "coefficients": by.source}
+    return {f"effgen.{key}": text for key, text in sorted(texts.items())}
+
+
+def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:
+    """The weights and where they come from."""
+    if checkpoint is None:
+        on_phase(f"initialise weights (seed {seed})")
+        return initial_weights(network.graph, seed), {"origin": "seed", "seed": seed}
+    on_phase(f"load {checkpoint.name}")
+    loaded = load_checkpoint(checkpoint, network.graph)
+    origin = {"origin": "checkpoint", "file": checkpoint.name, "naming": loaded.naming, "sha256": loaded.sha256}
+    return loaded.weights, origin

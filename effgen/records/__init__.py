@@ -1,0 +1,1 @@
+"""Tuning records: what was measured, what ships, which schedule a kernel gets."""

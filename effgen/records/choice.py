@@ -1,0 +1,64 @@
+"""Which schedule each kernel gets: a tuning record, else its rule's default, else the fallback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm.tirx import PrimFunc
+
+from effgen.kernels.workload import Workload, without_ahead
+from effgen.machines.target import Machine
+from effgen.records.lookup import find_record, record_sources
+from effgen.records.record import Record
+from effgen.schedules import kernel_from_workload, space_of
+from effgen.schedules.space import Decisions, Space
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where a schedule comes from, as the manifest prints it, and its decisions (none for the fallback).
+
+    `cycles` is the rule's estimate of them, where it has one; `record` is the record that they come from, `own` whether
+    that is of the user's database.
+    """
+
+    source: str
+    decisions: Decisions
+    cycles: float | None = None
+    record: Record | None = None
+    own: bool = False
+
+
+class KernelChoices:
+    """Chooses once for each workload and remembers. `database`: the user's records; None: where they are by default."""
+
+    def __init__(self, machine: Machine, database: Path | None = None) -> None:
+        self.machine = machine
+        self._sources = record_sources(machine, database)
+        self._choices: dict[Workload, Choice] = {}
+
+    def choice(self, workload: Workload) -> Choice:
+        """What was or will be built for `workload`, whatever it asks for ahead."""
+        workload = without_ahead(workload)
+        if workload not in self._choices:
+            self._choices[workload] = self._choose(workload)
+        return self._choices[workload]
+
+    def kernel(self, workload: Workload) -> PrimFunc:
+        """The scheduled kernel."""
+        return kernel_from_workload(workload, self.machine, self.choice(workload).decisions or None)
+
+    def _choose(self, workload: Workload) -> Choice:
+        space = space_of(workload, self.machine)
+        if space is None:
+            return Choice("fallback", {})
+        found = find_record(workload, self.machine, space, self._sources)
+        if found is None:
+            return Choice(f"rule:{space.rule}", space.default, _cycles(space, space.default))
+        record, source = found
+        return Choice(f"record:{source.name}", record.decisions, _cycles(space, record.decisions), record, source.own)
+
+
+def _cycles(space: Space, decisions: Decisions) -> float | None:
+    return None if space.cycles is None else space.cycles(decisions)

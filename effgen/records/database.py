@@ -1,0 +1,113 @@
+"""Tuning records: what was measured for which kernel, on which machine, and which decisions are best there.
+
+A database is a file of JSON lines that only grows. It survives kill -9 (a torn line is skipped and counted) and
+several tuners at a time (appending holds a lock). No compiler is needed to read or write one.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effgen.errors import TuneError
+from effgen.files.lines import LinesFile
+from effgen.records.record import Record, record_from_line
+
+if TYPE_CHECKING:  # a Space needs TVM
+    pass
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a database holds, in the order written; `ignored` counts lines that are no records."""
+
+    records: tuple[Record, ...] = ()
+    ignored: int = 0
+
+
+class RecordFile(LinesFile):
+    """A database of records at `path`: JSON lines, with `<path>.lock` beside it. The file need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "records")
+
+    def load(self) -> Loaded:
+        """Everything in the file; a missing one is empty. Raises TuneError where a file is there but unreadable."""
+        return loaded_from_text(self.read())
+
+    def append(self, record: Record) -> None:
+        """Add one record, on the disk when this returns. Raises TuneError where it cannot be written."""
+        self.append_lines(record.line)
+
+    def discard(self, unwanted: Callable[[Record], bool]) -> int:
+        """Remove the records that are `unwanted` and the lines that are none; returns how many records went."""
+        try:
+            with self.locked():
+                records = self.load().records
+                kept = [record for record in records if not unwanted(record)]
+                if len(kept) < len(records):
+                    _replace_text(self.path, "".join(f"{record.line}\n" for record in kept))
+        except OSError as error:
+            raise TuneError(f"{self.path}: cannot be written: {error.strerror}; nothing was removed") from None
+        return len(records) - len(kept)
+
+
+def loaded_from_text(text: bytes) -> Loaded:
+    """The records among the lines of `text`."""
+    found = [record_from_line(line) for line in text.split(b"\n") if line.strip()]
+    records = tuple(record for record in found if record is not None)
+    return Loaded(records, len(found) - len(records))
+
+
+def default_database() -> Path:
+    """The user's own database: `$XDG_DATA_HOME/effgen/records.jsonl`, `~/.local/share` where that is unset."""
+    from platformdirs import user_data_path
+
+    return user_data_path("effgen", appauthor=False) / "records.jsonl"
+
+
+# Choosing.
+
+_Key = tuple[str, str, int, int]
+
+
+def best_records(records: Iterable[Record]) -> list[Record]:
+    """The fastest record that may be chosen for each (kernel, machine key, cores), in the order of first mention."""
+    best: dict[_Key, Record] = {}
+    for record in records:
+        if record.chosen:
+            key = _key(record)
+            if key not in best or _seconds(record) < _seconds(best[key]):
+                best[key] = record
+    return list(best.values())
+
+
+def _key(record: Record) -> _Key:
+    return (record.kernel, record.mcpu, record.lanes, record.cores)
+
+
+def _seconds(record: Record) -> float:
+    assert record.seconds is not None, record
+    return record.seconds
+
+
+# What ships.
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Write beside `path`, then rename: readers see the old file or the new one."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,80 @@
+"""Finding the record for a kernel on a machine, without loading a compiler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a Space needs TVM
+    from effgen.kernels.workload import Workload
+    from effgen.machines.target import Machine
+    from effgen.schedules.space import Space
+from effgen.records.database import RecordFile, _seconds, default_database
+from effgen.records.record import Record
+from effgen.records.shipped import record_set, shipped_records
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records read once, to be asked for many kernels. `name` is what reports call it; `own` the user's database."""
+
+    name: str
+    records: tuple[Record, ...] = field(repr=False)
+    own: bool = False
+    by_kernel: dict[str, list[Record]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for record in self.records:
+            if record.chosen:
+                self.by_kernel.setdefault(record.kernel, []).append(record)
+
+
+def record_sources(machine: Machine, database: Path | None = None) -> tuple[Source, ...]:
+    """Where to look records up for this machine: the user's database (`database`, else the default one), then what
+    ships for it. Raises TuneError for a database that is there and cannot be read."""
+    own = Source("database", RecordFile(database or default_database()).load().records, own=True)
+    name = record_set(machine)
+    return (own,) if name is None else (own, Source(f"shipped {name}", shipped_records(name).records))
+
+
+def find_record(
+    workload: Workload, machine: Machine, space: Space, sources: Sequence[Source]
+) -> tuple[Record, Source] | None:
+    """The record to use for a kernel, and the source that had it; None where its defaults have to do.
+
+    In this order: every source for the same number of cores, then every one for the nearest larger number (work that
+    was shared out to few cores would leave the others idle); in each the fastest, measured on this very kind of
+    processor if there is such a one. The user's own database counts for this processor alone. A record is stale, and
+    passed over, where the space has no such rule or decisions any more.
+    """
+    found = [
+        (not same_cores, distance, index, record.mcpu != machine.processor, _seconds(record), record, source)
+        for index, source in enumerate(sources)
+        for record in source.by_kernel.get(workload.name, [])
+        for distance in [abs(math.log(record.cores / machine.cores))]
+        for same_cores in [record.cores == machine.cores]
+        if _fits(record, machine, space, source)
+    ]
+    if not found:
+        return None
+    best = min(found, key=lambda item: item[:5])
+    return best[5], best[6]
+
+
+def find_decisions(
+    workload: Workload, machine: Machine, space: Space, sources: Sequence[Source]
+) -> Mapping[str, int] | None:
+    """The decisions of `find_record`."""
+    found = find_record(workload, machine, space, sources)
+    return None if found is None else found[0].decisions
+
+
+def _fits(record: Record, machine: Machine, space: Space, source: Source) -> bool:
+    if record.lanes != machine.lanes or (source.own and record.mcpu != machine.processor):
+        return False
+    if record.cores < machine.cores:
+        return False
+    return bool(record.rule == space.rule and space.contains(record.decisions))

@@ -1,0 +1,89 @@
+"""The records that ship: which set fits a machine, and how better ones are promoted into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from effgen.errors import TuneError
+
+if TYPE_CHECKING:  # a Space needs TVM
+    from effgen.machines.target import Machine
+from effgen.records.database import Loaded, RecordFile, _key, _replace_text, best_records, loaded_from_text
+from effgen.records.record import Record
+
+
+def record_set(machine: Machine) -> str | None:
+    """The folder of shipped records that fits a machine, by the targets' names; None where none does.
+
+    The one called like the machine; else that of the most demanding target in `targets/` which the machine fulfils
+    with vectors of the same size.
+    """
+    from effgen.machines.target import load_target
+
+    names = [name for name in _stated_targets() if _shipped_folder(name).is_dir()]
+    if machine.name in names:
+        return machine.name
+    targets = [load_target(name) for name in names]
+    fulfilled = [
+        target
+        for target in targets
+        if target.vector_bytes == machine.vector_bytes and set(target.features) <= set(machine.features)
+    ]
+    return max(fulfilled, key=lambda target: len(target.features)).name if fulfilled else None
+
+
+def shipped_records(name: str) -> Loaded:
+    """The records that ship for the target of this name (`record_set`)."""
+    file = _shipped_folder(name) / "records.jsonl"
+    return loaded_from_text(file.read_bytes()) if file.is_file() else Loaded()
+
+
+def _stated_targets() -> list[str]:
+    """Targets that are the same everywhere: those whose file does not ask for detection."""
+    import tomllib
+    from importlib import resources
+
+    from effgen.machines.target import target_names
+
+    folder = resources.files("effgen.targets")
+    files = {name: tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")) for name in target_names()}
+    return [name for name, stated in files.items() if not stated.get("detect")]
+
+
+def _shipped_folder(name: str) -> Any:
+    from importlib import resources
+
+    return resources.files("effgen.schedules.records") / name
+
+
+def promote(records: Iterable[Record], folder: Path, facts: Mapping[str, Any]) -> int:
+    """Merge the best of `records` into the shipped `folder`; returns how many are new or better than what was there.
+
+    `records.jsonl` holds one line for each (kernel, machine key, cores), sorted; `manifest.json` gains `facts` (TVM
+    version, date, machine, ...) about this promotion. Each is replaced as a whole. Raises TuneError where the folder
+    cannot be written.
+    """
+    file = RecordFile(folder / "records.jsonl")
+    before = {_key(record): record for record in best_records(file.load().records)}
+    merged = {_key(record): record for record in best_records([*before.values(), *records])}
+    changed = sum(before.get(key) != record for key, record in merged.items())
+    manifest = {"records": len(merged), "promotions": [*_promotions(folder), {**facts, "changed": changed}]}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace_text(file.path, "".join(f"{merged[key].line}\n" for key in sorted(merged)))
+        _replace_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    except OSError as error:
+        raise TuneError(f"--promote {folder}: cannot be written: {error.strerror}; expected a folder") from None
+    return changed
+
+
+def _promotions(folder: Path) -> list[Any]:
+    """Earlier promotions into this folder, oldest first."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return cast(list[Any], manifest.get("promotions", [])) if isinstance(manifest, dict) else []

@@ -1,0 +1,1 @@
+"""Reports as tables, lines, JSON and pages. Nothing is measured or decided here."""

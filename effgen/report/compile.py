@@ -1,0 +1,61 @@
+"""What `effgen compile` prints of the bundle it made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:  # a command loads only what it reports on
+    from effgen.runtime import Manifest
+from effgen.report.text import bytes_text, threads_text
+
+
+def json_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> dict[str, Any]:
+    """The manifest, the bundle's path and how long it took to compile."""
+    return {"bundle": str(bundle), "seconds": seconds, **asdict(manifest)}
+
+
+def lines_from_kernels(manifest: Manifest) -> list[str]:
+    """Where each kernel's schedule came from."""
+    kernels = sorted(manifest.kernels, key=lambda kernel: (kernel["source"], kernel["name"]))
+    return [f"kernel {kernel['name']}: {kernel['source']}, {kernel['calls']} in a run" for kernel in kernels]
+
+
+def warning_from_manifest(manifest: Manifest) -> str:
+    """Of a bundle made from an ONNX file whose own answer nobody could tell, and of one whose answer PyTorch's own is
+    too unstable to judge; empty for others."""
+    warnings = []
+    if reason := manifest.network.get("onnx", {}).get("reading", {}).get("not_checked"):
+        warnings.append(f"the file's own answer not checked: {reason}")
+    if unjudged := manifest.network.get("golden_not_judged"):
+        warnings.append(
+            f"golden pair not judged: PyTorch's own answer moves by {unjudged['noise']:.0e} when pixels change by a "
+            f"millionth; the library's differs by {unjudged['rel_l2']:.0e}"
+        )
+    return "; ".join(warnings)
+
+
+def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Table:
+    """What was compiled: a few lines."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    kernels = manifest.kernels
+    sources = sorted({str(kernel["source"]) for kernel in kernels})
+    counts = ", ".join(f"{sum(kernel['source'] == source for kernel in kernels)} {source}" for source in sources)
+    tuned = sum(str(kernel["source"]).startswith("record:") for kernel in kernels)
+    lines = {
+        "bundle": str(bundle),
+        "model": f"{manifest.name}, {manifest.parameters:,} parameters, {manifest.macs:,} MACs an image",
+        "target": f"{manifest.target['name']} ({manifest.target['llvm']['mcpu']}), {threads_text(manifest.threads)}",
+        "kernels": f"{tuned} of {len(kernels)} tuned ({counts})",
+        "workspace": bytes_text(manifest.workspace_bytes),
+        "compiled in": f"{seconds:.1f} s",
+    }
+    if manifest.standalone is not None:
+        lines["standalone"] = ", ".join(file for key, file in manifest.standalone.items() if file and key != "name")
+    for key, value in lines.items():
+        table.add_row(key, Text(value))
+    return table

@@ -1,0 +1,72 @@
+"""What a request came to, in words, before the work starts; and what the operators of a file cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from effgen.network import Network
+from effgen.network.file_network import OnnxNetwork
+from effgen.report.tables import numbers_table
+from effgen.report.text import bytes_text, threads_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from effgen.network.inspection import GraphInspection
+
+
+def lines_from_network(network: Network | OnnxNetwork, target: str | None, threads: int | None) -> list[str]:
+    """The resolved request: coefficients and their source, what spec or file gives, and what is compiled for."""
+    lines = _lines_from_spec(network) if isinstance(network, Network) else _lines_from_file(network)
+    if target is not None:
+        count = threads_text(threads) if threads else "a thread for each of its cores"
+        lines.append(f"target {target}, {count}")
+    return lines
+
+
+def _lines_from_spec(network: Network) -> list[str]:
+    by, spec = network.coefficients, network.spec
+    return [
+        f"{network.title}: width {by.width:.4g}, depth {by.depth:.4g}, resolution {by.resolution} ({by.source})",
+        f"batch {network.graph.batch}, {spec.classifier.classes} classes, "
+        f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding",
+    ]
+
+
+def _lines_from_file(network: OnnxNetwork) -> list[str]:
+    graph, file = network.graph, network.file
+    image, output = ("x".join(map(str, graph.values[name].shape)) for name in (graph.input.name, graph.output))
+    return [
+        f"{file.path}: written by {file.producer}, opset {file.opset}, {len(file.model.graph.node)} operators",
+        f"{graph.input.name} {image} -> {graph.output} {output}, {len(graph.nodes)} operators as simplified",
+    ]
+
+
+def warning_from_network(network: Network | OnnxNetwork) -> str:
+    """What a user who asked for published coefficients should know: that there were none; empty otherwise."""
+    if not isinstance(network, Network):
+        return ""
+    if network.coefficients.law == network.request.law or not network.spec.scaling.published:
+        return ""
+    return f"phi {network.request.phi} has no published row: scaled by the formula"
+
+
+def table_from_operators(inspection: GraphInspection) -> Table:
+    """A file's operators with their totals."""
+    image = "x".join(map(str, inspection.image))
+    columns = ("operator", "count", "parameters", "multiply-adds", "activations")
+    table = numbers_table(f"{inspection.model}, {image}, batch {inspection.batch}", columns, left=1)
+    for row in inspection.operators:
+        counts = (f"{row.count}", f"{row.parameters:,}", f"{row.macs:,}")
+        table.add_row(row.operator, *counts, bytes_text(row.activation_bytes))
+    table.add_section()
+    count = sum(row.count for row in inspection.operators)
+    totals = (f"{count}", f"{inspection.parameters:,}", f"{inspection.macs:,}")
+    table.add_row("total", *totals, bytes_text(inspection.activation_bytes), style="bold")
+    return table
+
+
+def json_from_operators(inspection: GraphInspection) -> dict[str, Any]:
+    """Keys as the fields of `GraphInspection` and `OperatorRow`."""
+    return asdict(inspection)

@@ -1,0 +1,1 @@
+"""The tuner: which candidate next, what became of it, when to stop."""

@@ -1,0 +1,147 @@
+"""What became of candidates: recorded, told to the searches, counted. The same for every route of measuring."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from effgen.machines.target import Machine
+from effgen.measure.carried.timing import EARLY_ROUNDS, better
+from effgen.measure.protocol import Outcome
+from effgen.records.database import RecordFile
+from effgen.records.lookup import Source, find_decisions
+from effgen.records.record import MachineKey, Record
+from effgen.tuning.search import KernelSearch
+
+#: The best candidate is recorded again when it takes less than this share of its recorded time.
+_SURPRISE = 0.9
+
+
+class Ledger:
+    """The records of one machine's searches: what `file` knew at first (`resumed` candidates), and what is new.
+
+    `devices` are the names of the machines that measured, in the order of their first outcome.
+    """
+
+    def __init__(self, searches: Sequence[KernelSearch], machine: Machine, file: RecordFile) -> None:
+        self.searches = searches
+        self.file = file
+        self.trials = 0
+        self.outcomes: Counter[str] = Counter()
+        self.devices: list[str] = []
+        self.tvm = version("apache-tvm")
+        self._machine = machine
+        self._by_name = {search.workload.name: search for search in searches}
+        loaded = file.load()
+        self.ignored_lines = loaded.ignored
+        self.resumed = self._resume(loaded.records)
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds of all calls of the kernels measured so far, each at its best."""
+        return sum(search.calls * (search.best.seconds or 0) for search in self.searches if search.best)
+
+    @property
+    def before_s(self) -> float:
+        """The same with the rules' defaults."""
+        return sum(search.calls * (search.default.seconds or 0) for search in self.searches if search.default)
+
+    def search_of(self, kernel: str) -> KernelSearch | None:
+        """The search for the kernel of this name."""
+        return self._by_name.get(kernel)
+
+    def take_hints(self, shipped: Iterable[Source]) -> None:
+        """Have what is good elsewhere measured early."""
+        sources = list(shipped)
+        for search in self.searches:
+            found = find_decisions(search.workload, self._machine, search.space, sources)
+            if found is not None:
+                search.hint(found)
+
+    def take(
+        self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome, incumbent: Record | None
+    ) -> Record:
+        """Record a candidate that was timed in turn with `incumbent` (None: alone); it is on the disk on return.
+
+        Its `seconds` are on the scale of the incumbent's record: a ratio is measured better than a time.
+        """
+        if incumbent is not None:
+            incumbent = self._corrected(search, incumbent, outcome)
+        seconds, kept, timing = None, False, outcome.timing
+        if timing is not None:
+            seconds = timing.seconds if incumbent is None else (incumbent.seconds or 0.0) * timing.ratio
+            kept = better(timing) if incumbent is not None else search.best is None
+        record = self._new_record(search, decisions, outcome, seconds, kept)
+        self.file.append(record)
+        search.learn(record)
+        self.trials += 1
+        self.outcomes[record.status] += 1
+        return record
+
+    def take_back(self, search: KernelSearch, seconds: float, device: str) -> Record:
+        """Record the default as the best again: the winner was none. `seconds` of a call of the default."""
+        record = self._new_record(search, search.space.default, Outcome("ok", device=device), seconds, True)
+        self.file.append(record)
+        search.learn(record, fresh=False)
+        return record
+
+    def _resume(self, records: Iterable[Record]) -> int:
+        """Tell every search what the database knows about it; returns how many candidates that is."""
+        known = 0
+        for record in records:
+            search = self._by_name.get(record.kernel)
+            if search is None or not measured_here(record, self._machine) or record.rule != search.space.rule:
+                continue
+            if record.tvm == self.tvm and search.space.contains(record.decisions):
+                known += not search.knows(record.decisions)
+                search.learn(record, fresh=False)
+        return known
+
+    def _corrected(self, search: KernelSearch, best: Record, outcome: Outcome) -> Record:
+        """Record the incumbent anew where it turns out to be faster than when it was measured: the machine was
+        busy then, and every other time of the kernel is told from this one."""
+        timing = outcome.timing
+        if timing is None or timing.incumbent_seconds is None or timing.rounds < EARLY_ROUNDS or best.seconds is None:
+            return best
+        if timing.incumbent_seconds >= _SURPRISE * best.seconds:
+            return best
+        device = outcome.device or best.device
+        record = dataclasses.replace(best, seconds=timing.incumbent_seconds, date=now(), device=device)
+        self.file.append(record)
+        search.learn(record, fresh=False)
+        return record
+
+    def _new_record(
+        self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome, seconds: float | None, kept: bool
+    ) -> Record:
+        if outcome.device and outcome.device not in self.devices:
+            self.devices.append(outcome.device)
+        key = MachineKey.of(self._machine)
+        return Record(
+            kernel=search.workload.name,
+            rule=search.space.rule,
+            decisions=dict(decisions),
+            status=outcome.status,
+            cores=self._machine.cores,
+            mcpu=key.mcpu,
+            lanes=key.lanes,
+            seconds=seconds,
+            kept=kept,
+            error=outcome.error,
+            tvm=self.tvm,
+            date=now(),
+            device=outcome.device,
+        )
+
+
+def now() -> str:
+    """The time, as records state it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def measured_here(record: Record, machine: Machine) -> bool:
+    """Whether the record is of this machine, with its threads."""
+    return record.machine == MachineKey.of(machine) and record.cores == machine.cores

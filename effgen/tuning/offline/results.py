@@ -1,0 +1,163 @@
+"""Reading at the desk what a runner wrote, and remembering the plans that were given out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from effgen.errors import TuneError
+from effgen.measure.carried.lines import STATUSES, is_sealed
+from effgen.measure.carried.timing import Timing
+from effgen.measure.protocol import Outcome
+from effgen.records.record import Status
+
+#: What a call of a kernel takes at least and at most, seconds.
+_LEAST_S, _MOST_S = 1e-8, 600.0
+
+_KEYS = {"plan", "candidate", "status", "error", "incumbent", "timing", "device", "digest"}
+_TIMES = {"seconds", "incumbent_seconds", "ratio", "wins", "rounds"}
+
+#: The plan's kernel and its candidate, by the candidate's number.
+_Candidates = dict[int, tuple[dict[str, Any], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a candidate; `incumbent` is the decisions that it was timed in turn with, None: alone."""
+
+    kernel: str
+    rule: str
+    decisions: Mapping[str, int]
+    outcome: Outcome
+    incumbent: Mapping[str, int] | None
+
+
+def plans_beside(database: Path) -> Path:
+    """The folder of the plans that were given out from a database."""
+    return database.with_name(f"{database.name}.offline")
+
+
+def remember(database: Path, plan: Mapping[str, Any]) -> None:
+    """Keep a plan, to know its results again; raises TuneError where it cannot be written."""
+    folder = plans_beside(database)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{plan['id']}.json").write_text(json.dumps(plan), encoding="utf-8")
+    except OSError as error:
+        raise TuneError(f"{folder}: cannot be written: {error.strerror}; expected a folder for plans") from None
+
+
+def read_results(path: Path, database: Path) -> tuple[dict[str, Any], list[Result]]:
+    """The plan and the results of it in a file, each candidate's first one, in the order of the plan.
+
+    A last line that was torn, by a kill or a copy, does not count. Raises TuneError with the file and line for
+    everything else that a runner does not write.
+    """
+    lines = _lines(path)
+    plan: dict[str, Any] | None = None
+    candidates: _Candidates = {}
+    found: dict[int, Result] = {}
+    for where, line in lines:
+        if plan is None:
+            plan = _plan(where, line, database)
+            candidates = {c["index"]: (kernel, c) for kernel in plan["kernels"] for c in kernel["candidates"]}
+        if line["plan"] != plan["id"]:
+            raise TuneError(
+                f"{where}: is of plan {line['plan'][:12]}, the lines before of {plan['id'][:12]}; give one at a time"
+            )
+        result = _result(where, line, candidates)
+        found.setdefault(line["candidate"], result)
+    if plan is None:
+        raise TuneError(f"{path}: holds no results; expected the results.jsonl that the folder's run.py wrote")
+    return plan, [found[index] for index in sorted(found)]
+
+
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Every line with its place, well formed and as it was written."""
+    try:
+        texts = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise TuneError(f"--offline-in {path}: {error.strerror}; expected the results.jsonl of a folder") from None
+    lines = []
+    for number, text in enumerate(texts, 1):
+        where = f"{path}:{number}"
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            if _is_torn(texts, number):
+                continue
+            raise TuneError(f"{where}: is no JSON; expected a line that run.py wrote; copy the file again") from None
+        _check(where, line)
+        lines.append((where, line))
+    return lines
+
+
+def _is_torn(texts: list[bytes], number: int) -> bool:
+    """Whether the line is the last one, or lacks its end: the runner ends such a line when it goes on."""
+    whole = texts[number - 1].endswith((b"}}", b"null}"))
+    return not whole or not any(text.strip() for text in texts[number:])
+
+
+def _check(where: str, line: Any) -> None:
+    """Raise TuneError unless a runner may have written this line."""
+    if not isinstance(line, dict) or line.keys() != _KEYS or not isinstance(line["plan"], str):
+        raise TuneError(f"{where}: is no result; expected the keys {', '.join(sorted(_KEYS))}")
+    if line["status"] not in STATUSES or not isinstance(line["device"], str) or not isinstance(line["error"], str):
+        raise TuneError(f"{where}: status {line['status']!r}: expected one of {', '.join(STATUSES)}")
+    if (line["status"] == "ok") != (line["timing"] is not None):
+        raise TuneError(f"{where}: status {line['status']}: only ok goes with a timing; copy the file again")
+    if line["timing"] is not None:
+        _check_timing(where, line)
+    if not is_sealed(line):
+        raise TuneError(f"{where}: was edited: its digest is of other content; measure again, or copy the file again")
+
+
+def _check_timing(where: str, line: Mapping[str, Any]) -> None:
+    timing = line["timing"]
+    if not isinstance(timing, dict) or timing.keys() != _TIMES:
+        raise TuneError(f"{where}: timing: expected {', '.join(sorted(_TIMES))}")
+    limits = {"seconds": (_LEAST_S, _MOST_S), "ratio": (1e-6, 1e6), "wins": (0.0, 1.0), "rounds": (1, 1000)}
+    if line["incumbent"] is not None:
+        limits["incumbent_seconds"] = (_LEAST_S, _MOST_S)
+    for name, (least, most) in limits.items():
+        value = timing[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not least <= value <= most:
+            raise TuneError(f"{where}: {name} {value}: expected {least:g} to {most:g}; no runner writes that")
+
+
+def _plan(where: str, line: Mapping[str, Any], database: Path) -> dict[str, Any]:
+    """The plan that the line names; raises TuneError where it was not given out from here."""
+    name = str(line["plan"])
+    file = plans_beside(database) / f"{name}.json"
+    try:
+        if not name.isalnum():
+            raise FileNotFoundError
+        plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TuneError(
+            f"{where}: is of plan {name[:12]}, which {plans_beside(database)} does not hold: another folder's results; "
+            "give the --db that the folder was written with"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise TuneError(f"{file}: cannot be read: {error}; the plan is lost: write a new folder") from None
+    return plan
+
+
+def _result(where: str, line: Mapping[str, Any], candidates: _Candidates) -> Result:
+    """The line with its candidate; raises TuneError for numbers that the plan does not have."""
+    if not isinstance(line["candidate"], int) or line["candidate"] not in candidates:
+        raise TuneError(f"{where}: candidate {line['candidate']!r}: the plan has none of that number")
+    kernel, candidate = candidates[line["candidate"]]
+    theirs = candidates.get(line["incumbent"]) if isinstance(line["incumbent"], int) else None
+    if line["incumbent"] is not None and (theirs is None or theirs[0] is not kernel):
+        raise TuneError(f"{where}: incumbent {line['incumbent']!r}: no candidate of {kernel['name']}")
+    timing = None if line["timing"] is None else Timing(**line["timing"])
+    outcome = Outcome(cast(Status, line["status"]), line["error"], timing, line["device"])
+    return Result(kernel["name"], kernel["rule"], candidate["decisions"], outcome, theirs and theirs[1]["decisions"])

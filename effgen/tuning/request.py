@@ -1,0 +1,182 @@
+"""`effgen tune`: the request checked, the kernels of a network listed, the tuner run, its outcome as a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from effgen.errors import TuneError
+from effgen.files.staging import check_directory
+from effgen.kernels.workload import Workload
+from effgen.machines.cpu import missing_features, usable_cpus
+from effgen.machines.target import Machine, check_target, load_target, stated_target
+from effgen.machines.target_file import Route
+from effgen.machines.toolchain import cuda_program, linker
+from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
+from effgen.measure.routes import RouteOptions, route_of
+from effgen.network import Network, NetworkRequest
+from effgen.network.file_network import OnnxNetwork, OnnxRequest
+from effgen.network.model import resolve
+from effgen.records.database import RecordFile, default_database
+from effgen.records.shipped import promote
+from effgen.tuning.ledger import Ledger, measured_here, now
+from effgen.tuning.offline.plan import FOLDER
+from effgen.tuning.search import KernelSearch
+from effgen.tuning.tuner import Limits
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """What `effgen tune` was asked for. `threads` None: all CPUs of this process; `database` None: the user's own.
+
+    `fresh` forgets what the database holds of these kernels; `promote` is a folder of shipped records to merge into.
+    """
+
+    network: NetworkRequest | OnnxRequest
+    target: str = "cpu"
+    limits: Limits = field(default_factory=Limits)
+    threads: int | None = None
+    database: Path | None = None
+    fresh: bool = False
+    promote: Path | None = None
+    seed: int = 0
+    provider: str = DEFAULT_PROVIDER
+    route: RouteOptions = field(default_factory=RouteOptions)
+
+
+OnPhase = Callable[[str], None]
+
+
+def check_tune_request(request: TuneRequest) -> Network | OnnxNetwork:
+    """The network asked for, once all that can be checked without working was; raises an EffgenError."""
+    network = resolve(request.network)
+    check_target(request.target)
+    route = route_of(request.target, request.route)
+    limits = request.limits
+    if limits.trials is not None and limits.trials < 1:
+        raise TuneError(f"--trials {limits.trials}: expected 1 or more candidates")
+    if limits.seconds is not None and not 0 < limits.seconds < float("inf"):
+        raise TuneError(f"--minutes {limits.seconds / 60:g}: expected a time above 0")
+    if route == "offline" and limits.seconds is not None:
+        raise TuneError("--minutes: a round takes as long as it does on the machine; give --trials to make it smaller")
+    _check_threads(request, route)
+    _check_promote(request.promote)
+    if request.route.offline_out is not None:
+        check_directory(request.route.offline_out, request.route.force, FOLDER)
+    RecordFile(request.database or default_database()).check()
+    return network
+
+
+def _check_threads(request: TuneRequest, route: Route) -> None:
+    if route == "local":
+        most, what = len(usable_cpus()), "the CPUs that this process may use"
+    else:
+        most, what = stated_target(request.target).cores or len(usable_cpus()), "the cores of the target"
+    if request.threads is not None and not 1 <= request.threads <= most:
+        raise TuneError(f"--threads {request.threads}: expected from 1 to {most}, {what}")
+
+
+def _check_promote(folder: Path | None) -> None:
+    if folder is None:
+        return
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise TuneError(f"--promote {folder}: {nearest} is a file; expected a folder, e.g. schedules/records/x86-64-v4")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise TuneError(f"--promote {folder}: no permission to write in {nearest}; give another folder")
+
+
+def begin(
+    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine
+) -> tuple[RecordFile, list[KernelSearch], list[str]]:
+    """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
+    calls = calls_of_network(network, on_gpu=machine.gpu is not None)
+    file = RecordFile(request.database or default_database())
+    if request.fresh:
+        names = {workload.name for workload in calls}
+        file.discard(lambda record: record.kernel in names and measured_here(record, machine))
+    return file, *searches_of(calls, machine, provider_from_name(request.provider), request.seed)
+
+
+def calls_of_network(network: Network | OnnxNetwork, on_gpu: bool = False) -> Counter[Workload]:
+    """How often one inference calls each kernel: those that the importer would make of the same graph."""
+    from effgen.compiler.blocks import kernel_counts
+
+    return kernel_counts(network.graph, on_gpu)
+
+
+def searches_of(
+    calls: Mapping[Workload, int], machine: Machine, space_of: SpaceProvider, seed: int = 0
+) -> tuple[list[KernelSearch], list[str]]:
+    """A search for every kernel with a schedule space, and the names of the kernels without one."""
+    spaces = {workload: space_of(workload, machine) for workload in calls}
+    searches = [KernelSearch(w, calls[w], space, seed) for w, space in spaces.items() if space is not None]
+    return searches, [workload.name for workload, space in spaces.items() if space is None]
+
+
+def target_machine(request: TuneRequest) -> Machine:
+    """The target with the threads asked for. Raises TuneError where its kernels cannot be measured by the route."""
+    from effgen.runtime.library import prepare_tvm
+
+    prepare_tvm()
+    machine = load_target(request.target)
+    route = route_of(request.target, request.route)
+    if machine.gpu is not None:
+        if route != "offline":
+            raise TuneError(
+                f"--target {request.target}: kernels of GPUs are measured from a folder, there and here: give "
+                "--offline-out DIR"
+            )
+        cuda_program("nvcc")
+        return machine
+    if route != "local":
+        linker(machine)
+        return dataclasses.replace(machine, cores=request.threads or machine.cores)
+    return measured_here_as(request.target, machine, request.threads)
+
+
+def measured_here_as(target: str, machine: Machine, threads: int | None) -> Machine:
+    """The machine with the threads that its kernels are measured with on this computer (None: all CPUs of the process).
+
+    Raises TuneError where this processor cannot run them.
+    """
+    missing = missing_features(machine.features)
+    if missing:
+        raise TuneError(
+            f"--target {target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
+            "tune on such a machine, or give --measure rpc or --offline-out"
+        )
+    return dataclasses.replace(machine, cores=threads or len(usable_cpus()))
+
+
+def promote_found(
+    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine, route: Route, ledger: Ledger
+) -> int:
+    """Merge the best records into the shipped ones that were asked for; returns how many are new or better."""
+    assert request.promote is not None
+    found = [search.best for search in ledger.searches if search.best]
+    facts = {
+        "network": f"{network.title}, batch {network.graph.batch}",
+        "tvm": version("apache-tvm"),
+        "date": now(),
+        "route": route,
+        "machine": ", ".join(sorted({record.device for record in found if record.device})),
+        "mcpu": machine.processor,
+        "lanes": machine.lanes,
+        "cores": machine.cores,
+        "candidates": ledger.trials + ledger.resumed,
+    }
+    return promote(found, request.promote, facts | (_local_facts() if route == "local" else {}))
+
+
+def _local_facts() -> dict[str, Any]:
+    from effgen.machines.host import describe_host
+
+    host = describe_host()
+    return {"machine": host.cpu, "virtual": host.virtual, "system": host.system}

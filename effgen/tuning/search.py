@@ -1,0 +1,197 @@
+"""Searching one kernel's schedule space: what is known of it, what to measure next, what that may gain.
+
+The spaces are small and mostly additive: what a decision does to the time depends little on the others. So the points
+near the best ones, and some from anywhere, are ranked by what their decisions did to the times measured so far.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from effgen.kernels.workload import Workload
+from effgen.records.record import Record
+
+if TYPE_CHECKING:  # a Space needs TVM
+    from effgen.schedules.space import Space
+
+#: Points whose neighbourhood is searched, points drawn from anywhere to be ranked with them, and the share of
+#: candidates that are drawn and not ranked.
+_CENTRES, _DRAWN, _EXPLORED = 3, 24, 0.2
+
+#: The share of a kernel's time that the search hopes to save, and what is left of the hope after a vain candidate.
+_HOPE, _HOPE_LEFT = 0.25, 0.95
+
+#: A candidate that gave no time counts as this many times the slowest, so that its like come last.
+_FAILED = 2.0
+
+#: A kernel without any working candidate is given up after so many.
+_PATIENCE = 32
+
+#: A space of more combinations is not listed: so many are drawn, and those admitted stand for it.
+_LISTED = 8_000
+
+DecisionKey = frozenset[tuple[str, int]]
+
+
+class KernelSearch:
+    """The search for one kernel, called `calls` times in a network. `seed` makes it repeatable.
+
+    `points` is the number of candidates: of a large space, of those that were drawn from it.
+    """
+
+    def __init__(self, workload: Workload, calls: int, space: Space, seed: int = 0) -> None:
+        self.workload = workload
+        self.calls = calls
+        self.space = space
+        self.best: Record | None = None
+        self.default: Record | None = None
+        self.measured = 0
+        self._known: dict[DecisionKey, Record] = {}
+        self._ahead: set[DecisionKey] = set()
+        self._vain = 0
+        self._hints: list[dict[str, int]] = [dict(space.default)]
+        self._random = random.Random(f"{seed} {workload.name}")
+        self._unvisited = self._points()
+        self.points = len(self._unvisited)
+
+    def learn(self, record: Record, fresh: bool = True) -> None:
+        """Take a record of this kernel in, the last one of a candidate; not `fresh`: it is no new candidate."""
+        key = _key(record.decisions)
+        again = self.best is not None and key == _key(self.best.decisions)  # the best one, timed once more
+        self._known[key] = record
+        self._ahead.discard(key)
+        self.measured += fresh
+        if not again:
+            self._vain = 0 if record.chosen else self._vain + 1
+        if key == _key(self.space.default) and record.status == "ok":
+            self.default = record
+        if record.chosen and (self.best is None or _seconds(record) < _seconds(self.best)):
+            self.best = record
+
+    def hint(self, decisions: Mapping[str, int]) -> None:
+        """Decisions to be measured right after the default: they were good elsewhere."""
+        if self.space.contains(decisions):
+            self._hints.append(dict(decisions))
+
+    def knows(self, decisions: Mapping[str, int]) -> bool:
+        """Whether this candidate was measured, whatever became of it."""
+        return _key(decisions) in self._known
+
+    def record_of(self, decisions: Mapping[str, int]) -> Record | None:
+        """What is known of this candidate."""
+        return self._known.get(_key(decisions))
+
+    @property
+    def started(self) -> bool:
+        """Whether the default was measured."""
+        return self.knows(self.space.default)
+
+    @property
+    def improved(self) -> bool:
+        """Whether something better than the default is known."""
+        return self.best is not None and _key(self.best.decisions) != _key(self.space.default)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every candidate is known."""
+        self._drop_known()
+        return not self._unvisited and all(self.knows(hint) for hint in self._hints)
+
+    @property
+    def expected_gain_s(self) -> float:
+        """Seconds of the network's latency that further candidates may save; less with every vain one."""
+        if self.exhausted:
+            return 0.0
+        if self.best is None:  # the default failed: anything that works is a gain
+            return math.inf if self._vain < _PATIENCE else 0.0
+        return self.calls * _seconds(self.best) * _HOPE * _HOPE_LEFT**self._vain
+
+    def propose(self) -> dict[str, int] | None:
+        """The next candidate to measure: never one that is known; None where all are."""
+        for hint in self._hints:
+            if self._is_open(hint):
+                return hint
+        self._drop_known()
+        drawn = [point for point in self._unvisited[-_DRAWN:] if self._is_open(point)]
+        if drawn and self._random.random() < _EXPLORED:
+            return drawn[-1]
+        pool = [*self._near_the_best(), *drawn]
+        if not pool:
+            return next((point for point in self._unvisited if self._is_open(point)), None)
+        predict = _Model(self._known.values())
+        return min(pool, key=lambda point: predict(point.items()))
+
+    def propose_ahead(self) -> dict[str, int] | None:
+        """A candidate to be measured elsewhere, before anything is known of those proposed so earlier: another one
+        each time. While there are no times to rank by it is the hints, then what is drawn near them."""
+        timed = any(record.status == "ok" for record in self._known.values())
+        found = self.propose() if timed or any(map(self._is_open, self._hints)) else self._drawn_near_hints()
+        if found is not None:
+            self._ahead.add(_key(found))
+        return found
+
+    def _drawn_near_hints(self) -> dict[str, int] | None:
+        near = [point for hint in self._hints for point in self.space.neighbours(hint) if self._is_open(point)]
+        if not near or self._random.random() < _EXPLORED:
+            return self.propose()
+        return self._random.choice(near)
+
+    def _is_open(self, decisions: Mapping[str, int]) -> bool:
+        """Whether the candidate is neither known nor proposed ahead."""
+        key = _key(decisions)
+        return key not in self._known and key not in self._ahead
+
+    def _points(self) -> list[dict[str, int]]:
+        """The whole space in random order; of a large one as many points as drawing finds."""
+        axes = self.space.axes
+        if math.prod(len(values) for values in axes.values()) <= _LISTED:
+            points = list(self.space.points())
+            self._random.shuffle(points)
+            return points
+        drawn = ({name: self._random.choice(values) for name, values in axes.items()} for _ in range(_LISTED))
+        return list({_key(point): point for point in drawn if self.space.admits(point)}.values())
+
+    def _near_the_best(self) -> Iterator[dict[str, int]]:
+        timed = [record for record in self._known.values() if record.status == "ok"]
+        for record in sorted(timed, key=_seconds)[:_CENTRES]:
+            for point in self.space.neighbours(record.decisions):
+                if self._is_open(point):
+                    yield point
+
+    def _drop_known(self) -> None:
+        while self._unvisited and not self._is_open(self._unvisited[-1]):
+            self._unvisited.pop()
+
+
+class _Model:
+    """log(seconds) as a sum of what each decision's value adds: a mean, drawn towards 0 where there is little data."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        known = list(records)
+        times = [math.log(_seconds(record)) for record in known if record.status == "ok"]
+        worst = max(times, default=0.0) + math.log(_FAILED)
+        values = [math.log(_seconds(record)) if record.status == "ok" else worst for record in known]
+        mean = sum(values) / len(values) if values else 0.0
+        sums: dict[tuple[str, int], float] = defaultdict(float)
+        counts: dict[tuple[str, int], int] = defaultdict(int)
+        for record, value in zip(known, values, strict=True):
+            for item in record.decisions.items():
+                sums[item] += value - mean
+                counts[item] += 1
+        self._effects = {item: total / (counts[item] + 1) for item, total in sums.items()}
+
+    def __call__(self, decisions: Iterable[tuple[str, int]]) -> float:
+        return sum(self._effects.get(item, 0.0) for item in decisions)
+
+
+def _key(decisions: Mapping[str, int]) -> DecisionKey:
+    return frozenset(decisions.items())
+
+
+def _seconds(record: Record) -> float:
+    assert record.seconds is not None, record
+    return record.seconds

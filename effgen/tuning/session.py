@@ -1,0 +1,53 @@
+"""Tuning a network, from its kernels to a report: what `effgen tune` does."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from effgen.machines.host import watch_other_work
+from effgen.measure.routes import measurers, remote_of, route_of
+from effgen.records.lookup import record_sources
+from effgen.tuning.offline.round import tune_offline
+from effgen.tuning.report import TuneReport, report_of
+from effgen.tuning.request import OnPhase, TuneRequest, begin, check_tune_request, promote_found, target_machine
+from effgen.tuning.tuner import OnProgress, Tuner
+
+
+def tune_network(
+    request: TuneRequest, on_phase: OnPhase = lambda phase: None, on_progress: OnProgress = lambda progress: None
+) -> TuneReport:
+    """Tune every kernel of a network; returns what was found, also where Ctrl-C ended it (`end`).
+
+    Raises an EffgenError for a request that makes no sense or a target that this machine cannot run.
+    """
+    network = check_tune_request(request)
+    on_phase(f"load TVM, describe the target {request.target}")
+    route, machine = route_of(request.target, request.route), target_machine(request)
+    if route == "offline":
+        return tune_offline(request, network, machine, on_phase)
+    remote = remote_of(request.target, request.route) if route == "rpc" else None
+    on_phase("list the kernels")
+    file, searches, untuned = begin(request, network, machine)
+    sources = record_sources(machine, file.path)
+    # The workers' own work is known once they have ended: inside the watched block.
+    with watch_other_work() as other_work, ExitStack() as stack:
+        lanes = measurers(machine, request.provider, remote, request.route.rpc_devices, stack)
+        where = "" if remote is None else f" on {len(lanes)} devices of the key {remote.key}"
+        on_phase(f"measure candidates of {len(searches)} kernels{where}")
+        tuner = Tuner(searches, machine, lanes, file, request.limits, sources, on_progress)
+        tuner.run()
+    promoted = None
+    if request.promote is not None and tuner.end != "interrupted":
+        promoted = promote_found(request, network, machine, route, tuner.ledger)
+    return report_of(
+        network=network,
+        machine=machine,
+        ledger=tuner.ledger,
+        untuned=untuned,
+        end=tuner.end,
+        seconds=tuner.elapsed_s,
+        checked=tuner.checked,
+        promoted=promoted,
+        other_cpus=other_work.cpus if route == "local" else None,
+        route=route,
+    )

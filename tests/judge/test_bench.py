@@ -1,0 +1,181 @@
+"""Measuring: warm-up, interleaving, what is counted, and peers that are missing, broken or wrong."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reports import bench_report, written
+
+from effgen.errors import BundleError, EffgenError
+from effgen.judge import bench as bench_module
+from effgen.judge import peers
+from effgen.judge.bench import Backend, bench_bundle, burst, measure, prepare_peer, warm_up
+from effgen.judge.peers import DEFAULT_PEERS, PEERS, Job, Peer, peers_from_text
+from effgen.machines.host import watch_other_work
+from effgen.report.bench import notes_from_bench, warning_from_bench
+from effgen.results.reports import LeftOut, Plan, read_report
+from effgen.runtime import read_manifest
+
+Logits = np.ndarray
+
+ANSWER = np.zeros((1, 10), np.float32)
+QUICK = Plan(rounds=2, min_time_s=0.02)
+
+
+def sleeper(seconds: float, called: list[str], name: str) -> Backend:
+    def run() -> Logits:
+        called.append(name)
+        time.sleep(seconds)
+        return np.zeros((1, 10), np.float32)
+
+    return Backend(name, "1", run)
+
+
+def test_every_backend_runs_in_every_round_and_the_order_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_module, "WAKE_S", 0.0)
+    monkeypatch.setattr(bench_module, "warm_up", lambda run: 0.001)
+    called: list[str] = []
+    backends = [sleeper(0.001, called, name) for name in "abc"]
+    samples = measure(backends, Plan(rounds=3, min_time_s=0.0))
+    assert "".join(called) == "abc" + "bca" + "cab"
+    assert {name: len(times) for name, times in samples.items()} == {"a": 3, "b": 3, "c": 3}
+    assert all(seconds >= 0.001 for times in samples.values() for seconds in times)
+
+
+def test_burst_fills_its_time_and_does_not_count_waking_up() -> None:
+    called: list[str] = []
+    run = sleeper(0.002, called, "a").run
+    samples = burst(run, time_s=0.01, wake_s=0.006)
+    assert sum(samples) >= 0.01
+    assert len(called) > len(samples) >= 2
+
+
+def test_burst_times_a_slow_call_once() -> None:
+    called: list[str] = []
+    assert len(burst(sleeper(0.01, called, "a").run, time_s=0.0, wake_s=0.0)) == len(called) == 1
+
+
+def test_warm_up_waits_until_times_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_module, "_WINDOW_S", 0.0)
+    now, waits = [0.0], iter([0.03, 0.02, 0.01, 0.01])
+
+    def run() -> None:
+        now[0] += next(waits)
+
+    monkeypatch.setattr(bench_module.time, "perf_counter", lambda: now[0])
+    assert warm_up(run) == pytest.approx(0.01)
+    assert next(waits, None) is None
+
+
+def test_peer_names() -> None:
+    assert peers_from_text("", "") == list(DEFAULT_PEERS)
+    assert peers_from_text("openvino, onnxruntime", "torch.compile,pytorch") == [
+        "pytorch-channels-last",
+        "openvino",
+        "onnxruntime",
+    ]
+    with pytest.raises(EffgenError, match=r"--peers onnxruntim: unknown peer; did you mean onnxruntime\? known: "):
+        peers_from_text("onnxruntim", "")
+    with pytest.raises(EffgenError, match="--skip x: unknown peer"):
+        peers_from_text("", "x")
+
+
+def job(folder: Path) -> Job:
+    return Job(folder / "model.onnx", np.zeros((1, 3, 8, 8), np.float32), 1)
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Job], peers.Run], distribution: str = "numpy") -> None:
+    monkeypatch.setattr(peers, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
+    monkeypatch.setattr(bench_module, "PEERS", peers.PEERS)
+
+
+def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake(monkeypatch, lambda job: lambda: np.zeros((1, 10), np.float32), distribution="no-such-distribution")
+    assert prepare_peer("fake", job(tmp_path), ANSWER) == LeftOut("fake", "not installed: pip install 'effgen[peers]'")
+
+
+def test_peer_that_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(job: Job) -> peers.Run:
+        raise RuntimeError("no compiler\nand a long trace")
+
+    fake(monkeypatch, broken)
+    assert prepare_peer("fake", job(tmp_path), ANSWER) == LeftOut(
+        "fake", "cannot run the model: RuntimeError: no compiler"
+    )
+
+
+def test_bench_of_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
+    phases: list[str] = []
+    report = bench_bundle(tiny_bundle, ["pytorch", "pytorch-channels-last"], 1, QUICK, phases.append)
+    assert [result.backend for result in report.results] == ["effgen", "pytorch", "pytorch-channels-last"]
+    ours = report.results[0]
+    assert (ours.ratio, report.threads, report.model.batch) == (1.0, 1, 1)
+    for result in report.results:
+        low, high, least, mad = result.p10_ms, result.p90_ms, result.min_ms, result.mad_ms
+        assert low is not None and high is not None and least is not None and mad is not None
+        assert 0 < least <= low <= result.median_ms <= high and 0 <= mad <= result.median_ms
+        assert result.mean_ms is not None and result.mean_ms >= least
+        assert result.spread == pytest.approx((high - low) / result.median_ms)
+        assert result.images_per_second == pytest.approx(1e3 / result.median_ms)
+        assert result.rel_l2 is not None and result.rel_l2 < 1e-5
+    assert phases[-2:] == ["warm up", "measure 2 rounds of 3 backends"]
+    assert read_report(written(report, tmp_path / "x.json")) == report
+
+
+def test_report_says_what_it_is_of(tiny_bundle: Path) -> None:
+    report = bench_bundle(tiny_bundle, [], 1, QUICK)
+    manifest = read_manifest(tiny_bundle)
+    model = report.model
+    assert (model.name, model.family, model.phi, model.law) == (manifest.name, "tiny", 0.0, "formula")
+    assert (model.macs, model.parameters, model.resolution) == (manifest.macs, manifest.parameters, (32, 32))
+    assert model.bundle_bytes == sum((tiny_bundle / name).stat().st_size for name in ("lib.so", "weights.bin"))
+    assert report.origin.versions.keys() == {"python", "effgen", "tvm", "tvm_ffi", "numpy"}
+    assert report.origin.compiled_by == manifest.versions and "LLVM" in manifest.versions["compiler"]
+    assert report.origin.route == "local"
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_optional_peer(name: str, tiny_bundle: Path) -> None:
+    pytest.importorskip(name)
+    report = bench_bundle(tiny_bundle, [name], 1, QUICK)
+    assert [result.backend for result in report.results] == ["effgen", name], report.left_out
+
+
+@pytest.mark.slow
+def test_inductor(tiny_bundle: Path) -> None:
+    report = bench_bundle(tiny_bundle, ["torch.compile"], 1, QUICK)
+    assert [result.backend for result in report.results] == ["effgen", "torch.compile"], report.left_out
+
+
+def test_wrong_answer_gets_no_time(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, lambda job: lambda: np.ones((1, 10), np.float32))
+    report = bench_bundle(tiny_bundle, ["fake"], 1, QUICK)
+    assert [result.backend for result in report.results] == ["effgen"]
+    assert report.left_out[0].reason.startswith("wrong answer: relative L2 ")
+
+
+def test_unknown_peer_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(EffgenError, match="unknown peer"):
+        bench_bundle(tmp_path / "absent", ["x"])
+    with pytest.raises(BundleError):
+        bench_bundle(tmp_path / "absent", [])
+
+
+def test_other_work_is_reported() -> None:
+    report = bench_report(other_cpus=0.9)
+    assert report.disturbed and "0.9 CPUs busy" in warning_from_bench(report)
+    assert "0.90 CPUs of other work" in notes_from_bench(report)[-1]
+    calm = replace(report, other_cpus=0.05)
+    assert not calm.disturbed and warning_from_bench(calm) == ""
+
+
+def test_own_work_is_not_other_work() -> None:
+    with watch_other_work() as work:
+        end = time.perf_counter() + 0.3
+        while time.perf_counter() < end:
+            pass
+    assert work.cpus is None or 0 <= work.cpus <= os.cpu_count()  # type: ignore[operator]

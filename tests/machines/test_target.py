@@ -1,0 +1,179 @@
+"""Targets: what ships, what is detected, and what a wrong file is told."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from effgen.errors import TargetError
+from effgen.machines import detection
+from effgen.machines.cpu import missing_features
+from effgen.machines.detection import FoundGpu
+from effgen.machines.target import load_target, target_names, with_cuda_archs
+from effgen.machines.target_file import Cuda, cuda_archs_from_text
+
+COMPLETE = """
+description = "a test"
+cores = 3
+features = ["avx2"]
+[llvm]
+mtriple = "x86_64-linux-gnu"
+mcpu = "x86-64-v3"
+[vector]
+bytes = 32
+registers = 16
+[cache]
+l1 = 1024
+l2 = 2048
+"""
+
+GPU = """[cuda]
+arch = "sm_90"
+multiprocessors = 132
+shared_memory = 232448
+l2 = 52428800
+"""
+
+
+def test_every_shipped_target_loads() -> None:
+    assert {"cpu", "x86-64-v3", "x86-64-v4"} <= set(target_names())
+    for name in target_names():
+        assert load_target(name).name == name
+
+
+def test_detected_machine_can_run_its_own_code() -> None:
+    machine = load_target("cpu")
+    assert missing_features(machine.features) == []
+    assert machine.cores == len(os.sched_getaffinity(0))
+    assert machine.l1_bytes < machine.l2_bytes
+    assert machine.llvm["kind"] == "llvm"
+    assert machine.llvm["mcpu"] == machine.mcpu != ""
+
+
+def test_generic_targets_know_their_vectors() -> None:
+    v3, v4 = load_target("x86-64-v3"), load_target("x86-64-v4")
+    assert (v3.lanes, v3.vector_registers) == (8, 16)
+    assert (v4.lanes, v4.vector_registers) == (16, 32)
+
+
+def test_missing_features_are_named() -> None:
+    assert missing_features(["no_such_feature", *load_target("cpu").features]) == ["no_such_feature"]
+
+
+def test_checking_features_needs_no_compiler() -> None:
+    code = (
+        "import sys\nfrom effgen.machines.cpu import missing_features\nfrom effgen.machines.target import load_target\n"
+        "missing_features(load_target('x86-64-v3').features)\nassert 'tvm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_is_a_machine(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(COMPLETE)
+    machine = load_target(path)
+    assert (machine.name, machine.cores, machine.l2_bytes) == ("mine", 3, 2048)
+    assert machine.llvm == {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
+
+
+def test_a_stated_table_overrides_detection(tmp_path: Path) -> None:
+    path = tmp_path / "half.toml"
+    path.write_text('description = "half"\ndetect = true\ncores = 1\n[vector]\nbytes = 32\nregisters = 16\n')
+    machine = load_target(str(path))
+    assert (machine.cores, machine.vector_bytes, machine.mcpu) == (1, 32, load_target("cpu").mcpu)
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(TargetError, match=r"x86-64-v5.*did you mean x86-64-v4\?.*cpu, cuda, .*x86-64-v3, x86-64-v4"):
+        load_target("x86-64-v5")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("registers = 16", "registers = 2", r"bad\.toml: vector\.registers = 2: expected"),
+        ("bytes = 32", "bytes = 33", r"bad\.toml: vector\.bytes = 33: expected a multiple of 16"),
+        ("cores = 3", 'cores = "3"', r"bad\.toml: cores = '3': expected a valid integer"),
+        ("cores = 3", "", r"bad\.toml: expected cores; state them, or detect = true"),
+        ("cores = 3", "coers = 3", r"bad\.toml: coers: unknown key; did you mean cores\?"),
+        ("mcpu = ", "mcup = ", r"bad\.toml: llvm\.mcup: unknown key; did you mean mcpu\?"),
+        ('description = "a test"', "", r"bad\.toml: description: missing; add it"),
+        ("cores = 3", "cores =", r"bad\.toml: not TOML"),
+        ('"avx2"', '"asimd"', r"bad\.toml: features: asimd is no instruction set of x86_64, which llvm\.mtriple names"),
+        ('"avx2"', "", r"bad\.toml: vector\.bytes = 32: needs avx2 among the features"),
+        ("[cache]", '[emulator]\ncommand = []\npackage = "p"\n[cache]', r"emulator\.command = \[\]: expected to have"),
+        ("[cache]", '[toolchain]\ncompiler = "g++"\n[cache]', r"bad\.toml: toolchain\.package: missing; add it"),
+        (
+            "[cache]",
+            '[measure]\nroute = "ssh"\n[cache]',
+            r"measure\.route = 'ssh': expected 'local', 'rpc' or 'offline'",
+        ),
+        ("[cache]", '[measure]\nkey = "a"\n[cache]', r"measure\.key = 'a': only a tracker asks for it"),
+        ("[cache]", "[tolerance]\nfloat32 = 0.0\n[cache]", r"tolerance\.float32 = 0\.0: expected greater than 0"),
+        ("[cache]", f"{GPU}[cache]", r"bad\.toml: vector: describes a CPU, but the kernels run on a GPU"),
+    ],
+)
+def test_a_wrong_file_is_told_what_to_change(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(COMPLETE.replace(old, new))
+    with pytest.raises(TargetError, match=message) as caught:
+        load_target(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("sm_90", "sm90", r"cuda\.arch = 'sm90': expected to match pattern"),
+        ("sm_90", "sm_90a", r"cuda\.arch = 'sm_90a': expected to match pattern"),
+        ("multiprocessors = 132", "", r"cuda\.multiprocessors: missing; add it"),
+    ],
+)
+def test_a_wrong_gpu_is_told_what_to_change(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "gpu.toml"
+    host = '[llvm]\nmtriple = "x86_64-linux-gnu"\nmcpu = "x86-64"\n'
+    path.write_text(f'description = "a GPU"\n{host}{GPU}')
+    assert load_target(path).tvm["arch"] == "sm_90"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(TargetError, match=message):
+        load_target(path)
+
+
+def test_arm_targets_are_cross_compiled_and_emulated() -> None:
+    for name in ("aarch64", "rpi4", "rpi5", "graviton3"):
+        machine = load_target(name)
+        assert (machine.architecture, machine.lanes, machine.vector_registers) == ("aarch64", 4, 32)
+        assert machine.toolchain is not None and machine.emulator is not None
+
+
+def test_keys_are_passed_through_to_llvm(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(COMPLETE.replace("[vector]", 'mattr = ["+fma"]\nmfloat-abi = "hard"\ncl-opt = ["-x=1"]\n[vector]'))
+    llvm = load_target(path).llvm
+    assert (llvm["mattr"], llvm["mfloat-abi"], llvm["cl-opt"]) == (["+fma"], "hard", ["-x=1"])
+
+
+def test_cuda_means_the_default_gpu_where_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detection, "found_gpu", lambda: None)
+    machine = load_target("cuda")
+    assert machine.gpu is not None and machine.gpu.archs == ("sm_80",)
+    monkeypatch.setattr(detection, "found_gpu", lambda: FoundGpu("a card", Cuda(**tomllib.loads(GPU)["cuda"])))
+    machine = load_target("cuda")
+    assert machine.gpu is not None and machine.gpu.archs == ("sm_90",)
+
+
+def test_machine_code_for_several_gpus() -> None:
+    machine = with_cuda_archs(load_target("cuda-sm90"), cuda_archs_from_text("sm_90,sm_80"))
+    assert machine.gpu is not None and (machine.gpu.archs, machine.gpu.arch) == (("sm_80", "sm_90"), "sm_80")
+    with pytest.raises(TargetError, match=r"--cuda-arch sm_90a: expected names such as sm_80,sm_90"):
+        cuda_archs_from_text("sm_80,sm_90a")
+    with pytest.raises(TargetError, match=r"--cuda-arch sm_80: --target rpi4 is a CPU"):
+        with_cuda_archs(load_target("rpi4"), ("sm_80",))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"no\.toml: No such file"):
+        load_target(tmp_path / "no.toml")

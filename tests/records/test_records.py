@@ -1,0 +1,272 @@
+"""The record database: what survives kills, torn lines and company; which record is chosen; what ships."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from effgen.errors import TuneError
+from effgen.kernels.workload import ChannelScale
+from effgen.machines.target import Machine, load_target
+from effgen.records import shipped as shipped_module
+from effgen.records.database import RecordFile, best_records, default_database
+from effgen.records.lookup import Source, find_decisions, find_record, record_sources
+from effgen.records.record import Record, record_from_line
+from effgen.records.shipped import promote, record_set, shipped_records
+
+MACHINE = load_target("x86-64-v3")
+WORKLOAD = ChannelScale(1, 8, 8, 16)
+
+
+def record(seconds: float | None = 1e-4, kernel: str = WORKLOAD.name, kept: bool = True, **decisions: int) -> Record:
+    status = "ok" if seconds is not None else "crashed"
+    return Record(
+        kernel, "toy", decisions or {"mode": 1}, status, MACHINE.cores, MACHINE.mcpu, MACHINE.lanes, seconds, kept
+    )
+
+
+@dataclass(frozen=True)
+class ToySpace:
+    """As much of a Space as choosing needs, without TVM."""
+
+    rule: str = "toy"
+    modes: tuple[int, ...] = (0, 1, 2, 3)
+
+    def contains(self, decisions: Mapping[str, int]) -> bool:
+        return decisions.keys() == {"mode"} and decisions["mode"] in self.modes
+
+
+def chosen(sources: list[Source], machine: Machine = MACHINE, space: ToySpace = ToySpace()) -> int | None:
+    found = find_decisions(WORKLOAD, machine, space, sources)  # type: ignore[arg-type]
+    return None if found is None else found["mode"]
+
+
+# The file.
+
+
+def test_what_is_appended_is_loaded(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "new" / "records.jsonl")
+    assert file.load().records == ()
+    file.check()
+    written = [record(mode=1), record(None, mode=2), replace(record(), error='a "quoted"\nline', kept=False)]
+    for each in written:
+        file.append(each)
+    assert file.load().records == tuple(written) and file.load().ignored == 0
+    assert len(file.path.read_text().splitlines()) == 3
+
+
+def test_torn_line_is_skipped_and_does_not_swallow_the_next(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.append(record(mode=1))
+    file.append(record(mode=2))
+    file.path.write_bytes(file.path.read_bytes()[:-20])
+    assert [each.decisions["mode"] for each in file.load().records] == [1]
+    file.append(record(mode=3))
+    loaded = file.load()
+    assert [each.decisions["mode"] for each in loaded.records] == [1, 3] and loaded.ignored == 1
+
+
+def test_complete_last_line_without_its_end_counts(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.path.write_text(record(mode=1).line)
+    file.append(record(mode=2))
+    assert [each.decisions["mode"] for each in file.load().records] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe\x00garbage",
+        b"{}",
+        b"[1, 2]",
+        b"null",
+        b"[" * 100_000,
+        b'{"kernel": 1}',
+        record().line.replace('"ok"', '"fine"').encode(),
+        record().line.replace("0.0001", "NaN").encode(),
+        record().line.replace("0.0001", "-1").encode(),
+        record().line.replace("0.0001", "null").encode(),
+        record().line.replace('{"mode": 1}', '{"mode": 1.5}').encode(),
+        record().line.replace('{"mode": 1}', "[]").encode(),
+        record().line.replace('"kept": true', '"kept": "yes"').encode(),
+        record().line.replace("{", '{"from the future": 1, ', 1).encode(),
+        record(None).line.replace("null", "0.1").encode(),
+    ],
+    ids=lambda line: str(line[:40]),
+)
+def test_foreign_lines_are_counted_not_raised(line: bytes, tmp_path: Path) -> None:
+    assert record_from_line(line) is None
+    file = RecordFile(tmp_path / "records.jsonl")
+    file.path.write_bytes(b"\n" + line + b"\n\n" + record().line.encode() + b"\n")
+    loaded = file.load()
+    assert loaded.records == (record(),) and loaded.ignored == 1
+
+
+def test_unusable_paths_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "records.jsonl"):
+        with pytest.raises(TuneError, match=r"cannot be opened for records.*give another path"):
+            RecordFile(path).check()
+    with pytest.raises(TuneError, match="cannot be read"):
+        RecordFile(tmp_path).load()
+
+
+APPENDER = """if True:
+    import itertools, sys
+    from pathlib import Path
+    from effgen.records.record import Record
+    from effgen.records.database import RecordFile
+    name, count = sys.argv[2], int(sys.argv[3])
+    file = RecordFile(Path(sys.argv[1]))
+    for index in range(count) if count else itertools.count():
+        file.append(Record(name, "toy", {"mode": index}, "ok", 1, "cpu", 8, 1.0, error="x" * 3000))
+        if index == 0:
+            print("started", flush=True)
+"""
+
+
+def appender(path: Path, name: str, count: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", APPENDER, str(path), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    processes = [appender(path, name, 60) for name in "ab"]
+    assert [process.wait() for process in processes] == [0, 0]
+    for process in processes:
+        assert process.stdout
+        process.stdout.close()
+    loaded = RecordFile(path).load()
+    assert loaded.ignored == 0
+    for name in "ab":
+        assert [r.decisions["mode"] for r in loaded.records if r.kernel == name] == list(range(60))
+
+
+def test_kill_leaves_a_file_that_goes_on(tmp_path: Path) -> None:
+    """The lock goes with the killed process; whatever it left of a line costs nobody else's records."""
+    path = tmp_path / "records.jsonl"
+    with appender(path, "killed", 0) as process:
+        assert process.stdout and process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGKILL)
+    RecordFile(path).append(record(mode=7))
+    loaded = RecordFile(path).load()
+    killed = [r.decisions["mode"] for r in loaded.records if r.kernel == "killed"]
+    assert killed == list(range(len(killed))) and len(killed) >= 1
+    assert loaded.records[-1] == record(mode=7) and loaded.ignored <= 1
+
+
+def test_discard_removes_what_it_is_told(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "records.jsonl")
+    for mode in range(4):
+        file.append(record(mode=mode))
+    assert file.discard(lambda r: r.decisions["mode"] % 2 == 0) == 2
+    assert [r.decisions["mode"] for r in file.load().records] == [1, 3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["records.jsonl", "records.jsonl.lock"]
+
+
+def test_default_database_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_database() == tmp_path / "effgen" / "records.jsonl"
+
+
+# Choosing.
+
+
+def test_best_is_the_fastest_that_was_kept() -> None:
+    kept, lucky = record(2e-4, mode=1), record(1e-4, kept=False, mode=2)
+    other = replace(kept, cores=64)
+    assert best_records([record(3e-4, mode=0), lucky, kept, record(None, mode=3), other]) == [kept, other]
+
+
+def test_order_of_sources() -> None:
+    own_other_cores = replace(record(1e-6, mode=0), cores=MACHINE.cores * 4)
+    own = Source("database", (record(3e-4, mode=1),), own=True)
+    shipped = Source("shipped", (record(1e-4, mode=2), replace(record(mode=3), cores=MACHINE.cores * 2)))
+    assert chosen([own, shipped]) == 1
+    assert chosen([Source("database", (own_other_cores,), own=True), shipped]) == 2
+    assert chosen([shipped]) == 2
+    # No record of so many cores: the nearest larger number, never a smaller one.
+    assert chosen([Source("shipped", (replace(record(mode=3), cores=MACHINE.cores * 4),)), shipped][:1]) == 3
+    assert chosen([shipped], replace(MACHINE, cores=MACHINE.cores * 3)) is None
+    assert chosen([]) is None
+    found = find_record(WORKLOAD, MACHINE, ToySpace(), [own, shipped])  # type: ignore[arg-type]
+    assert found is not None and found[1] is own
+
+
+def test_own_records_count_for_this_processor_only_shipped_ones_prefer_it() -> None:
+    elsewhere = replace(record(1e-6, mode=0), mcpu="other")
+    assert chosen([Source("database", (elsewhere,), own=True)]) is None
+    assert chosen([Source("shipped", (elsewhere,))]) == 0
+    assert chosen([Source("shipped", (elsewhere, record(1e-3, mode=1)))]) == 1
+    assert chosen([Source("shipped", (replace(elsewhere, lanes=16),))]) is None
+
+
+def test_stale_records_are_passed_over() -> None:
+    source = Source(
+        "database", (record(1e-6, mode=3), record(1e-4, mode=1), replace(record(1e-7), rule="old")), own=True
+    )
+    assert chosen([source]) == 3
+    assert chosen([source], space=ToySpace(modes=(0, 1))) == 1
+    assert chosen([source], space=ToySpace(modes=(0,))) is None
+    assert chosen([source], space=ToySpace(rule="new")) is None
+
+
+# What ships.
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Shipped folders for both x86-64 targets."""
+    monkeypatch.setattr(shipped_module, "_shipped_folder", lambda name: tmp_path / name)
+    for name in ("x86-64-v3", "x86-64-v4"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_set_of_a_machine(shipped: Path) -> None:
+    v3, v4 = load_target("x86-64-v3"), load_target("x86-64-v4")
+    assert record_set(v3) == "x86-64-v3"
+    assert record_set(replace(v4, name="cpu", features=(*v4.features, "avx512_vnni"))) == "x86-64-v4"
+    assert record_set(replace(v3, name="mine")) == "x86-64-v3"
+    # A processor with AVX-512 but narrow vectors here, and one without what the narrow target wants.
+    assert record_set(replace(v3, name="mine", features=v4.features)) == "x86-64-v3"
+    assert record_set(replace(v3, name="mine", features=("avx2",))) is None
+    (shipped / "x86-64-v3").rmdir()
+    assert record_set(v3) is None
+
+
+def test_promote_merges_what_is_better_or_missing(shipped: Path, tmp_path: Path) -> None:
+    folder = shipped / "x86-64-v3"
+    facts = {"tvm": "1", "date": "today"}
+    bad = record(None, kernel="bad", mode=1)
+    assert promote([record(2e-4, mode=1), record(1e-5, kernel="b", mode=2), bad], folder, facts) == 2
+    better = [record(1e-4, mode=3), record(2e-5, kernel="b", mode=0), record(kernel="c", mode=1)]
+    assert promote(better, folder, facts) == 2
+    modes = {r.kernel: r.decisions["mode"] for r in shipped_records("x86-64-v3").records}
+    assert modes == {WORKLOAD.name: 3, "b": 2, "c": 1}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["records"] == 3 and [p["changed"] for p in manifest["promotions"]] == [2, 2]
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "records.jsonl"]
+    names = [source.name for source in record_sources(MACHINE, tmp_path / "absent.jsonl")]
+    assert names == ["database", "shipped x86-64-v3"]
+    assert chosen(list(record_sources(MACHINE, tmp_path / "absent.jsonl"))) == 3
+
+
+def test_promote_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TuneError, match=r"records\.jsonl: cannot be read"):
+        promote([record()], tmp_path / "file", {})
+
+
+def test_what_ships_is_well_formed() -> None:
+    """Every line of the shipped sets is a record that may be chosen, one for each key."""
+    for name in ("x86-64-v3", "x86-64-v4"):
+        loaded = shipped_records(name)
+        assert loaded.ignored == 0
+        assert sorted(map(repr, best_records(loaded.records))) == sorted(map(repr, loaded.records))

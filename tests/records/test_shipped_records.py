@@ -1,0 +1,83 @@
+"""The records that ship: none is stale, and every kernel that they make is right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from effgen.kernels.workload import Workload
+from effgen.machines.cpu import missing_features
+from effgen.machines.target import Machine, load_target
+from effgen.measure.case import TOLERANCE, Case
+from effgen.measure.kernels import Bench
+from effgen.network import NetworkRequest, build_network
+from effgen.records.record import Record
+from effgen.records.shipped import shipped_records
+from effgen.schedules import space_of
+from effgen.tuning.request import calls_of_network
+
+SETS = ["x86-64-v3", "x86-64-v4"]
+FAMILY = [str(phi) for phi in range(8)]
+
+
+@cache
+def workloads() -> dict[str, Workload]:
+    """Every kernel of B0 to B7, by name."""
+    networks = (build_network(NetworkRequest(phi=phi)) for phi in FAMILY)
+    return {workload.name: workload for network in networks for workload in calls_of_network(network)}
+
+
+@cache
+def records(name: str) -> tuple[Record, ...]:
+    loaded = shipped_records(name)
+    assert loaded.ignored == 0
+    return tuple(loaded.records)
+
+
+def check(record: Record, name: str) -> None:
+    machine = machine_of(record, name)
+    bench = Bench(Case(workloads()[record.kernel], machine, space_of), lambda: None)
+    error = bench.error_after(bench.kernel(record.decisions))
+    assert error <= TOLERANCE, f"{name}: {record.kernel} {dict(record.decisions)}: relative L2 {error:.1e}"
+
+
+def machine_of(record: Record, name: str) -> Machine:
+    return replace(load_target(name), cores=record.cores)
+
+
+@pytest.fixture(params=SETS)
+def set_here(request: pytest.FixtureRequest) -> str:
+    """A set of records whose kernels this processor can run."""
+    if missing := missing_features(load_target(request.param).features):
+        pytest.skip(f"this machine lacks {', '.join(missing)}")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_no_record_is_stale(name: str) -> None:
+    for record in records(name):
+        assert record.kernel in workloads(), record.kernel
+        space = space_of(workloads()[record.kernel], machine_of(record, name))
+        assert space is not None and record.rule == space.rule, record.kernel
+        assert record.status == "ok" and record.kept
+        assert space.contains(record.decisions), f"{record.kernel}: {dict(record.decisions)}"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_family_is_covered(name: str) -> None:
+    missing = workloads().keys() - {record.kernel for record in records(name)}
+    assert not missing, sorted(missing)
+
+
+def test_a_sample_computes_the_right_answer(set_here: str) -> None:
+    small = [record for record in records(set_here) if workloads()[record.kernel].macs < 100e6]
+    for record in small[:: max(1, len(small) // 12)]:
+        check(record, set_here)
+
+
+@pytest.mark.slow
+def test_all_compute_the_right_answer(set_here: str) -> None:
+    for record in records(set_here):
+        check(record, set_here)

@@ -1,0 +1,179 @@
+"""`effgen tune`: requests, reports, and the whole with a real measuring process, stopped, killed and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy_spaces
+from toy_spaces import FAST, SLOW, WORKLOAD
+
+from effgen.errors import EffgenError
+from effgen.kernels.workload import GlobalAveragePool
+from effgen.machines.target import load_target
+from effgen.network import NetworkRequest
+from effgen.records.database import RecordFile
+from effgen.report.tune import json_from_tune, notes_from_tune, table_from_tune, warnings_from_tune
+from effgen.tuning.report import TunedKernel, TuneReport
+from effgen.tuning.request import TuneRequest, calls_of_network, check_tune_request, searches_of
+from effgen.tuning.tuner import Limits
+
+MACHINE = replace(load_target("x86-64-v3"), cores=1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.jsonl"
+
+
+# Requests, tasks and reports.
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"limits": Limits(trials=0)}, "--trials 0: expected 1 or more"),
+        ({"limits": Limits(seconds=0)}, "--minutes 0: expected a time above 0"),
+        ({"limits": Limits(seconds=float("nan"))}, "--minutes nan: expected"),
+        ({"threads": 0}, "--threads 0: expected from 1 to"),
+        ({"threads": 10_000}, "--threads 10000: expected from 1 to"),
+        ({"target": "x86-64-v5"}, "did you mean x86-64-v4?"),
+        ({"network": NetworkRequest(phi="-1")}, "--phi -1"),
+        ({"database": Path("/proc/none/records.jsonl")}, "cannot be opened for records"),
+        ({"promote": Path(__file__)}, "is a file; expected a folder"),
+        ({"promote": Path(__file__) / "new"}, "is a file; expected a folder"),
+    ],
+    ids=str,
+)
+def test_requests_that_make_no_sense(change: dict[str, object], text: str, path: Path) -> None:
+    with pytest.raises(EffgenError) as error:
+        check_tune_request(replace(TuneRequest(NetworkRequest(), database=path), **change))  # type: ignore[arg-type]
+    assert text in str(error.value)
+
+
+def test_kernels_of_a_network(tiny_spec: Path) -> None:
+    from effgen.network import build_network
+
+    calls = calls_of_network(build_network(NetworkRequest(spec=str(tiny_spec))))
+    assert len(calls) > 5 and all(isinstance(count, int) for count in calls.values())
+    found, untuned = searches_of({WORKLOAD: 2, GlobalAveragePool(1, 4, 4, 8): 1}, MACHINE, toy_spaces.space_of)
+    assert [(search.workload, search.calls) for search in found] == [(WORKLOAD, 2)]
+    assert untuned == ["f32_avgpool_c8_h4"]
+
+
+def test_command_line_checks_before_anything_heavy_is_loaded(path: Path) -> None:
+    code = f"""if True:
+        import sys
+        sys.argv = ["effgen", "tune", "--db", {str(path)!r}, "--trials", "0"]
+        from effgen.cli import main
+        try:
+            main()
+        except SystemExit as stop:
+            print("LOADED", stop.code, *sys.modules, file=sys.stderr)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    message, loaded = done.stderr.split("LOADED")
+    assert message.splitlines()[-1] == "error: --trials 0: expected 1 or more candidates" and done.stdout == ""
+    assert loaded.split()[0] == "1" and not {"tvm", "torch", "onnx"} & set(loaded.split())
+
+
+# The whole, with a real measuring process, from the command line.
+
+CLI = """if True:
+    import functools, sys
+    from collections import Counter
+    import toy_spaces
+    from effgen.tuning import request
+    request.TuneRequest = functools.partial(request.TuneRequest, provider="toy_spaces:" + sys.argv.pop(1))
+    request.calls_of_network = lambda network, on_gpu=False: Counter({toy_spaces.WORKLOAD: 3})
+    from effgen.cli import main
+    main()
+"""
+
+
+def start(provider: str, path: Path, *words: object) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", CLI, provider, "tune", "-v", "--threads", "1", "--db", path, *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([str(word) for word in command], text=True, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def test_tune_kill_tune_again(path: Path, tmp_path: Path) -> None:
+    with start("space_of", path) as process:
+        for line in process.stderr:  # type: ignore[union-attr]
+            if line.startswith("search "):
+                break
+        process.kill()
+    killed = RecordFile(path).load()
+    assert len(killed.records) >= 2
+    with start("space_of", path, "--trials", "1", "--json", tmp_path / "r.json") as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    after = RecordFile(path).load().records
+    assert after[: len(killed.records)] == killed.records
+    known = {json.dumps(dict(r.decisions)) for r in killed.records}
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert data["resumed"] == len(known) and data["trials"] == 1
+    # The new candidate is none of the old ones (a known one may be recorded again where its time was put right).
+    assert len({json.dumps(dict(r.decisions)) for r in after} - known) == 1
+    assert "all calls" in out and "1 candidates measured" in out
+
+
+def test_tune_promote_and_be_found(path: Path, tmp_path: Path) -> None:
+    with start("space_of", path, "--promote", tmp_path / "shipped", "--json", "-") as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    data = json.loads(out)
+    assert data["end"] == "converged" and data["promoted"] == 1 and data["speedup"] > 2
+    assert data["kernels"][0]["decisions"]["mode"] == FAST and data["kernels"][0]["checked"]
+    assert data["outcomes"] == {"ok": data["trials"]}
+    shipped = RecordFile(tmp_path / "shipped" / "records.jsonl").load().records
+    assert [record.decisions["mode"] for record in shipped] == [FAST]
+    promotion = json.loads((tmp_path / "shipped" / "manifest.json").read_text())["promotions"][0]
+    assert {"tvm", "date", "machine", "cores", "candidates"} <= promotion.keys()
+    # --fresh forgets: everything is measured anew, and first of all the default.
+    with start("space_of", path, "--fresh", "--trials", "1") as process:
+        _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert [record.decisions["mode"] for record in RecordFile(path).load().records] == [SLOW]
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [(signal.SIGINT, 130, "interrupted")])
+def test_stop_keeps_what_was_found(number: signal.Signals, status: int, word: str, path: Path) -> None:
+    with start("space_of", path) as process:
+        for line in process.stderr:  # type: ignore[union-attr]
+            if line.startswith("search "):
+                break
+        process.send_signal(number)
+        out, err = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]
+    assert process.returncode == status, err
+    assert "all calls" in out and "ended: interrupted" in out
+    lines = err.splitlines()
+    assert lines[-1] == word and "are kept in" in lines[-2] and "Traceback" not in err
+    assert len(RecordFile(path).load().records) >= 2
+
+
+def test_reports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report by hand: many kernels, one without any time, a damaged database, a busy machine."""
+    kernels = tuple(TunedKernel(f"kernel{i}", "toy", 2, 30, 5, 2e-4, 1e-4 * (1 + i), {"x": i}, True) for i in range(25))
+    failed = TunedKernel("failed", "toy", 1, 30, 5, None, None, {"x": 0}, False, default_failed=True)
+    report = TuneReport(
+        model="m", target="cpu", machine="cpu", threads=1, end="time", seconds=75.0, trials=130, resumed=3,
+        outcomes={"ok": 129, "crashed": 1}, before_s=1e-2, after_s=5e-3, kernels=(*kernels, failed),
+        untuned=("a", "b", "c", "d"), database="db", ignored_lines=2, promoted=0, other_cpus=1.5,
+        route="rpc", devices=("board",),
+    )  # fmt: skip
+    table = table_from_tune(report)
+    assert table.row_count == 20 + 1 + 1
+    notes = " ".join(notes_from_tune(report))
+    assert "130 candidates measured (1 crashed, 129 ok), 3 known from before in 1:15 min, 104 a minute" in notes
+    assert "4 kernels have no schedule space" in notes and "0 shipped records" in notes
+    default, torn, busy = warnings_from_tune(report)
+    assert "default schedule of failed gave no right result" in default
+    assert "2 lines are no records" in torn and "1.5 CPUs busy" in busy
+    assert json_from_tune(report)["speedup"] == 2.0
+    assert warnings_from_tune(replace(report, kernels=kernels, ignored_lines=0, other_cpus=None)) == []

@@ -1,0 +1,287 @@
+"""The tuner: what is measured next, what is kept, and runs that are stopped and taken up again."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from effgen.errors import TuneError
+from effgen.kernels.workload import ChannelScale, Workload
+from effgen.machines.target import load_target
+from effgen.measure.carried.timing import THOROUGH_ROUNDS, Timing
+from effgen.measure.protocol import Outcome
+from effgen.records.database import RecordFile, best_records
+from effgen.records.lookup import Source
+from effgen.records.record import Record
+from effgen.report.tune import note_from_progress
+from effgen.schedules.space import Space
+from effgen.tuning import tuner as tuner_module
+from effgen.tuning.search import KernelSearch
+from effgen.tuning.tuner import Limits, Progress, Tuner
+
+MACHINE = replace(load_target("x86-64-v3"), cores=1)
+NO_LIMITS = Limits()
+LARGE, SMALL = ChannelScale(1, 64, 64, 16), ChannelScale(1, 2, 2, 16)
+
+Decisions = Mapping[str, int]
+Time = Callable[[Workload, Decisions], float]
+
+
+def space(default: int = 0, size: int = 6) -> Space:
+    def build(decisions: Decisions) -> None:
+        raise AssertionError("the tuner itself builds nothing")
+
+    axes = {"x": tuple(range(size)), "y": tuple(range(size))}
+    return Space("toy", axes, {"x": default, "y": default}, build, lambda d: d["x"] + d["y"] < 2 * size - 2)
+
+
+def bowl(workload: Workload, decisions: Decisions) -> float:
+    """Fastest at (3, 2); the large workload a hundred times slower than the small one."""
+    return (1e-3 if workload == LARGE else 1e-5) * (1 + 0.1 * ((decisions["x"] - 3) ** 2 + (decisions["y"] - 2) ** 2))
+
+
+@dataclass
+class FakeMeasurer:
+    """Times by formula; `bad` candidates fail, `raises` is raised instead of the call of that number."""
+
+    time: Time = bowl
+    bad: Mapping[tuple[int, int], Outcome] = field(default_factory=dict)
+    raises: Mapping[int, BaseException] = field(default_factory=dict)
+    asked: list[tuple[Workload, tuple[int, int]]] = field(default_factory=list)
+    checked: list[Workload] = field(default_factory=list)
+    scale: float = 1.0
+
+    def connect(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def measure(
+        self,
+        workload: Workload,
+        decisions: Decisions,
+        incumbent: Decisions | None = None,
+        incumbent_s: float = 0.0,
+        thorough: bool = False,
+    ) -> Outcome:
+        if len(self.asked) in self.raises:
+            raise self.raises[len(self.asked)]
+        point = (decisions["x"], decisions["y"])
+        (self.checked.append(workload) if thorough else self.asked.append((workload, point)))
+        if point in self.bad:
+            return self.bad[point]
+        mine = self.time(workload, decisions) * self.scale
+        theirs = None if incumbent is None else self.time(workload, incumbent) * self.scale
+        ratio = 1.0 if theirs is None else mine / theirs
+        rounds = THOROUGH_ROUNDS if thorough else 10
+        return Outcome("ok", timing=Timing(mine, theirs, ratio, float(ratio < 1), rounds))
+
+
+def searches(*workloads: Workload, default: int = 0) -> list[KernelSearch]:
+    return [KernelSearch(workload, 1, space(default)) for workload in workloads]
+
+
+def run(
+    path: Path,
+    measurer: FakeMeasurer,
+    wanted: Sequence[KernelSearch],
+    limits: Limits = NO_LIMITS,
+    sources: Sequence[Source] = (),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Tuner:
+    tuner = Tuner(wanted, MACHINE, [measurer], RecordFile(path), limits, sources, on_progress)
+    tuner.run()
+    return tuner
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.jsonl"
+
+
+# The search.
+
+
+def test_finds_the_best_and_every_candidate_is_recorded_once(path: Path) -> None:
+    measurer, wanted = FakeMeasurer(), searches(LARGE)
+    tuner = run(path, measurer, wanted)
+    assert tuner.end == "converged" and wanted[0].best is not None
+    assert wanted[0].best.decisions == {"x": 3, "y": 2}
+    assert len(measurer.asked) == len(set(measurer.asked)) == tuner.ledger.trials
+    candidates = {(r.decisions["x"], r.decisions["y"]) for r in RecordFile(path).load().records}
+    assert candidates == {point for _, point in measurer.asked}
+    best = best_records(RecordFile(path).load().records)
+    assert [r.decisions for r in best] == [{"x": 3, "y": 2}]
+    assert best[0].seconds == pytest.approx(1e-3)
+
+
+def test_finds_it_long_before_all_is_measured(path: Path) -> None:
+    wanted = [KernelSearch(LARGE, 1, space(size=16))]
+    run(path, FakeMeasurer(), wanted, Limits(trials=80))
+    assert wanted[0].best is not None and wanted[0].best.decisions == {"x": 3, "y": 2}
+    assert wanted[0].points > 250
+
+
+def test_large_space_is_drawn_from(path: Path) -> None:
+    def build(decisions: Decisions) -> None:
+        raise AssertionError("the tuner itself builds nothing")
+
+    axes = {"x": tuple(range(100)), "y": tuple(range(100)), "z": tuple(range(100))}
+    large = Space("toy", axes, {"x": 50, "y": 50, "z": 50}, build, lambda d: (d["x"] + d["y"] + d["z"]) % 2 == 0)
+    search = KernelSearch(LARGE, 1, large)
+    assert 1000 < search.points < 8000
+    measurer = FakeMeasurer()
+    run(path, measurer, [search], Limits(trials=60))
+    assert len(measurer.asked) == 60 and search.improved
+
+
+def test_defaults_come_first_then_what_is_worth_most(path: Path) -> None:
+    measurer = FakeMeasurer()
+    run(path, measurer, searches(SMALL, LARGE), Limits(trials=30))
+    assert [point for _, point in measurer.asked[:2]] == [(0, 0), (0, 0)]
+    assert Counter(workload for workload, _ in measurer.asked[2:])[LARGE] >= 24
+
+
+def test_calls_count_as_much_as_seconds(path: Path) -> None:
+    wanted = [KernelSearch(SMALL, 10_000, space()), KernelSearch(LARGE, 1, space())]
+    measurer = FakeMeasurer()
+    run(path, measurer, wanted, Limits(trials=10))
+    assert {workload for workload, _ in measurer.asked[2:]} == {SMALL}
+
+
+def test_hints_follow_the_default(path: Path) -> None:
+    record = Record(LARGE.name, "toy", {"x": 5, "y": 1}, "ok", 9, "elsewhere", MACHINE.lanes, 1e-3, True)
+    stale = Record(SMALL.name, "toy", {"x": 99, "y": 1}, "ok", 9, "elsewhere", MACHINE.lanes, 1e-3, True)
+    measurer = FakeMeasurer()
+    run(path, measurer, searches(LARGE, SMALL), Limits(trials=4), [Source("shipped", (record, stale))])
+    assert [point for workload, point in measurer.asked if workload == LARGE][:2] == [(0, 0), (5, 1)]
+
+
+def test_nothing_is_kept_within_the_noise(path: Path) -> None:
+    flat = FakeMeasurer(time=lambda workload, decisions: 1e-4 * (1 - 0.001 * decisions["x"]))
+    wanted = searches(LARGE)
+    run(path, flat, wanted)
+    assert wanted[0].best is not None and wanted[0].best.decisions == {"x": 0, "y": 0} and not flat.checked
+
+
+def test_failures_are_recorded_and_never_chosen(path: Path) -> None:
+    outcomes = ("wrong", "crashed", "timeout", "build_error")
+    bad = {(3, y): Outcome(status, "no good") for y, status in enumerate(outcomes)}  # type: ignore[arg-type]
+    measurer, wanted = FakeMeasurer(bad=bad), searches(LARGE)
+    tuner = run(path, measurer, wanted)
+    best = wanted[0].best
+    assert best is not None and best.status == "ok" and best.decisions["x"] != 3
+    found = {r.decisions["y"]: r.status for r in RecordFile(path).load().records if r.decisions["x"] == 3}
+    assert {y: found[y] for y in found if y < 4} == {y: s for y, s in enumerate(outcomes) if y in found}
+    assert found and tuner.ledger.outcomes.total() == tuner.ledger.trials
+
+
+def test_default_that_fails_is_not_the_end(path: Path) -> None:
+    measurer, wanted = FakeMeasurer(bad={(0, 0): Outcome("crashed")}), searches(LARGE)
+    run(path, measurer, wanted)
+    assert wanted[0].best is not None and wanted[0].best.decisions == {"x": 3, "y": 2}
+    hopeless = FakeMeasurer(bad={(x, y): Outcome("crashed") for x in range(6) for y in range(6)})
+    wanted = searches(SMALL)
+    assert run(path, hopeless, wanted).end == "converged" and wanted[0].best is None
+
+
+def test_winner_by_luck_is_taken_back(path: Path) -> None:
+    """Whatever beats the default in the search does not in the last long look."""
+
+    @dataclass
+    class Lucky(FakeMeasurer):
+        def measure(self, *words: object, **named: object) -> Outcome:
+            outcome = super().measure(*words, **named)  # type: ignore[arg-type]
+            thorough = named.get("thorough", words[4] if len(words) > 4 else False)
+            assert outcome.timing
+            return replace(outcome, timing=replace(outcome.timing, ratio=1.01)) if thorough else outcome
+
+    wanted = searches(LARGE)
+    run(path, Lucky(), wanted)
+    assert wanted[0].best is not None and wanted[0].best.decisions == {"x": 0, "y": 0}
+    assert [r.decisions for r in best_records(RecordFile(path).load().records)] == [{"x": 0, "y": 0}]
+
+
+def test_time_of_a_busy_moment_is_put_right(path: Path) -> None:
+    """The default was timed while something else ran: the next comparison shows its real time."""
+
+    @dataclass
+    class Busy(FakeMeasurer):
+        def measure(self, *words: object, **named: object) -> Outcome:
+            self.scale = 1.0 if self.asked else 50.0
+            return super().measure(*words, **named)  # type: ignore[arg-type]
+
+    wanted = searches(LARGE)
+    tuner = run(path, Busy(), wanted, Limits(trials=2))
+    assert wanted[0].default is not None and wanted[0].default.seconds == pytest.approx(2.3e-3)
+    assert tuner.ledger.before_s == pytest.approx(2.3e-3)
+    again = searches(LARGE)
+    assert run(path, FakeMeasurer(), again, Limits(trials=1)).ledger.before_s == pytest.approx(2.3e-3)
+
+
+# Limits, stops and resumption.
+
+
+def test_trials_are_a_limit(path: Path) -> None:
+    measurer = FakeMeasurer()
+    tuner = run(path, measurer, searches(LARGE, SMALL), Limits(trials=5))
+    assert (tuner.end, tuner.ledger.trials, len(measurer.asked)) == ("trials", 5, 5)
+
+
+def test_time_is_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(10_000))
+    monkeypatch.setattr(tuner_module.time, "monotonic", lambda: next(now))
+    seen: list[Progress] = []
+    tuner = run(path, FakeMeasurer(), searches(LARGE), Limits(seconds=40), on_progress=seen.append)
+    assert tuner.end == "time" and tuner.ledger.trials < 30
+    left = [progress.left_s for progress in seen]
+    assert all(value is not None and 0 <= value < 40 for value in left)
+
+
+def test_next_run_measures_nothing_again(path: Path) -> None:
+    first, second = FakeMeasurer(bad={(1, 0): Outcome("crashed")}), FakeMeasurer()
+    run(path, first, searches(LARGE, SMALL), Limits(trials=12))
+    wanted = searches(LARGE, SMALL)
+    tuner = run(path, second, wanted, Limits(trials=12))
+    assert tuner.ledger.resumed == 12 and not set(first.asked) & set(second.asked)
+    assert all(search.started for search in wanted)
+
+
+def test_finished_run_has_nothing_left(path: Path) -> None:
+    run(path, FakeMeasurer(), searches(LARGE))
+    measurer = FakeMeasurer()
+    assert run(path, measurer, searches(LARGE)).end == "converged" and measurer.asked == []
+
+
+@pytest.mark.parametrize("change", [{"cores": 2}, {"mcpu": "other"}, {"tvm": "0"}, {"rule": "old"}])
+def test_records_of_other_circumstances_are_not_known_here(change: dict[str, object], path: Path) -> None:
+    run(path, FakeMeasurer(), searches(LARGE), Limits(trials=6))
+    other = path.with_name("other.jsonl")
+    for record in RecordFile(path).load().records:
+        RecordFile(other).append(replace(record, **change))  # type: ignore[arg-type]
+    assert run(other, FakeMeasurer(), searches(LARGE), Limits(trials=1)).ledger.resumed == 0
+
+
+def test_interrupt_keeps_everything(path: Path) -> None:
+    wanted = searches(LARGE)
+    tuner = run(path, FakeMeasurer(raises={7: KeyboardInterrupt()}), wanted)
+    assert (tuner.end, tuner.ledger.trials) == ("interrupted", 7) and len(RecordFile(path).load().records) == 7
+
+
+def test_error_of_the_measurer_ends_the_run_with_its_records(path: Path) -> None:
+    with pytest.raises(TuneError):
+        run(path, FakeMeasurer(raises={3: TuneError("no worker")}), searches(LARGE))
+    assert len(RecordFile(path).load().records) == 3
+
+
+def test_progress_says_where_it_stands(path: Path) -> None:
+    seen: list[Progress] = []
+    run(path, FakeMeasurer(), searches(LARGE, SMALL), Limits(trials=30, seconds=3600), on_progress=seen.append)
+    assert [progress.started for progress in seen[:3]] == [1, 2, 2]
+    assert "1 of 2 kernels" in note_from_progress(seen[0]) and "left" in note_from_progress(seen[0])
+    assert " -> " in note_from_progress(seen[-1])
+    assert seen[-1].latency_s < seen[-1].before_s
+    assert [progress.trials for progress in seen if progress.phase != "check"] == list(range(1, 31))
