@@ -13,6 +13,7 @@ schedules, records of the user's own do not.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import sys
@@ -38,15 +39,18 @@ FAMILIES = {
     "mobilenet_v3_large": ("0",),
     "resnet50": ("0",),
 }
+#: Name of the target, threads (None: its own number), dtype. Records ship for two threads.
 TARGETS = (
-    ("x86-64-v3", "float32"),
-    ("x86-64-v4", "float32"),
-    ("rpi4", "float32"),
-    ("cuda-sm80", "float32"),
-    ("cuda-sm80", "float16"),
+    ("x86-64-v3", None, "float32"),
+    ("x86-64-v3", 2, "float32"),
+    ("x86-64-v4", None, "float32"),
+    ("x86-64-v4", 2, "float32"),
+    ("rpi4", None, "float32"),
+    ("cuda-sm80", None, "float32"),
+    ("cuda-sm80", None, "float16"),
 )
 
-#: Network -> target and dtype -> a hash for each step of its program, in order.
+#: Network -> target, threads and dtype -> a hash for each step of its program, in order.
 Texts = dict[str, dict[str, list[str]]]
 
 
@@ -61,7 +65,7 @@ def networks(onnx: Path | None) -> Iterator[tuple[str, Graph, Weights]]:
         yield model.title, *fold_batchnorm(model.graph, model.weights)
 
 
-def texts_of(graph: Graph, weights: Weights, target: str, dtype: str, database: Path) -> list[str]:
+def texts_of(graph: Graph, weights: Weights, target: str, threads: int | None, dtype: str, database: Path) -> list[str]:
     """A hash of the scheduled TIR of every kernel call, in order, its name left out."""
     from effgen.compiler.dump import Dump
     from effgen.compiler.importer import relax_from_graph
@@ -71,6 +75,7 @@ def texts_of(graph: Graph, weights: Weights, target: str, dtype: str, database: 
     from effgen.schedules import tvm_target
 
     machine = load_target(target)
+    machine = machine if threads is None else dataclasses.replace(machine, cores=threads)
     with tvm_target(machine):
         chosen = KernelChoices(machine, database)
         imported = relax_from_graph(graph, weights, machine, chosen.kernel, dtype)
@@ -88,11 +93,12 @@ def write(path: Path, onnx: Path | None) -> None:
     """The texts of all networks on all targets."""
     prepare_tvm()
     found: Texts = {}
+    nowhere = path.with_suffix(".none")
     for title, graph, weights in networks(onnx):
         print(title, file=sys.stderr)
         found[title] = {
-            f"{target} {dtype}": texts_of(graph, weights, target, dtype, path.with_suffix(".none"))
-            for target, dtype in TARGETS
+            f"{target} {threads or ''} {dtype}": texts_of(graph, weights, target, threads, dtype, nowhere)
+            for target, threads, dtype in TARGETS
         }
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
