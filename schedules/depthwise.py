@@ -15,14 +15,14 @@ from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import bands_for, depth_axis, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
 _CACHE_LINE = 64
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: depthwise convolutions, expanded by the kernel or not."""
     if isinstance(workload, ExpandDepthwise):
         expand, conv = workload.expand, workload.depthwise
@@ -42,7 +42,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _axes(expand: Conv2d | None, conv: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+def _axes(expand: Conv2d | None, conv: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:
     blocks = bias_shape(conv, machine)[0]
     # Accumulators beside the taps of one row; what is left holds inputs that several outputs share.
     widest = min(conv.out_width, (machine.vector_registers - conv.kernel[1]) * 3 // 4)
@@ -66,7 +66,7 @@ def _axes(expand: Conv2d | None, conv: Conv2d, machine: Machine) -> dict[str, tu
     }
 
 
-def _admits(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+def _admits(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> bool:
     vectors = decisions["vectors"]
     if expand is None or not _ring_fits(conv, machine, vectors):
         return _ring_fits(conv, machine, vectors)
@@ -76,12 +76,12 @@ def _admits(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: De
     return fits and vectors % tile_vectors == 0
 
 
-def _ring_fits(conv: Conv2d, machine: Machine, vectors: int) -> bool:
+def _ring_fits(conv: Conv2d, machine: Cpu, vectors: int) -> bool:
     """Whether the ring leaves half of the second-level cache to the rest (one vector must do in any case)."""
     return vectors == 1 or ring_bytes(conv, vectors, bias_shape(conv, machine)[1]) <= machine.l2_bytes // 2
 
 
-def _plan(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> BandPlan:
+def _plan(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> BandPlan:
     kept = ring_bytes(conv, decisions["vectors"], bias_shape(conv, machine)[1])
     kept += 4 * prod(window_shape(expand)) if expand else 0
     return BandPlan(
@@ -97,9 +97,7 @@ def _plan(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Deci
     )
 
 
-def _default(
-    expand: Conv2d | None, conv: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]
-) -> dict[str, int]:
+def _default(expand: Conv2d | None, conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Column tiles from the registers, then bands and groups of least estimated time."""
     # LLVM hoists loads that windows share; beyond this it spills (5x5, 19 columns: a quarter slower than 10).
     # Windows that do not overlap share less: without operands in memory each of them needs a register more.
@@ -118,7 +116,7 @@ def _default(
 
 
 def _expand_tile(
-    expand: Conv2d, conv: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]], vectors: int
+    expand: Conv2d, conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]], vectors: int
 ) -> dict[str, int]:
     """The expansion's register tile of least estimated time in a group of `vectors`."""
     prefetch = int(1 in axes["prefetch"] and worth_prefetching(machine, expand))
@@ -132,7 +130,7 @@ def _expand_tile(
     return min(fitting, key=lambda tile: _expand_cycles(expand, machine, tile))
 
 
-def _expand_cycles(expand: Conv2d, machine: Machine, decisions: Decisions) -> float:
+def _expand_cycles(expand: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     """Estimated cycles of one expanded row of a group."""
     columns, vectors = decisions["expand_columns"], decisions["expand_vectors"]
     lanes = bias_shape(expand, machine)[1]
@@ -151,7 +149,7 @@ def _row_cycles(conv: Conv2d, columns: int) -> float:
     return tiles.blocks(conv.out_width, columns) * (one + columns * tiles.activation_cycles(conv.activation))
 
 
-def _cost(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> float:
+def _cost(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     """Estimated cycles of the busiest core."""
     blocks, width = bias_shape(conv, machine)
     vectors, plan = decisions["vectors"], _plan(expand, conv, machine, decisions)

@@ -8,7 +8,7 @@ from effgen.kernels import tiles
 from effgen.kernels.images import Pool2d
 from effgen.kernels.pooling import PoolPlan, pool2d_primfunc, vector_lanes
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
@@ -16,7 +16,7 @@ from effgen.schedules.space import Decisions, Space
 _VECTORS_AT_MOST = 8
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: pooling by windows."""
     if not isinstance(workload, Pool2d):
         return None
@@ -35,13 +35,13 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _default(workload: Pool2d, machine: Machine, blocks: int) -> dict[str, int]:
+def _default(workload: Pool2d, machine: Cpu, blocks: int) -> dict[str, int]:
     taps = workload.kernel[0] * workload.kernel[1]
     values = taps * workload.batch * workload.out_shape[1] * workload.out_shape[2] * workload.channels
     parallel = worth_a_launch(machine, values, workload.bytes)
     return {"vectors": tiles.largest_divisor(blocks, _VECTORS_AT_MOST), "chunks": 1, "parallel": int(parallel)}
 
 
-def _build(workload: Pool2d, machine: Machine, decisions: Decisions) -> PrimFunc:
+def _build(workload: Pool2d, machine: Cpu, decisions: Decisions) -> PrimFunc:
     plan = PoolPlan(decisions["vectors"], decisions["chunks"], bool(decisions["parallel"]))
     return pool2d_primfunc(workload, machine, plan)

@@ -7,26 +7,12 @@ it shares with its neighbour is computed twice, with the same result (see `effge
 from __future__ import annotations
 
 from effgen.kernels.workload import Activation, Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 
 # A fused multiply-add depends on the one before it for about 4 cycles; two of half the width start per cycle.
 CHAIN = 8
-# Channels of a GPU's weights are padded to so many: 16 bytes of float16.
-GPU_STEP = 8
 # Threads get 8 MiB of stack on Linux, but a caller of the library may have made its own with less.
 _STACK_BYTES = 256 * 1024
-
-
-def lanes(channels: int, machine: Machine) -> int:
-    """Lanes of the vectors that `channels` are cut into: full or half registers, whichever leaves no rest.
-
-    On a GPU one vector of all channels, a multiple of `GPU_STEP`: neighbouring threads take neighbouring channels.
-    """
-    if machine.gpu is not None:
-        return blocks(channels, GPU_STEP) * GPU_STEP
-    full = machine.lanes
-    fits = (width for width in (full, full // 2) if channels % width == 0)
-    return next(fits, full)
 
 
 def blocks(extent: int, tile: int) -> int:
@@ -48,7 +34,7 @@ def padded_rows(workload: Conv2d, rows: int) -> int:
     return (rows - 1) * workload.stride[0] + workload.window[0]
 
 
-def fits_stack(size: int, machine: Machine) -> bool:
+def fits_stack(size: int, machine: Cpu) -> bool:
     """Whether an array of so many bytes may live on a thread's stack: a share of the cache, and never a lot."""
     return size <= min(machine.l2_bytes // 4, _STACK_BYTES)
 
@@ -62,7 +48,7 @@ def largest_step(depth: int, most: int, at_once: int) -> int:
     return at_once * largest_divisor(depth // at_once, max(1, most // at_once))
 
 
-def fits_registers(rows: int, vectors: int, machine: Machine, depth: int = 1) -> bool:
+def fits_registers(rows: int, vectors: int, machine: Cpu, depth: int = 1) -> bool:
     """Whether a register tile of `rows` positions times `vectors` vectors of output channels leaves room to work.
 
     Beside the accumulators: a vector of weights each and one register for the broadcast input; LLVM begins to
@@ -90,12 +76,12 @@ def activation_cycles(activation: Activation) -> float:
     return 10 if activation in ("silu", "sigmoid") else 2
 
 
-def copy_cycles(size: int, machine: Machine) -> float:
+def copy_cycles(size: int, machine: Cpu) -> float:
     """Estimated cycles of writing `size` bytes and reading them back, dearer where they leave a cache level."""
     price = 1.5 if size <= machine.l1_bytes else 2.5 if size <= machine.l2_bytes // 4 else 8.0
     return 100 + price * size / machine.vector_bytes
 
 
-def turns(tasks: int, machine: Machine) -> int:
+def turns(tasks: int, machine: Cpu) -> int:
     """Tasks that the busiest core gets."""
     return blocks(tasks, machine.cores)

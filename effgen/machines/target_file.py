@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
@@ -95,6 +96,35 @@ class Measure(StrictModel):
         return self
 
 
+@dataclass(frozen=True)
+class Processor:
+    """A kind of processor, before a machine is made of its file: the tables that its file needs, and those that make no
+    sense there; the types that its kernels compute in; whether `--cuda-arch` means something there, and whether its
+    code can be linked into a C program."""
+
+    needed: tuple[str, ...]
+    refused: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    has_archs: bool
+    links_into_c: bool
+
+
+CPU = Processor(
+    needed=("llvm", "vector", "cache", "cores", "features"),
+    refused=(),
+    dtypes=("float32",),
+    has_archs=False,
+    links_into_c=True,
+)
+GPU = Processor(
+    needed=("llvm", "cuda"),
+    refused=("vector", "cache", "cores", "features", "emulator"),
+    dtypes=("float32", "float16"),
+    has_archs=True,
+    links_into_c=False,
+)
+
+
 class TargetFile(StrictModel):
     """A machine as TOML: every table, or `detect` (this machine, or its GPU) and what detection should not decide."""
 
@@ -112,30 +142,25 @@ class TargetFile(StrictModel):
     measure: Measure = Measure()
 
     @property
-    def is_cuda(self) -> bool:
-        """Whether kernels run on a GPU."""
-        return self.cuda is not None or self.detect == "cuda"
+    def processor(self) -> Processor:
+        """What the kernels run on."""
+        return GPU if self.cuda is not None or self.detect == "cuda" else CPU
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        wanted = ("llvm", "cuda") if self.is_cuda else ("llvm", "vector", "cache", "cores", "features")
-        missing = [key for key in wanted if getattr(self, key) is None]
+        missing = [key for key in self.processor.needed if getattr(self, key) is None]
         if missing and not self.detect:
             raise ValueError(f"expected {', '.join(missing)}; state them, or detect = true for this machine")
         return self
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.is_cuda:
-            self._check_cuda()
+        for key in self.processor.refused:
+            if getattr(self, key) is not None:
+                raise ValueError(f"{key}: describes a CPU, but the kernels run on a GPU (cuda); leave it out")
         if self.llvm is not None:
             self._check_features(self.llvm.architecture)
         return self
-
-    def _check_cuda(self) -> None:
-        for key in ("vector", "cache", "cores", "features", "emulator"):
-            if getattr(self, key) is not None:
-                raise ValueError(f"{key}: describes a CPU, but the kernels run on a GPU (cuda); leave it out")
 
     def _check_features(self, architecture: str) -> None:
         """The instruction sets must be of this architecture, and wide enough for the vectors."""

@@ -12,7 +12,6 @@ from effgen.kernels.tiles import (
     divisors,
     fits_registers,
     fits_stack,
-    lanes,
     padded_row_bytes,
     padded_rows,
     tile_cycles,
@@ -26,7 +25,7 @@ AVX2, AVX512 = load_target("x86-64-v3"), load_target("x86-64-v4")
 
 @pytest.mark.parametrize(("channels", "expected"), [(32, 16), (24, 8), (1000, 8), (20, 16), (4, 16)])
 def test_lanes_leave_no_rest_where_they_can(channels: int, expected: int) -> None:
-    assert lanes(channels, AVX512) == expected
+    assert AVX512.lanes_of(channels) == expected
 
 
 def test_divisors() -> None:

@@ -12,7 +12,7 @@ from effgen.errors import TargetError
 from effgen.machines import detection
 from effgen.machines.cpu import missing_features
 from effgen.machines.detection import FoundGpu
-from effgen.machines.target import load_target, target_names, with_cuda_archs
+from effgen.machines.target import Gpu, load_target, target_names
 from effgen.machines.target_file import Cuda, cuda_archs_from_text
 
 COMPLETE = """
@@ -159,19 +159,19 @@ def test_keys_are_passed_through_to_llvm(tmp_path: Path) -> None:
 def test_cuda_means_the_default_gpu_where_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detection, "found_gpu", lambda: None)
     machine = load_target("cuda")
-    assert machine.gpu is not None and machine.gpu.archs == ("sm_80",)
+    assert isinstance(machine, Gpu) and machine.archs == ("sm_80",)
     monkeypatch.setattr(detection, "found_gpu", lambda: FoundGpu("a card", Cuda(**tomllib.loads(GPU)["cuda"])))
     machine = load_target("cuda")
-    assert machine.gpu is not None and machine.gpu.archs == ("sm_90",)
+    assert isinstance(machine, Gpu) and machine.archs == ("sm_90",)
 
 
 def test_machine_code_for_several_gpus() -> None:
-    machine = with_cuda_archs(load_target("cuda-sm90"), cuda_archs_from_text("sm_90,sm_80"))
-    assert machine.gpu is not None and (machine.gpu.archs, machine.gpu.arch) == (("sm_80", "sm_90"), "sm_80")
+    machine = load_target("cuda-sm90").with_archs(cuda_archs_from_text("sm_90,sm_80"))
+    assert isinstance(machine, Gpu) and (machine.archs, machine.arch) == (("sm_80", "sm_90"), "sm_80")
     with pytest.raises(TargetError, match=r"--cuda-arch sm_90a: expected names such as sm_80,sm_90"):
         cuda_archs_from_text("sm_80,sm_90a")
     with pytest.raises(TargetError, match=r"--cuda-arch sm_80: --target rpi4 is a CPU"):
-        with_cuda_archs(load_target("rpi4"), ("sm_80",))
+        load_target("rpi4").with_archs(("sm_80",))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

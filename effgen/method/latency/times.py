@@ -46,7 +46,7 @@ class Setting:
     @staticmethod
     def of(machine: Machine) -> Setting:
         """The setting of kernels that are made now for a machine."""
-        return Setting(machine.processor, machine.lanes, machine.cores, code_fingerprint(), version("apache-tvm"))
+        return Setting(machine.processor, machine.lanes, machine.threads, code_fingerprint(), version("apache-tvm"))
 
 
 @cache
