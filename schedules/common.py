@@ -20,13 +20,6 @@ Rule: TypeAlias = Callable[[Workload, Cpu], Space | None]
 Handle: TypeAlias = Any
 
 DATA_PARALLEL = IterVar.DataPar
-# What sharing a kernel costs, in cycles. The launch itself is a quarter of it (0.8 us on Zen 4); the rest allows for
-# what the other cores have to fetch.
-LAUNCH_CYCLES = 12_000
-# What a core reads or writes in a cycle when the data comes from beyond its own caches.
-_STREAM_BYTES_PER_CYCLE = 8
-# Fetching a weight hides behind the multiply-adds of so many rows.
-MANY_ROWS = 512
 
 
 def schedule_of(func: PrimFunc) -> Schedule:
@@ -81,7 +74,7 @@ def loops_below(schedule: Schedule, block: Handle, at: Handle) -> list[Handle]:
 
 def worth_a_launch(machine: Cpu, macs: int, size: int) -> bool:
     """Whether so many multiply-adds, or bytes to move, take long enough on one core to share them."""
-    return max(macs / machine.lanes, size / _STREAM_BYTES_PER_CYCLE) > 2 * LAUNCH_CYCLES
+    return max(macs / machine.lanes, size / machine.costs.stream_bytes) > 2 * machine.costs.launch
 
 
 def bands_for(rows: int, machine: Cpu) -> tuple[int, ...]:
@@ -98,4 +91,4 @@ def depth_axis(layer: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:
 def worth_prefetching(machine: Cpu, layer: Conv2d) -> bool:
     """Whether a layer's weights come from beyond the second-level cache every time, and few rows use them."""
     weight_bytes = 4 * layer.in_channels * layer.out_channels
-    return weight_bytes > machine.l2_bytes // 16 and layer.rows // layer.batch < MANY_ROWS
+    return weight_bytes > machine.l2_bytes // 16 and layer.rows // layer.batch < machine.costs.hiding_rows

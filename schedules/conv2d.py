@@ -15,16 +15,9 @@ from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
 from effgen.kernels.workload import Conv2d, Workload
 from effgen.machines.target import Cpu
-from effgen.schedules.common import MANY_ROWS, bands_for, depth_axis
+from effgen.schedules.common import bands_for, depth_axis
 from effgen.schedules.space import Decisions, Space
 
-# Cycles of a load beyond what a matrix product's costs: a window's panel of weights does not fit the nearest cache.
-_BROADCAST, _WEIGHT = 0.1, 0.4
-_LOADS_TO_PRODUCTS = 1.2
-# Cycles for a vector that comes from the second-level cache, and from beyond, where tiles wait for it.
-_SECOND_LEVEL, _BEYOND = 0.25, 3.0
-# The same for the image, whose floats come one by one.
-_IMAGE_BEYOND = 30.0
 # What is shared out, and how; tried with so many of the best register tiles.
 _SHARES = ("bands", "chunks", "copied")
 _TILES_TRIED = 8
@@ -124,12 +117,13 @@ def _image_cycles(workload: Conv2d, machine: Cpu, tile: Decisions) -> float:
 
 def _tile_cycles(workload: Conv2d, machine: Cpu, tile: Decisions) -> float:
     half, at_once = bias_shape(workload, machine)[1] < machine.lanes, tile.get("depth", 1)
+    costs = machine.costs
     depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
     columns, vectors = tile["columns"], tile["vectors"]
     # As many loads start in a cycle as multiply-adds: a tile of few vectors waits for them.
-    waiting = max(0.0, _LOADS_TO_PRODUCTS * (columns + vectors) - columns * vectors)
-    further = _BROADCAST * columns + _WEIGHT * vectors + waiting
-    return tiles.tile_cycles(columns, vectors, depth, workload.activation, half, at_once) + depth * further
+    waiting = max(0.0, costs.window_loads * (columns + vectors) - columns * vectors)
+    further = costs.window_operand * columns + costs.window_weight * vectors + waiting
+    return tiles.tile_cycles(columns, vectors, depth, workload.activation, costs, half, at_once) + depth * further
 
 
 def _near_slice(workload: Conv2d, machine: Cpu, choices: tuple[int, ...], vectors: int) -> int:
@@ -147,13 +141,13 @@ def _from_memory(workload: Conv2d, machine: Cpu) -> bool:
     what the rest of the network has driven out."""
     blocks, lanes = bias_shape(workload, machine)
     size = 4 * blocks * lanes * workload.in_channels * workload.kernel[0] * workload.kernel[1]
-    few = workload.rows // workload.batch < MANY_ROWS
+    few = workload.rows // workload.batch < machine.costs.hiding_rows
     return size > machine.l2_bytes // (16 if few else 2)
 
 
 def _cost(workload: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     """Estimated cycles of the busiest core."""
-    (blocks, lanes), vectors = bias_shape(workload, machine), decisions["vectors"]
+    (blocks, lanes), vectors, costs = bias_shape(workload, machine), decisions["vectors"], machine.costs
     geometry = _geometry(workload, decisions)
     lines, positions = geometry.lines
     vector_tiles = tiles.blocks(blocks, vectors)
@@ -167,11 +161,11 @@ def _cost(workload: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     band = geometry.bytes / machine.vector_bytes
     near = geometry.bytes <= machine.l2_bytes // 2
     # A panel comes again for every tile, the band for every panel; all weights of a chunk once.
-    fetched = panel * _SECOND_LEVEL * tiles_of_panel if 4 * panel * machine.lanes > machine.l1_bytes // 2 else 0.0
-    if 4 * panel * machine.lanes > machine.l2_bytes // 2:
-        fetched *= _BEYOND / _SECOND_LEVEL
-    read = band * (_SECOND_LEVEL if near else _IMAGE_BEYOND)
-    once = panel if bands == 1 or per_chunk * panel * machine.vector_bytes <= machine.l2_bytes // 2 else _BEYOND * panel
+    levels, prices = (machine.l1_bytes // 2, machine.l2_bytes // 2), (0.0, costs.panel_second, costs.panel_beyond)
+    fetched = panel * tiles.level_price(4 * panel * machine.lanes, levels, prices) * tiles_of_panel
+    read = band * (costs.panel_second if near else costs.image_beyond)
+    stays = bands == 1 or per_chunk * panel * machine.vector_bytes <= machine.l2_bytes // 2
+    once = panel if stays else costs.panel_beyond * panel
     task = per_chunk * (tiles_of_panel * cycles + fetched + read + once) + 200
     if decisions["copied"]:
         task += tiles.copy_cycles(geometry.bytes, machine)

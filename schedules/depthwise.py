@@ -16,6 +16,7 @@ from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.machines.target import Cpu
+from effgen.machines.target_file import Costs
 from effgen.schedules.common import bands_for, depth_axis, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
@@ -103,7 +104,7 @@ def _default(expand: Conv2d | None, conv: Conv2d, machine: Cpu, axes: Mapping[st
     # Windows that do not overlap share less: without operands in memory each of them needs a register more.
     share = 3 if machine.multiplies_by_lane and conv.stride[1] > 1 else 2
     roomy = [n for n in axes["columns"] if n <= max(1, (machine.vector_registers - conv.kernel[1]) // share)]
-    columns = min(roomy, key=partial(_row_cycles, conv))
+    columns = min(roomy, key=partial(_row_cycles, conv, machine.costs))
     taps = {"unroll_taps": 0} if "unroll_taps" in axes else {}
     choices = []
     for vectors in axes["vectors"]:
@@ -138,15 +139,15 @@ def _expand_cycles(expand: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     depth = expand.in_channels * expand.kernel[0] * expand.kernel[1]
     half = lanes < machine.lanes
     at_once = decisions.get("depth", 1)
-    return count * tiles.tile_cycles(columns, vectors, depth, expand.activation, half, at_once)
+    return count * tiles.tile_cycles(columns, vectors, depth, expand.activation, machine.costs, half, at_once)
 
 
-def _row_cycles(conv: Conv2d, columns: int) -> float:
+def _row_cycles(conv: Conv2d, costs: Costs, columns: int) -> float:
     """Estimated cycles of one output row of one channel vector."""
     (kh, kw), sw = conv.kernel, conv.stride[1]
     loads = kh * ((columns - 1) * sw + kw)
-    one = kh * kw * max(columns, tiles.CHAIN // 2) + 0.5 * loads + 10
-    return tiles.blocks(conv.out_width, columns) * (one + columns * tiles.activation_cycles(conv.activation))
+    one = kh * kw * max(columns, costs.chain // 2) + costs.shared_load * loads + 10
+    return tiles.blocks(conv.out_width, columns) * (one + columns * tiles.activation_cycles(conv.activation, costs))
 
 
 def _cost(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> float:
@@ -156,17 +157,18 @@ def _cost(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decision
     tasks = conv.batch * tiles.blocks(conv.out_height, plan.rows) * (blocks // vectors)
     made = min(tiles.padded_rows(conv, plan.rows), conv.height)
     row_bytes = vectors * tiles.padded_row_bytes(conv, width)
-    ring = ring_bytes(conv, vectors, width)
-    price = 1.0 if ring <= machine.l1_bytes // 2 else 1.5 if ring <= machine.l2_bytes // 4 else 3.0
+    ring, costs = ring_bytes(conv, vectors, width), machine.costs
+    prices = (costs.ring_first, costs.ring_second, costs.ring_beyond)
+    price = tiles.level_price(ring, (machine.l1_bytes // 2, machine.l2_bytes // 4), prices)
     filled = price * made * row_bytes / machine.vector_bytes
     # A group whose channels do not fill cache lines has its neighbours' bytes carried as well.
     line_share = min(1.0, vectors * width * 4 / _CACHE_LINE)
     filled += plan.rows * conv.out_width * vectors * width * 4 / machine.vector_bytes / line_share
     if expand is None:
         # Read from beyond the near caches.
-        filled += 2.0 * made * row_bytes / machine.vector_bytes / line_share
+        filled += costs.image * made * row_bytes / machine.vector_bytes / line_share
     else:
         filled += made * _expand_cycles(expand, machine, decisions)
         # The expansion's input comes once for every group, to the stem by way of a copy.
         filled += made * prod(window_shape(expand)) * 4 / machine.vector_bytes
-    return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, plan.columns) + 200)
+    return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, costs, plan.columns) + 200)

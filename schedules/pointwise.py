@@ -19,9 +19,6 @@ from effgen.machines.target import Cpu
 from effgen.schedules.common import bands_for, depth_axis, worth_a_launch, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
-# What scaling a vector of weights costs, in vectors of multiply-adds.
-_GATE_COST = 2.0
-
 
 def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: pointwise and dense convolutions."""
@@ -123,7 +120,7 @@ def _default_tile(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, 
     def cost(tile: tuple[int, int]) -> float:
         count = tiles.blocks(rows, tile[0]) * tiles.blocks(blocks, tile[1])
         half = lanes < machine.lanes
-        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, half, depth)
+        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, machine.costs, half, depth)
         return tiles.turns(count, machine) * cycles
 
     fitting = [(r, v) for v in axes["vectors"] for r in axes["rows"] if tiles.fits_registers(r, v, machine, depth)]
@@ -137,9 +134,10 @@ def _cycles(workload: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     tiles_of = tiles.blocks(_rows(workload), rows) * tiles.blocks(blocks, vectors)
     images = workload.batch if workload.gated else 1
     half = lanes < machine.lanes
-    cycles = tiles.tile_cycles(rows, vectors, workload.in_channels, workload.activation, half, _depth(decisions))
-    gate = _GATE_COST * _chunk_bytes(workload, machine, blocks) / machine.vector_bytes if workload.gated else 0.0
-    return images * (tiles.blocks(tiles_of, cores) * cycles + gate)
+    depth, at_once = workload.in_channels, _depth(decisions)
+    cycles = tiles.tile_cycles(rows, vectors, depth, workload.activation, machine.costs, half, at_once)
+    gate = machine.costs.gate * _chunk_bytes(workload, machine, blocks) / machine.vector_bytes
+    return images * (tiles.blocks(tiles_of, cores) * cycles + (gate if workload.gated else 0.0))
 
 
 def _share_cost(workload: Conv2d, machine: Cpu, decisions: Decisions) -> tuple[float, int]:
@@ -157,5 +155,5 @@ def _share_cost(workload: Conv2d, machine: Cpu, decisions: Decisions) -> tuple[f
     fetches = 1 if panel <= machine.l2_bytes // 2 else per_band
     traffic = fetches * panel / machine.vector_bytes
     data = per_band * rows * workload.in_channels * 4 / machine.vector_bytes
-    gate = _GATE_COST * panel / machine.vector_bytes if workload.gated else 0.0
+    gate = machine.costs.gate * panel / machine.vector_bytes if workload.gated else 0.0
     return tiles.turns(tasks, machine) * (product + traffic + data + gate + 100), tasks

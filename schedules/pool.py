@@ -20,10 +20,6 @@ from effgen.machines.target import Cpu
 from effgen.schedules.common import in_registers, schedule_of, scheduled, split, unroll_tile, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
-# Additions are 3-4 cycles deep and two start in a cycle: so many vectors keep them busy.
-_VECTORS_AT_MOST = 8
-
-
 # What cores share: nothing, channel vectors, or the rows of an image.
 _NOTHING, _VECTORS, _ROWS = 0, 1, 2
 
@@ -34,7 +30,8 @@ def space(workload: Workload, machine: Cpu) -> Space | None:
         return None
     blocks = tiles.blocks(workload.channels, machine.lanes_of(workload.channels))
     axes = {
-        "vectors": tuple(d for d in tiles.divisors(blocks) if d <= _VECTORS_AT_MOST),
+        # More than keep the adders busy gain nothing.
+        "vectors": tuple(d for d in tiles.divisors(blocks) if d <= machine.costs.chain),
         "shared": (_NOTHING, _VECTORS, _ROWS),
     }
     return Space(

@@ -6,11 +6,12 @@ it shares with its neighbour is computed twice, with the same result (see `effge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from effgen.kernels.workload import Activation, Conv2d
 from effgen.machines.target import Cpu
+from effgen.machines.target_file import Costs
 
-# A fused multiply-add depends on the one before it for about 4 cycles; two of half the width start per cycle.
-CHAIN = 8
 # Threads get 8 MiB of stack on Linux, but a caller of the library may have made its own with less.
 _STACK_BYTES = 256 * 1024
 
@@ -60,26 +61,33 @@ def fits_registers(rows: int, vectors: int, machine: Cpu, depth: int = 1) -> boo
 
 
 def tile_cycles(
-    rows: int, vectors: int, depth: int, activation: Activation, half: bool = False, at_once: int = 1
+    rows: int, vectors: int, depth: int, activation: Activation, costs: Costs, half: bool = False, at_once: int = 1
 ) -> float:
-    """Estimated cycles of a register tile of a matrix product: multiply-adds (two in a cycle where vectors are `half`
-    a register wide), what does not hide behind them, the epilogue. `at_once`: inputs of a row that one load brings."""
+    """Estimated cycles of a register tile of a matrix product: multiply-adds (cheaper where vectors are `half` a
+    register wide), what does not hide behind them, the epilogue. `at_once`: inputs of a row that one load brings."""
     arithmetic = rows * vectors
     # Where `at_once` is above 1 (NEON) there are no operands in memory: each load is an instruction of its own.
-    load = 0.15 if at_once == 1 else 1.0
-    step = max(arithmetic, CHAIN) * (0.5 if half else 1.0) + load * (rows / at_once + vectors)
-    return depth * step + activation_cycles(activation) * arithmetic * (0.6 if half else 1.0) + 20
+    load = costs.operand if at_once == 1 else costs.load
+    product, store = (costs.half_product, costs.half_store) if half else (1.0, 1.0)
+    step = max(arithmetic, costs.chain) * product + load * (rows / at_once + vectors)
+    return depth * step + activation_cycles(activation, costs) * arithmetic * store + 20
 
 
-def activation_cycles(activation: Activation) -> float:
-    """Estimated cycles of storing one vector after this activation (measured on Zen 4)."""
-    return 10 if activation in ("silu", "sigmoid") else 2
+def activation_cycles(activation: Activation, costs: Costs) -> float:
+    """Estimated cycles of storing one vector after this activation."""
+    return costs.exponential if activation in ("silu", "sigmoid") else costs.store
+
+
+def level_price(size: float, levels: Sequence[int], prices: Sequence[float]) -> float:
+    """The price of data of `size` bytes: that of the first of `levels` (bytes) which holds it, else the last one."""
+    return next((price for level, price in zip(levels, prices, strict=False) if size <= level), prices[-1])
 
 
 def copy_cycles(size: int, machine: Cpu) -> float:
     """Estimated cycles of writing `size` bytes and reading them back, dearer where they leave a cache level."""
-    price = 1.5 if size <= machine.l1_bytes else 2.5 if size <= machine.l2_bytes // 4 else 8.0
-    return 100 + price * size / machine.vector_bytes
+    costs = machine.costs
+    prices = (costs.copy_first, costs.copy_second, costs.copy_beyond)
+    return 100 + level_price(size, (machine.l1_bytes, machine.l2_bytes // 4), prices) * size / machine.vector_bytes
 
 
 def turns(tasks: int, machine: Cpu) -> int:

@@ -19,6 +19,7 @@ from effgen.machines import detection
 from effgen.machines.cpu import architecture_of, usable_cpus
 from effgen.machines.target_file import (
     GPU,
+    Costs,
     Cuda,
     Emulator,
     Llvm,
@@ -26,6 +27,7 @@ from effgen.machines.target_file import (
     TargetFile,
     Tolerance,
     Toolchain,
+    inherited_costs,
     target_file_from_text,
 )
 
@@ -113,6 +115,11 @@ class MachineFacts(ABC):
 
     @property
     @abstractmethod
+    def rule_facts(self) -> Mapping[str, float]:
+        """What the schedule rules take from the target's file beside the machine's own facts."""
+
+    @property
+    @abstractmethod
     def second_level_bytes(self) -> int:
         """Bytes of the second-level caches of all that a call is shared out to."""
 
@@ -138,6 +145,7 @@ class Cpu(MachineFacts):
     l2_bytes: int
     cores: int
     features: tuple[str, ...]
+    costs: Costs
 
     @property
     def tvm(self) -> dict[str, Any]:
@@ -176,6 +184,10 @@ class Cpu(MachineFacts):
 
     def with_archs(self, archs: tuple[str, ...]) -> Self:
         raise archs_of_a_cpu(self.name, archs)
+
+    @property
+    def rule_facts(self) -> Mapping[str, float]:
+        return self.costs.model_dump()
 
     @property
     def second_level_bytes(self) -> int:
@@ -253,6 +265,11 @@ class Gpu(MachineFacts):
 
     def with_archs(self, archs: tuple[str, ...]) -> Self:
         return replace(self, archs=archs)
+
+    @property
+    def rule_facts(self) -> Mapping[str, float]:
+        """None: what the rules of GPUs count with holds for all of them (`effgen.schedules.cuda.cost`)."""
+        return {}
 
     @property
     def second_level_bytes(self) -> int:
@@ -335,6 +352,7 @@ def _cpu(name: str, stated: TargetFile) -> Cpu:
         l2_bytes=cache_bytes.l2,
         cores=stated.cores or len(usable_cpus()),
         features=tuple(features),
+        costs=stated.costs or inherited_costs(),
     )
 
 
