@@ -228,7 +228,7 @@ def _write_code(
     on_phase: OnPhase,
 ) -> _CodeFacts:
     """Compile what was exported: the ONNX file is read back."""
-    from effgen.compiler.build import backend_of, write_code
+    from effgen.compiler.backend import backend_of
     from effgen.compiler.importer import relax_from_graph
     from effgen.compiler.pipeline import schedule_module
     from effgen.graph.onnx import graph_from_onnx
@@ -246,7 +246,7 @@ def _write_code(
         imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
         scheduled = schedule_module(imported, machine, chosen, dump)
         on_phase(backend.phase)
-        built = write_code(scheduled, backend, staging, dump, objects)
+        built = backend.write(scheduled, staging, dump, objects)
     program = scheduled.program
     return _CodeFacts(
         device=built.device,

@@ -28,7 +28,7 @@ from benchmarks.arm.instructions import (
     instructions_from_text,
     mix_of,
 )
-from effgen.compiler.build import Built, backend_of, write_code
+from effgen.compiler.backend import Built, backend_of
 from effgen.compiler.dump import Dump
 from effgen.compiler.pipeline import ScheduledModule, legalize_rest, plan_memory
 from effgen.compiler.program import IMAGE, LOGITS, WEIGHTS, WORKSPACE, Place, Program, Step, program_from_relax
@@ -172,7 +172,7 @@ def _count(layer: Layer, machine: Cpu, program: Program, kernels: tvm.IRModule, 
     scheduled = ScheduledModule(kernels, program, ())
     with TemporaryDirectory(prefix="effgen-count-") as name:
         folder = Path(name)
-        built = write_code(scheduled, backend_of(machine), folder, Dump(None))
+        built = backend_of(machine).write(scheduled, folder, Dump(None))
         (folder / MANIFEST).write_text(_manifest(layer, machine, program, built, folder).to_json())
         instructions = _disassembled(folder / LIBRARY, machine)
         ran = _executed(folder, machine, instructions, data.reshape(1, 1, 1, -1))

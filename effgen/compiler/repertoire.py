@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
-
-from effgen.machines.target import Cpu, Gpu, Machine
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,3 @@ GPU_KERNELS = Repertoire(
     mean_windows=False,
     where=" for a GPU",
 )
-
-
-def repertoire_of(machine: Machine) -> Repertoire:
-    """What the kernels of `machine` compute."""
-    match machine:
-        case Cpu():
-            return CPU_KERNELS
-        case Gpu():
-            return GPU_KERNELS
-        case _:
-            assert_never(machine)

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from effgen.compiler.repertoire import CPU_KERNELS, Repertoire, repertoire_of
+from effgen.compiler.backend import backend_of
+from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.errors import TuneError
 from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
@@ -96,7 +97,7 @@ def begin(
     request: TuneRequest, network: Network | OnnxNetwork, machine: Machine
 ) -> tuple[RecordFile, list[KernelSearch], list[str]]:
     """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
-    calls = calls_of_network(network, repertoire_of(machine))
+    calls = calls_of_network(network, backend_of(machine).kernels)
     file = RecordFile(request.database or default_database())
     if request.fresh:
         names = {workload.name for workload in calls}

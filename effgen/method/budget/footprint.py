@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_calls
 from effgen.compiler.calls import Call, KernelCall
-from effgen.compiler.repertoire import repertoire_of
 from effgen.graph import FLOAT32_BYTES, Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
 from effgen.kernels.packing import bias_shape, weight_shape
@@ -51,7 +51,7 @@ def footprint(graph: Graph, machine: Machine) -> Footprint:
     """Plan `graph`, batch norms unfolded as it was lowered, in float32. Exact where all its nodes are kernels of ours
     on a CPU; an operator that TVM computes is counted with a tensor of its own, which TVM may fuse away."""
     folded = folded_graph(graph)
-    calls = kernel_calls(folded, repertoire_of(machine))
+    calls = kernel_calls(folded, backend_of(machine).kernels)
     return Footprint(
         weights=_weight_bytes(calls, folded, machine),
         workspace=_Planner(folded).run(calls) or ALIGNMENT,

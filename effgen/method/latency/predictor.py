@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_counts
-from effgen.compiler.repertoire import repertoire_of
 from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload, without_ahead
@@ -79,7 +79,7 @@ class Predictor:
 
     def predict(self, graph: Graph) -> Prediction:
         """Of a network with or without folded batch norms. Operators without a kernel of effgen's own count nothing."""
-        counts = kernel_counts(graph, repertoire_of(self.machine))
+        counts = kernel_counts(graph, backend_of(self.machine).kernels)
         found = [(self.kernel(workload), count) for workload, count in counts.items()]
         total = sum(kernel.seconds * count for kernel, count in found)
         measured = sum(kernel.seconds * count for kernel, count in found if kernel.measured)
@@ -213,7 +213,7 @@ def _shipped_graphs() -> Iterator[Graph]:
 
 
 def _kernels(graph: Graph, machine: Machine) -> Iterator[Workload]:
-    return iter(kernel_counts(graph, repertoire_of(machine)))
+    return iter(kernel_counts(graph, backend_of(machine).kernels))
 
 
 def nothing_known(machine: Machine, known: int) -> str:
