@@ -20,7 +20,7 @@ import numpy as np
 
 from effgen.kernels.workload import ExpandDepthwise, GlobalAveragePool, Workload
 from effgen.machines.cpu import usable_cpus
-from effgen.machines.target import Machine, load_target
+from effgen.machines.target import Cpu, load_target
 from effgen.network import NetworkRequest, build_network
 from effgen.runtime.library import prepare_tvm
 
@@ -41,14 +41,13 @@ def parts_of(fused: ExpandDepthwise) -> list[Workload]:
     return [fused.expand, replace(fused.depthwise, row_sums=False), GlobalAveragePool(*image)]
 
 
-def prepare(fused: ExpandDepthwise, machine: Machine) -> tuple[Run, Run]:
+def prepare(fused: ExpandDepthwise, machine: Cpu) -> tuple[Run, Run]:
     """Functions that run the parts, one after the other, and the fused kernel."""
     import tvm
 
-    from effgen.kernels.lowering import PIPELINE
+    from effgen.kernels.lowering import PIPELINE, tvm_target
     from effgen.kernels.reference import random_inputs
     from effgen.records.choice import KernelChoices
-    from effgen.schedules import tvm_target
 
     parts, choices = parts_of(fused), KernelChoices(machine)
     module = tvm.IRModule({w.name: choices.kernel(w) for w in [*parts, fused]})
@@ -82,7 +81,7 @@ def medians(runs: tuple[Run, Run], between: Run, seconds: float) -> list[float]:
     return [statistics.median(times) for times in samples]
 
 
-def report(phi: str, batch: int, machine: Machine, seconds: float) -> None:
+def report(phi: str, batch: int, machine: Cpu, seconds: float) -> None:
     """Measure and print one network's table."""
     from effgen.measure.kernels import CacheFlush
 
@@ -107,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["TVM_NUM_THREADS"] = str(options.threads)
     prepare_tvm()
-    machine = replace(load_target(options.target), cores=options.threads)
+    machine = load_target(options.target).with_threads(options.threads)
     for phi in options.phi:
         report(phi, options.batch, machine, options.seconds)
 

@@ -21,7 +21,7 @@ import numpy as np
 from effgen.errors import EffgenError, ResultsError
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.machines.host import describe_host
-from effgen.machines.target import Machine, load_target
+from effgen.machines.target import Cpu, this_cpu
 from effgen.network import NetworkRequest, build_network
 from effgen.report.compare import markdown_table
 from effgen.results.growth import best_peer, measured_peak
@@ -37,14 +37,14 @@ _VALUES = 2048
 _REPEATS = 1000
 
 
-def silu_seconds(machine: Machine) -> float:
+def silu_seconds(machine: Cpu) -> float:
     """Seconds of one SiLU on one core."""
     import tvm
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir as tir
 
+    from effgen.kernels.lowering import tvm_target
     from effgen.kernels.math import activate
-    from effgen.schedules import tvm_target
 
     lanes = machine.lanes
     # Input and output in one array, some lines apart: addresses that agree in their last 12 bits hinder each other.
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     if not reports:
         raise ResultsError("FILE: no EfficientNet in it; expected files of effgen bench --json")
     prepare_tvm()
-    silu_s = silu_seconds(load_target("cpu"))
+    silu_s = silu_seconds(this_cpu())
     here = machine_label(describe_host())
     lines = []
     for report in reports:

@@ -16,7 +16,7 @@ import numpy as np
 from effgen.compiler.dump import Dump
 from effgen.deploy.executors import executor_of
 from effgen.deploy.standalone import BUNDLE, STANDALONE, check_emit, check_name, write_standalone
-from effgen.errors import BuildError, TargetError, VerifyError, candidates
+from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
 from effgen.files.strict import StrictModel
 from effgen.graph import Graph
@@ -25,7 +25,7 @@ from effgen.judge.case import Case, golden_case, golden_pair, new_golden_pair
 from effgen.judge.reading import check_reading
 from effgen.judge.standalone import check_standalone
 from effgen.machines.abilities import running_here
-from effgen.machines.target import Machine, load_target, stated_target, with_cuda_archs
+from effgen.machines.target import Machine, archs_of_a_cpu, load_target, stated_target
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import Model, OnPhase, model_from_network, model_of, resolve
@@ -118,14 +118,13 @@ def _check_device(request: CompileRequest) -> None:
     stated = stated_target(request.target)
     check_emit(request.emit, request.target, stated)
     check_name(request.name, request.emit)
-    on_gpu = stated.is_cuda
+    processor = stated.processor
     if request.dtype not in DTYPES:
         raise BuildError(f"--dtype {request.dtype}: {candidates(request.dtype, DTYPES)}")
-    if request.dtype != "float32" and not on_gpu:
+    if request.dtype not in processor.dtypes:
         raise BuildError(f"--dtype {request.dtype}: kernels for CPUs are float32 yet; expected a CUDA --target")
-    if request.cuda_archs and not on_gpu:
-        archs = ",".join(request.cuda_archs)
-        raise TargetError(f"--cuda-arch {archs}: --target {request.target} is a CPU; expected a CUDA target")
+    if request.cuda_archs and not processor.has_archs:
+        raise archs_of_a_cpu(request.target, request.cuda_archs)
 
 
 def export_network(
@@ -162,10 +161,8 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     prepare_tvm()
     import effgen.compiler.pipeline  # noqa: F401  # loads TVM, so that its seconds count here
 
-    machine = load_target(request.target)
-    if request.cuda_archs:
-        machine = with_cuda_archs(machine, request.cuda_archs)
-    return machine if request.threads is None else dataclasses.replace(machine, cores=request.threads)
+    machine = load_target(request.target).with_threads(request.threads)
+    return machine.with_archs(request.cuda_archs) if request.cuda_archs else machine
 
 
 def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_phase: OnPhase) -> None:
@@ -231,13 +228,14 @@ def _write_code(
     on_phase: OnPhase,
 ) -> _CodeFacts:
     """Compile what was exported: the ONNX file is read back."""
-    from effgen.compiler.build import write_code
+    from effgen.compiler.backend import backend_of
     from effgen.compiler.importer import relax_from_graph
     from effgen.compiler.pipeline import schedule_module
     from effgen.graph.onnx import graph_from_onnx
+    from effgen.kernels.lowering import tvm_target
     from effgen.records.choice import KernelChoices
-    from effgen.schedules import tvm_target
 
+    backend = backend_of(machine)
     dump.write("graph", model.graph.dump())
     on_phase("import ONNX")
     graph, weights = graph_from_onnx(staging / MODEL)
@@ -247,8 +245,8 @@ def _write_code(
         chosen = KernelChoices(machine, request.database)
         imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
         scheduled = schedule_module(imported, machine, chosen, dump)
-        on_phase("generate code and link" if machine.gpu is None else "generate code, compile it with nvcc")
-        built = write_code(scheduled, machine, staging, dump, objects)
+        on_phase(backend.phase)
+        built = backend.write(scheduled, staging, dump, objects)
     program = scheduled.program
     return _CodeFacts(
         device=built.device,
@@ -269,13 +267,13 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "name": machine.name,
             "description": machine.description,
             "llvm": machine.llvm,
-            "features": list(machine.features),
+            "features": list(machine.needed_features),
             "toolchain": _plain(machine.toolchain),
             "emulator": _plain(machine.emulator),
         },
         device=facts.device,
         versions={**_versions(), "compiler": facts.compiler},
-        threads=machine.cores,
+        threads=machine.threads,
         files={file.name: sha256_of(file) for file in sorted(staging.iterdir())},
         input={
             "name": graph.input.name,

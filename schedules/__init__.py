@@ -1,15 +1,20 @@
 """Schedule rules: one family of kernels a file. The first rule that fits wins; the fallback takes the rest.
 
-To add a family: write `<family>.py` with `space(workload, machine)`, add it to `_RULES`, add a test.
+To add a family: write `<family>.py` with `space(workload, machine)`, add it to `_RULES`, add a test. The rules of GPUs
+are in `effgen.schedules.cuda`; which ones apply is decided here, once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar, assert_never
 
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import grouped_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu, Gpu, Machine
 from effgen.schedules import (
     concat,
     conv2d,
@@ -22,10 +27,10 @@ from effgen.schedules import (
     squeeze_excite,
     window_pool,
 )
-from effgen.schedules.common import Rule, tvm_target
+from effgen.schedules.common import Rule
 from effgen.schedules.space import Decisions, Space
 
-__all__ = ["kernel_from_workload", "schedule_operator", "space_of", "tvm_target"]
+__all__ = ["kernel_from_workload", "schedule_operator", "space_of"]
 
 _RULES: tuple[Rule, ...] = (
     pointwise.space,
@@ -39,11 +44,40 @@ _RULES: tuple[Rule, ...] = (
 )
 
 
+_M = TypeVar("_M", Cpu, Gpu)
+
+
+@dataclass(frozen=True)
+class _Schedules(Generic[_M]):
+    """The rules that apply to a machine, and the fallback for any other function."""
+
+    machine: _M
+    rules: tuple[Callable[[Workload, _M], Space | None], ...]
+    fallback: Callable[[PrimFunc, _M], PrimFunc]
+
+    def space(self, workload: Workload) -> Space | None:
+        """The first rule's that fits."""
+        spaces = (rule(workload, self.machine) for rule in self.rules)
+        return next((space for space in spaces if space is not None), None)
+
+    def any_operator(self, func: PrimFunc) -> PrimFunc:
+        """A function that no rule knows, scheduled."""
+        return self.fallback(func, self.machine)
+
+
+def _schedules_of(machine: Machine) -> _Schedules[Cpu] | _Schedules[Gpu]:
+    match machine:
+        case Cpu():
+            return _Schedules(machine, _RULES, fallback.schedule_any)
+        case Gpu():
+            return _Schedules(machine, cuda.RULES, cuda.fallback.schedule_any)
+        case _:
+            assert_never(machine)
+
+
 def space_of(workload: Workload, machine: Machine) -> Space | None:
     """The schedule space of a kernel: the first rule's that fits; None where only the fallback is left."""
-    rules = _RULES if machine.gpu is None else cuda.RULES
-    spaces = (rule(workload, machine) for rule in rules)
-    return next((space for space in spaces if space is not None), None)
+    return _schedules_of(machine).space(workload)
 
 
 def kernel_from_workload(workload: Workload, machine: Machine, decisions: Decisions | None = None) -> PrimFunc:
@@ -57,7 +91,7 @@ def kernel_from_workload(workload: Workload, machine: Machine, decisions: Decisi
 
 def schedule_operator(func: PrimFunc, machine: Machine) -> PrimFunc:
     """The fallback schedule, for a function that no rule knows."""
-    scheduled = (fallback if machine.gpu is None else cuda.fallback).schedule_any(func, machine)
+    scheduled = _schedules_of(machine).any_operator(func)
     if "global_symbol" in func.attrs:
         scheduled = scheduled.with_attr("global_symbol", func.attrs["global_symbol"])
     return scheduled.with_attr("tirx.is_scheduled", True)

@@ -11,27 +11,15 @@ from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.space import Space
 
-# A rule gives a kernel's schedule space on a machine, or None where it does not fit.
-Rule: TypeAlias = Callable[[Workload, Machine], Space | None]
+# A rule gives a kernel's schedule space on a CPU, or None where it does not fit.
+Rule: TypeAlias = Callable[[Workload, Cpu], Space | None]
 # Loops and blocks of a schedule are opaque handles.
 Handle: TypeAlias = Any
 
 DATA_PARALLEL = IterVar.DataPar
-# What sharing a kernel costs, in cycles. The launch itself is a quarter of it (0.8 us on Zen 4); the rest allows for
-# what the other cores have to fetch.
-LAUNCH_CYCLES = 12_000
-# What a core reads or writes in a cycle when the data comes from beyond its own caches.
-_STREAM_BYTES_PER_CYCLE = 8
-# Fetching a weight hides behind the multiply-adds of so many rows.
-MANY_ROWS = 512
-
-
-def tvm_target(machine: Machine) -> tvm.target.Target:
-    """The machine as TVM describes it."""
-    return tvm.target.Target(machine.tvm)
 
 
 def schedule_of(func: PrimFunc) -> Schedule:
@@ -84,23 +72,23 @@ def loops_below(schedule: Schedule, block: Handle, at: Handle) -> list[Handle]:
     return loops[depth + 1 :]
 
 
-def worth_a_launch(machine: Machine, macs: int, size: int) -> bool:
+def worth_a_launch(machine: Cpu, macs: int, size: int) -> bool:
     """Whether so many multiply-adds, or bytes to move, take long enough on one core to share them."""
-    return max(macs / machine.lanes, size / _STREAM_BYTES_PER_CYCLE) > 2 * LAUNCH_CYCLES
+    return max(macs / machine.lanes, size / machine.costs.stream_bytes) > 2 * machine.costs.launch
 
 
-def bands_for(rows: int, machine: Machine) -> tuple[int, ...]:
+def bands_for(rows: int, machine: Cpu) -> tuple[int, ...]:
     """How many bands `rows` may be shared out to: none, or multiples of the cores' number."""
     return tuple(sorted({1} | {machine.cores * n for n in (1, 2, 3, 4, 6, 8, 16) if machine.cores * n <= rows}))
 
 
-def depth_axis(layer: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+def depth_axis(layer: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:
     """How many input channels of a row may be loaded as one vector: where its lanes can be multiplied by."""
     by_lane = machine.multiplies_by_lane and layer.in_channels % machine.lanes == 0
     return {"depth": (1, machine.lanes)} if by_lane else {}
 
 
-def worth_prefetching(machine: Machine, layer: Conv2d) -> bool:
+def worth_prefetching(machine: Cpu, layer: Conv2d) -> bool:
     """Whether a layer's weights come from beyond the second-level cache every time, and few rows use them."""
     weight_bytes = 4 * layer.in_channels * layer.out_channels
-    return weight_bytes > machine.l2_bytes // 16 and layer.rows // layer.batch < MANY_ROWS
+    return weight_bytes > machine.l2_bytes // 16 and layer.rows // layer.batch < machine.costs.hiding_rows

@@ -5,12 +5,12 @@ from __future__ import annotations
 from effgen.kernels.images import Concat
 from effgen.kernels.joining import ConcatPlan, concat_primfunc
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import bands_for, worth_a_launch
 from effgen.schedules.space import Space
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: joined images, and one image scaled and shifted."""
     if not isinstance(workload, Concat):
         return None

@@ -14,23 +14,16 @@ from effgen.kernels import tiles
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
-from effgen.schedules.common import MANY_ROWS, bands_for, depth_axis
+from effgen.machines.target import Cpu
+from effgen.schedules.common import bands_for, depth_axis
 from effgen.schedules.space import Decisions, Space
 
-# Cycles of a load beyond what a matrix product's costs: a window's panel of weights does not fit the nearest cache.
-_BROADCAST, _WEIGHT = 0.1, 0.4
-_LOADS_TO_PRODUCTS = 1.2
-# Cycles for a vector that comes from the second-level cache, and from beyond, where tiles wait for it.
-_SECOND_LEVEL, _BEYOND = 0.25, 3.0
-# The same for the image, whose floats come one by one.
-_IMAGE_BEYOND = 30.0
 # What is shared out, and how; tried with so many of the best register tiles.
 _SHARES = ("bands", "chunks", "copied")
 _TILES_TRIED = 8
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: convolutions of one group that are no plain matrix product."""
     if not isinstance(workload, Conv2d) or workload.family != "conv2d":
         return None
@@ -45,7 +38,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+def _axes(workload: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:
     blocks = bias_shape(workload, machine)[0]
     most = workload.out_width * workload.out_height if workload.kernel == (1, 1) else workload.out_width
     columns = range(1, min(most, machine.vector_registers) + 1)
@@ -62,14 +55,14 @@ def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
     return axes | (depth_axis(workload, machine) if workload.data_layout == "NHWC" else {})
 
 
-def _slices(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
+def _slices(workload: Conv2d, machine: Cpu) -> tuple[int, ...]:
     """All channels, and what divides them into whole vectors."""
     channels = workload.in_channels
     shorter = (n for n in tiles.divisors(channels) if n % machine.lanes == 0)
     return tuple(sorted({*shorter, channels}))
 
 
-def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+def _admits(workload: Conv2d, machine: Cpu, decisions: Decisions) -> bool:
     columns, vectors = decisions["columns"], decisions["vectors"]
     if not tiles.fits_registers(columns, vectors, machine, decisions.get("depth", 1)):
         return False
@@ -96,7 +89,7 @@ def _plan(workload: Conv2d, decisions: Decisions) -> WindowPlan:
     )
 
 
-def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+def _default(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Everything of least estimated time but the slice, which the nearest cache decides."""
     fixed = {"depth": max(axes["depth"])} if "depth" in axes else {}
     fixed |= {"prefetch": int(_from_memory(workload, machine))}
@@ -114,7 +107,7 @@ def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, .
     return best | {"slice": _near_slice(workload, machine, axes["slice"], best["vectors"])}
 
 
-def _image_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
+def _image_cycles(workload: Conv2d, machine: Cpu, tile: Decisions) -> float:
     """Estimated cycles of the tiles of a whole image, in rows as they are or, strided 1x1, in one run."""
     blocks, (_, height, width, _) = bias_shape(workload, machine)[0], workload.out_shape
     lines, positions = (1, height * width) if workload.kernel == (1, 1) else (height, width)
@@ -122,17 +115,18 @@ def _image_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
     return count * _tile_cycles(workload, machine, tile)
 
 
-def _tile_cycles(workload: Conv2d, machine: Machine, tile: Decisions) -> float:
+def _tile_cycles(workload: Conv2d, machine: Cpu, tile: Decisions) -> float:
     half, at_once = bias_shape(workload, machine)[1] < machine.lanes, tile.get("depth", 1)
+    costs = machine.costs
     depth = workload.in_channels * workload.kernel[0] * workload.kernel[1]
     columns, vectors = tile["columns"], tile["vectors"]
     # As many loads start in a cycle as multiply-adds: a tile of few vectors waits for them.
-    waiting = max(0.0, _LOADS_TO_PRODUCTS * (columns + vectors) - columns * vectors)
-    further = _BROADCAST * columns + _WEIGHT * vectors + waiting
-    return tiles.tile_cycles(columns, vectors, depth, workload.activation, half, at_once) + depth * further
+    waiting = max(0.0, costs.window_loads * (columns + vectors) - columns * vectors)
+    further = costs.window_operand * columns + costs.window_weight * vectors + waiting
+    return tiles.tile_cycles(columns, vectors, depth, workload.activation, costs, half, at_once) + depth * further
 
 
-def _near_slice(workload: Conv2d, machine: Machine, choices: tuple[int, ...], vectors: int) -> int:
+def _near_slice(workload: Conv2d, machine: Cpu, choices: tuple[int, ...], vectors: int) -> int:
     """All channels where the weights stay in the second-level cache; else the most whose weights leave half of the
     nearest cache to the image: what comes from memory is asked for by way of that cache's own buffers, and those must
     not be busy with the second level's weights."""
@@ -142,18 +136,18 @@ def _near_slice(workload: Conv2d, machine: Machine, choices: tuple[int, ...], ve
     return max((n for n in choices if 4 * n * taps * vectors * lanes < machine.l1_bytes // 2), default=min(choices))
 
 
-def _from_memory(workload: Conv2d, machine: Machine) -> bool:
+def _from_memory(workload: Conv2d, machine: Cpu) -> bool:
     """Whether the weights come from beyond the second-level cache and that shows: they do not fit, or few rows use
     what the rest of the network has driven out."""
     blocks, lanes = bias_shape(workload, machine)
     size = 4 * blocks * lanes * workload.in_channels * workload.kernel[0] * workload.kernel[1]
-    few = workload.rows // workload.batch < MANY_ROWS
+    few = workload.rows // workload.batch < machine.costs.hiding_rows
     return size > machine.l2_bytes // (16 if few else 2)
 
 
-def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
+def _cost(workload: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     """Estimated cycles of the busiest core."""
-    (blocks, lanes), vectors = bias_shape(workload, machine), decisions["vectors"]
+    (blocks, lanes), vectors, costs = bias_shape(workload, machine), decisions["vectors"], machine.costs
     geometry = _geometry(workload, decisions)
     lines, positions = geometry.lines
     vector_tiles = tiles.blocks(blocks, vectors)
@@ -167,11 +161,11 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     band = geometry.bytes / machine.vector_bytes
     near = geometry.bytes <= machine.l2_bytes // 2
     # A panel comes again for every tile, the band for every panel; all weights of a chunk once.
-    fetched = panel * _SECOND_LEVEL * tiles_of_panel if 4 * panel * machine.lanes > machine.l1_bytes // 2 else 0.0
-    if 4 * panel * machine.lanes > machine.l2_bytes // 2:
-        fetched *= _BEYOND / _SECOND_LEVEL
-    read = band * (_SECOND_LEVEL if near else _IMAGE_BEYOND)
-    once = panel if bands == 1 or per_chunk * panel * machine.vector_bytes <= machine.l2_bytes // 2 else _BEYOND * panel
+    levels, prices = (machine.l1_bytes // 2, machine.l2_bytes // 2), (0.0, costs.panel_second, costs.panel_beyond)
+    fetched = panel * tiles.level_price(4 * panel * machine.lanes, levels, prices) * tiles_of_panel
+    read = band * (costs.panel_second if near else costs.image_beyond)
+    stays = bands == 1 or per_chunk * panel * machine.vector_bytes <= machine.l2_bytes // 2
+    once = panel if stays else costs.panel_beyond * panel
     task = per_chunk * (tiles_of_panel * cycles + fetched + read + once) + 200
     if decisions["copied"]:
         task += tiles.copy_cycles(geometry.bytes, machine)

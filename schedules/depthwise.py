@@ -15,14 +15,15 @@ from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
+from effgen.machines.target_file import Costs
 from effgen.schedules.common import bands_for, depth_axis, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
 _CACHE_LINE = 64
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: depthwise convolutions, expanded by the kernel or not."""
     if isinstance(workload, ExpandDepthwise):
         expand, conv = workload.expand, workload.depthwise
@@ -42,7 +43,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _axes(expand: Conv2d | None, conv: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+def _axes(expand: Conv2d | None, conv: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:
     blocks = bias_shape(conv, machine)[0]
     # Accumulators beside the taps of one row; what is left holds inputs that several outputs share.
     widest = min(conv.out_width, (machine.vector_registers - conv.kernel[1]) * 3 // 4)
@@ -66,7 +67,7 @@ def _axes(expand: Conv2d | None, conv: Conv2d, machine: Machine) -> dict[str, tu
     }
 
 
-def _admits(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+def _admits(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> bool:
     vectors = decisions["vectors"]
     if expand is None or not _ring_fits(conv, machine, vectors):
         return _ring_fits(conv, machine, vectors)
@@ -76,12 +77,12 @@ def _admits(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: De
     return fits and vectors % tile_vectors == 0
 
 
-def _ring_fits(conv: Conv2d, machine: Machine, vectors: int) -> bool:
+def _ring_fits(conv: Conv2d, machine: Cpu, vectors: int) -> bool:
     """Whether the ring leaves half of the second-level cache to the rest (one vector must do in any case)."""
     return vectors == 1 or ring_bytes(conv, vectors, bias_shape(conv, machine)[1]) <= machine.l2_bytes // 2
 
 
-def _plan(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> BandPlan:
+def _plan(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> BandPlan:
     kept = ring_bytes(conv, decisions["vectors"], bias_shape(conv, machine)[1])
     kept += 4 * prod(window_shape(expand)) if expand else 0
     return BandPlan(
@@ -97,15 +98,13 @@ def _plan(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Deci
     )
 
 
-def _default(
-    expand: Conv2d | None, conv: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]
-) -> dict[str, int]:
+def _default(expand: Conv2d | None, conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Column tiles from the registers, then bands and groups of least estimated time."""
     # LLVM hoists loads that windows share; beyond this it spills (5x5, 19 columns: a quarter slower than 10).
     # Windows that do not overlap share less: without operands in memory each of them needs a register more.
     share = 3 if machine.multiplies_by_lane and conv.stride[1] > 1 else 2
     roomy = [n for n in axes["columns"] if n <= max(1, (machine.vector_registers - conv.kernel[1]) // share)]
-    columns = min(roomy, key=partial(_row_cycles, conv))
+    columns = min(roomy, key=partial(_row_cycles, conv, machine.costs))
     taps = {"unroll_taps": 0} if "unroll_taps" in axes else {}
     choices = []
     for vectors in axes["vectors"]:
@@ -118,7 +117,7 @@ def _default(
 
 
 def _expand_tile(
-    expand: Conv2d, conv: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]], vectors: int
+    expand: Conv2d, conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]], vectors: int
 ) -> dict[str, int]:
     """The expansion's register tile of least estimated time in a group of `vectors`."""
     prefetch = int(1 in axes["prefetch"] and worth_prefetching(machine, expand))
@@ -132,7 +131,7 @@ def _expand_tile(
     return min(fitting, key=lambda tile: _expand_cycles(expand, machine, tile))
 
 
-def _expand_cycles(expand: Conv2d, machine: Machine, decisions: Decisions) -> float:
+def _expand_cycles(expand: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     """Estimated cycles of one expanded row of a group."""
     columns, vectors = decisions["expand_columns"], decisions["expand_vectors"]
     lanes = bias_shape(expand, machine)[1]
@@ -140,35 +139,36 @@ def _expand_cycles(expand: Conv2d, machine: Machine, decisions: Decisions) -> fl
     depth = expand.in_channels * expand.kernel[0] * expand.kernel[1]
     half = lanes < machine.lanes
     at_once = decisions.get("depth", 1)
-    return count * tiles.tile_cycles(columns, vectors, depth, expand.activation, half, at_once)
+    return count * tiles.tile_cycles(columns, vectors, depth, expand.activation, machine.costs, half, at_once)
 
 
-def _row_cycles(conv: Conv2d, columns: int) -> float:
+def _row_cycles(conv: Conv2d, costs: Costs, columns: int) -> float:
     """Estimated cycles of one output row of one channel vector."""
     (kh, kw), sw = conv.kernel, conv.stride[1]
     loads = kh * ((columns - 1) * sw + kw)
-    one = kh * kw * max(columns, tiles.CHAIN // 2) + 0.5 * loads + 10
-    return tiles.blocks(conv.out_width, columns) * (one + columns * tiles.activation_cycles(conv.activation))
+    one = kh * kw * max(columns, costs.chain // 2) + costs.shared_load * loads + 10
+    return tiles.blocks(conv.out_width, columns) * (one + columns * tiles.activation_cycles(conv.activation, costs))
 
 
-def _cost(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Decisions) -> float:
+def _cost(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     """Estimated cycles of the busiest core."""
     blocks, width = bias_shape(conv, machine)
     vectors, plan = decisions["vectors"], _plan(expand, conv, machine, decisions)
     tasks = conv.batch * tiles.blocks(conv.out_height, plan.rows) * (blocks // vectors)
     made = min(tiles.padded_rows(conv, plan.rows), conv.height)
     row_bytes = vectors * tiles.padded_row_bytes(conv, width)
-    ring = ring_bytes(conv, vectors, width)
-    price = 1.0 if ring <= machine.l1_bytes // 2 else 1.5 if ring <= machine.l2_bytes // 4 else 3.0
+    ring, costs = ring_bytes(conv, vectors, width), machine.costs
+    prices = (costs.ring_first, costs.ring_second, costs.ring_beyond)
+    price = tiles.level_price(ring, (machine.l1_bytes // 2, machine.l2_bytes // 4), prices)
     filled = price * made * row_bytes / machine.vector_bytes
     # A group whose channels do not fill cache lines has its neighbours' bytes carried as well.
     line_share = min(1.0, vectors * width * 4 / _CACHE_LINE)
     filled += plan.rows * conv.out_width * vectors * width * 4 / machine.vector_bytes / line_share
     if expand is None:
         # Read from beyond the near caches.
-        filled += 2.0 * made * row_bytes / machine.vector_bytes / line_share
+        filled += costs.image * made * row_bytes / machine.vector_bytes / line_share
     else:
         filled += made * _expand_cycles(expand, machine, decisions)
         # The expansion's input comes once for every group, to the stem by way of a copy.
         filled += made * prod(window_shape(expand)) * 4 / machine.vector_bytes
-    return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, plan.columns) + 200)
+    return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, costs, plan.columns) + 200)

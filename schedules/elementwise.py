@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from tvm.tirx import PrimFunc
 
-from effgen.kernels import tiles
 from effgen.kernels.compute import channel_scale_primfunc
 from effgen.kernels.workload import ChannelScale, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import schedule_of, scheduled, split, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: squeeze-excite's scale."""
     if not isinstance(workload, ChannelScale):
         return None
@@ -27,11 +26,11 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _build(workload: ChannelScale, machine: Machine, decisions: Decisions) -> PrimFunc:
+def _build(workload: ChannelScale, machine: Cpu, decisions: Decisions) -> PrimFunc:
     schedule = schedule_of(channel_scale_primfunc(workload, machine))
     b, y, x, c = schedule.get_loops(schedule.get_sblock("store"))
     position = schedule.fuse(b, y, x)
-    width = tiles.lanes(workload.channels, machine)
+    width = machine.lanes_of(workload.channels)
     if workload.channels % width == 0:
         schedule.vectorize(split(schedule, c, width)[1])
     if decisions["parallel"]:

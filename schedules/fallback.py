@@ -11,12 +11,11 @@ from functools import partial
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.tirx import IntImm, PrimFunc
 
-from effgen.kernels import tiles
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import DATA_PARALLEL, Handle, schedule_of, split, worth_a_launch
 
 
-def schedule_any(func: PrimFunc, machine: Machine) -> PrimFunc:
+def schedule_any(func: PrimFunc, machine: Cpu) -> PrimFunc:
     """`func` with its element-wise blocks inlined and every other block parallel and vectorised where it can be."""
     schedule = schedule_of(func)
     for inline in (_inline, _inline_into_producer):
@@ -51,7 +50,7 @@ def _block_names(schedule: Schedule) -> list[str]:
     return [schedule.get(block).name_hint for block in schedule.get_child_blocks(root)]
 
 
-def _spread(schedule: Schedule, name: str, machine: Machine, vectors: bool) -> None:
+def _spread(schedule: Schedule, name: str, machine: Cpu, vectors: bool) -> None:
     """Spatial loops outside and parallel, reductions inside, the last spatial loop innermost as a vector."""
     block = schedule.get_sblock(name)
     loops = list(schedule.get_loops(block))
@@ -76,10 +75,10 @@ def _spread(schedule: Schedule, name: str, machine: Machine, vectors: bool) -> N
         schedule.decompose_reduction(block, reduction[0])
 
 
-def _vector_loop(schedule: Schedule, spatial: list[Handle], machine: Machine) -> list[Handle]:
+def _vector_loop(schedule: Schedule, spatial: list[Handle], machine: Cpu) -> list[Handle]:
     """Cut one vector off the last spatial loop, which is replaced in `spatial`; nothing where it leaves a rest."""
     extent = schedule.get(spatial[-1]).extent
-    if not isinstance(extent, IntImm) or int(extent) % (width := tiles.lanes(int(extent), machine)):
+    if not isinstance(extent, IntImm) or int(extent) % (width := machine.lanes_of(int(extent))):
         return []
     spatial[-1], lane = split(schedule, spatial[-1], width)
     return [lane]

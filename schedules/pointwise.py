@@ -15,15 +15,12 @@ from effgen.kernels import tiles
 from effgen.kernels.matmul import MatmulPlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import bands_for, depth_axis, worth_a_launch, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
-# What scaling a vector of weights costs, in vectors of multiply-adds.
-_GATE_COST = 2.0
 
-
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: pointwise and dense convolutions."""
     if not isinstance(workload, Conv2d) or workload.family not in ("pointwise", "dense"):
         return None
@@ -43,7 +40,7 @@ def _rows(workload: Conv2d) -> int:
     return workload.rows // workload.batch if workload.gated else workload.rows
 
 
-def _axes(workload: Conv2d, machine: Machine) -> dict[str, tuple[int, ...]]:
+def _axes(workload: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:
     blocks = bias_shape(workload, machine)[0]
     widths = tuple(n for n in range(1, blocks + 1) if tiles.fits_registers(1, n, machine))
     heights = range(1, min(_rows(workload), machine.vector_registers) + 1)
@@ -64,7 +61,7 @@ def _depth(decisions: Decisions) -> int:
     return decisions.get("depth", 1)
 
 
-def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+def _admits(workload: Conv2d, machine: Cpu, decisions: Decisions) -> bool:
     rows, vectors, chunks, bands = (decisions[name] for name in ("rows", "vectors", "chunks", "bands"))
     column_tiles = tiles.blocks(bias_shape(workload, machine)[0], vectors)
     if not tiles.fits_registers(rows, vectors, machine, _depth(decisions)) or chunks > column_tiles:
@@ -74,13 +71,13 @@ def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
     return not workload.gated or _panel_fits(workload, machine, vectors, tiles.blocks(column_tiles, chunks))
 
 
-def _panel_fits(workload: Conv2d, machine: Machine, vectors: int, column_tiles: int = 1) -> bool:
+def _panel_fits(workload: Conv2d, machine: Cpu, vectors: int, column_tiles: int = 1) -> bool:
     """Whether the scaled weights of a chunk stay in the second-level cache (one vector must do in any case)."""
     count = vectors * column_tiles
     return count == 1 or _chunk_bytes(workload, machine, count) <= machine.l2_bytes * 3 // 4
 
 
-def _chunk_bytes(workload: Conv2d, machine: Machine, vectors: int) -> int:
+def _chunk_bytes(workload: Conv2d, machine: Cpu, vectors: int) -> int:
     return vectors * bias_shape(workload, machine)[1] * workload.in_channels * 4
 
 
@@ -97,7 +94,7 @@ def _plan(decisions: Decisions) -> MatmulPlan:
     )
 
 
-def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+def _default(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Register tile of least estimated time, then the shares of least idle time that suit the caches."""
     depth = max(axes.get("depth", (1,)))
     rows, vectors = _default_tile(workload, machine, axes, depth)
@@ -117,34 +114,33 @@ def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, .
     return min(choices, key=partial(_share_cost, workload, machine))
 
 
-def _default_tile(
-    workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]], depth: int
-) -> tuple[int, int]:
+def _default_tile(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]], depth: int) -> tuple[int, int]:
     (blocks, lanes), rows = bias_shape(workload, machine), _rows(workload)
 
     def cost(tile: tuple[int, int]) -> float:
         count = tiles.blocks(rows, tile[0]) * tiles.blocks(blocks, tile[1])
         half = lanes < machine.lanes
-        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, half, depth)
+        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, machine.costs, half, depth)
         return tiles.turns(count, machine) * cycles
 
     fitting = [(r, v) for v in axes["vectors"] for r in axes["rows"] if tiles.fits_registers(r, v, machine, depth)]
     return min((t for t in fitting if not workload.gated or _panel_fits(workload, machine, t[1])), key=cost)
 
 
-def _cycles(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
+def _cycles(workload: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     """Estimated cycles of the busiest core, whose tiles wait, unlike in `_share_cost`, for what they load."""
     (blocks, lanes), rows, vectors = bias_shape(workload, machine), decisions["rows"], decisions["vectors"]
     cores = machine.cores if decisions["parallel"] else 1
     tiles_of = tiles.blocks(_rows(workload), rows) * tiles.blocks(blocks, vectors)
     images = workload.batch if workload.gated else 1
     half = lanes < machine.lanes
-    cycles = tiles.tile_cycles(rows, vectors, workload.in_channels, workload.activation, half, _depth(decisions))
-    gate = _GATE_COST * _chunk_bytes(workload, machine, blocks) / machine.vector_bytes if workload.gated else 0.0
-    return images * (tiles.blocks(tiles_of, cores) * cycles + gate)
+    depth, at_once = workload.in_channels, _depth(decisions)
+    cycles = tiles.tile_cycles(rows, vectors, depth, workload.activation, machine.costs, half, at_once)
+    gate = machine.costs.gate * _chunk_bytes(workload, machine, blocks) / machine.vector_bytes
+    return images * (tiles.blocks(tiles_of, cores) * cycles + (gate if workload.gated else 0.0))
 
 
-def _share_cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> tuple[float, int]:
+def _share_cost(workload: Conv2d, machine: Cpu, decisions: Decisions) -> tuple[float, int]:
     """Estimated cycles of the busiest core, and the number of tasks to decide between equals."""
     rows, vectors = decisions["rows"], decisions["vectors"]
     row_tiles = tiles.blocks(_rows(workload), rows)
@@ -159,5 +155,5 @@ def _share_cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> tup
     fetches = 1 if panel <= machine.l2_bytes // 2 else per_band
     traffic = fetches * panel / machine.vector_bytes
     data = per_band * rows * workload.in_channels * 4 / machine.vector_bytes
-    gate = _GATE_COST * panel / machine.vector_bytes if workload.gated else 0.0
+    gate = machine.costs.gate * panel / machine.vector_bytes if workload.gated else 0.0
     return tiles.turns(tasks, machine) * (product + traffic + data + gate + 100), tasks

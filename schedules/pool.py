@@ -16,25 +16,22 @@ from tvm.tirx import PrimFunc
 from effgen.kernels import tiles
 from effgen.kernels.compute import average_pool_primfunc
 from effgen.kernels.workload import GlobalAveragePool, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import in_registers, schedule_of, scheduled, split, unroll_tile, worth_a_launch
 from effgen.schedules.space import Decisions, Space
-
-# Additions are 3-4 cycles deep and two start in a cycle: so many vectors keep them busy.
-_VECTORS_AT_MOST = 8
-
 
 # What cores share: nothing, channel vectors, or the rows of an image.
 _NOTHING, _VECTORS, _ROWS = 0, 1, 2
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: global average pooling."""
     if not isinstance(workload, GlobalAveragePool):
         return None
-    blocks = tiles.blocks(workload.channels, tiles.lanes(workload.channels, machine))
+    blocks = tiles.blocks(workload.channels, machine.lanes_of(workload.channels))
     axes = {
-        "vectors": tuple(d for d in tiles.divisors(blocks) if d <= _VECTORS_AT_MOST),
+        # More than keep the adders busy gain nothing.
+        "vectors": tuple(d for d in tiles.divisors(blocks) if d <= machine.costs.chain),
         "shared": (_NOTHING, _VECTORS, _ROWS),
     }
     return Space(
@@ -45,9 +42,9 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _default(workload: GlobalAveragePool, machine: Machine, widths: tuple[int, ...]) -> dict[str, int]:
+def _default(workload: GlobalAveragePool, machine: Cpu, widths: tuple[int, ...]) -> dict[str, int]:
     """As many vectors as keep the adders busy, but no fewer tiles than cores if that can be had."""
-    blocks = tiles.blocks(workload.channels, tiles.lanes(workload.channels, machine))
+    blocks = tiles.blocks(workload.channels, machine.lanes_of(workload.channels))
     shared = worth_a_launch(machine, 0, workload.bytes)
     enough = [d for d in widths if not shared or workload.batch * blocks // d >= machine.cores]
     width = max(enough, default=1)
@@ -55,7 +52,7 @@ def _default(workload: GlobalAveragePool, machine: Machine, widths: tuple[int, .
     return {"vectors": width, "shared": _NOTHING if not shared else _ROWS if few else _VECTORS}
 
 
-def _build(workload: GlobalAveragePool, machine: Machine, decisions: Decisions) -> PrimFunc:
+def _build(workload: GlobalAveragePool, machine: Cpu, decisions: Decisions) -> PrimFunc:
     schedule = schedule_of(average_pool_primfunc(workload, machine))
     _apply(schedule, decisions["vectors"], decisions["shared"])
     return scheduled(schedule, workload.name)

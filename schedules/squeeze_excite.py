@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from effgen.kernels.squeeze_excite import SqueezeExcitePlan, squeeze_excite_primfunc
 from effgen.kernels.workload import SqueezeExcite, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
@@ -15,7 +15,7 @@ from effgen.schedules.space import Decisions, Space
 _NOTHING, _VECTORS, _IMAGES = 0, 1, 2
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: squeeze-excite."""
     if not isinstance(workload, SqueezeExcite):
         return None
@@ -29,7 +29,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _default_share(workload: SqueezeExcite, machine: Machine) -> int:
+def _default_share(workload: SqueezeExcite, machine: Cpu) -> int:
     if workload.batch >= machine.cores and workload.batch > 1:
         return _IMAGES
     # Two launches, one for each layer.

@@ -8,21 +8,19 @@ from effgen.kernels import tiles
 from effgen.kernels.images import Pool2d
 from effgen.kernels.pooling import PoolPlan, pool2d_primfunc, vector_lanes
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.schedules.common import worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
-# Comparisons are 3-4 cycles deep and two start in a cycle: so many vectors keep them busy.
-_VECTORS_AT_MOST = 8
 
-
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Cpu) -> Space | None:
     """The rule: pooling by windows."""
     if not isinstance(workload, Pool2d):
         return None
     blocks = tiles.blocks(workload.channels, vector_lanes(workload.channels, machine))
     axes = {
-        "vectors": tuple(d for d in tiles.divisors(blocks) if d <= _VECTORS_AT_MOST),
+        # More than keep the units busy gain nothing.
+        "vectors": tuple(d for d in tiles.divisors(blocks) if d <= machine.costs.chain),
         "chunks": tuple(sorted({1, min(2, blocks), min(machine.cores, blocks)})),
         "parallel": (0, 1),
     }
@@ -35,13 +33,13 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _default(workload: Pool2d, machine: Machine, blocks: int) -> dict[str, int]:
+def _default(workload: Pool2d, machine: Cpu, blocks: int) -> dict[str, int]:
     taps = workload.kernel[0] * workload.kernel[1]
     values = taps * workload.batch * workload.out_shape[1] * workload.out_shape[2] * workload.channels
     parallel = worth_a_launch(machine, values, workload.bytes)
-    return {"vectors": tiles.largest_divisor(blocks, _VECTORS_AT_MOST), "chunks": 1, "parallel": int(parallel)}
+    return {"vectors": tiles.largest_divisor(blocks, machine.costs.chain), "chunks": 1, "parallel": int(parallel)}
 
 
-def _build(workload: Pool2d, machine: Machine, decisions: Decisions) -> PrimFunc:
+def _build(workload: Pool2d, machine: Cpu, decisions: Decisions) -> PrimFunc:
     plan = PoolPlan(decisions["vectors"], decisions["chunks"], bool(decisions["parallel"]))
     return pool2d_primfunc(workload, machine, plan)

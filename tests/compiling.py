@@ -29,8 +29,8 @@ def scheduled_module(graph: Graph, weights: Weights) -> ScheduledModule:
     from effgen.compiler.dump import Dump
     from effgen.compiler.importer import relax_from_graph
     from effgen.compiler.pipeline import schedule_module
+    from effgen.kernels.lowering import tvm_target
     from effgen.records.choice import KernelChoices
-    from effgen.schedules import tvm_target
 
     machine = load_target("cpu")
     with tvm_target(machine):

@@ -21,9 +21,9 @@ from tvm.tirx import PrimFunc
 
 from effgen.compiler.cuda_build import CudaSource, compile_fatbin, cuda_source
 from effgen.errors import BuildError
+from effgen.kernels.lowering import tvm_target
 from effgen.machines.target import Machine
 from effgen.machines.toolchain import cuda_program
-from effgen.schedules import tvm_target
 
 FOLDER = Path(__file__).parent
 
@@ -95,8 +95,7 @@ class Kernels:
 
 def build(functions: Mapping[str, PrimFunc], machine: Machine, driver: Path, folder: Path) -> Kernels:
     """Scheduled functions as a bundle has them; `driver`: what `build_driver` gave."""
-    assert machine.gpu is not None
     with tvm_target(machine):
         source = cuda_source(functions, machine)
     library = cuda_emulator.build_kernels(source.text, folder / "kernels.so")
-    return Kernels(driver, compile_fatbin(source.text, machine.gpu), library, source)
+    return Kernels(driver, compile_fatbin(source.text, machine), library, source)

@@ -61,4 +61,4 @@ def toys_only(monkeypatch: Any, provider: str) -> None:
 
     request = functools.partial(effgen.tuning.request.TuneRequest, provider=f"toy_spaces:{provider}")
     monkeypatch.setattr(effgen.tuning.request, "TuneRequest", request)
-    monkeypatch.setattr(effgen.tuning.request, "calls_of_network", lambda network, on_gpu=False: Counter({WORKLOAD: 3}))
+    monkeypatch.setattr(effgen.tuning.request, "calls_of_network", lambda network, kernels=None: Counter({WORKLOAD: 3}))

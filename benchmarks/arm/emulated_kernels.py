@@ -28,20 +28,21 @@ from benchmarks.arm.instructions import (
     instructions_from_text,
     mix_of,
 )
-from effgen.compiler.build import Built, write_code
+from effgen.compiler.backend import Built, backend_of
 from effgen.compiler.dump import Dump
 from effgen.compiler.pipeline import ScheduledModule, legalize_rest, plan_memory
 from effgen.compiler.program import IMAGE, LOGITS, WEIGHTS, WORKSPACE, Place, Program, Step, program_from_relax
 from effgen.deploy.native import Runner, build_runner, run_images
 from effgen.errors import BuildError
+from effgen.kernels.lowering import tvm_target
 from effgen.kernels.reference import random_inputs
 from effgen.kernels.workload import Activation, Conv2d, ExpandDepthwise, Workload
 from effgen.machines.programs import required_tool, tool_output
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.machines.toolchain import cross_compiler, emulator
 from effgen.runtime.arrays import ALIGNMENT
 from effgen.runtime.manifest import LIBRARY, MANIFEST, Manifest, sha256_of
-from effgen.schedules import kernel_from_workload, tvm_target
+from effgen.schedules import kernel_from_workload
 
 Layer = Conv2d | ExpandDepthwise
 
@@ -76,7 +77,7 @@ class Counted:
         return max(self.loops, key=lambda counted: counted[0].mix.multiply_adds * counted[1])[0]
 
 
-def count_kernel(layer: Layer, machine: Machine) -> Counted:
+def count_kernel(layer: Layer, machine: Cpu) -> Counted:
     """effgen's kernel with its default schedule.
 
     Raises BuildError where a tool is missing: the target's compiler or emulator, cmake, objdump.
@@ -99,7 +100,7 @@ def count_kernel(layer: Layer, machine: Machine) -> Counted:
         return _count(layer, machine, program, kernels, data)
 
 
-def count_untuned(layer: Layer, machine: Machine) -> Counted:
+def count_untuned(layer: Layer, machine: Cpu) -> Counted:
     """The same layer in TVM's own layout (NCHW), legalised and fused by TVM, and compiled without a schedule; without
     row sums, which another kernel would make. Raises as `count_kernel` does."""
     with tvm_target(machine):
@@ -166,14 +167,12 @@ def _activated(value: relax.Expr, activation: Activation) -> relax.Expr:
     return value if activation == "none" else _RELAX_ACTIVATIONS[activation](value)
 
 
-def _count(
-    layer: Layer, machine: Machine, program: Program, kernels: tvm.IRModule, data: NDArray[np.float32]
-) -> Counted:
+def _count(layer: Layer, machine: Cpu, program: Program, kernels: tvm.IRModule, data: NDArray[np.float32]) -> Counted:
     """The program in a bundle of its own, run once. The caller has entered the TVM target."""
     scheduled = ScheduledModule(kernels, program, ())
     with TemporaryDirectory(prefix="effgen-count-") as name:
         folder = Path(name)
-        built = write_code(scheduled, machine, folder, Dump(None))
+        built = backend_of(machine).write(scheduled, folder, Dump(None))
         (folder / MANIFEST).write_text(_manifest(layer, machine, program, built, folder).to_json())
         instructions = _disassembled(folder / LIBRARY, machine)
         ran = _executed(folder, machine, instructions, data.reshape(1, 1, 1, -1))
@@ -182,7 +181,7 @@ def _count(
     return Counted(layer.name, layer.macs, mix_of(ran.items()), tuple(zip(loops, rounds, strict=True)))
 
 
-def _manifest(layer: Layer, machine: Machine, program: Program, built: Built, folder: Path) -> Manifest:
+def _manifest(layer: Layer, machine: Cpu, program: Program, built: Built, folder: Path) -> Manifest:
     """As much of one as `effgen-run` reads, of what is in `folder`."""
     return Manifest(
         name=layer.name,
@@ -204,7 +203,7 @@ def _manifest(layer: Layer, machine: Machine, program: Program, built: Built, fo
     )
 
 
-def _disassembled(library: Path, machine: Machine) -> list[Instruction]:
+def _disassembled(library: Path, machine: Cpu) -> list[Instruction]:
     assert machine.toolchain is not None  # it was linked with that
     objdump = required_tool(
         [machine.mtriple + "-objdump"], "disassembles libraries", f"apt-get install binutils-{machine.mtriple}"
@@ -213,7 +212,7 @@ def _disassembled(library: Path, machine: Machine) -> list[Instruction]:
 
 
 def _executed(
-    folder: Path, machine: Machine, instructions: list[Instruction], data: NDArray[np.float32]
+    folder: Path, machine: Cpu, instructions: list[Instruction], data: NDArray[np.float32]
 ) -> dict[Instruction, int]:
     """How often each instruction ran. The emulator first tells where the library comes to lie, then what it does there:
     a log of all code would be mostly of the loader's."""

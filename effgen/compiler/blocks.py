@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from effgen.compiler.calls import Call, KernelCall, Layer, OpCall, calls_from_graph
+from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
 from effgen.kernels.workload import (
@@ -34,19 +35,15 @@ _MANY_WEIGHTS, _FEW_ROWS = 16 * 1024, 512
 _HIDDEN_BEHIND = 15
 
 
-def kernel_calls(graph: Graph, on_gpu: bool = False) -> tuple[Call, ...]:
-    """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes.
-
-    On a GPU an expanded image stays in the large second-level cache and a kernel cannot keep a ring of its rows: there
-    the expansion is a kernel of its own, and nothing is asked for ahead.
-    """
-    calls = fuse_blocks(calls_from_graph(graph, on_gpu), graph.output, expand=not on_gpu)
-    return calls if on_gpu else look_ahead(calls)
+def kernel_calls(graph: Graph, kernels: Repertoire = CPU_KERNELS) -> tuple[Call, ...]:
+    """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes."""
+    calls = fuse_blocks(calls_from_graph(graph, kernels), graph.output, expand=kernels.expands)
+    return look_ahead(calls) if kernels.looks_ahead else calls
 
 
-def kernel_counts(graph: Graph, on_gpu: bool = False) -> Counter[Workload]:
+def kernel_counts(graph: Graph, kernels: Repertoire = CPU_KERNELS) -> Counter[Workload]:
     """How often one run of `graph`, its batch norms folded first, calls each kernel, in the order of first calls."""
-    calls = kernel_calls(folded_graph(graph), on_gpu)
+    calls = kernel_calls(folded_graph(graph), kernels)
     return Counter(call.workload for call in calls if isinstance(call, KernelCall))
 
 

@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.graph import Graph, Node
 from effgen.graph.ops import Shape, integer, ints, is_usual_hard_sigmoid
 from effgen.kernels.packing import INPUT_SCALE
@@ -60,15 +61,15 @@ class OpCall:
 Call: TypeAlias = KernelCall | OpCall
 
 
-def calls_from_graph(graph: Graph, on_gpu: bool = False) -> tuple[Call, ...]:
+def calls_from_graph(graph: Graph, kernels: Repertoire = CPU_KERNELS) -> tuple[Call, ...]:
     """The calls in an order in which they can run; their outputs are tensors of `graph`."""
-    return _Fusion(graph, on_gpu).run()
+    return _Fusion(graph, kernels).run()
 
 
 class _Fusion:
-    def __init__(self, graph: Graph, on_gpu: bool) -> None:
+    def __init__(self, graph: Graph, kernels: Repertoire) -> None:
         self.graph = graph
-        self.on_gpu = on_gpu
+        self.kernels = kernels
         self.position = {node.output: index for index, node in enumerate(graph.nodes)}
         self.uses = Counter(name for node in graph.nodes for name in node.inputs)
         self.uses[graph.output] += 1
@@ -86,11 +87,9 @@ class _Fusion:
             return KernelCall(GlobalAveragePool(n, h, w, c), (node.inputs[0],), (node.output,))
         if node.op_type == "Mul":
             return self.channel_scale(node)
-        if node.op_type in ("MaxPool", "AveragePool") and not self.on_gpu:
-            return self.pool2d(node)
-        if node.op_type in ("Concat", "BatchNormalization") and not self.on_gpu:
-            return self.concat_or_norm(node)
-        return OpCall(node)
+        if node.op_type not in self.kernels.operators:
+            return OpCall(node)
+        return self.pool2d(node) if node.op_type in ("MaxPool", "AveragePool") else self.concat_or_norm(node)
 
     def conv2d(self, node: Node) -> KernelCall:
         """The kernel takes the activation and the residual that follow."""
@@ -185,7 +184,7 @@ class _Fusion:
             shape = self.shape(data)
             if {data, gate} & self.graph.parameters.keys():
                 continue  # a constant: TVM takes it into what is around
-            is_image = len(shape) == 4 and (shape[2:] != (1, 1) or not self.on_gpu)
+            is_image = len(shape) == 4 and (shape[2:] != (1, 1) or self.kernels.gates_one_pixel)
             if is_image and self.shape(gate) == (*shape[:2], 1, 1):
                 n, c, h, w = shape
                 return KernelCall(ChannelScale(n, h, w, c), (data, gate), (node.output,))

@@ -23,10 +23,10 @@ from effgen.compiler.dump import Dump
 from effgen.compiler.program import Program
 from effgen.errors import BuildError
 from effgen.kernels.cuda.tensor_core import ARRAYS_APART
-from effgen.machines.target import Gpu, Machine
+from effgen.kernels.lowering import tvm_target
+from effgen.machines.target import Gpu
 from effgen.machines.target_file import cuda_number
 from effgen.machines.toolchain import cuda_program
-from effgen.schedules import tvm_target
 
 #: Divisions, square roots and 2^x by the GPU's own units: 2 units in the last place, NaN and infinity stay.
 _NVCC_OPTIONS = ("-O3", "-use_fast_math", "-std=c++17")
@@ -54,7 +54,7 @@ class CudaSource:
     kernels: Mapping[str, tuple[DeviceKernel, ...]]
 
 
-def cuda_source(functions: Mapping[str, PrimFunc], machine: Machine) -> CudaSource:
+def cuda_source(functions: Mapping[str, PrimFunc], machine: Gpu) -> CudaSource:
     """TVM's CUDA C++ for scheduled functions. The caller has entered the TVM target."""
     # TVM would compile what it has written, for this machine's GPU; nvcc does, later and for the target's.
     tvm_ffi.register_global_func("tvm_callback_cuda_compile", lambda code: b"", override=True)
@@ -138,12 +138,11 @@ def _architectures(gpu: Gpu) -> list[str]:
     return [*options, f"-gencode=arch=compute_{max(numbers)},code=compute_{max(numbers)}"]
 
 
-def write_kernels(functions: Mapping[str, PrimFunc], machine: Machine, path: Path, dump: Dump) -> CudaSource:
+def write_kernels(functions: Mapping[str, PrimFunc], machine: Gpu, path: Path, dump: Dump) -> CudaSource:
     """Compile the scheduled `functions` and write the machine code to `path`; the source goes to `dump`."""
-    assert machine.gpu is not None
     source = cuda_source(functions, machine)
     dump.write("cuda", source.text, "cu")
-    path.write_bytes(compile_fatbin(source.text, machine.gpu))
+    path.write_bytes(compile_fatbin(source.text, machine))
     return source
 
 

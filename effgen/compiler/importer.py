@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tvm import relax
 from tvm.tirx import PrimFunc
 
+from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_calls, typed_calls
 from effgen.compiler.calls import Call, KernelCall, Layer, OpCall, pool2d_of
 from effgen.compiler.mean_pool_as_conv import mean_pool_as_conv
@@ -45,7 +46,7 @@ def relax_from_graph(
     entry image and the output, which are float32, activations and weights are of type `dtype`.
     Raises GraphError for an operator that has no Relax form here.
     """
-    if machine.gpu is not None:
+    if not backend_of(machine).kernels.mean_windows:
         graph, weights = mean_pool_as_conv(graph, weights)
     return _Importer(graph, weights, machine, kernel, dtype).run()
 
@@ -58,6 +59,7 @@ class _Importer:
         self.dtype = dtype
         self.weights = weights
         self.machine = machine
+        self.repertoire = backend_of(machine).kernels
         self.make_kernel = kernel
         self.builder = relax.BlockBuilder()
         self.tensors: dict[str, relax.Expr] = {}
@@ -65,7 +67,7 @@ class _Importer:
         self.constants: dict[Layer, tuple[relax.Expr, relax.Expr]] = {}
 
     def run(self) -> ImportedModule:
-        calls = typed_calls(kernel_calls(self.graph, on_gpu=self.machine.gpu is not None), self.dtype)
+        calls = typed_calls(kernel_calls(self.graph, self.repertoire), self.dtype)
         self.check(calls)
         image = relax.Var(self.graph.input.name, relax.TensorType(self.graph.input.shape, "float32"))
         with self.builder.function(ENTRY, [image]):
@@ -87,11 +89,10 @@ class _Importer:
 
     def check(self, calls: Sequence[Call]) -> None:
         """Raise GraphError for an operator that has no Relax form here."""
-        on_gpu = self.machine.gpu is not None
+        ours = self.repertoire
         for node in (call.node for call in calls if isinstance(call, OpCall)):
-            if node.op_type not in _OPS or (on_gpu and node.op_type in _NOT_ON_GPUS):
-                where = " for a GPU" if on_gpu else ""
-                raise GraphError(f"{node.output}: operator {node.op_type} cannot be compiled{where} yet")
+            if node.op_type not in _OPS or node.op_type in ours.refused:
+                raise GraphError(f"{node.output}: operator {node.op_type} cannot be compiled{ours.where} yet")
 
     def kernel_call(self, call: KernelCall) -> None:
         workload = self.looking_ahead(call)
@@ -252,9 +253,6 @@ def _unary(op: Callable[[relax.Expr], relax.Expr]) -> Callable[[_Importer, Node]
 def _binary(op: Callable[[relax.Expr, relax.Expr], relax.Expr]) -> Callable[[_Importer, Node], relax.Expr]:
     return lambda importer, node: op(*(importer.operand(name) for name in node.inputs))
 
-
-#: What TVM makes several kernels of.
-_NOT_ON_GPUS = ("Softmax",)
 
 _OPS: Mapping[str, Callable[[_Importer, Node], relax.Expr]] = {
     "Add": _binary(relax.op.add),

@@ -24,7 +24,7 @@ from effgen.deploy.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY, re
 from effgen.errors import BuildError, VerifyError
 from effgen.files.staging import staged_file
 from effgen.machines.cpu import missing_features
-from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, sha256_of
+from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, refuse_gpu, sha256_of
 from effgen.version import __version__
 
 README = "README.txt"
@@ -91,11 +91,8 @@ def pack_bundle(request: PackRequest, on_phase: Callable[[str], None] = lambda p
 
 def _check_machine(request: PackRequest, manifest: Manifest) -> None:
     target = manifest.target["name"]
-    if manifest.device["kind"] != "cpu":
-        raise BuildError(
-            f"{request.bundle}: compiled for a GPU ({target}), which effgen-run does not drive: copy the bundle there "
-            "and run it from Python (docs/cuda.md)"
-        )
+    why = "which effgen-run does not drive: copy the bundle there and run it from Python (docs/cuda.md)"
+    refuse_gpu(request.bundle, manifest, why)
     if request.runtime not in (None, manifest.architecture):
         raise BuildError(
             f"--runtime {request.runtime}: the bundle {request.bundle} was compiled for {target}, whose processor is "

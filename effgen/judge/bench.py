@@ -114,8 +114,7 @@ def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
             f"{path}: compiled for {manifest.target['name']} ({manifest.architecture}): the times of an emulator say "
             f"nothing about it; give --rpc-tracker, or copy the bundle and effgen-run there (docs/native.md)"
         )
-    default = 1 if manifest.device["kind"] == "cuda" else len(usable_cpus())
-    return load_checked(path, manifest, threads or default)
+    return load_checked(path, manifest, threads or manifest.device_kind.most_threads or len(usable_cpus()))
 
 
 def prepare_peer(name: str, job: Job, answer: NDArray[np.float32]) -> Backend | LeftOut:

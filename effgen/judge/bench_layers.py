@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.errors import BundleError
 from effgen.judge.bench import REST_S, SLOW_CALL_S, WAKE_S, burst, load_to_time, warm_up
 from effgen.judge.case import golden_pair
 from effgen.judge.profile import NETWORK, report_from_profile, work_from_kernels
@@ -24,6 +23,7 @@ from effgen.results.provenance import facts_of, origin_of
 from effgen.results.reports import LayersReport, Plan
 from effgen.runtime import LoadedModel, Manifest
 from effgen.runtime.cuda import CudaModel
+from effgen.runtime.manifest import refuse_gpu
 from effgen.runtime.profile import Trace, profile_from_traces, trace
 
 
@@ -39,8 +39,7 @@ def layers_of_bundle(
     host = describe_host()
     on_phase("load the bundle")
     model = load_to_time(path, threads)
-    if isinstance(model, CudaModel):
-        raise BundleError(f"{path}: runs on a GPU: --layers measures this CPU's ceilings; leave --layers out")
+    refuse_gpu(path, model.manifest, "--layers measures this CPU's ceilings; leave --layers out")
     work_from_kernels(model.manifest.kernels, path)
     on_phase("compile the probes of peak and bandwidth")
     sizes = working_sets(host.caches, model.threads, host.memory_bytes)

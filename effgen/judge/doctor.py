@@ -16,7 +16,7 @@ from effgen.errors import EffgenError
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.host import Host, cpu_quota, describe_host
 from effgen.machines.programs import tool_version
-from effgen.machines.target import load_target
+from effgen.machines.target import this_cpu
 from effgen.machines.toolchain import native_linker
 from effgen.runtime.library import prepare_tvm
 
@@ -152,7 +152,7 @@ def check_tvm() -> Iterator[Check]:
 def check_target() -> Iterator[Check]:
     """What `--target cpu` means here."""
     try:
-        machine = load_target("cpu")
+        machine = this_cpu()
     except EffgenError as error:
         yield Check("target cpu", "problem", str(error), "give another --target")
         return

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from effgen.machines.target import Machine, load_target
+from effgen.machines.target import Cpu, this_cpu
 from effgen.results.ceilings import Bandwidth, Ceilings
 from effgen.runtime.library import prepare_tvm
 
@@ -73,7 +73,7 @@ class Probes:
 
     def __init__(self, threads: int, sizes: Mapping[str, int]) -> None:
         prepare_tvm()
-        machine = replace(load_target("cpu"), cores=threads)
+        machine = this_cpu().with_threads(threads)
         self._machine = machine
         self._sizes = {level: _whole_steps(size, machine) for level, size in sizes.items()}
         functions = {"peak": _peak_kernel(machine)}
@@ -105,24 +105,24 @@ def measure_ceilings(threads: int, sizes: Mapping[str, int]) -> Ceilings:
     return Probes(threads, sizes).measure()
 
 
-def peak_gflops(machine: Machine) -> float:
+def peak_gflops(machine: Cpu) -> float:
     """Float32 GFLOP/s of multiply-adds in registers on `machine.cores` threads; a multiply-add is two operations."""
     return _peak(_compiled({"peak": _peak_kernel(machine)}, machine), machine)
 
 
-def _peak(library: Any, machine: Machine) -> float:
+def _peak(library: Any, machine: Cpu) -> float:
     shape = _peak_shape(machine)
     flops = 2 * _PEAK_STEPS * int(np.prod(shape))
     return flops / _fastest(library, "peak", machine, shape, repeats=_PEAK_REPEATS) / 1e9
 
 
-def _compiled(functions: dict[str, Any], machine: Machine) -> Any:
+def _compiled(functions: dict[str, Any], machine: Cpu) -> Any:
     import tvm
 
     return tvm.compile(tvm.IRModule(functions), tvm.target.Target(machine.llvm)).mod
 
 
-def _fastest(library: Any, name: str, machine: Machine, *shapes: tuple[int, ...], repeats: int = _REPEATS) -> float:
+def _fastest(library: Any, name: str, machine: Cpu, *shapes: tuple[int, ...], repeats: int = _REPEATS) -> float:
     """Seconds of the fastest of several runs, in bursts whose first run is not counted."""
     import tvm
 
@@ -148,12 +148,12 @@ def _timed(function: Any, tensors: list[Any]) -> float:
 # Shapes: (thread, step, stream, lane). A thread's part of a buffer is contiguous.
 
 
-def _step_bytes(machine: Machine) -> int:
+def _step_bytes(machine: Cpu) -> int:
     """Bytes that all threads read in one step of the read probe."""
     return machine.cores * _STREAMS * machine.lanes * 4
 
 
-def _whole_steps(size: int, machine: Machine) -> int:
+def _whole_steps(size: int, machine: Cpu) -> int:
     """`size` bytes rounded to an even number of steps, at least two: the update probe halves it."""
     return max(1, size // (2 * _step_bytes(machine))) * 2 * _step_bytes(machine)
 
@@ -163,15 +163,15 @@ def _passes(size: int) -> int:
     return max(1, _RUN_BYTES // size)
 
 
-def _buffer_shape(machine: Machine, size: int) -> tuple[int, ...]:
+def _buffer_shape(machine: Cpu, size: int) -> tuple[int, ...]:
     return (machine.cores, size // _step_bytes(machine), _STREAMS, machine.lanes)
 
 
-def _sums_shape(machine: Machine) -> tuple[int, ...]:
+def _sums_shape(machine: Cpu) -> tuple[int, ...]:
     return (machine.cores, _STREAMS, machine.lanes)
 
 
-def _peak_shape(machine: Machine) -> tuple[int, ...]:
+def _peak_shape(machine: Cpu) -> tuple[int, ...]:
     # As many chains as there are registers, less the two constants and some air for the compiler.
     return (machine.cores, machine.vector_registers - 4, machine.lanes)
 
@@ -206,7 +206,7 @@ def _registers(shape: tuple[int, ...], out: Any, thread: Any) -> Iterator[Any]:
             tir.buffer_store(out, acc[stream, lane], [thread, stream, lane])
 
 
-def _peak_kernel(machine: Machine) -> Any:
+def _peak_kernel(machine: Cpu) -> Any:
     """Independent chains of multiply-adds, all in registers."""
     from tvm import tirx
     from tvm.tirx.script.builder import ir as tir
@@ -223,7 +223,7 @@ def _peak_kernel(machine: Machine) -> Any:
     return _kernel("peak", machine.cores, {"out": shape}, body)
 
 
-def _read_kernel(machine: Machine, name: str, size: int) -> Any:
+def _read_kernel(machine: Cpu, name: str, size: int) -> Any:
     """Sums of a buffer of `size` bytes, as many streams at once as hide the addition's latency."""
     from tvm.tirx.script.builder import ir as tir
 
@@ -239,7 +239,7 @@ def _read_kernel(machine: Machine, name: str, size: int) -> Any:
     return _kernel(name, machine.cores, {"data": shape, "out": sums}, body)
 
 
-def _update_kernel(machine: Machine, name: str, size: int) -> Any:
+def _update_kernel(machine: Cpu, name: str, size: int) -> Any:
     """a = a / 2 + b; the two together are `size` bytes. Every pass needs the one before it: none can be left out."""
     from tvm import tirx
     from tvm.tirx.script.builder import ir as tir

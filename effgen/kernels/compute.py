@@ -13,7 +13,7 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import Index, block, function, if_real, or_zero, temporary
 from effgen.kernels.math import finished
 from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu, Machine
 
 
 def _finish(workload: Conv2d, value: Expr, arguments: list[Buffer], position: Sequence[Index]) -> None:
@@ -53,10 +53,10 @@ def _inside(workload: Conv2d, y: Expr, x: Expr) -> list[Expr]:
     return [condition for needed, condition in conditions if needed]
 
 
-def average_pool_primfunc(workload: GlobalAveragePool, machine: Machine) -> PrimFunc:
+def average_pool_primfunc(workload: GlobalAveragePool, machine: Cpu) -> PrimFunc:
     """Blocks `row_sum`, `total`, `store`: short chains of additions keep the rounding error small."""
     batch, height, columns, channels = workload.data_shape
-    width = tiles.lanes(channels, machine)
+    width = machine.lanes_of(channels)
     vectors = tiles.blocks(channels, width)
     with function(workload, machine) as (builder, (data, out)):
         row_sum, total = temporary(batch, height, vectors, width), temporary(batch, vectors, width)
@@ -78,7 +78,7 @@ def average_pool_primfunc(workload: GlobalAveragePool, machine: Machine) -> Prim
     return builder.get()
 
 
-def channel_scale_primfunc(workload: ChannelScale, machine: Machine) -> PrimFunc:
+def channel_scale_primfunc(workload: ChannelScale, machine: Cpu) -> PrimFunc:
     with function(workload, machine) as (builder, arguments), block("store", workload.data_shape) as position:
         data, gate, out = arguments
         b, channel = position[0], position[3]

@@ -42,7 +42,7 @@ from effgen.kernels.math import activate, finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.stem import StemRows
 from effgen.kernels.workload import Conv2d, ExpandDepthwise
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 
 # Steps of the expansion's reduction for one look ahead where nothing else asks for shorter ones.
 _STEP = 8
@@ -79,7 +79,7 @@ def ring_bytes(depthwise: Conv2d, vectors: int, width: int) -> int:
     return ring_slots(depthwise) * vectors * tiles.padded_row_bytes(depthwise, width)
 
 
-def depthwise_primfunc(workload: Conv2d | ExpandDepthwise, machine: Machine, plan: BandPlan) -> PrimFunc:
+def depthwise_primfunc(workload: Conv2d | ExpandDepthwise, machine: Cpu, plan: BandPlan) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     with function(workload, machine) as (builder, arguments):
         _Bands(workload, machine, plan, arguments).write()
@@ -94,7 +94,7 @@ class _Bands:
     ring: Buffer
 
     def __init__(
-        self, workload: Conv2d | ExpandDepthwise, machine: Machine, plan: BandPlan, arguments: list[Buffer]
+        self, workload: Conv2d | ExpandDepthwise, machine: Cpu, plan: BandPlan, arguments: list[Buffer]
     ) -> None:
         self.plan = plan
         self.conv = workload.depthwise if isinstance(workload, ExpandDepthwise) else workload

@@ -18,7 +18,7 @@ from effgen.kernels.builder import Index, function, tile_start
 from effgen.kernels.images import Concat
 from effgen.kernels.math import activate
 from effgen.kernels.pooling import vector_lanes
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 
 #: Vectors of one image that are copied without a loop.
 _UNROLLED = 4
@@ -31,7 +31,7 @@ class ConcatPlan:
     bands: int
 
 
-def concat_primfunc(workload: Concat, machine: Machine, plan: ConcatPlan) -> PrimFunc:
+def concat_primfunc(workload: Concat, machine: Cpu, plan: ConcatPlan) -> PrimFunc:
     """The finished kernel `workload.name`: images, factor and summand where there are, out."""
     with function(workload, machine) as (builder, arguments):
         _Concat(workload, machine, arguments).write(plan)
@@ -39,7 +39,7 @@ def concat_primfunc(workload: Concat, machine: Machine, plan: ConcatPlan) -> Pri
 
 
 class _Concat:
-    def __init__(self, workload: Concat, machine: Machine, arguments: list[Buffer]) -> None:
+    def __init__(self, workload: Concat, machine: Cpu, arguments: list[Buffer]) -> None:
         self.workload, self.machine = workload, machine
         count = len(workload.parts)
         self.images, self.affine, self.out = arguments[:count], arguments[count:-1], arguments[-1]

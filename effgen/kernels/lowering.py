@@ -1,4 +1,4 @@
-"""TVM's lowering of a scheduled kernel, with the accumulators kept on the stack.
+"""A machine as TVM's target, and TVM's lowering of a scheduled kernel, with the accumulators kept on the stack.
 
 TVM takes every array of scope "local", and any other of 1 KiB or more, from a heap workspace: two calls for each
 tile, and LLVM must first prove the pointer private before it may keep the tile in registers. On the stack it need
@@ -12,11 +12,18 @@ from tvm import tirx
 from tvm.ir import IRModule
 from tvm.tirx import PrimFunc, Stmt, compilation_pipeline
 
+from effgen.machines.target import Machine
+
 # What `tvm.compile(..., tir_pipeline=PIPELINE)` and its relatives take.
 PIPELINE = "effgen"
 # TVM's own annotation for "leave this allocation to the code generator", that is, to the stack.
 _ON_STACK = {"disable_lower_builtin": tirx.IntImm("bool", 1)}
 _CPU = 1  # kDLCPU
+
+
+def tvm_target(machine: Machine) -> tvm.target.Target:
+    """The machine as TVM describes it."""
+    return tvm.target.Target(machine.tvm)
 
 
 def _keep_on_stack(stmt: Stmt) -> Stmt:

@@ -30,7 +30,7 @@ from effgen.kernels.builder import Ahead, Index, fewer, function, if_real, loade
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MatmulPlan:
     parallel: bool = True
 
 
-def matmul_primfunc(workload: Conv2d, machine: Machine, plan: MatmulPlan) -> PrimFunc:
+def matmul_primfunc(workload: Conv2d, machine: Cpu, plan: MatmulPlan) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     with function(workload, machine) as (builder, arguments):
         _Matmul(workload, machine, plan, arguments).write()
@@ -70,7 +70,7 @@ class _Matmul:
     image: Index
     chunk_start: Index
 
-    def __init__(self, workload: Conv2d, machine: Machine, plan: MatmulPlan, arguments: list[Buffer]) -> None:
+    def __init__(self, workload: Conv2d, machine: Cpu, plan: MatmulPlan, arguments: list[Buffer]) -> None:
         self.workload, self.plan = workload, plan
         self.vectors, self.lanes = bias_shape(workload, machine)
         self.images = workload.batch if workload.gated else 1

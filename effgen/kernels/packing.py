@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.kernels.tiles import blocks, lanes
+from effgen.kernels.tiles import blocks
 from effgen.kernels.workload import (
     Activation,
     ChannelScale,
@@ -35,7 +35,7 @@ def weight_shape(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
     depth = workload.in_channels // workload.groups
     if workload.family == "grouped":
         return (workload.out_channels, *workload.kernel, depth)
-    width = lanes(workload.out_channels, machine)
+    width = machine.lanes_of(workload.out_channels)
     inner = (width,) if workload.family == "depthwise" else (depth, width)
     return (blocks(workload.out_channels, width), *workload.kernel, *inner)
 
@@ -44,7 +44,7 @@ def bias_shape(workload: Conv2d, machine: Machine) -> tuple[int, ...]:
     """Shape of the packed bias: `[N/lanes][lanes]`; grouped stays `[N]`."""
     if workload.family == "grouped":
         return (workload.out_channels,)
-    width = lanes(workload.out_channels, machine)
+    width = machine.lanes_of(workload.out_channels)
     return (blocks(workload.out_channels, width), width)
 
 

@@ -23,7 +23,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, function, local, tile_start
 from effgen.kernels.images import Pool2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 
 _LOWEST = float(np.finfo(np.float32).min)
 
@@ -37,12 +37,12 @@ class PoolPlan:
     parallel: bool = True
 
 
-def vector_lanes(channels: int, machine: Machine) -> int:
+def vector_lanes(channels: int, machine: Cpu) -> int:
     """Lanes of the vectors that the channels are covered with, which may overlap: never more than there are."""
-    return min(tiles.lanes(channels, machine), channels)
+    return min(machine.lanes_of(channels), channels)
 
 
-def pool2d_primfunc(workload: Pool2d, machine: Machine, plan: PoolPlan) -> PrimFunc:
+def pool2d_primfunc(workload: Pool2d, machine: Cpu, plan: PoolPlan) -> PrimFunc:
     """The finished kernel `workload.name`: image in, image out."""
     # TVM asks of every function of one input and one output whether it is a reshape, and looks for a block then.
     with function(workload, machine) as (builder, (data, out)), tir.sblock("root"):
@@ -51,7 +51,7 @@ def pool2d_primfunc(workload: Pool2d, machine: Machine, plan: PoolPlan) -> PrimF
 
 
 class _Pool:
-    def __init__(self, workload: Pool2d, machine: Machine, plan: PoolPlan, data: Buffer, out: Buffer) -> None:
+    def __init__(self, workload: Pool2d, machine: Cpu, plan: PoolPlan, data: Buffer, out: Buffer) -> None:
         self.workload, self.plan, self.data, self.out = workload, plan, data, out
         self.lanes = vector_lanes(workload.channels, machine)
         self.vectors = tiles.blocks(workload.channels, self.lanes)

@@ -23,7 +23,7 @@ from effgen.kernels.builder import function, if_real, local, pairwise, zero
 from effgen.kernels.math import activate
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, SqueezeExcite
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 
 # Takes a channel (position in the padded output) and its value.
 _Store = Callable[[Expr, Expr], None]
@@ -40,7 +40,7 @@ class SqueezeExcitePlan:
     parallel_images: bool
 
 
-def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Machine, plan: SqueezeExcitePlan) -> PrimFunc:
+def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Cpu, plan: SqueezeExcitePlan) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     assert not (plan.parallel_vectors and plan.parallel_images), plan
     with function(workload, machine) as (builder, arguments):
@@ -51,7 +51,7 @@ def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Machine, plan: Squ
 
 class _Gate:
     def __init__(
-        self, workload: SqueezeExcite, machine: Machine, plan: SqueezeExcitePlan, arguments: list[Buffer], image: Expr
+        self, workload: SqueezeExcite, machine: Cpu, plan: SqueezeExcitePlan, arguments: list[Buffer], image: Expr
     ) -> None:
         self.workload, self.machine, self.plan, self.image = workload, machine, plan, image
         self.sums, *self.squeeze_parameters, self.excite_weight, self.excite_bias, self.gate = arguments

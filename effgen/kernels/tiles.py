@@ -6,27 +6,14 @@ it shares with its neighbour is computed twice, with the same result (see `effge
 
 from __future__ import annotations
 
-from effgen.kernels.workload import Activation, Conv2d
-from effgen.machines.target import Machine
+from collections.abc import Sequence
 
-# A fused multiply-add depends on the one before it for about 4 cycles; two of half the width start per cycle.
-CHAIN = 8
-# Channels of a GPU's weights are padded to so many: 16 bytes of float16.
-GPU_STEP = 8
+from effgen.kernels.workload import Activation, Conv2d
+from effgen.machines.target import Cpu
+from effgen.machines.target_file import Costs
+
 # Threads get 8 MiB of stack on Linux, but a caller of the library may have made its own with less.
 _STACK_BYTES = 256 * 1024
-
-
-def lanes(channels: int, machine: Machine) -> int:
-    """Lanes of the vectors that `channels` are cut into: full or half registers, whichever leaves no rest.
-
-    On a GPU one vector of all channels, a multiple of `GPU_STEP`: neighbouring threads take neighbouring channels.
-    """
-    if machine.gpu is not None:
-        return blocks(channels, GPU_STEP) * GPU_STEP
-    full = machine.lanes
-    fits = (width for width in (full, full // 2) if channels % width == 0)
-    return next(fits, full)
 
 
 def blocks(extent: int, tile: int) -> int:
@@ -48,7 +35,7 @@ def padded_rows(workload: Conv2d, rows: int) -> int:
     return (rows - 1) * workload.stride[0] + workload.window[0]
 
 
-def fits_stack(size: int, machine: Machine) -> bool:
+def fits_stack(size: int, machine: Cpu) -> bool:
     """Whether an array of so many bytes may live on a thread's stack: a share of the cache, and never a lot."""
     return size <= min(machine.l2_bytes // 4, _STACK_BYTES)
 
@@ -62,7 +49,7 @@ def largest_step(depth: int, most: int, at_once: int) -> int:
     return at_once * largest_divisor(depth // at_once, max(1, most // at_once))
 
 
-def fits_registers(rows: int, vectors: int, machine: Machine, depth: int = 1) -> bool:
+def fits_registers(rows: int, vectors: int, machine: Cpu, depth: int = 1) -> bool:
     """Whether a register tile of `rows` positions times `vectors` vectors of output channels leaves room to work.
 
     Beside the accumulators: a vector of weights each and one register for the broadcast input; LLVM begins to
@@ -74,28 +61,35 @@ def fits_registers(rows: int, vectors: int, machine: Machine, depth: int = 1) ->
 
 
 def tile_cycles(
-    rows: int, vectors: int, depth: int, activation: Activation, half: bool = False, at_once: int = 1
+    rows: int, vectors: int, depth: int, activation: Activation, costs: Costs, half: bool = False, at_once: int = 1
 ) -> float:
-    """Estimated cycles of a register tile of a matrix product: multiply-adds (two in a cycle where vectors are `half`
-    a register wide), what does not hide behind them, the epilogue. `at_once`: inputs of a row that one load brings."""
+    """Estimated cycles of a register tile of a matrix product: multiply-adds (cheaper where vectors are `half` a
+    register wide), what does not hide behind them, the epilogue. `at_once`: inputs of a row that one load brings."""
     arithmetic = rows * vectors
     # Where `at_once` is above 1 (NEON) there are no operands in memory: each load is an instruction of its own.
-    load = 0.15 if at_once == 1 else 1.0
-    step = max(arithmetic, CHAIN) * (0.5 if half else 1.0) + load * (rows / at_once + vectors)
-    return depth * step + activation_cycles(activation) * arithmetic * (0.6 if half else 1.0) + 20
+    load = costs.operand if at_once == 1 else costs.load
+    product, store = (costs.half_product, costs.half_store) if half else (1.0, 1.0)
+    step = max(arithmetic, costs.chain) * product + load * (rows / at_once + vectors)
+    return depth * step + activation_cycles(activation, costs) * arithmetic * store + 20
 
 
-def activation_cycles(activation: Activation) -> float:
-    """Estimated cycles of storing one vector after this activation (measured on Zen 4)."""
-    return 10 if activation in ("silu", "sigmoid") else 2
+def activation_cycles(activation: Activation, costs: Costs) -> float:
+    """Estimated cycles of storing one vector after this activation."""
+    return costs.exponential if activation in ("silu", "sigmoid") else costs.store
 
 
-def copy_cycles(size: int, machine: Machine) -> float:
+def level_price(size: float, levels: Sequence[int], prices: Sequence[float]) -> float:
+    """The price of data of `size` bytes: that of the first of `levels` (bytes) which holds it, else the last one."""
+    return next((price for level, price in zip(levels, prices, strict=False) if size <= level), prices[-1])
+
+
+def copy_cycles(size: int, machine: Cpu) -> float:
     """Estimated cycles of writing `size` bytes and reading them back, dearer where they leave a cache level."""
-    price = 1.5 if size <= machine.l1_bytes else 2.5 if size <= machine.l2_bytes // 4 else 8.0
-    return 100 + price * size / machine.vector_bytes
+    costs = machine.costs
+    prices = (costs.copy_first, costs.copy_second, costs.copy_beyond)
+    return 100 + level_price(size, (machine.l1_bytes, machine.l2_bytes // 4), prices) * size / machine.vector_bytes
 
 
-def turns(tasks: int, machine: Machine) -> int:
+def turns(tasks: int, machine: Cpu) -> int:
     """Tasks that the busiest core gets."""
     return blocks(tasks, machine.cores)

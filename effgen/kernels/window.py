@@ -45,7 +45,7 @@ from effgen.kernels.builder import (
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 
 # Pixels of a multiple of so many channels (a quarter of a page) would share sets of the nearest cache.
 _SHARED_SETS = 256
@@ -126,7 +126,7 @@ class Geometry:
         return range(inside[0], inside[-1] + 1) if inside else range(0)
 
 
-def window_primfunc(conv: Conv2d, machine: Machine, plan: WindowPlan) -> PrimFunc:
+def window_primfunc(conv: Conv2d, machine: Cpu, plan: WindowPlan) -> PrimFunc:
     """The finished kernel `conv.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     with function(conv, machine) as (builder, arguments):
         _Window(conv, machine, plan, arguments).write()
@@ -141,7 +141,7 @@ class _Window:
     copy: Buffer | None = None
     kept: Buffer | None = None
 
-    def __init__(self, conv: Conv2d, machine: Machine, plan: WindowPlan, arguments: list[Buffer]) -> None:
+    def __init__(self, conv: Conv2d, machine: Cpu, plan: WindowPlan, arguments: list[Buffer]) -> None:
         self.conv, self.plan = conv, plan
         self.geometry = Geometry(conv, plan.rows, plan.copied)
         self.blocks, self.lanes = bias_shape(conv, machine)

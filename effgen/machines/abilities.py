@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard, assert_never
 
 from effgen.errors import EffgenError
 from effgen.machines import detection
 from effgen.machines.cpu import missing_features
-from effgen.machines.target import Machine, load_target, target_names
+from effgen.machines.target import Cpu, Gpu, Machine, load_target, target_names
 from effgen.machines.target_file import Route, cuda_number
-from effgen.machines.toolchain import cuda_program, emulator, linker
+from effgen.machines.toolchain import check_programs, emulator
 
 #: Native: as fast as it is. Emulated: right or wrong, but no times. No: see `why_not`.
 Running = Literal["native", "emulated", "no"]
@@ -41,7 +41,7 @@ def ability_of(machine: Machine) -> Ability:
     return Ability(
         name=machine.name,
         description=machine.description,
-        compiles_for=machine.mcpu if machine.gpu is None else ",".join(machine.gpu.archs),
+        compiles_for=machine.compiles_for,
         builds=not cannot_build,
         runs=runs,
         why_not=cannot_build or cannot_run,
@@ -51,18 +51,35 @@ def ability_of(machine: Machine) -> Ability:
 
 def _reason_not_to_build(machine: Machine) -> str:
     try:
-        linker(machine)
-        if machine.gpu is not None:
-            cuda_program("nvcc")
+        check_programs(machine)
     except EffgenError as error:
         return str(error)
     return ""
 
 
+def of_this_family(machine: Machine) -> TypeGuard[Cpu]:
+    """Whether it is a CPU of this computer's family: whose kernels can be timed here, one by one, where it has no
+    instruction sets that this one lacks."""
+    return isinstance(machine, Cpu) and not machine.is_foreign
+
+
+def times_kernels_here(machine: Machine) -> TypeGuard[Cpu]:
+    """Whether its kernels can be timed here, one by one."""
+    return of_this_family(machine) and not missing_features(machine.features)
+
+
 def running_here(machine: Machine) -> tuple[Running, str]:
     """How a library for the machine runs here, and why it does not."""
-    if machine.gpu is not None:
-        return _running_on_gpu(machine)
+    match machine:
+        case Cpu():
+            return _running_on_cpu(machine)
+        case Gpu():
+            return _running_on_gpu(machine)
+        case _:
+            assert_never(machine)
+
+
+def _running_on_cpu(machine: Cpu) -> tuple[Running, str]:
     if machine.is_foreign:
         try:
             emulator(machine)
@@ -73,11 +90,10 @@ def running_here(machine: Machine) -> tuple[Running, str]:
     return ("no", f"this processor lacks {', '.join(missing)}") if missing else ("native", "")
 
 
-def _running_on_gpu(machine: Machine) -> tuple[Running, str]:
+def _running_on_gpu(machine: Gpu) -> tuple[Running, str]:
     found = detection.found_gpu()
     if found is None:
         return "no", "no NVIDIA GPU found here"
-    assert machine.gpu is not None
-    if cuda_number(found.facts.arch) < cuda_number(machine.gpu.arch):
-        return "no", f"{found.name} is {found.facts.arch}, older than {machine.gpu.arch}"
+    if cuda_number(found.facts.arch) < cuda_number(machine.arch):
+        return "no", f"{found.name} is {found.facts.arch}, older than {machine.arch}"
     return "native", ""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
@@ -95,8 +98,79 @@ class Measure(StrictModel):
         return self
 
 
+@dataclass(frozen=True)
+class Processor:
+    """A kind of processor, before a machine is made of its file: the tables that its file needs, and those that make no
+    sense there; the types that its kernels compute in; whether `--cuda-arch` means something there, and whether its
+    code can be linked into a C program."""
+
+    needed: tuple[str, ...]
+    refused: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    has_archs: bool
+    links_into_c: bool
+
+
+CPU = Processor(
+    needed=("llvm", "vector", "cache", "cores", "features"),
+    refused=(),
+    dtypes=("float32",),
+    has_archs=False,
+    links_into_c=True,
+)
+GPU = Processor(
+    needed=("llvm", "cuda"),
+    refused=("vector", "cache", "cores", "features", "emulator", "costs"),
+    dtypes=("float32", "float16"),
+    has_archs=True,
+    links_into_c=False,
+)
+
+
+_Cycles = Annotated[float, Field(ge=0)]
+_Count = Annotated[int, Field(ge=1)]
+
+
+class Costs(StrictModel):
+    """What the schedule rules' estimates count with on a CPU: cycles, of a vector where nothing else is said.
+
+    `launch`: of sharing a kernel out; `stream_bytes`: bytes that a core moves in a cycle beyond its own caches;
+    `hiding_rows`: rows that hide fetching a weight; `chain`: vectors that keep the units busy. `half_product` and
+    `half_store` are of half vectors, as shares of whole ones. `targets/x86-64-v4.toml` says what each was measured as.
+    """
+
+    launch: _Cycles
+    stream_bytes: Annotated[float, Field(gt=0)]
+    hiding_rows: _Count
+    chain: _Count
+    half_product: _Cycles
+    half_store: _Cycles
+    operand: _Cycles
+    load: _Cycles
+    exponential: _Cycles
+    store: _Cycles
+    copy_first: _Cycles
+    copy_second: _Cycles
+    copy_beyond: _Cycles
+    ring_first: _Cycles
+    ring_second: _Cycles
+    ring_beyond: _Cycles
+    image: _Cycles
+    shared_load: _Cycles
+    window_operand: _Cycles
+    window_weight: _Cycles
+    window_loads: _Cycles
+    panel_second: _Cycles
+    panel_beyond: _Cycles
+    image_beyond: _Cycles
+    gate: _Cycles
+
+
 class TargetFile(StrictModel):
-    """A machine as TOML: every table, or `detect` (this machine, or its GPU) and what detection should not decide."""
+    """A machine as TOML: every table, or `detect` (this machine, or its GPU) and what detection should not decide.
+
+    `costs` None: those of `inherited_costs`, from which a table takes what it leaves out.
+    """
 
     description: _Text
     detect: bool | Literal["cuda"] = False
@@ -105,6 +179,7 @@ class TargetFile(StrictModel):
     cache: Cache | None = None
     cores: _Positive | None = None
     features: list[str] | None = None
+    costs: Costs | None = None
     cuda: Cuda | None = None
     toolchain: Toolchain | None = None
     emulator: Emulator | None = None
@@ -112,30 +187,25 @@ class TargetFile(StrictModel):
     measure: Measure = Measure()
 
     @property
-    def is_cuda(self) -> bool:
-        """Whether kernels run on a GPU."""
-        return self.cuda is not None or self.detect == "cuda"
+    def processor(self) -> Processor:
+        """What the kernels run on."""
+        return GPU if self.cuda is not None or self.detect == "cuda" else CPU
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        wanted = ("llvm", "cuda") if self.is_cuda else ("llvm", "vector", "cache", "cores", "features")
-        missing = [key for key in wanted if getattr(self, key) is None]
+        missing = [key for key in self.processor.needed if getattr(self, key) is None]
         if missing and not self.detect:
             raise ValueError(f"expected {', '.join(missing)}; state them, or detect = true for this machine")
         return self
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.is_cuda:
-            self._check_cuda()
+        for key in self.processor.refused:
+            if getattr(self, key) is not None:
+                raise ValueError(f"{key}: describes a CPU, but the kernels run on a GPU (cuda); leave it out")
         if self.llvm is not None:
             self._check_features(self.llvm.architecture)
         return self
-
-    def _check_cuda(self) -> None:
-        for key in ("vector", "cache", "cores", "features", "emulator"):
-            if getattr(self, key) is not None:
-                raise ValueError(f"{key}: describes a CPU, but the kernels run on a GPU (cuda); leave it out")
 
     def _check_features(self, architecture: str) -> None:
         """The instruction sets must be of this architecture, and wide enough for the vectors."""
@@ -167,10 +237,25 @@ def cuda_archs_from_text(text: str) -> tuple[str, ...]:
     return tuple(sorted(set(names), key=cuda_number))
 
 
+@cache
+def _measured_costs() -> dict[str, Any]:
+    """The table of the target that the rules were made on, as it stands there."""
+    text = (resources.files("effgen.targets") / "x86-64-v4.toml").read_text(encoding="utf-8")
+    costs: dict[str, Any] = tomllib.loads(text)["costs"]
+    return costs
+
+
+def inherited_costs() -> Costs:
+    """What the rules count with on a CPU of which nobody measured it: the costs of AMD's Zen 4."""
+    return Costs.model_validate(_measured_costs())
+
+
 def target_file_from_text(where: str, text: str) -> TargetFile:
     """The file's content, checked; raises TargetError that begins with `where`."""
     try:
         data: dict[str, Any] = tomllib.loads(text)
+        if isinstance(data.get("costs"), dict):
+            data["costs"] = _measured_costs() | data["costs"]
         return TargetFile.model_validate(data)
     except tomllib.TOMLDecodeError as error:
         raise TargetError(f"{where}: not TOML: {error}") from None

@@ -13,6 +13,13 @@ from effgen.machines.target import Machine
 from effgen.machines.target_file import Emulator, Toolchain
 
 
+def check_programs(machine: Machine) -> None:
+    """Raise BuildError where a program is missing that building for `machine` takes; it names what to install."""
+    linker(machine)
+    for name in machine.cuda_programs:
+        cuda_program(name)
+
+
 def linker(machine: Machine) -> str:
     """The C++ compiler that links libraries for `machine`: a foreign one's own, else `native_linker`.
 

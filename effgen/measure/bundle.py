@@ -16,7 +16,7 @@ from effgen.measure.protocol import Remote
 from effgen.measure.session import device_of, host_of
 from effgen.measure.tracker import session_with
 from effgen.runtime.arrays import read_aligned
-from effgen.runtime.manifest import LIBRARY, RUN, WEIGHTS, Manifest
+from effgen.runtime.manifest import LIBRARY, RUN, WEIGHTS, Manifest, refuse_gpu
 
 #: Seconds to wait for a free device, and those after which the server ends the session.
 _WAIT_S, _SESSION_S = 60.0, 600
@@ -32,10 +32,7 @@ class RemoteBundle:
 
     def __init__(self, path: Path, manifest: Manifest, remote: Remote, threads: int | None = None) -> None:
         """Raises TuneError where no device can be had or it is none of the bundle's target, BundleError for a GPU's."""
-        if manifest.device["kind"] != "cpu":
-            raise BundleError(
-                f"{path}: compiled for a GPU: RPC reaches CPUs only; copy the bundle there (docs/cuda.md)"
-            )
+        refuse_gpu(path, manifest, "RPC reaches CPUs only; copy the bundle there (docs/cuda.md)")
         self.manifest = manifest
         self.threads = threads or manifest.threads
         session = session_with(remote, _WAIT_S, _SESSION_S)

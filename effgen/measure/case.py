@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from effgen.kernels import lowering
 from effgen.kernels.reference import random_inputs, reference_outputs
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.measure.protocol import SpaceProvider
 from effgen.schedules import kernel_from_workload
 
@@ -24,7 +24,7 @@ TOLERANCE = 1e-5
 class Case:
     """`inputs` float32 by name, in the order of the kernel's arguments, `expected` float64."""
 
-    def __init__(self, workload: Workload, machine: Machine, provider: SpaceProvider) -> None:
+    def __init__(self, workload: Workload, machine: Cpu, provider: SpaceProvider) -> None:
         self.space = provider(workload, machine)
         self.workload = workload
         self._machine = machine

@@ -15,7 +15,7 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels.workload import Workload
 from effgen.machines.identity import device_name
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.measure.carried.timing import BURST_S, timed
 from effgen.measure.case import Case, compile_kernels
 from effgen.measure.protocol import Connect, Setup, provider_from_name
@@ -140,7 +140,7 @@ class CacheFlush:
     All cores read the same memory, twice their second level, which costs the shared cache only that.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cpu) -> None:
         function, shapes = flush_function(machine)
         self._arrays = [tvm.runtime.tensor(np.zeros(shape, np.float32)) for shape in shapes]
         self._library = compile_kernels({"flush": function}, tvm.target.Target(machine.llvm)).mod
@@ -150,7 +150,7 @@ class CacheFlush:
         self._function(*self._arrays)
 
 
-def flush_function(machine: Machine) -> tuple[Any, tuple[tuple[int, ...], ...]]:
+def flush_function(machine: Cpu) -> tuple[Any, tuple[tuple[int, ...], ...]]:
     """The PrimFunc that does so, and the shapes of its arguments, float32 of whatever value.
 
     sums[core, lane] = the sum of every such lane of all cache lines, on every core.

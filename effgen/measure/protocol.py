@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu, Machine
 from effgen.measure.carried.timing import Timing
 from effgen.records.record import Status
 
@@ -60,7 +60,7 @@ class Setup:
     kernel ran before this one. `remote` None: on this machine.
     """
 
-    machine: Machine
+    machine: Cpu
     provider: str = DEFAULT_PROVIDER
     cold: bool = True
     remote: Remote | None = None

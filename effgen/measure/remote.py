@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from effgen.compiler.link import link_library
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.measure.case import Case
 from effgen.measure.kernels import KEPT_KERNELS, Benches, DecisionKey
 from effgen.measure.protocol import Connect, Remote, Setup, provider_from_name
@@ -50,7 +50,7 @@ class RemoteKernel:
 class RemoteBench:
     """One workload's case, and its kernels and arrays on the device of the session that it is attached to."""
 
-    def __init__(self, case: Case, machine: Machine) -> None:
+    def __init__(self, case: Case, machine: Cpu) -> None:
         self.case = case
         self._machine = machine
         self._session: Any = None

@@ -14,7 +14,7 @@ from effgen.machines.target_file import Route
 from effgen.measure.protocol import Remote, Setup
 
 if TYPE_CHECKING:
-    from effgen.machines.target import Machine
+    from effgen.machines.target import Cpu
     from effgen.measure.pool import Measurer
 
 
@@ -107,7 +107,7 @@ def tracker_from_text(option: str, text: str) -> tuple[str, int]:
 
 
 def measurers(
-    machine: Machine, provider: str, remote: Remote | None, devices: int | None, stack: ExitStack
+    machine: Cpu, provider: str, remote: Remote | None, devices: int | None, stack: ExitStack
 ) -> list[Measurer]:
     """One for this machine, or for each device behind the tracker; they end with the `stack`.
 

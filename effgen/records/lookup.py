@@ -54,8 +54,8 @@ def find_record(
         (not same_cores, distance, index, record.mcpu != machine.processor, _seconds(record), record, source)
         for index, source in enumerate(sources)
         for record in source.by_kernel.get(workload.name, [])
-        for distance in [abs(math.log(record.cores / machine.cores))]
-        for same_cores in [record.cores == machine.cores]
+        for distance in [abs(math.log(record.cores / machine.threads))]
+        for same_cores in [record.cores == machine.threads]
         if _fits(record, machine, space, source)
     ]
     if not found:
@@ -75,6 +75,6 @@ def find_decisions(
 def _fits(record: Record, machine: Machine, space: Space, source: Source) -> bool:
     if record.lanes != machine.lanes or (source.own and record.mcpu != machine.processor):
         return False
-    if record.cores < machine.cores:
+    if record.cores < machine.threads:
         return False
     return bool(record.rule == space.rule and space.contains(record.decisions))

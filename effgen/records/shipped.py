@@ -26,13 +26,9 @@ def record_set(machine: Machine) -> str | None:
     names = [name for name in _stated_targets() if _shipped_folder(name).is_dir()]
     if machine.name in names:
         return machine.name
-    targets = [load_target(name) for name in names]
-    fulfilled = [
-        target
-        for target in targets
-        if target.vector_bytes == machine.vector_bytes and set(target.features) <= set(machine.features)
-    ]
-    return max(fulfilled, key=lambda target: len(target.features)).name if fulfilled else None
+    targets, has = map(load_target, names), set(machine.needed_features)
+    fulfilled = [each for each in targets if each.lanes == machine.lanes and has.issuperset(each.needed_features)]
+    return max(fulfilled, key=lambda target: len(target.needed_features)).name if fulfilled else None
 
 
 def shipped_records(name: str) -> Loaded:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from effgen.results.reports import ModelFacts, Origin
 from effgen.runtime import Manifest
-from effgen.runtime.manifest import KERNELS, LIBRARY, MODEL, WEIGHTS
+from effgen.runtime.manifest import MODEL, WEIGHTS
 
 #: Where effgen is imported from: the checkout's top, or a folder of installed packages.
 _ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +73,6 @@ def _git_says(git: str, root: Path, *words: str) -> str | None:
 
 def facts_of(manifest: Manifest, bundle: Path) -> ModelFacts:
     """The network in the bundle directory, and what its files take. One that was made from ONNX has no family."""
-    code = KERNELS if manifest.device["kind"] == "cuda" else LIBRARY
     batch, _, height, width = (int(extent) for extent in manifest.input["shape"])
     spec, phi, law = (manifest.network.get(key) for key in ("spec", "phi", "law"))
     return ModelFacts(
@@ -86,7 +85,7 @@ def facts_of(manifest: Manifest, bundle: Path) -> ModelFacts:
         dtype=manifest.dtype,
         macs=manifest.macs,
         parameters=manifest.parameters,
-        code_bytes=_size(bundle / code),
+        code_bytes=_size(bundle / manifest.device_kind.code),
         weights_bytes=_size(bundle / WEIGHTS),
         onnx_bytes=_size(bundle / MODEL),
     )

@@ -40,6 +40,19 @@ TRACE = "trace"
 
 
 @dataclass(frozen=True)
+class DeviceKind:
+    """What follows from a manifest's `device.kind`: the file of the machine code, and whether that is the CPU's own;
+    the most threads that a call can have here, None for all CPUs of the process."""
+
+    code: str
+    on_cpu: bool
+    most_threads: int | None
+
+
+DEVICE_KINDS = {"cpu": DeviceKind(LIBRARY, True, None), "cuda": DeviceKind(KERNELS, False, 1)}
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A bundle's `manifest.json`. Plain JSON values throughout, so that any language can read it."""
 
@@ -91,7 +104,12 @@ class Manifest:
     @property
     def is_foreign(self) -> bool:
         """Whether this computer's processors are of another family. A GPU's bundle holds no code for them."""
-        return self.device["kind"] == "cpu" and self.architecture != platform.machine()
+        return self.device_kind.on_cpu and self.architecture != platform.machine()
+
+    @property
+    def device_kind(self) -> DeviceKind:
+        """What the kernels run on."""
+        return DEVICE_KINDS[self.device["kind"]]
 
     def to_json(self) -> str:
         """The text of `manifest.json`: the fields, and a digest of them, since no file holds the manifest's hash."""
@@ -120,6 +138,12 @@ def refuse_foreign(path: Path, manifest: Manifest) -> None:
         )
 
 
+def refuse_gpu(path: Path, manifest: Manifest, why: str) -> None:
+    """Raise BundleError where the bundle at `path` is for a GPU, and `why` that is none here."""
+    if not manifest.device_kind.on_cpu:
+        raise BundleError(f"{path}: compiled for a GPU ({manifest.target['name']}), {why}")
+
+
 def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
     """The manifest of the bundle directory `path`, after every file's hash was checked.
 
@@ -128,7 +152,7 @@ def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
     """
     bundle = Path(path)
     manifest = _parse(bundle)
-    code = KERNELS if manifest.device["kind"] == "cuda" else LIBRARY
+    code = manifest.device_kind.code
     needed = {code, WEIGHTS, MODEL, GOLDEN} if whole else {code, WEIGHTS}
     missing = sorted(needed - manifest.files.keys())
     if missing == [MODEL]:
@@ -223,6 +247,9 @@ def _check_nested(path: Path, data: dict[str, Any]) -> None:
         if type(found) is not kind:
             where = ".".join(keys)
             raise BundleError(f"{path}: {where} = {found!r}: expected {kind.__name__}; compile the bundle again")
+    if (kind_of_device := data["device"]["kind"]) not in DEVICE_KINDS:
+        known = " or ".join(DEVICE_KINDS)
+        raise BundleError(f"{path}: device.kind = {kind_of_device!r}: expected {known}; compile the bundle again")
     shapes = [*data["input"]["shape"], *data["output"]["shape"]]
     whole = [*shapes, data["threads"], data["workspace_bytes"] + 1]
     words = [*data["files"].values(), *data["target"]["features"], *data["steps"]]

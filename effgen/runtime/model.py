@@ -102,10 +102,16 @@ def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaMode
 
 def load_checked(path: Path, manifest: Manifest, threads: int | None = None) -> LoadedModel | CudaModel:
     """`load` where the manifest was read, and the files' hashes checked, already."""
-    if manifest.device["kind"] == "cuda":
-        if threads not in (None, 1):
-            raise BundleError(f"threads = {threads}: this bundle runs on a GPU, which one thread feeds; leave it out")
-        return CudaModel(path, manifest)
+    return (_load_on_cpu if manifest.device_kind.on_cpu else _load_on_gpu)(path, manifest, threads)
+
+
+def _load_on_gpu(path: Path, manifest: Manifest, threads: int | None) -> CudaModel:
+    if threads not in (None, 1):
+        raise BundleError(f"threads = {threads}: this bundle runs on a GPU, which one thread feeds; leave it out")
+    return CudaModel(path, manifest)
+
+
+def _load_on_cpu(path: Path, manifest: Manifest, threads: int | None) -> LoadedModel:
     refuse_foreign(path, manifest)
     missing = missing_features(manifest.target["features"])
     if missing:

@@ -125,7 +125,7 @@ class Ledger:
             rule=search.space.rule,
             decisions=dict(decisions),
             status=outcome.status,
-            cores=self._machine.cores,
+            cores=self._machine.threads,
             mcpu=key.mcpu,
             lanes=key.lanes,
             seconds=seconds,
@@ -144,4 +144,4 @@ def now() -> str:
 
 def measured_here(record: Record, machine: Machine) -> bool:
     """Whether the record is of this machine, with its threads."""
-    return record.machine == MachineKey.of(machine) and record.cores == machine.cores
+    return record.machine == MachineKey.of(machine) and record.cores == machine.threads

@@ -104,7 +104,7 @@ def report_of(
         model=network.title,
         target=machine.name,
         machine=machine.processor,
-        threads=machine.cores,
+        threads=machine.threads,
         end=end,
         seconds=seconds,
         trials=ledger.trials,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,13 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from effgen.compiler.backend import backend_of
+from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.errors import TuneError
 from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
 from effgen.machines.cpu import missing_features, usable_cpus
-from effgen.machines.target import Machine, check_target, load_target, stated_target
+from effgen.machines.target import Cpu, Machine, check_target, load_target, stated_target
 from effgen.machines.target_file import Route
-from effgen.machines.toolchain import cuda_program, linker
+from effgen.machines.toolchain import check_programs, linker
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
 from effgen.measure.routes import RouteOptions, route_of
 from effgen.network import Network, NetworkRequest
@@ -96,7 +97,7 @@ def begin(
     request: TuneRequest, network: Network | OnnxNetwork, machine: Machine
 ) -> tuple[RecordFile, list[KernelSearch], list[str]]:
     """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
-    calls = calls_of_network(network, on_gpu=machine.gpu is not None)
+    calls = calls_of_network(network, backend_of(machine).kernels)
     file = RecordFile(request.database or default_database())
     if request.fresh:
         names = {workload.name for workload in calls}
@@ -104,11 +105,11 @@ def begin(
     return file, *searches_of(calls, machine, provider_from_name(request.provider), request.seed)
 
 
-def calls_of_network(network: Network | OnnxNetwork, on_gpu: bool = False) -> Counter[Workload]:
+def calls_of_network(network: Network | OnnxNetwork, kernels: Repertoire = CPU_KERNELS) -> Counter[Workload]:
     """How often one inference calls each kernel: those that the importer would make of the same graph."""
     from effgen.compiler.blocks import kernel_counts
 
-    return kernel_counts(network.graph, on_gpu)
+    return kernel_counts(network.graph, kernels)
 
 
 def searches_of(
@@ -120,28 +121,38 @@ def searches_of(
     return searches, [workload.name for workload, space in spaces.items() if space is None]
 
 
-def target_machine(request: TuneRequest) -> Machine:
+def machine_for_folder(request: TuneRequest) -> Machine:
+    """The target with the threads asked for, whose kernels are measured elsewhere, from a folder that is written here.
+
+    Raises BuildError where a program that takes is missing.
+    """
+    machine = _described(request)
+    check_programs(machine)
+    return machine.with_threads(request.threads)
+
+
+def machine_to_measure(request: TuneRequest, route: Route) -> Cpu:
     """The target with the threads asked for. Raises TuneError where its kernels cannot be measured by the route."""
+    machine = _described(request)
+    if not isinstance(machine, Cpu):
+        raise TuneError(
+            f"--target {request.target}: kernels of GPUs are measured from a folder, there and here: give "
+            "--offline-out DIR"
+        )
+    if route == "local":
+        return measured_here_as(request.target, machine, request.threads)
+    linker(machine)
+    return machine.with_threads(request.threads)
+
+
+def _described(request: TuneRequest) -> Machine:
     from effgen.runtime.library import prepare_tvm
 
     prepare_tvm()
-    machine = load_target(request.target)
-    route = route_of(request.target, request.route)
-    if machine.gpu is not None:
-        if route != "offline":
-            raise TuneError(
-                f"--target {request.target}: kernels of GPUs are measured from a folder, there and here: give "
-                "--offline-out DIR"
-            )
-        cuda_program("nvcc")
-        return machine
-    if route != "local":
-        linker(machine)
-        return dataclasses.replace(machine, cores=request.threads or machine.cores)
-    return measured_here_as(request.target, machine, request.threads)
+    return load_target(request.target)
 
 
-def measured_here_as(target: str, machine: Machine, threads: int | None) -> Machine:
+def measured_here_as(target: str, machine: Cpu, threads: int | None) -> Cpu:
     """The machine with the threads that its kernels are measured with on this computer (None: all CPUs of the process).
 
     Raises TuneError where this processor cannot run them.
@@ -152,7 +163,7 @@ def measured_here_as(target: str, machine: Machine, threads: int | None) -> Mach
             f"--target {target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
             "tune on such a machine, or give --measure rpc or --offline-out"
         )
-    return dataclasses.replace(machine, cores=threads or len(usable_cpus()))
+    return machine.with_threads(threads or len(usable_cpus()))
 
 
 def promote_found(
@@ -169,7 +180,7 @@ def promote_found(
         "machine": ", ".join(sorted({record.device for record in found if record.device})),
         "mcpu": machine.processor,
         "lanes": machine.lanes,
-        "cores": machine.cores,
+        "cores": machine.threads,
         "candidates": ledger.trials + ledger.resumed,
     }
     return promote(found, request.promote, facts | (_local_facts() if route == "local" else {}))

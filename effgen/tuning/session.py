@@ -9,7 +9,15 @@ from effgen.measure.routes import measurers, remote_of, route_of
 from effgen.records.lookup import record_sources
 from effgen.tuning.offline.round import tune_offline
 from effgen.tuning.report import TuneReport, report_of
-from effgen.tuning.request import OnPhase, TuneRequest, begin, check_tune_request, promote_found, target_machine
+from effgen.tuning.request import (
+    OnPhase,
+    TuneRequest,
+    begin,
+    check_tune_request,
+    machine_for_folder,
+    machine_to_measure,
+    promote_found,
+)
 from effgen.tuning.tuner import OnProgress, Tuner
 
 
@@ -22,9 +30,10 @@ def tune_network(
     """
     network = check_tune_request(request)
     on_phase(f"load TVM, describe the target {request.target}")
-    route, machine = route_of(request.target, request.route), target_machine(request)
+    route = route_of(request.target, request.route)
     if route == "offline":
-        return tune_offline(request, network, machine, on_phase)
+        return tune_offline(request, network, machine_for_folder(request), on_phase)
+    machine = machine_to_measure(request, route)
     remote = remote_of(request.target, request.route) if route == "rpc" else None
     on_phase("list the kernels")
     file, searches, untuned = begin(request, network, machine)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from effgen.schedules.common import Rule
+from collections.abc import Callable
+from typing import TypeAlias
+
+from effgen.kernels.workload import Workload
+from effgen.machines.target import Gpu
 from effgen.schedules.cuda import depthwise, direct, fallback, images, pointwise, squeeze_excite, tensor_core, window
+from effgen.schedules.space import Space
 
 __all__ = ["RULES", "fallback"]
 
-RULES: tuple[Rule, ...] = (
+# As `effgen.schedules.common.Rule`, for GPUs.
+CudaRule: TypeAlias = Callable[[Workload, Gpu], Space | None]
+
+RULES: tuple[CudaRule, ...] = (
     tensor_core.space,
     pointwise.space,
     depthwise.space,

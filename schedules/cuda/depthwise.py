@@ -10,7 +10,7 @@ from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import MOST_THREADS, VECTOR, WARP
 from effgen.kernels.cuda.depthwise import WindowPlan, depthwise_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
 
@@ -18,7 +18,7 @@ from effgen.schedules.space import Decisions, Space
 _MOST_VALUES = 160
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Gpu) -> Space | None:
     """The rule: depthwise convolutions of channels that vectors of four divide, in rows that one block can span.
 
     A residual is added last, to what the sums have been taken of.
@@ -55,8 +55,7 @@ def _admits(workload: Conv2d, decisions: Mapping[str, int]) -> bool:
     return fits_image and fits_channels and threads <= MOST_THREADS and _values(workload, plan) <= _MOST_VALUES
 
 
-def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
-    assert machine.gpu is not None
+def _cost(workload: Conv2d, machine: Gpu, decisions: Decisions) -> float:
     plan, (kh, kw), (sh, sw) = WindowPlan(**decisions), workload.kernel, workload.stride
     blocks = workload.batch * tiles.blocks(workload.out_height, plan.rows)
     blocks *= tiles.blocks(workload.in_channels // VECTOR, plan.vectors)
@@ -68,4 +67,4 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     narrow = max(1.0, WARP / 4 / plan.vectors)
     waits = LATENCY * (1 + input_rows / 3) + (LATENCY / 2 if workload.row_sums else 0)
     registers = 40 + _values(workload, plan)
-    return launch_cycles(machine.gpu, blocks, plan.threads(workload), work * narrow, waits, registers)
+    return launch_cycles(machine, blocks, plan.threads(workload), work * narrow, waits, registers)

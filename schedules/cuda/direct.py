@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from effgen.kernels.cuda.direct import direct_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 from effgen.schedules.space import Space
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Gpu) -> Space | None:
     """The rule: any convolution; the last one, since it reads everything from memory again and again."""
     if not isinstance(workload, Conv2d):
         return None

@@ -6,13 +6,13 @@ from tvm.s_tir import ScheduleError
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.cuda.builder import WARP
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 from effgen.schedules.common import DATA_PARALLEL, schedule_of
 
 _THREADS = 8 * WARP
 
 
-def schedule_any(func: PrimFunc, machine: Machine) -> PrimFunc:
+def schedule_any(func: PrimFunc, machine: Gpu) -> PrimFunc:
     """`func` with element-wise blocks inlined where they can be and the loops of the others bound to threads."""
     schedule = schedule_of(func)
     root = schedule.get_sblock("root")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from effgen.kernels.cuda.builder import WARP
 from effgen.kernels.cuda.images import average_pool_primfunc, channel_scale_primfunc
 from effgen.kernels.workload import ChannelScale, GlobalAveragePool, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 from effgen.schedules.space import Space
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Gpu) -> Space | None:
     """The rule: global average pools and channel scales."""
     if isinstance(workload, GlobalAveragePool):
         return Space(

@@ -10,7 +10,7 @@ from effgen.kernels.cuda.builder import VECTOR
 from effgen.kernels.cuda.matmul import TilePlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
 
@@ -23,7 +23,7 @@ _MOST_FETCHED = 8
 _THREADS = (32, 512)
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Gpu) -> Space | None:
     """The rule: pointwise and dense convolutions, of channels that vectors of four divide and that fill a tile."""
     if not isinstance(workload, Conv2d) or workload.family not in ("pointwise", "dense"):
         return None
@@ -51,7 +51,7 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+def _admits(workload: Conv2d, machine: Gpu, decisions: Decisions) -> bool:
     plan = TilePlan(**decisions)
     if plan.depth % plan.slices or not _THREADS[0] <= plan.threads <= _THREADS[1]:
         return False
@@ -70,8 +70,7 @@ def _rows(workload: Conv2d) -> int:
     return workload.rows // workload.batch if workload.gated else workload.rows
 
 
-def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
-    assert machine.gpu is not None
+def _cost(workload: Conv2d, machine: Gpu, decisions: Decisions) -> float:
     plan = TilePlan(**decisions)
     images = workload.batch if workload.gated else 1
     blocks = images * tiles.blocks(_rows(workload), plan.tile_m)
@@ -85,4 +84,4 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     work = depth_tiles * tile + sums * (6 + plan.slices)
     # The next tile is on its way while this one is worked on.
     waits = LATENCY + depth_tiles * max(60.0, LATENCY - tile)
-    return launch_cycles(machine.gpu, blocks, plan.threads, work, waits, registers=32 + 2 * sums)
+    return launch_cycles(machine, blocks, plan.threads, work, waits, registers=32 + 2 * sums)

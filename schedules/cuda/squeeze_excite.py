@@ -7,12 +7,12 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.squeeze_excite import ExcitePlan, squeeze_excite_primfunc
 from effgen.kernels.workload import SqueezeExcite, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Gpu) -> Space | None:
     """The rule: squeeze-excite."""
     if not isinstance(workload, SqueezeExcite):
         return None
@@ -26,12 +26,11 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _cost(workload: SqueezeExcite, machine: Machine, decisions: Decisions) -> float:
-    assert machine.gpu is not None
+def _cost(workload: SqueezeExcite, machine: Gpu, decisions: Decisions) -> float:
     plan = ExcitePlan(**decisions)
     turns = tiles.blocks(workload.channels, plan.threads)
     slices = max(1, plan.threads // (tiles.blocks(workload.squeezed, 8) * 8))
     share = tiles.blocks(tiles.blocks(workload.channels, plan.blocks), plan.threads)
     steps = turns * workload.height + workload.channels / slices + slices + share * workload.squeezed
     # Loads in a row that do not wait for each other overlap some eight deep.
-    return launch_cycles(machine.gpu, workload.batch * plan.blocks, plan.threads, 4 * steps, LATENCY * (3 + steps / 8))
+    return launch_cycles(machine, workload.batch * plan.blocks, plan.threads, 4 * steps, LATENCY * (3 + steps / 8))

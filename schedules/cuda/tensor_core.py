@@ -11,7 +11,7 @@ from effgen.kernels.cuda.builder import MOST_THREADS
 from effgen.kernels.cuda.tensor_core import FRAGMENT, HALVES, FragmentPlan, tensor_core_primfunc
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.cuda.pointwise import STATIC_SHARED_BYTES
 from effgen.schedules.space import Decisions, Space
@@ -22,7 +22,7 @@ _MOST_FRAGMENTS = 8
 _FEW_ROWS = 8
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Gpu) -> Space | None:
     """The rule: float16, enough rows, channels that vectors of eight divide."""
     if not isinstance(workload, Conv2d) or workload.family not in ("pointwise", "dense"):
         return None
@@ -48,7 +48,7 @@ def _rows(workload: Conv2d) -> int:
     return workload.rows // workload.batch if workload.gated else workload.rows
 
 
-def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
+def _admits(workload: Conv2d, machine: Gpu, decisions: Decisions) -> bool:
     plan = FragmentPlan(**decisions)
     if plan.threads > MOST_THREADS // 2 or plan.rows * plan.columns > _MOST_FRAGMENTS:
         return False
@@ -58,13 +58,12 @@ def _admits(workload: Conv2d, machine: Machine, decisions: Decisions) -> bool:
     return plan.tile_n < 2 * max(width, FRAGMENT) and plan.tile_m < 2 * max(_rows(workload), FRAGMENT)
 
 
-def _default(workload: Conv2d, machine: Machine, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+def _default(workload: Conv2d, machine: Gpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     points = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     return min((p for p in points if _admits(workload, machine, p)), key=partial(_cost, workload, machine))
 
 
-def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
-    assert machine.gpu is not None
+def _cost(workload: Conv2d, machine: Gpu, decisions: Decisions) -> float:
     plan = FragmentPlan(**decisions)
     blocks = (workload.batch if workload.gated else 1) * tiles.blocks(_rows(workload), plan.tile_m)
     blocks *= tiles.blocks(bias_shape(workload, machine)[1], plan.tile_n)
@@ -74,4 +73,4 @@ def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
     tile += 8 * plan.tile_k * (plan.tile_m + plan.tile_n) / HALVES / plan.threads + 30
     work = depth_tiles * tile + 20 * plan.tile_m * plan.tile_n / plan.threads
     waits = LATENCY + depth_tiles * max(60.0, LATENCY - tile)
-    return launch_cycles(machine.gpu, blocks, plan.threads, work, waits, 40 + 8 * plan.rows * plan.columns)
+    return launch_cycles(machine, blocks, plan.threads, work, waits, 40 + 8 * plan.rows * plan.columns)

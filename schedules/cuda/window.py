@@ -9,12 +9,12 @@ from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import VECTOR
 from effgen.kernels.cuda.window import StripPlan, window_primfunc
 from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+def space(workload: Workload, machine: Gpu) -> Space | None:
     """The rule: convolutions of one group that no better rule takes, of channels that vectors of four divide."""
     if not isinstance(workload, Conv2d) or workload.groups != 1 or workload.gated or workload.out_channels % VECTOR:
         return None
@@ -28,12 +28,11 @@ def space(workload: Workload, machine: Machine) -> Space | None:
     )
 
 
-def _cost(workload: Conv2d, machine: Machine, decisions: Decisions) -> float:
-    assert machine.gpu is not None
+def _cost(workload: Conv2d, machine: Gpu, decisions: Decisions) -> float:
     plan = StripPlan(**decisions)
     strips = tiles.blocks(workload.out_width, plan.columns)
     total = workload.batch * workload.out_height * strips * (workload.out_channels // VECTOR)
     taps = workload.in_channels * workload.kernel[0] * workload.kernel[1]
     work = taps * (plan.columns * (VECTOR + 4) + 6) + 12 * VECTOR * plan.columns
     blocks = tiles.blocks(total, plan.threads)
-    return launch_cycles(machine.gpu, blocks, plan.threads, work, LATENCY * (2 + taps / 8), 40 + 6 * plan.columns)
+    return launch_cycles(machine, blocks, plan.threads, work, LATENCY * (2 + taps / 8), 40 + 6 * plan.columns)

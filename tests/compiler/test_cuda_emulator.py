@@ -289,8 +289,7 @@ extern "C" __global__ void __launch_bounds__(32) lonely(float* out) {
 
 def _from_source(built: Kernels, source: str, folder: Path) -> Kernels:
     """Kernels as a person would write them."""
-    gpu = load_target("cuda-sm90").gpu
-    assert gpu is not None
+    gpu = load_target("cuda-sm90")
     library = cuda_emulator.build_kernels(source, folder / "kernels.so")
     return replace(built, library=library, image=compile_fatbin(source, gpu), source=CudaSource(source, {}))
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from effgen.compiler.calls import KernelCall, OpCall, calls_from_graph
+from effgen.compiler.repertoire import GPU_KERNELS
 from effgen.graph import GraphBuilder, Value
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.kernels.workload import ChannelScale, Concat, Conv2d, GlobalAveragePool, Pool2d
@@ -140,7 +141,7 @@ def test_a_gate_of_one_pixel_is_a_kernel_on_cpus():
     b = GraphBuilder("test", Value("x", (1, 8, 1, 1)))
     graph = b.finish(b.add("Mul", ["x", b.add("Sigmoid", ["x"], "gate")], "out"))
     assert summary(calls_from_graph(graph))[-1] == ("ChannelScale", "out")
-    assert summary(calls_from_graph(graph, on_gpu=True))[-1] == ("Mul", "out")
+    assert summary(calls_from_graph(graph, GPU_KERNELS))[-1] == ("Mul", "out")
 
 
 def batch_norm(b: GraphBuilder, x: str, name: str) -> str:
@@ -185,7 +186,7 @@ def test_pools_by_windows():
     assert calls[0].workload == Pool2d("max", 1, 6, 6, 8, (3, 2), (2, 1), padding, dilation=(1, 2))
     height, width = graph.values["m"].shape[2:]
     assert calls[1].workload == Pool2d("average", 1, height, width, 8, (3, 2), (2, 1), padding, (1, 0, 1, 1))
-    assert summary(calls_from_graph(graph, on_gpu=True)) == [("MaxPool", "m"), ("AveragePool", "a")]
+    assert summary(calls_from_graph(graph, GPU_KERNELS)) == [("MaxPool", "m"), ("AveragePool", "a")]
 
 
 def test_a_constant_is_no_gate():

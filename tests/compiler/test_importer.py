@@ -24,12 +24,12 @@ TOLERANCE = 1e-5
 
 def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path) -> np.ndarray:
     scheduled = scheduled_module(graph, weights)
-    from effgen.compiler.build import write_code
+    from effgen.compiler.backend import backend_of
     from effgen.compiler.dump import Dump
-    from effgen.schedules import tvm_target
+    from effgen.kernels.lowering import tvm_target
 
     with tvm_target(load_target("cpu")):
-        write_code(scheduled, load_target("cpu"), folder, Dump(None))
+        backend_of(load_target("cpu")).write(scheduled, folder, Dump(None))
     program = scheduled.program
     manifest = Manifest(
         name="test", network={}, target={}, device={"kind": "cpu"}, dtype="float32", versions={}, threads=1, files={},

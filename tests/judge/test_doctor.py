@@ -66,7 +66,7 @@ def test_target_that_cannot_be_found_is_a_problem(monkeypatch: pytest.MonkeyPatc
     def broken(name: str) -> None:
         raise TargetError("targets/cpu.toml: broken")
 
-    monkeypatch.setattr(doctor, "load_target", broken)
+    monkeypatch.setattr(doctor, "this_cpu", broken)
     (check,) = doctor.check_target()
     assert (check.status, check.found) == ("problem", "targets/cpu.toml: broken")
 

@@ -3,10 +3,10 @@
 import pytest
 import tvm
 
-from effgen.kernels.lowering import PIPELINE
+from effgen.kernels.lowering import PIPELINE, tvm_target
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.machines.target import load_target
-from effgen.schedules import kernel_from_workload, tvm_target
+from effgen.schedules import kernel_from_workload
 
 POINTWISE = Conv2d(1, 14, 14, 80, 480, activation="silu")
 DEPTHWISE = Conv2d(1, 14, 14, 96, 96, (3, 3), padding=(1, 1, 1, 1), groups=96)

@@ -8,11 +8,12 @@ import tvm
 from numpy.typing import NDArray
 from tvm import te
 
+from effgen.kernels.lowering import tvm_target
 from effgen.kernels.math import activate
 from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.workload import Activation
 from effgen.machines.target import load_target
-from effgen.schedules import schedule_operator, tvm_target
+from effgen.schedules import schedule_operator
 
 Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

@@ -12,13 +12,13 @@ from effgen.kernels.tiles import (
     divisors,
     fits_registers,
     fits_stack,
-    lanes,
+    level_price,
     padded_row_bytes,
     padded_rows,
     tile_cycles,
     turns,
 )
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.workload import Activation, Conv2d
 from effgen.machines.target import load_target
 
 AVX2, AVX512 = load_target("x86-64-v3"), load_target("x86-64-v4")
@@ -26,7 +26,7 @@ AVX2, AVX512 = load_target("x86-64-v3"), load_target("x86-64-v4")
 
 @pytest.mark.parametrize(("channels", "expected"), [(32, 16), (24, 8), (1000, 8), (20, 16), (4, 16)])
 def test_lanes_leave_no_rest_where_they_can(channels: int, expected: int) -> None:
-    assert lanes(channels, AVX512) == expected
+    assert AVX512.lanes_of(channels) == expected
 
 
 def test_divisors() -> None:
@@ -62,10 +62,24 @@ def test_turns_of_the_busiest_core() -> None:
     assert [turns(tasks, machine) for tasks in (1, 4, 5, 8)] == [1, 1, 2, 2]
 
 
+def cost(rows: int, vectors: int, activation: Activation) -> float:
+    return tile_cycles(rows, vectors, 64, activation, AVX512.costs)
+
+
 def test_estimates_prefer_what_is_faster() -> None:
     """A tile of many multiply-adds to each load; a cheap activation; a copy that stays in the nearest cache."""
-    assert tile_cycles(12, 2, 64, "none") / 24 < tile_cycles(24, 1, 64, "none") / 24
-    assert tile_cycles(4, 2, 64, "none") / 8 < tile_cycles(2, 1, 64, "none") / 2
-    assert tile_cycles(4, 2, 64, "relu") < tile_cycles(4, 2, 64, "silu")
+    assert cost(12, 2, "none") / 24 < cost(24, 1, "none") / 24
+    assert cost(4, 2, "none") / 8 < cost(2, 1, "none") / 2
+    assert cost(4, 2, "relu") < cost(4, 2, "silu")
     costs = [copy_cycles(size, AVX512) / size for size in (AVX512.l1_bytes, AVX512.l2_bytes // 4, AVX512.l2_bytes)]
     assert costs == sorted(costs)
+
+
+def test_the_price_of_data_is_that_of_the_nearest_level_that_holds_it() -> None:
+    assert [level_price(size, (8, 64), (1.0, 2.0, 3.0)) for size in (8, 9, 64, 65)] == [1.0, 2.0, 2.0, 3.0]
+
+
+def test_estimates_are_of_the_costs_that_a_target_states() -> None:
+    dearer = AVX512.costs.model_copy(update={"store": 20.0})
+    assert tile_cycles(4, 2, 64, "relu", dearer) - cost(4, 2, "relu") == 8 * (20 - AVX512.costs.store)
+    assert tile_cycles(4, 2, 64, "silu", dearer) == cost(4, 2, "silu")

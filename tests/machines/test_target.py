@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,8 @@ from effgen.errors import TargetError
 from effgen.machines import detection
 from effgen.machines.cpu import missing_features
 from effgen.machines.detection import FoundGpu
-from effgen.machines.target import load_target, target_names, with_cuda_archs
-from effgen.machines.target_file import Cuda, cuda_archs_from_text
+from effgen.machines.target import Cpu, Gpu, MachineFacts, load_target, target_names, this_cpu
+from effgen.machines.target_file import Costs, Cuda, cuda_archs_from_text
 
 COMPLETE = """
 description = "a test"
@@ -113,6 +115,13 @@ def test_unknown_name_lists_the_known_ones() -> None:
         ),
         ("[cache]", '[measure]\nkey = "a"\n[cache]', r"measure\.key = 'a': only a tracker asks for it"),
         ("[cache]", "[tolerance]\nfloat32 = 0.0\n[cache]", r"tolerance\.float32 = 0\.0: expected greater than 0"),
+        ("[cache]", "[costs]\nlauch = 1\n[cache]", r"bad\.toml: costs\.lauch: unknown key; did you mean launch\?"),
+        ("[cache]", "[costs]\nlaunch = -1\n[cache]", r"costs\.launch = -1: expected greater than or equal to 0"),
+        ("[cache]", "[costs]\nstream_bytes = 0\n[cache]", r"costs\.stream_bytes = 0: expected greater than 0"),
+        ("[cache]", "[costs]\nchain = 1.5\n[cache]", r"costs\.chain = 1\.5: expected a valid integer"),
+        ("[cache]", '[costs]\nstore = "2"\n[cache]', r"costs\.store = '2': expected a valid number"),
+        ("[cache]", "[costs]\ngate = nan\n[cache]", r"costs\.gate = nan: expected a finite number"),
+        ("cores = 3", "cores = 3\ncosts = 3", r"bad\.toml: costs = 3: expected a table"),
         ("[cache]", f"{GPU}[cache]", r"bad\.toml: vector: describes a CPU, but the kernels run on a GPU"),
     ],
 )
@@ -142,6 +151,65 @@ def test_a_wrong_gpu_is_told_what_to_change(tmp_path: Path, old: str, new: str, 
         load_target(path)
 
 
+def test_a_gpu_has_no_costs_of_a_cpu(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.toml"
+    host = '[llvm]\nmtriple = "x86_64-linux-gnu"\nmcpu = "x86-64"\n'
+    path.write_text(f'description = "a GPU"\n{host}{GPU}[costs]\nlaunch = 1\n')
+    with pytest.raises(TargetError, match=r"costs: describes a CPU, but the kernels run on a GPU"):
+        load_target(path)
+
+
+def test_costs_that_a_file_leaves_out_are_those_of_zen_4(tmp_path: Path) -> None:
+    measured = load_target("x86-64-v4")
+    for name in target_names():
+        machine = load_target(name)
+        assert not isinstance(machine, Cpu) or machine.costs == measured.costs, name
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{COMPLETE}[costs]\nlaunch = 30000\n")
+    machine = load_target(path)
+    assert isinstance(machine, Cpu)
+    assert machine.costs == measured.costs.model_copy(update={"launch": 30_000.0})
+
+
+def test_every_cost_of_zen_4_says_where_it_is_from() -> None:
+    text = (resources.files("effgen.targets") / "x86-64-v4.toml").read_text(encoding="utf-8")
+    table = text.partition("[costs]\n")[2].splitlines()
+    assert {line.partition(" ")[0] for line in table} == set(Costs.model_fields)
+    assert all(line.partition("#")[2].strip() for line in table)
+
+
+def test_a_cpu_and_a_gpu_have_no_field_of_the_other() -> None:
+    cpu, gpu = load_target("x86-64-v4"), load_target("cuda-sm90")
+    assert isinstance(cpu, Cpu) and isinstance(gpu, Gpu)
+    shared = {item.name for item in fields(MachineFacts)}
+    of_cpu, of_gpu = ({item.name for item in fields(kind)} - shared for kind in (Cpu, Gpu))
+    assert of_cpu == {"vector_bytes", "vector_registers", "l1_bytes", "l2_bytes", "cores", "features", "costs"}
+    assert of_gpu == {"archs", "multiprocessors", "shared_memory", "l2"}
+
+
+def test_what_both_answer() -> None:
+    cpu, gpu = load_target("x86-64-v3"), load_target("cuda-sm90").with_archs(("sm_80", "sm_90"))
+    assert (cpu.processor, cpu.compiles_for, cpu.cuda_programs) == ("x86-64-v3", "x86-64-v3", ())
+    assert (gpu.processor, gpu.compiles_for, gpu.cuda_programs) == ("sm_80", "sm_80,sm_90", ("nvcc",))
+    assert (cpu.tvm, gpu.tvm["kind"], gpu.tvm["host"]) == (cpu.llvm, "cuda", gpu.llvm)
+    assert (cpu.lanes, [cpu.lanes_of(channels) for channels in (24, 20, 3)]) == (8, [8, 4, 8])
+    assert (gpu.lanes, [gpu.lanes_of(channels) for channels in (24, 20, 3)]) == (4, [24, 24, 8])
+    assert "avx2" in cpu.needed_features and gpu.needed_features == ()
+    assert not load_target("jetson-orin").is_foreign
+
+
+def test_threads_are_of_a_cpu() -> None:
+    cpu, gpu = load_target("rpi4"), load_target("cuda-sm90")
+    assert (cpu.threads, cpu.with_threads(2).threads, cpu.with_threads(None)) == (4, 2, cpu)
+    assert (gpu.threads, gpu.with_threads(2), gpu.most_threads_here) == (1, gpu, 1)
+    assert cpu.most_threads_here == len(os.sched_getaffinity(0))
+    assert cpu.with_threads(2).second_level_bytes == 2 * 262144
+
+
+def test_this_cpu_is_what_cpu_means() -> None:
+    assert this_cpu() == load_target("cpu")
+
+
 def test_arm_targets_are_cross_compiled_and_emulated() -> None:
     for name in ("aarch64", "rpi4", "rpi5", "graviton3"):
         machine = load_target(name)
@@ -159,19 +227,19 @@ def test_keys_are_passed_through_to_llvm(tmp_path: Path) -> None:
 def test_cuda_means_the_default_gpu_where_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detection, "found_gpu", lambda: None)
     machine = load_target("cuda")
-    assert machine.gpu is not None and machine.gpu.archs == ("sm_80",)
+    assert isinstance(machine, Gpu) and machine.archs == ("sm_80",)
     monkeypatch.setattr(detection, "found_gpu", lambda: FoundGpu("a card", Cuda(**tomllib.loads(GPU)["cuda"])))
     machine = load_target("cuda")
-    assert machine.gpu is not None and machine.gpu.archs == ("sm_90",)
+    assert isinstance(machine, Gpu) and machine.archs == ("sm_90",)
 
 
 def test_machine_code_for_several_gpus() -> None:
-    machine = with_cuda_archs(load_target("cuda-sm90"), cuda_archs_from_text("sm_90,sm_80"))
-    assert machine.gpu is not None and (machine.gpu.archs, machine.gpu.arch) == (("sm_80", "sm_90"), "sm_80")
+    machine = load_target("cuda-sm90").with_archs(cuda_archs_from_text("sm_90,sm_80"))
+    assert isinstance(machine, Gpu) and (machine.archs, machine.arch) == (("sm_80", "sm_90"), "sm_80")
     with pytest.raises(TargetError, match=r"--cuda-arch sm_90a: expected names such as sm_80,sm_90"):
         cuda_archs_from_text("sm_80,sm_90a")
     with pytest.raises(TargetError, match=r"--cuda-arch sm_80: --target rpi4 is a CPU"):
-        with_cuda_archs(load_target("rpi4"), ("sm_80",))
+        load_target("rpi4").with_archs(("sm_80",))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import tvm
 from numpy.typing import NDArray
 from tvm import te, topi
 
+from effgen.kernels.lowering import tvm_target
 from effgen.kernels.workload import Conv2d, Workload
 from effgen.machines.target import Machine, load_target
-from effgen.schedules import schedule_operator, tvm_target
+from effgen.schedules import schedule_operator
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def nvcc() -> None:
 
 def effgen_tune(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     """`effgen tune` for a GPU on two small kernels; its exit status."""
-    monkeypatch.setattr(effgen.tuning.request, "calls_of_network", lambda network, on_gpu=False: WORKLOADS)
+    monkeypatch.setattr(effgen.tuning.request, "calls_of_network", lambda network, kernels=None: WORKLOADS)
     monkeypatch.setattr(sys, "argv", ["effgen", "tune", "--target", "cuda-sm90", *map(str, words)])
     try:
         main()

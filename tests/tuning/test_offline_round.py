@@ -206,7 +206,7 @@ def test_results_of_another_request(desk: Desk, results: Path, monkeypatch: pyte
     assert "was written for cores 1, this is 2" in desk("--offline-in", results, "--threads", "2")[2]
     assert "was written for mcpu x86-64-v3" in desk("--offline-in", results, "--target", "x86-64-v4")[2]
     monkeypatch.setattr(
-        "effgen.tuning.request.calls_of_network", lambda network, on_gpu=False: {replace(WORKLOAD, channels=32): 1}
+        "effgen.tuning.request.calls_of_network", lambda network, kernels=None: {replace(WORKLOAD, channels=32): 1}
     )
     assert "no kernel of this network; give the network" in desk("--offline-in", results)[2]
     next(plans.iterdir()).write_text("{")

@@ -30,7 +30,7 @@ def emits_from_texts(texts: Iterable[str]) -> tuple[str, ...]:
 def check_emit(emit: Iterable[str], target: str, stated: TargetFile) -> None:
     """Raise BuildError where what was asked for cannot be had of the target called so."""
     wanted = [name for name in emit if name != BUNDLE]
-    if wanted and stated.is_cuda:
+    if wanted and not stated.processor.links_into_c:
         raise BuildError(
             f"--emit {wanted[-1]}: --target {target} compiles for a GPU, which a C library alone cannot run; "
             "expected a CPU target"

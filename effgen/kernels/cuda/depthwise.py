@@ -35,7 +35,7 @@ from effgen.kernels.cuda.builder import (
 )
 from effgen.kernels.cuda.math import activate
 from effgen.kernels.workload import Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class WindowPlan:
         return self.strips(conv) * self.vectors
 
 
-def depthwise_primfunc(workload: Conv2d, machine: Machine, plan: WindowPlan) -> PrimFunc:
+def depthwise_primfunc(workload: Conv2d, machine: Gpu, plan: WindowPlan) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`.
 
     The channels must be a multiple of VECTOR.

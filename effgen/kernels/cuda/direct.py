@@ -16,10 +16,10 @@ from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launc
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.packing import input_shapes
 from effgen.kernels.workload import Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 
 
-def direct_primfunc(workload: Conv2d, machine: Machine, threads: int) -> PrimFunc:
+def direct_primfunc(workload: Conv2d, machine: Gpu, threads: int) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     with function(workload, machine) as (builder, arguments):
         _Direct(workload, machine, arguments).write(threads)
@@ -31,7 +31,7 @@ class _Direct:
     row: Expr
     channel: Expr
 
-    def __init__(self, conv: Conv2d, machine: Machine, arguments: list[Buffer]) -> None:
+    def __init__(self, conv: Conv2d, machine: Gpu, arguments: list[Buffer]) -> None:
         self.conv = conv
         named = dict(zip(input_shapes(conv, machine), arguments, strict=False))
         self.data, self.weight, self.bias = arguments[:3]

@@ -10,10 +10,10 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launch, registers, shared, synchronise
 from effgen.kernels.workload import ChannelScale, GlobalAveragePool
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 
 
-def average_pool_primfunc(workload: GlobalAveragePool, machine: Machine, width: int, slices: int) -> PrimFunc:
+def average_pool_primfunc(workload: GlobalAveragePool, machine: Gpu, width: int, slices: int) -> PrimFunc:
     """A block: `width` neighbouring channels; `slices` groups of threads share the positions, and add up in the end."""
     positions = workload.height * workload.width
     groups = tiles.blocks(workload.channels, width)
@@ -41,7 +41,7 @@ def average_pool_primfunc(workload: GlobalAveragePool, machine: Machine, width: 
     return builder.get().with_attr("tirx.is_scheduled", True)
 
 
-def channel_scale_primfunc(workload: ChannelScale, machine: Machine, threads: int) -> PrimFunc:
+def channel_scale_primfunc(workload: ChannelScale, machine: Gpu, threads: int) -> PrimFunc:
     """A thread computes one value: this kernel waits for memory."""
     batch, height, width, channels = workload.data_shape
     total = batch * height * width * channels

@@ -38,7 +38,7 @@ from effgen.kernels.cuda.builder import (
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
 from effgen.kernels.workload import Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 
 #: Floats between the rows of transposed data: stores of a warp fall into different banks.
 PAD = 4
@@ -78,7 +78,7 @@ class TilePlan:
         return 4 * (self.depth * (self.tile_m + PAD + self.tile_n) + partial_sums)
 
 
-def matmul_primfunc(workload: Conv2d, machine: Machine, plan: TilePlan) -> PrimFunc:
+def matmul_primfunc(workload: Conv2d, machine: Gpu, plan: TilePlan) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     with function(workload, machine) as (builder, arguments):
         _Matmul(workload, machine, plan, arguments).write()
@@ -92,7 +92,7 @@ class _Matmul(Product):
     thread_n: Expr
     slice: Expr
 
-    def __init__(self, workload: Conv2d, machine: Machine, plan: TilePlan, arguments: list[Buffer]) -> None:
+    def __init__(self, workload: Conv2d, machine: Gpu, plan: TilePlan, arguments: list[Buffer]) -> None:
         super().__init__(workload, machine, arguments, plan.tile_m, plan.tile_n, plan.depth)
         self.plan = plan
 

@@ -14,7 +14,7 @@ from effgen.kernels.builder import Index
 from effgen.kernels.cuda.builder import load_vector
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.workload import Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 
 
 class Product:
@@ -28,7 +28,7 @@ class Product:
     first_column: Expr
 
     def __init__(
-        self, workload: Conv2d, machine: Machine, arguments: list[Buffer], tile_m: int, tile_n: int, tile_k: int
+        self, workload: Conv2d, machine: Gpu, arguments: list[Buffer], tile_m: int, tile_n: int, tile_k: int
     ) -> None:
         self.workload = workload
         self.width, self.depth = bias_shape(workload, machine)[1], workload.in_channels

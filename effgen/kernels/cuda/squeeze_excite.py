@@ -23,7 +23,7 @@ from effgen.kernels.cuda.builder import as_float, for_share, launch, registers, 
 from effgen.kernels.cuda.math import activate
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import SqueezeExcite
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ExcitePlan:
     threads: int
 
 
-def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Machine, plan: ExcitePlan) -> PrimFunc:
+def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Gpu, plan: ExcitePlan) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     with function(workload, machine) as (builder, arguments):
         _SqueezeExcite(workload, machine, plan, arguments).write()
@@ -42,7 +42,7 @@ def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Machine, plan: Exc
 
 
 class _SqueezeExcite:
-    def __init__(self, workload: SqueezeExcite, machine: Machine, plan: ExcitePlan, arguments: list[Buffer]) -> None:
+    def __init__(self, workload: SqueezeExcite, machine: Gpu, plan: ExcitePlan, arguments: list[Buffer]) -> None:
         self.workload, self.plan = workload, plan
         self.sums, self.squeeze_weight, self.squeeze_bias, self.excite_weight, self.excite_bias, self.gate = arguments
         self.width = bias_shape(workload.squeeze, machine)[1]

@@ -34,7 +34,7 @@ from effgen.kernels.cuda.builder import (
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
 from effgen.kernels.workload import Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 
 #: Rows, columns and depth of a fragment, the shape that `nvcuda::wmma` has on every GPU from sm_70 on.
 FRAGMENT = 16
@@ -82,7 +82,7 @@ class FragmentPlan:
         return inputs + 4 * self.tile_m * (self.tile_n + HALVES)
 
 
-def tensor_core_primfunc(workload: Conv2d, machine: Machine, plan: FragmentPlan) -> PrimFunc:
+def tensor_core_primfunc(workload: Conv2d, machine: Gpu, plan: FragmentPlan) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
     with function(workload, machine) as (builder, arguments):
         _TensorCores(workload, machine, plan, arguments).write()
@@ -95,7 +95,7 @@ class _TensorCores(Product):
     warp_m: Expr
     warp_n: Expr
 
-    def __init__(self, workload: Conv2d, machine: Machine, plan: FragmentPlan, arguments: list[Buffer]) -> None:
+    def __init__(self, workload: Conv2d, machine: Gpu, plan: FragmentPlan, arguments: list[Buffer]) -> None:
         super().__init__(workload, machine, arguments, plan.tile_m, plan.tile_n, plan.tile_k)
         self.plan = plan
 

@@ -21,7 +21,7 @@ from effgen.kernels.cuda.builder import VECTOR, as_float, as_type, below, guarde
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.workload import Conv2d
-from effgen.machines.target import Machine
+from effgen.machines.target import Gpu
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class StripPlan:
     threads: int
 
 
-def window_primfunc(workload: Conv2d, machine: Machine, plan: StripPlan) -> PrimFunc:
+def window_primfunc(workload: Conv2d, machine: Gpu, plan: StripPlan) -> PrimFunc:
     """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`.
 
     The output channels must be a multiple of VECTOR.
@@ -48,7 +48,7 @@ class _Window:
     strip: Expr
     channel: Expr
 
-    def __init__(self, conv: Conv2d, machine: Machine, plan: StripPlan, arguments: list[Buffer]) -> None:
+    def __init__(self, conv: Conv2d, machine: Gpu, plan: StripPlan, arguments: list[Buffer]) -> None:
         self.conv, self.plan = conv, plan
         self.data, self.weight, self.bias = arguments[:3]
         self.residual = arguments[3] if conv.residual else None

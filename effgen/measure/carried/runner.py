@@ -166,18 +166,21 @@ class Runner:
             raise RunnerError(f"{self._folder / PLAN}: cannot be read: {error}; copy the folder again") from None
         if not is_sealed({**{key: plan[key] for key in plan if key != "id"}, "digest": plan.get("id")}):
             raise RunnerError(f"{self._folder / PLAN}: was changed; copy the folder again")
-        for name in LIBRARIES if plan["device"]["kind"] == "cpu" else ():
-            try:
-                found_library(self._runtime, name)
-            except OSError as error:
-                raise RunnerError(str(error)) from None
         return plan
 
     def _checked_machine(self) -> str:
         """This machine's name; raises RunnerError where it cannot run the plan's kernels."""
+        plan = self._plan
+        return self._checked_gpu(plan["device"]["arch"]) if plan["device"]["kind"] == "cuda" else self._checked_cpu()
+
+    def _checked_cpu(self) -> str:
+        """What this machine calls itself; raises RunnerError where TVM's runtime is missing, too."""
+        for name in LIBRARIES:
+            try:
+                found_library(self._runtime, name)
+            except OSError as error:
+                raise RunnerError(str(error)) from None
         machine, plan = identity(), self._plan
-        if plan["device"]["kind"] == "cuda":
-            return self._checked_gpu(plan["device"]["arch"])
         unfit = unfit_for(plan["architecture"], plan["features"], machine)
         cpus = len(os.sched_getaffinity(0))
         if not unfit and cpus < plan["cores"]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_calls
 from effgen.compiler.calls import Call, KernelCall
 from effgen.graph import FLOAT32_BYTES, Graph
@@ -50,7 +51,7 @@ def footprint(graph: Graph, machine: Machine) -> Footprint:
     """Plan `graph`, batch norms unfolded as it was lowered, in float32. Exact where all its nodes are kernels of ours
     on a CPU; an operator that TVM computes is counted with a tensor of its own, which TVM may fuse away."""
     folded = folded_graph(graph)
-    calls = kernel_calls(folded, on_gpu=machine.gpu is not None)
+    calls = kernel_calls(folded, backend_of(machine).kernels)
     return Footprint(
         weights=_weight_bytes(calls, folded, machine),
         workspace=_Planner(folded).run(calls) or ALIGNMENT,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from effgen.errors import TargetError, TuneError
 from effgen.graph import FLOAT32_BYTES, Graph
-from effgen.machines.abilities import Ability, ability_of
+from effgen.machines.abilities import Ability, ability_of, times_kernels_here
 from effgen.machines.target import Machine, load_target, stated_target
 from effgen.measure.routes import RouteOptions, remote_of
 from effgen.method.budget.footprint import footprint
@@ -174,14 +174,14 @@ def _with_predictor(site: Site, on_phase: OnPhase) -> Site:
 
 def _is_calibrated(site: Site) -> bool:
     """Whether its speed is measured here before anything is predicted."""
-    return site.timing == "here" and site.machine.gpu is None
+    return site.timing == "here" and times_kernels_here(site.machine)
 
 
 def _would_be_calibrated(site: Site) -> bool:
     """Whether nothing but `--no-confirm` is in the way."""
-    ability = ability_of(site.machine)
-    on_cpu = site.machine.gpu is None and site.remote is None
-    return not site.options.confirm and on_cpu and ability.builds and ability.runs == "native"
+    if site.options.confirm or site.remote is not None or not times_kernels_here(site.machine):
+        return False
+    return ability_of(site.machine).builds
 
 
 def _open_predictor(target: str, options: SiteOptions) -> Predicts:

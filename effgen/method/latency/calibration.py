@@ -19,7 +19,7 @@ from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
 from effgen.kernels.workload import Workload, without_ahead
 from effgen.machines.host import watch_other_work
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu, Machine
 from effgen.method.latency.samples import sample_networks
 from effgen.method.latency.table import TableProgress, complete_kernels, machine_measured_here, measuring
 from effgen.method.latency.times import KernelTime, NetworkTime, Setting, load_times, times_file
@@ -75,7 +75,7 @@ def calibrate(
     return measured
 
 
-def _measure_networks(machine: Machine, target: str, database: Path | None, on_phase: OnPhase) -> int:
+def _measure_networks(machine: Cpu, target: str, database: Path | None, on_phase: OnPhase) -> int:
     """Time the standard set's networks that the table lacks; returns how many kernels of theirs were timed."""
     from effgen.records.choice import KernelChoices
 
@@ -121,9 +121,9 @@ def _profiled(network: Network, target: str, machine: Machine, database: Path | 
 
     with tempfile.TemporaryDirectory(prefix="effgen-calibrate-") as folder:
         bundle = Path(folder) / "bundle"
-        request = CompileRequest(network.request, bundle, target, threads=machine.cores, database=database)
+        request = CompileRequest(network.request, bundle, target, threads=machine.threads, database=database)
         compile_bundle(request, network=network)
-        model = load_to_time(bundle, machine.cores)
+        model = load_to_time(bundle, machine.threads)
         plain, traces = plain_and_traced(model, golden_pair(bundle)[0], PLAN)
     return statistics.median(plain), profile_from_traces(traces)
 

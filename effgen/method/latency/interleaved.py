@@ -17,7 +17,6 @@ from effgen.errors import TargetError
 from effgen.judge.bench import Backend, load_to_time, measure, result_from_samples
 from effgen.judge.case import golden_pair
 from effgen.machines.abilities import running_here
-from effgen.machines.cpu import usable_cpus
 from effgen.machines.host import describe_host, watch_other_work
 from effgen.machines.target import load_target
 from effgen.method.latency.measured import OnPhase, compiled
@@ -36,7 +35,7 @@ def check_timed_here(target: str, threads: int | None = None) -> None:
     if runs != "native":
         reason = reason or f"only an emulator runs {machine.architecture} here, whose times say nothing about it"
         raise TargetError(f"--target {target}: cannot be timed here: {reason}")
-    most = 1 if machine.gpu is not None else len(usable_cpus())
+    most = machine.most_threads_here
     if threads is not None and not 1 <= threads <= most:
         raise TargetError(f"--threads {threads}: expected from 1 to {most}, the threads that a call can have here")
 

@@ -8,7 +8,6 @@ that the machine was calibrated with.
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_counts
 from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload, without_ahead
-from effgen.machines.cpu import missing_features
+from effgen.machines.abilities import times_kernels_here
 from effgen.machines.identity import device_name
 from effgen.machines.target import Machine, check_target, load_target
 from effgen.method.latency.estimate import MIN_KERNELS, Estimator, Sample, fitted_prices
@@ -79,7 +79,7 @@ class Predictor:
 
     def predict(self, graph: Graph) -> Prediction:
         """Of a network with or without folded batch norms. Operators without a kernel of effgen's own count nothing."""
-        counts = kernel_counts(graph, on_gpu=self.machine.gpu is not None)
+        counts = kernel_counts(graph, backend_of(self.machine).kernels)
         found = [(self.kernel(workload), count) for workload, count in counts.items()]
         total = sum(kernel.seconds * count for kernel, count in found)
         measured = sum(kernel.seconds * count for kernel, count in found if kernel.measured)
@@ -155,11 +155,7 @@ def _is_of(record: Record, machine: Machine) -> bool:
     """Whether one of the user's own records is a measurement of the machine, not of another that fits its target."""
     if not measured_here(record, machine):
         return False
-    return not (record.device and _is_here(machine)) or record.device == _this_device()
-
-
-def _is_here(machine: Machine) -> bool:
-    return machine.gpu is None and not machine.is_foreign and not missing_features(machine.features)
+    return not (record.device and times_kernels_here(machine)) or record.device == _this_device()
 
 
 @cache
@@ -188,8 +184,7 @@ def machine_of(target: str, threads: int | None) -> Machine:
     if threads is not None and not 1 <= threads <= 1024:
         raise TuneError(f"--threads {threads}: expected from 1 to 1024")
     prepare_tvm()  # which detection of this machine loads
-    machine = load_target(target)
-    return machine if threads is None else dataclasses.replace(machine, cores=threads)
+    return load_target(target).with_threads(threads)
 
 
 def recorded_workloads(machine: Machine, database: Path | None = None) -> list[Workload]:
@@ -218,13 +213,13 @@ def _shipped_graphs() -> Iterator[Graph]:
 
 
 def _kernels(graph: Graph, machine: Machine) -> Iterator[Workload]:
-    return iter(kernel_counts(graph, on_gpu=machine.gpu is not None))
+    return iter(kernel_counts(graph, backend_of(machine).kernels))
 
 
 def nothing_known(machine: Machine, known: int) -> str:
     """The one line for a machine of which too little was measured."""
     return (
-        f"--target {machine.name}: {known} kernels are measured of {machine.processor} with {machine.cores} threads, "
+        f"--target {machine.name}: {known} kernels are measured of {machine.processor} with {machine.threads} threads, "
         f"expected {LEAST_KERNELS} or more to predict a latency from; calibrate it where effgen runs on it, or measure "
         f"there with effgen tune --target {machine.name} (docs/tuning.md)"
     )

@@ -13,8 +13,9 @@ from effgen.compiler.blocks import kernel_counts
 from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload, without_ahead
+from effgen.machines.abilities import of_this_family
 from effgen.machines.cpu import usable_cpus
-from effgen.machines.target import Machine
+from effgen.machines.target import Cpu
 from effgen.method.latency.predictor import machine_of, recorded_seconds
 from effgen.method.latency.times import KernelFailure, KernelTime, Setting, Times, load_times, table_path, times_file
 from effgen.method.latency.work import work_of
@@ -77,7 +78,7 @@ def _kernels(graphs: Sequence[Graph]) -> list[Workload]:
 
 def complete_kernels(
     workloads: Sequence[Workload],
-    machine: Machine,
+    machine: Cpu,
     database: Path | None = None,
     on_progress: OnTableProgress = lambda progress: None,
     alone: bool = False,
@@ -93,12 +94,12 @@ def complete_kernels(
         return _measure(missing, machine, choices, database, on_progress) if missing else 0
 
 
-def machine_measured_here(target: str, threads: int | None) -> Machine:
+def machine_measured_here(target: str, threads: int | None) -> Cpu:
     """The target, whose kernels this computer can run. Raises TargetError, or TuneError where it cannot."""
     from effgen.tuning.request import measured_here_as
 
     machine = machine_of(target, threads)
-    if machine.gpu is not None or machine.is_foreign:
+    if not of_this_family(machine):
         raise TuneError(
             f"--target {target}: its kernels cannot be measured on this computer; measure there with effgen tune "
             f"--target {target} (docs/tuning.md)"
@@ -128,7 +129,7 @@ def _is_missing(workload: Workload, times: Times, choices: KernelChoices, alone:
 
 def _measure(
     missing: Sequence[Workload],
-    machine: Machine,
+    machine: Cpu,
     choices: KernelChoices,
     database: Path | None,
     on_progress: OnTableProgress,
@@ -147,7 +148,7 @@ def _measure(
     return measured
 
 
-def _line(workload: Workload, choice: Choice, outcome: Outcome, machine: Machine) -> str:
+def _line(workload: Workload, choice: Choice, outcome: Outcome, machine: Cpu) -> str:
     setting, facts = Setting.of(machine), {"device": outcome.device, "date": now()}
     if outcome.timing is None:
         return KernelFailure(workload.name, choice.decisions, outcome.status, outcome.error, setting, **facts).line

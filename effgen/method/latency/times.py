@@ -30,7 +30,7 @@ _HOWS: tuple[How, ...] = ("network", "alone")
 
 #: Sources that decide what a kernel is, and what its stored work means: with any of them changed, times are measured
 #: anew.
-_CODE = ("effgen.kernels", "effgen.schedules", "effgen.method.latency.work")
+_CODE = ("effgen.kernels", "effgen.schedules", "effgen.method.latency.work", "effgen.machines.target")
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,15 @@ class Setting:
     @staticmethod
     def of(machine: Machine) -> Setting:
         """The setting of kernels that are made now for a machine."""
-        return Setting(machine.processor, machine.lanes, machine.cores, code_fingerprint(), version("apache-tvm"))
+        code = code_fingerprint(json.dumps(machine.rule_facts, sort_keys=True))
+        return Setting(machine.processor, machine.lanes, machine.threads, code, version("apache-tvm"))
 
 
 @cache
-def code_fingerprint() -> str:
-    """A hash of all that makes kernels and schedules, and counts their work. None of it is loaded: some needs TVM."""
-    found = hashlib.sha256()
+def code_fingerprint(rule_facts: str) -> str:
+    """A hash of all that makes kernels and schedules, and counts their work, and of what the rules take from a target's
+    file. None of the code is loaded: some needs TVM."""
+    found = hashlib.sha256(rule_facts.encode())
     for name in _CODE:
         spec = find_spec(name)
         assert spec is not None and spec.origin is not None

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite, prod
 from typing import Any, Self
 
-from effgen.kernels.tiles import lanes
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite, Workload
 from effgen.machines.target import Machine
 
@@ -67,11 +66,11 @@ def work_of(workload: Workload, machine: Machine, cycles: float | None) -> Work:
     data = workload.bytes - weights
     return Work(
         group=_group(workload),
-        half=lanes(workload.out_shape[3], machine) < machine.lanes,
+        half=machine.lanes_of(workload.out_shape[3]) < machine.lanes,
         cycles=cycles or 0.0,
         macs=workload.macs,
         data_bytes=data,
-        far_bytes=data if data > machine.l2_bytes * machine.cores * _STAYS_NEAR else 0,
+        far_bytes=data if data > machine.second_level_bytes * _STAYS_NEAR else 0,
         weight_bytes=weights,
         exponentials=_exponentials(workload),
     )

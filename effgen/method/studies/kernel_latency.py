@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from effgen.graph import Graph
-from effgen.machines.abilities import running_here
+from effgen.machines.abilities import times_kernels_here
 from effgen.machines.target import load_target
 from effgen.method.studies.turns import Turns
 
@@ -37,8 +37,7 @@ class KernelLatency:
 
     def __init__(self, target: str, threads: int | None, database: Path | None, turns: Turns) -> None:
         self._target, self._threads, self._database, self._turns = target, threads, database, turns
-        machine = load_target(target)
-        self._measures_here = machine.gpu is None and running_here(machine)[0] == "native"
+        self._measures_here = times_kernels_here(load_target(target))
 
     def prepare(self, on_phase: OnPhase = lambda phase: None) -> None:
         """Calibrate the machine, unless that was done. Raises TuneError where too little is known of one elsewhere."""

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import tvm
 from tvm.tirx import PrimFunc
 
 from effgen.compiler.cuda_build import compile_fatbin, cuda_source
 from effgen.compiler.link import link_library
-from effgen.machines.target import Machine
+from effgen.deploy.native import runtime_libraries
+from effgen.kernels.lowering import tvm_target
+from effgen.machines.target import Cpu, Gpu, Machine
 from effgen.measure.case import compile_kernels
 from effgen.measure.kernels import flush_function
-from effgen.schedules import tvm_target
 
 #: The second-level cache is filled so many times over.
 _FLUSHES = 2
 
 
 class Code(Protocol):
-    """How kernels are compiled for a machine; `suffix` is that of the file which holds them."""
+    """How kernels are compiled for a machine; `suffix` is that of the file which holds them. `carried`: what of this
+    package a folder takes along for such a machine, beside what every folder takes."""
 
     suffix: str
+    carried: tuple[str, ...]
 
     def compile(self, functions: Mapping[str, PrimFunc]) -> Any:
         """Scheduled functions compiled together; raises whatever compiling raises."""
@@ -38,6 +41,9 @@ class Code(Protocol):
     def device(self) -> dict[str, Any]:
         """What a plan says of the processor."""
 
+    def runtime_libraries(self) -> tuple[Path, ...]:
+        """The libraries that run the kernels there. Raises BuildError where one is missing."""
+
     def write_flush(self, path: Path) -> dict[str, Any]:
         """What makes caches cold between calls, for the plan; it may need a library, written to `path`."""
 
@@ -46,8 +52,9 @@ class CpuCode:
     """Shared libraries, by TVM and the target's linker."""
 
     suffix = ".so"
+    carried: tuple[str, ...] = ()
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Cpu) -> None:
         self._machine, self._target = machine, tvm.target.Target(machine.llvm)
 
     def compile(self, functions: Mapping[str, PrimFunc]) -> Any:
@@ -62,6 +69,9 @@ class CpuCode:
     def device(self) -> dict[str, Any]:
         return {"kind": "cpu"}
 
+    def runtime_libraries(self) -> tuple[Path, ...]:
+        return runtime_libraries(self._machine.architecture)
+
     def write_flush(self, path: Path) -> dict[str, Any]:
         function, shapes = flush_function(self._machine)
         self.write(self.compile({"flush": function}), path)
@@ -72,15 +82,15 @@ class CudaCode:
     """Machine code for GPUs, by TVM and nvcc, and the launches of each function."""
 
     suffix = ".fatbin"
+    carried: tuple[str, ...] = ("errors.py", "measure/carried/cuda.py", "machines/cuda_driver.py")
 
-    def __init__(self, machine: Machine) -> None:
-        assert machine.gpu is not None
-        self._machine, self._gpu = machine, machine.gpu
+    def __init__(self, machine: Gpu) -> None:
+        self._machine = machine
 
     def compile(self, functions: Mapping[str, PrimFunc]) -> Any:
         with tvm_target(self._machine):
             source = cuda_source(functions, self._machine)
-        return source, compile_fatbin(source.text, self._gpu)
+        return source, compile_fatbin(source.text, self._machine)
 
     def write(self, compiled: Any, path: Path) -> None:
         path.write_bytes(compiled[1])
@@ -90,12 +100,22 @@ class CudaCode:
         return {"launches": [{"kernel": kernel.pop("symbol"), **kernel} for kernel in kernels]}
 
     def device(self) -> dict[str, Any]:
-        return {"kind": "cuda", "arch": self._gpu.arch}
+        return {"kind": "cuda", "arch": self._machine.arch}
+
+    def runtime_libraries(self) -> tuple[Path, ...]:
+        """None: the GPU's driver does."""
+        return ()
 
     def write_flush(self, path: Path) -> dict[str, Any]:
-        return {"bytes": _FLUSHES * self._gpu.l2}
+        return {"bytes": _FLUSHES * self._machine.l2}
 
 
 def code_of(machine: Machine) -> Code:
     """How kernels are compiled for `machine`."""
-    return CpuCode(machine) if machine.gpu is None else CudaCode(machine)
+    match machine:
+        case Cpu():
+            return CpuCode(machine)
+        case Gpu():
+            return CudaCode(machine)
+        case _:
+            assert_never(machine)

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.compiler.link import last_line
-from effgen.deploy.native import runtime_libraries
 from effgen.kernels.reference import random_inputs, reference_outputs
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
@@ -42,9 +41,6 @@ _CARRIED = (
     "measure/carried/native.py",
     "measure/carried/runner.py",
 )
-
-#: The same for GPUs.
-_CARRIED_FOR_GPU = ("errors.py", "measure/carried/cuda.py", "machines/cuda_driver.py")
 
 _RUN = '''"""Measures the kernels in this folder: python3 run.py"""
 
@@ -75,7 +71,7 @@ def write_folder(folder: Path, chosen: Sequence[Chosen], machine: Machine) -> tu
     Raises BuildError where the runtime or the linker for the machine is missing.
     """
     code = code_of(machine)
-    for path in runtime_libraries(machine.architecture) if machine.gpu is None else ():
+    for path in code.runtime_libraries():
         _copy(path, folder / "runtime" / path.name)
     (folder / "kernels").mkdir()
     kernels, unbuilt, first = [], [], 0
@@ -94,9 +90,9 @@ def write_folder(folder: Path, chosen: Sequence[Chosen], machine: Machine) -> tu
         "mcpu": machine.processor,
         "device": code.device(),
         "lanes": machine.lanes,
-        "cores": machine.cores,
+        "cores": machine.threads,
         "architecture": machine.architecture,
-        "features": list(machine.features),
+        "features": list(machine.needed_features),
         "tolerance": TOLERANCE,
         "limit_s": CANDIDATE_LIMIT_S,
         "flush": _write_flush(folder, code),
@@ -104,7 +100,7 @@ def write_folder(folder: Path, chosen: Sequence[Chosen], machine: Machine) -> tu
     }
     plan = {"id": digest_of(content), **content}
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
-    _write_runner(folder, (*_CARRIED, *(() if machine.gpu is None else _CARRIED_FOR_GPU)))
+    _write_runner(folder, (*_CARRIED, *code.carried))
     return plan, unbuilt
 
 

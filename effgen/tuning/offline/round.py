@@ -64,7 +64,7 @@ def tune_offline(
 
 def _check_plan(path: Path, plan: dict[str, Any], machine: Machine, ledger: Ledger) -> None:
     """Raise TuneError unless the results are of this machine, compiler and network."""
-    wanted = {"mcpu": machine.processor, "lanes": machine.lanes, "cores": machine.cores, "tvm": ledger.tvm}
+    wanted = {"mcpu": machine.processor, "lanes": machine.lanes, "cores": machine.threads, "tvm": ledger.tvm}
     for name, value in wanted.items():
         if plan[name] != value:
             raise TuneError(

@@ -107,17 +107,19 @@ def test_missing_table_is_empty(tmp_path: Path) -> None:
 
 
 def test_code_has_a_fingerprint() -> None:
-    assert len(code_fingerprint()) == 16
-    assert Setting.of(MACHINE).code == code_fingerprint()
+    code = Setting.of(MACHINE).code
+    assert len(code) == 16 and code == Setting.of(replace(MACHINE, cores=1)).code
+    dearer = replace(MACHINE, costs=MACHINE.costs.model_copy(update={"launch": 24_000.0}))
+    assert Setting.of(dearer).code != code
 
 
 @pytest.mark.parametrize(
     ("source", "covered"),
-    [("pointwise.py", True), ("workload.py", True), ("work.py", True), ("samples.py", False)],
+    [("pointwise.py", True), ("workload.py", True), ("work.py", True), ("target.py", True), ("samples.py", False)],
 )
 def test_fingerprint_is_of_kernels_schedules_and_the_meaning_of_work(
     source: str, covered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, read = code_fingerprint(), Path.read_bytes
+    before, read = code_fingerprint(""), Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"# new" if path.name == source else b""))
-    assert (code_fingerprint.__wrapped__() != before) is covered
+    assert (code_fingerprint.__wrapped__("") != before) is covered
