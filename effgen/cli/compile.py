@@ -32,7 +32,7 @@ def compile_(
     onnx: o.Onnx = None,
     mean: o.Mean = None,
     std: o.Std = None,
-    weights: o.Weights = None,
+    weights: o.WeightsOption = None,
     seed: o.Seed = 0,
     target: o.Target = "cpu",
     threads: o.Threads = None,

@@ -23,7 +23,7 @@ def export(
     batch: o.Batch = 1,
     norm_eps: o.NormEps = None,
     padding: o.PaddingOption = None,
-    weights: o.Weights = None,
+    weights: o.WeightsOption = None,
     seed: o.Seed = 0,
     fold: Annotated[
         bool, typer.Option("--fold/--no-fold", help="Fold batch norms into the convolutions before them.")

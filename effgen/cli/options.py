@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from effgen.words import Law, Padding, Route
+
 if TYPE_CHECKING:
     from effgen.network import NetworkRequest
     from effgen.network.file_network import OnnxRequest
 
-Law = Literal["published", "formula"]
-Padding = Literal["symmetric", "same"]
-Route = Literal["local", "rpc", "offline"]
 
 _NETWORK = "Network"
 
@@ -84,7 +83,7 @@ Std = Annotated[
     typer.Option(metavar="NUMBERS", help="What they are divided by then; default: ImageNet's.", rich_help_panel=_FILE),
 ]
 
-Weights = Annotated[
+WeightsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
@@ -117,7 +116,7 @@ Database = Annotated[
 ]
 _ELSEWHERE = "Measuring elsewhere"
 
-Measure = Annotated[
+MeasureOption = Annotated[
     Route | None,
     typer.Option(
         "--measure", help="Where kernels are measured; default: as the target says.", rich_help_panel=_ELSEWHERE

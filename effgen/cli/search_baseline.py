@@ -23,7 +23,7 @@ _SEARCH = "How is searched"
 def baseline(
     spec: o.Spec,
     data: s.Data = None,
-    recipe: s.Recipe = None,
+    recipe: s.RecipeOption = None,
     trainer: s.Trainer = None,
     trials: Annotated[
         int, typer.Option(metavar="N", help="Networks to try, over all workers.", rich_help_panel=_SEARCH)
@@ -62,7 +62,7 @@ def baseline(
     db: o.Database = None,
     storage: s.Storage = None,
     study: s.Study = None,
-    work: s.Work = None,
+    work: s.WorkOption = None,
     workers: s.Workers = 1,
     heartbeat: s.Heartbeat = 15.0,
     retries: s.Retries = 2,

@@ -20,7 +20,7 @@ Data = Annotated[
         metavar="DIR", help="Pictures to learn from, one folder a class; or train/ and val/.", rich_help_panel=_LEARNING
     ),
 ]
-Recipe = Annotated[
+RecipeOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
@@ -52,7 +52,7 @@ Storage = Annotated[
 Study = Annotated[
     str | None, typer.Option(metavar="NAME", help="The search's name in the storage.", rich_help_panel=_WORKERS)
 ]
-Work = Annotated[
+WorkOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR", help="This machine's unfinished trainings; default: searches/STUDY.", rich_help_panel=_WORKERS

@@ -23,7 +23,7 @@ _GRID = "Which candidates"
 def scaling(
     spec: o.Spec,
     data: s.Data = None,
-    recipe: s.Recipe = None,
+    recipe: s.RecipeOption = None,
     trainer: s.Trainer = None,
     phi: Annotated[float, typer.Option(help="The candidates have 2^phi times the multiply-adds.")] = 1.0,
     seeds: Annotated[int, typer.Option(metavar="N", help="Trainings of each candidate.")] = 3,
@@ -53,7 +53,7 @@ def scaling(
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Time nothing.")] = False,
     storage: s.Storage = None,
     study: s.Study = None,
-    work: s.Work = None,
+    work: s.WorkOption = None,
     workers: s.Workers = 1,
     heartbeat: s.Heartbeat = 15.0,
     retries: s.Retries = 2,

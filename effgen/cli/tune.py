@@ -51,7 +51,7 @@ def tune(
         typer.Option(metavar="DIR", help="Merge what was found into the shipped records in this folder."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
-    measure: o.Measure = None,
+    measure: o.MeasureOption = None,
     rpc_tracker: o.RpcTracker = None,
     rpc_key: o.RpcKey = None,
     rpc_devices: o.RpcDevices = None,

@@ -70,7 +70,7 @@ class Program:
 
 
 #: What a Relax variable stands for: a tensor or a stretch of the workspace, or several.
-_Value: TypeAlias = "Place | tuple[_Value, ...]"
+_Placed: TypeAlias = "Place | tuple[_Placed, ...]"
 
 
 def program_from_relax(mod: tvm.IRModule) -> Program:
@@ -87,7 +87,7 @@ class _Reader:
 
     def __init__(self, main: relax.Function) -> None:
         self.main = main
-        self.values: dict[relax.Var, _Value] = {}
+        self.values: dict[relax.Var, _Placed] = {}
         self.steps: list[Step] = []
         self.weights: list[NDArray[np.uint8]] = []
         self.weight_places: dict[GenericConst, Place] = {}
@@ -110,7 +110,7 @@ class _Reader:
             workspace_bytes=self.workspace_bytes or ALIGNMENT,
         )
 
-    def value(self, expr: relax.Expr) -> _Value:
+    def value(self, expr: relax.Expr) -> _Placed:
         if isinstance(expr, relax.Var):
             return self.values[expr]
         if isinstance(expr, GenericConst):
@@ -120,12 +120,12 @@ class _Reader:
         if isinstance(expr, relax.TupleGetItem):
             whole = self.value(expr.tuple_value)
             assert isinstance(whole, tuple)
-            field: _Value = whole[expr.index]
+            field: _Placed = whole[expr.index]
             return field
         assert isinstance(expr, relax.Call), f"{type(expr).__name__} in a planned main"
         return self.call(expr)
 
-    def call(self, call: relax.Call) -> _Value:
+    def call(self, call: relax.Call) -> _Placed:
         if isinstance(call.op, GlobalVar):
             self.steps.append(Step(call.op.name_hint, tuple(self.place(argument) for argument in call.args)))
             return ()

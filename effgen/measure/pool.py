@@ -19,7 +19,7 @@ from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
 from effgen.measure import protocol
 from effgen.measure.lanes import DeviceLostError, NoDeviceError
-from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Outcome, Prepare, Request, Setup
+from effgen.measure.protocol import Connect, Lost, Measure, NoDevice, Outcome, Prepare, Reply, Request, Setup
 
 #: Seconds in which the worker must load TVM, and make the inputs and the reference of a workload.
 START_LIMIT_S = 120.0
@@ -197,10 +197,10 @@ class Measurer:
         if self._stopped:  # by another thread, which may not have seen the process
             self._process.kill()
 
-    def _ask(self, request: Request, limit_s: float) -> Answer:
+    def _ask(self, request: Request, limit_s: float) -> Reply:
         assert self._process and self._process.stdin and self._process.stdout
         protocol.send(self._process.stdin.fileno(), request)
-        answer: Answer = protocol.receive(self._process.stdout.fileno(), limit_s)
+        answer: Reply = protocol.receive(self._process.stdout.fileno(), limit_s)
         return answer
 
     def _how_it_died(self) -> str:

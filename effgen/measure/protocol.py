@@ -135,7 +135,7 @@ class NoDevice:
 
 
 Request = Setup | Connect | Prepare | Measure
-Answer = Outcome | Lost | NoDevice
+Reply = Outcome | Lost | NoDevice
 
 
 class PipeClosedError(Exception):
@@ -146,7 +146,7 @@ class PipeTimeoutError(Exception):
     """Nothing complete arrived in time."""
 
 
-def send(descriptor: int, message: Request | Answer) -> None:
+def send(descriptor: int, message: Request | Reply) -> None:
     """Write one message; raises PipeClosedError."""
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     data = memoryview(_LENGTH.pack(len(body)) + body)

@@ -18,7 +18,7 @@ from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
 from effgen.measure import protocol
 from effgen.measure.carried.timing import alone, compare
-from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Outcome, Prepare, Setup
+from effgen.measure.protocol import Connect, Lost, Measure, NoDevice, Outcome, Prepare, Reply, Setup
 from effgen.runtime.library import prepare_tvm
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Workbench(Protocol):
         """Relative L2 error of a call."""
 
 
-class Place(Protocol):
+class MeasuringPlace(Protocol):
     """Where kernels run: this machine, or a device behind a tracker. `burst_s`: seconds of one burst of calls."""
 
     device: str
@@ -73,7 +73,7 @@ class Session:
 
     def __init__(self, setup: Setup) -> None:
         prepare_tvm()
-        self.place: Place
+        self.place: MeasuringPlace
         if setup.remote is None:
             from effgen.measure.kernels import Here
 
@@ -83,7 +83,7 @@ class Session:
 
             self.place = There(setup, setup.remote)
 
-    def answer(self, request: Connect | Prepare | Measure) -> Answer:
+    def answer(self, request: Connect | Prepare | Measure) -> Reply:
         """Do what is asked for; a candidate that cannot be built or is wrong is an answer, not an exception."""
         if isinstance(request, Connect):
             return self._connect(request)
@@ -100,7 +100,7 @@ class Session:
             return Lost(outcome.error)
         return dataclasses.replace(outcome, device=self.place.device)
 
-    def _connect(self, request: Connect) -> Answer:
+    def _connect(self, request: Connect) -> Reply:
         try:
             self.place.connect(request)
         except TuneError as error:

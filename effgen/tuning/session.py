@@ -9,8 +9,9 @@ from effgen.measure.routes import measurers, remote_of, route_of
 from effgen.records.lookup import record_sources
 from effgen.tuning.offline.round import tune_offline
 from effgen.tuning.report import TuneReport, report_of
-from effgen.tuning.request import OnPhase, TuneRequest, begin, check_tune_request, promote_found, target_machine
+from effgen.tuning.request import TuneRequest, begin, check_tune_request, promote_found, target_machine
 from effgen.tuning.tuner import OnProgress, Tuner
+from effgen.words import OnPhase
 
 
 def tune_network(

@@ -29,7 +29,7 @@ _LONGEST_ERROR = 300
 _NAN = float("nan")
 
 
-class Bench:
+class FolderBench:
     """One kernel of a plan: its inputs, what it must make of them, and its candidates."""
 
     def __init__(self, runtime: Runtime | CudaRuntime, folder: Path, kernel: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ Kernel = Any  # a function of no arguments that runs a candidate once
 
 
 def measure(
-    bench: Bench, flush: Callable[[], None], candidate: dict[str, Any], incumbent: Kernel | None, tolerance: float
+    bench: FolderBench, flush: Callable[[], None], candidate: dict[str, Any], incumbent: Kernel | None, tolerance: float
 ) -> tuple[dict[str, Any], Kernel | None]:
     """A candidate's outcome as a result's fields, and the candidate where it gave a time."""
     kernel = bench.kernel(candidate)
@@ -117,7 +117,7 @@ def main(parent: int, folder: Path, runtime: Path, number: int, incumbent: int, 
     kernel = plan["kernels"][number]
     if "library" in plan["flush"]:
         checked(folder, plan["flush"]["library"])
-    bench, flush = Bench(loaded, folder, kernel), loaded.flush(folder, plan["flush"])
+    bench, flush = FolderBench(loaded, folder, kernel), loaded.flush(folder, plan["flush"])
     candidates = {candidate["index"]: candidate for candidate in kernel["candidates"]}
     theirs = None if incumbent < 0 else bench.kernel(candidates[incumbent])
     for index in wanted:

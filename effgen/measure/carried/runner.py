@@ -57,14 +57,14 @@ def main() -> None:
     parser.add_argument("--results", metavar="FILE", default=folder / RESULTS, type=Path, help="where to write")
     options = parser.parse_args(words)
     try:
-        Runner(folder, Path(options.runtime or folder / "runtime"), options.results).run()
+        FolderRunner(folder, Path(options.runtime or folder / "runtime"), options.results).run()
     except RunnerError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(f"stopped: {options.results} keeps what was measured; run again to go on")
 
 
-class Runner:
+class FolderRunner:
     """One run over what is left of a folder's plan."""
 
     def __init__(self, folder: Path, runtime: Path, results: Path) -> None:

@@ -10,7 +10,7 @@ from latency_tables import DECISIONS, MACHINE, SETTING, line, network_line, time
 from effgen.kernels.workload import Conv2d
 from effgen.method.latency.times import (
     KernelFailure,
-    Setting,
+    KernelSetting,
     code_fingerprint,
     load_times,
     table_path,
@@ -92,7 +92,7 @@ def test_table_stands_beside_the_database(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
-    database, setting = tmp_path / "records.jsonl", Setting.of(MACHINE)
+    database, setting = tmp_path / "records.jsonl", KernelSetting.of(MACHINE)
     file = times_file(database)
     file.path.write_text(line(WORKLOAD, 1e-5, setting=setting)[:50])
     file.append_lines(line(WORKLOAD, 2e-5, setting=setting), line(WORKLOAD, 2e-5, "alone", setting))
@@ -108,7 +108,7 @@ def test_missing_table_is_empty(tmp_path: Path) -> None:
 
 def test_code_has_a_fingerprint() -> None:
     assert len(code_fingerprint()) == 16
-    assert Setting.of(MACHINE).code == code_fingerprint()
+    assert KernelSetting.of(MACHINE).code == code_fingerprint()
 
 
 @pytest.mark.parametrize(
