@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
-from effgen.measure.carried.timing import Timing
-from effgen.records.record import Status
+from effgen.measure.carried.candidate import Outcome
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.schedules.space import Space
@@ -105,19 +104,6 @@ class Measure:
     decisions: Mapping[str, int]
     incumbent: Mapping[str, int] | None = None
     thorough: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a request: `timing` where a measurement's status is ok, else `error` says what happened.
-
-    `device` is what the machine that measured calls itself.
-    """
-
-    status: Status
-    error: str = ""
-    timing: Timing | None = None
-    device: str = ""
 
 
 @dataclass(frozen=True)

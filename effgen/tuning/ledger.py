@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from effgen.machines.target import Machine
+from effgen.measure.carried.candidate import Outcome
 from effgen.measure.carried.timing import EARLY_ROUNDS, better
-from effgen.measure.protocol import Outcome
 from effgen.records.database import RecordFile
 from effgen.records.lookup import RecordSource, find_decisions
 from effgen.records.record import MachineKey, Record

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from effgen.machines.target import Machine
+from effgen.measure.carried.candidate import Outcome
 from effgen.measure.lanes import Job, Lanes, Measures
-from effgen.measure.protocol import Outcome
 from effgen.records.database import RecordFile
 from effgen.records.lookup import RecordSource
 from effgen.records.record import Record

@@ -9,6 +9,7 @@ import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effgen.measure.carried.candidate import NativeError
 from effgen.measure.carried.timing import timed
 
 if TYPE_CHECKING:
@@ -67,10 +68,6 @@ class _Tensor(ctypes.Structure):
         ("strides", ctypes.POINTER(ctypes.c_int64)),
         ("offset", ctypes.c_uint64),
     )
-
-
-class NativeError(Exception):
-    """TVM refused; the text is its own."""
 
 
 class HostArray:

@@ -30,7 +30,7 @@ from effgen.records.record import Status
 from effgen.tuning.ledger import now
 
 if TYPE_CHECKING:  # needs TVM
-    from effgen.measure.protocol import Outcome
+    from effgen.measure.carried.candidate import Outcome
     from effgen.records.choice import Choice, KernelChoices
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from effgen.errors import TuneError
-from effgen.measure.carried.lines import STATUSES, is_sealed
+from effgen.measure.carried.candidate import Outcome
+from effgen.measure.carried.lines import STATUSES, is_sealed, value_from_line
 from effgen.measure.carried.timing import Timing
-from effgen.measure.protocol import Outcome
 from effgen.records.record import Status
 
 #: What a call of a kernel takes at least and at most, seconds.
@@ -88,8 +88,8 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
         if not text.strip():
             continue
         try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
+            line = value_from_line(text)
+        except ValueError:
             if _is_torn(texts, number):
                 continue
             raise TuneError(f"{where}: is no JSON; expected a line that run.py wrote; copy the file again") from None
