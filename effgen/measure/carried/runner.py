@@ -21,7 +21,7 @@ from typing import IO, Any
 from effgen.machines.identity import identity, unfit_for
 from effgen.measure.carried import child
 from effgen.measure.carried.candidate import ATTEMPTS, CALLS, PREPARE_LIMIT_S, Outcome, late
-from effgen.measure.carried.lines import PLAN, RESULTS, is_sealed, value_from_line, sealed
+from effgen.measure.carried.lines import PLAN, RESULTS, is_sealed, sealed, value_from_line
 from effgen.measure.carried.native import LIBRARIES, found_library
 from effgen.measure.carried.process import how_it_ended, last_words
 
