@@ -28,12 +28,13 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy does not follow the mapping of schedules/ and targets/ into the package in an editable install:
+# Neither mypy nor import-linter follows the mapping of schedules/ and targets/ into the package in an editable install:
 # check the package as it is installed.
 types: install
 	rm -rf build/types build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
 	cd build/types && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p effgen
+	cd build/types && ../../$(BIN)/lint-imports --no-logo ../../pyproject.toml
 
 unit: install
 	$(BIN)/python -m pytest $(ALL_CORES)

@@ -13,8 +13,8 @@ from effgen.results.reports import (
     OURS,
     BenchReport,
     FamilyTotal,
-    Layer,
     LayersReport,
+    LayerTime,
     ModelFacts,
     Origin,
     Plan,
@@ -68,11 +68,11 @@ def bench_report(
     return BenchReport(ORIGIN, model, "cpu", threads, Plan(), results, (), machine, other_cpus)
 
 
-def layer(name: str, family: str, total_ms: float, macs: int = 1_000_000, size: int = 100_000) -> Layer:
+def layer(name: str, family: str, total_ms: float, macs: int = 1_000_000, size: int = 100_000) -> LayerTime:
     """Rates that fit the time, against a peak of 200 GFLOP/s."""
     gflops = 2 * macs / total_ms / 1e6
     rates = Rates(gflops, size / total_ms / 1e6, 2 * macs / size, gflops / 200, gflops / 100)
-    return Layer(name, family, "rule:x", 1, total_ms * 1e3, total_ms, total_ms / 5, macs, size, rates)
+    return LayerTime(name, family, "rule:x", 1, total_ms * 1e3, total_ms, total_ms / 5, macs, size, rates)
 
 
 def layers_report(model: ModelFacts = FACTS, machine: Host = HOST) -> LayersReport:

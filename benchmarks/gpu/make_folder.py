@@ -26,7 +26,7 @@ import numpy as np
 import effgen
 from effgen.driver import DTYPES, CompileRequest, check_request, compile_bundle
 from effgen.errors import EffgenError
-from effgen.files.staging import Kind, staged_directory
+from effgen.files.staging import FolderKind, staged_directory
 from effgen.graph.onnx import graph_from_onnx
 from effgen.judge.case import golden_pair
 from effgen.machines.target_file import cuda_archs_from_text
@@ -43,7 +43,7 @@ RUNTIME = ("__init__.py", "errors.py", "version.py", "cpu.py", "identity.py", "r
 MIB = 1 << 20
 
 #: What `--force` may replace.
-FOLDER = Kind(PLAN, "a folder of this kind", "--out")
+FOLDER = FolderKind(PLAN, "a folder of this kind", "--out")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ Whoever judges a bundle needs no more than `Executor`; another way to a machine 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +19,7 @@ from effgen.runtime import LoadedModel, Manifest, read_manifest
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.model import load_checked
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
     from effgen.deploy.native import Runner
@@ -93,7 +93,7 @@ class Emulated:
 def executor_of(
     path: Path,
     threads: int | None = None,
-    on_phase: Callable[[str], None] = lambda phase: None,
+    on_phase: OnPhase = lambda phase: None,
     remote: Remote | None = None,
 ) -> Executor:
     """What can run the bundle directory `path`: a device behind `remote` where that is given, else what there is here.
@@ -148,7 +148,7 @@ def compiler_of(manifest: Manifest) -> str:
     return cross_compiler(manifest.target["name"], f"{manifest.architecture}-linux-gnu", toolchain)
 
 
-def runner_program(manifest: Manifest, on_phase: Callable[[str], None]) -> Path:
+def runner_program(manifest: Manifest, on_phase: OnPhase) -> Path:
     """`effgen-run` for the bundle's machine, found or built, beside the two libraries that it needs.
 
     Raises BuildError where it cannot be built, with what to install.

@@ -1,4 +1,4 @@
-"""A file of JSON lines that only grows: it survives kill -9 and several writers at a time.
+"""A file of JSON lines that only grows: it survives kill -9 and several writers at a time. One reader for all of them.
 
 Appending holds a lock, and ends a line that a killed process tore before it writes its own.
 """
@@ -9,10 +9,29 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
 from effgen.errors import TuneError
+
+Read = TypeVar("Read")
+
+
+def read_line(kind: TypeAdapter[Read], line: str | bytes) -> Read | None:
+    """What a line of JSON holds, as strictly as `kind` says; None where it is torn, foreign, or not of this version."""
+    try:
+        return kind.validate_json(line)
+    except ValidationError:
+        return None
+
+
+def read_lines(kind: TypeAdapter[Read], text: bytes) -> tuple[list[Read], int]:
+    """What the lines of `text` hold, and how many hold nothing; empty ones do not count."""
+    found = [read_line(kind, line) for line in text.split(b"\n") if line.strip()]
+    good = [one for one in found if one is not None]
+    return good, len(found) - len(good)
 
 
 class LinesFile:

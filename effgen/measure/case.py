@@ -21,7 +21,7 @@ from effgen.schedules import kernel_from_workload
 TOLERANCE = 1e-5
 
 
-class Case:
+class KernelCase:
     """`inputs` float32 by name, in the order of the kernel's arguments, `expected` float64."""
 
     def __init__(self, workload: Workload, machine: Cpu, provider: SpaceProvider) -> None:

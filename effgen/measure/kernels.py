@@ -17,8 +17,9 @@ from effgen.kernels.workload import Workload
 from effgen.machines.identity import device_name
 from effgen.machines.target import Cpu
 from effgen.measure.carried.timing import BURST_S, timed
-from effgen.measure.case import Case, compile_kernels
+from effgen.measure.case import KernelCase, compile_kernels
 from effgen.measure.protocol import Connect, Setup, provider_from_name
+from effgen.records.record import DecisionKey, decision_key
 
 if TYPE_CHECKING:
     from effgen.measure.carried.timing import Side
@@ -31,8 +32,6 @@ _KEPT_BYTES = 1 << 30
 
 _CACHE_LINE = 64
 
-DecisionKey = tuple[tuple[str, int], ...]
-
 
 @dataclass(frozen=True)
 class Kernel:
@@ -42,10 +41,10 @@ class Kernel:
     function: Callable[..., Any]
 
 
-class Bench:
+class LocalBench:
     """One workload's case in this process's memory, and its built kernels."""
 
-    def __init__(self, case: Case, between: Callable[[], object]) -> None:
+    def __init__(self, case: KernelCase, between: Callable[[], object]) -> None:
         self.case = case
         self._between = between
         # TVM's own memory: aligned as its kernels expect.
@@ -56,7 +55,7 @@ class Bench:
 
     def kernel(self, decisions: Mapping[str, int]) -> Kernel:
         """The candidate with these decisions, built unless it still is; raises whatever building raises."""
-        key = tuple(sorted(decisions.items()))
+        key = decision_key(decisions)
         if key not in self._kernels:
             library = self.case.compile(decisions).mod
             self._kernels[key] = Kernel(library, library[self.case.workload.name])
@@ -81,7 +80,7 @@ class Bench:
 class HasCase(Protocol):
     """What `Benches` keeps."""
 
-    case: Case
+    case: KernelCase
 
 
 _B = TypeVar("_B", bound=HasCase)
@@ -115,7 +114,7 @@ class Here:
     def __init__(self, setup: Setup) -> None:
         provider = provider_from_name(setup.provider)
         between = CacheFlush(setup.machine) if setup.cold else lambda: None
-        self._benches = Benches(lambda workload: Bench(Case(workload, setup.machine, provider), between))
+        self._benches = Benches(lambda workload: LocalBench(KernelCase(workload, setup.machine, provider), between))
         self.device = device_name()
 
     def connect(self, request: Connect) -> None:
@@ -125,7 +124,7 @@ class Here:
         """Make the inputs and the reference."""
         self._benches.bench(workload)
 
-    def bench(self, workload: Workload) -> Bench:
+    def bench(self, workload: Workload) -> LocalBench:
         """What measures this workload's candidates."""
         return self._benches.bench(workload)
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from effgen.compiler.link import link_library
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Cpu
-from effgen.measure.case import Case
-from effgen.measure.kernels import KEPT_KERNELS, Benches, DecisionKey
+from effgen.measure.case import KernelCase
+from effgen.measure.kernels import KEPT_KERNELS, Benches
 from effgen.measure.protocol import Connect, Remote, Setup, provider_from_name
 from effgen.measure.session import device_of, has_function
 from effgen.measure.tracker import session_with
+from effgen.records.record import DecisionKey, decision_key
 
 if TYPE_CHECKING:
     from effgen.measure.carried.timing import Side
@@ -50,7 +51,7 @@ class RemoteKernel:
 class RemoteBench:
     """One workload's case, and its kernels and arrays on the device of the session that it is attached to."""
 
-    def __init__(self, case: Case, machine: Cpu) -> None:
+    def __init__(self, case: KernelCase, machine: Cpu) -> None:
         self.case = case
         self._machine = machine
         self._session: Any = None
@@ -81,7 +82,7 @@ class RemoteBench:
 
     def kernel(self, decisions: Mapping[str, int]) -> RemoteKernel:
         """The candidate with these decisions, built and sent unless it still is there; raises whatever that raises."""
-        key = tuple(sorted(decisions.items()))
+        key = decision_key(decisions)
         if key not in self._kernels:
             self._kernels[key] = self._sent(self.case.compile(decisions))
         self._kernels.move_to_end(key)
@@ -129,7 +130,7 @@ class There:
         provider = provider_from_name(setup.provider)
         machine = setup.machine
         self._remote, self._machine, self._cold = remote, machine, setup.cold
-        self._benches = Benches(lambda workload: RemoteBench(Case(workload, machine, provider), machine))
+        self._benches = Benches(lambda workload: RemoteBench(KernelCase(workload, machine, provider), machine))
         self._session: Any = None
         self._ends = 0.0
         self._flush = ""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from effgen.errors import TuneError
 from effgen.machines.target import stated_target
-from effgen.machines.target_file import Route
 from effgen.measure.protocol import Remote, Setup
+from effgen.words import Route
 
 if TYPE_CHECKING:
     from effgen.machines.target import Cpu

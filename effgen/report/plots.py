@@ -15,7 +15,7 @@ from effgen.report.text import bytes_text, threads_text
 
 if TYPE_CHECKING:
     from effgen.method.budget.dimensions import DimensionRow, DimensionsReport
-    from effgen.results.reports import Layer, LayersReport
+    from effgen.results.reports import LayersReport, LayerTime
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -177,7 +177,7 @@ def _draw_ceilings(axes: Any, report: LayersReport, intensities: Sequence[float]
     return low, high
 
 
-def _draw_family(axes: Any, family: str, layers: Sequence[Layer]) -> None:
+def _draw_family(axes: Any, family: str, layers: Sequence[LayerTime]) -> None:
     places = [(layer.rates.intensity, layer.rates.gflops) for layer in layers]
     areas = [max(_SMALLEST_POINT, _LARGEST_POINT * layer.share) for layer in layers]
     total = math.fsum(layer.share for layer in layers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,6 @@ from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
 from effgen.machines.cpu import missing_features, usable_cpus
 from effgen.machines.target import Cpu, Machine, check_target, load_target, stated_target
-from effgen.machines.target_file import Route
 from effgen.machines.toolchain import check_programs, linker
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
 from effgen.measure.routes import RouteOptions, route_of
@@ -30,6 +29,7 @@ from effgen.tuning.ledger import Ledger, measured_here, now
 from effgen.tuning.offline.plan import FOLDER
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import Limits
+from effgen.words import Route
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,6 @@ class TuneRequest:
     seed: int = 0
     provider: str = DEFAULT_PROVIDER
     route: RouteOptions = field(default_factory=RouteOptions)
-
-
-OnPhase = Callable[[str], None]
 
 
 def check_tune_request(request: TuneRequest) -> Network | OnnxNetwork:

@@ -14,7 +14,7 @@ from effgen.errors import BundleError, EffgenError
 from effgen.judge import bench as bench_module
 from effgen.judge import peers
 from effgen.judge.bench import Backend, bench_bundle, burst, measure, prepare_peer, warm_up
-from effgen.judge.peers import DEFAULT_PEERS, PEERS, Job, Peer, peers_from_text
+from effgen.judge.peers import DEFAULT_PEERS, PEERS, Peer, PeerJob, peers_from_text
 from effgen.machines.host import watch_other_work
 from effgen.report.bench import notes_from_bench, warning_from_bench
 from effgen.results.reports import LeftOut, Plan, read_report
@@ -84,11 +84,11 @@ def test_peer_names() -> None:
         peers_from_text("", "x")
 
 
-def job(folder: Path) -> Job:
-    return Job(folder / "model.onnx", np.zeros((1, 3, 8, 8), np.float32), 1)
+def job(folder: Path) -> PeerJob:
+    return PeerJob(folder / "model.onnx", np.zeros((1, 3, 8, 8), np.float32), 1)
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Job], peers.Run], distribution: str = "numpy") -> None:
+def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[PeerJob], peers.Run], distribution: str = "numpy") -> None:
     monkeypatch.setattr(peers, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
     monkeypatch.setattr(bench_module, "PEERS", peers.PEERS)
 
@@ -99,7 +99,7 @@ def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_peer_that_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken(job: Job) -> peers.Run:
+    def broken(job: PeerJob) -> peers.Run:
         raise RuntimeError("no compiler\nand a long trace")
 
     fake(monkeypatch, broken)

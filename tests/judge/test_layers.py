@@ -13,7 +13,7 @@ import effgen
 from effgen.errors import BundleError, EffgenError
 from effgen.judge.bench_layers import layers_of_bundle
 from effgen.judge.case import golden_pair
-from effgen.judge.profile import NETWORK, Work, least_seconds, rates, report_from_profile, work_from_kernels
+from effgen.judge.profile import NETWORK, KernelWork, least_seconds, rates, report_from_profile, work_from_kernels
 from effgen.machines.host import describe_host
 from effgen.report import plots
 from effgen.report.layers import notes_from_layers, tables_from_layers, warning_from_layers
@@ -117,8 +117,8 @@ def test_roofline_is_the_lower_of_both() -> None:
     for macs, size in ((1_000_000, 1_000), (1_000, 1_000_000)):
         intensity = 2 * macs / size
         bound = min(100.0, intensity * 50.0) * 1e9
-        assert least_seconds(Work(macs, size), CEILINGS) == pytest.approx(2 * macs / bound)
-    assert rates(Work(1, 1), 0.0, CEILINGS).gflops is None
+        assert least_seconds(KernelWork(macs, size), CEILINGS) == pytest.approx(2 * macs / bound)
+    assert rates(KernelWork(1, 1), 0.0, CEILINGS).gflops is None
 
 
 @pytest.mark.parametrize("broken", [{}, {"macs": 1}, {"macs": 1, "bytes": None}, {"macs": True, "bytes": 1}])

@@ -10,8 +10,8 @@ import pytest
 from effgen.kernels.workload import Workload
 from effgen.machines.cpu import missing_features
 from effgen.machines.target import Machine, load_target
-from effgen.measure.case import TOLERANCE, Case
-from effgen.measure.kernels import Bench
+from effgen.measure.case import TOLERANCE, KernelCase
+from effgen.measure.kernels import LocalBench
 from effgen.network import NetworkRequest, build_network
 from effgen.records.record import Record
 from effgen.records.shipped import shipped_records
@@ -38,7 +38,7 @@ def records(name: str) -> tuple[Record, ...]:
 
 def check(record: Record, name: str) -> None:
     machine = machine_of(record, name)
-    bench = Bench(Case(workloads()[record.kernel], machine, space_of), lambda: None)
+    bench = LocalBench(KernelCase(workloads()[record.kernel], machine, space_of), lambda: None)
     error = bench.error_after(bench.kernel(record.decisions))
     assert error <= TOLERANCE, f"{name}: {record.kernel} {dict(record.decisions)}: relative L2 {error:.1e}"
 

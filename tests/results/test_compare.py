@@ -22,13 +22,13 @@ from effgen.results.paper import remeasured
 from effgen.results.regressions import check_gate, passes, regressions_of
 from effgen.results.reports import BenchReport
 from effgen.results.rows import Row, machine_label, sorted_rows
-from effgen.results.sources import BenchSource, LayersSource, Source
+from effgen.results.sources import BenchSource, LayersSource, ReportSource
 
 ROOT = Path(__file__).parents[2]
 
 
 def sources(*reports: BenchReport) -> tuple[BenchSource, ...]:
-    return tuple(Source(f"{number}.json", report) for number, report in enumerate(reports))
+    return tuple(ReportSource(f"{number}.json", report) for number, report in enumerate(reports))
 
 
 def rows(*reports: BenchReport) -> tuple[Row, ...]:
@@ -84,7 +84,7 @@ def test_nothing_to_doubt() -> None:
 
 
 def test_disturbed_files_are_named() -> None:
-    busy = Source("layers.json", replace(layers_report(), other_cpus=0.7))
+    busy = ReportSource("layers.json", replace(layers_report(), other_cpus=0.7))
     assert doubts(bench_report(other_cpus=0.2), layers=(busy,)) == (
         "1 of 2 files disturbed: other processes kept up to 0.7 CPUs busy, times are inflated, those of peers perhaps "
         "more (layers.json)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,13 @@ from effgen.machines.host import watch_other_work
 from effgen.machines.target import Cpu, Machine
 from effgen.method.latency.samples import sample_networks
 from effgen.method.latency.table import TableProgress, complete_kernels, machine_measured_here, measuring
-from effgen.method.latency.times import KernelTime, NetworkTime, Setting, load_times, times_file
+from effgen.method.latency.times import KernelSetting, KernelTime, NetworkTime, load_times, times_file
 from effgen.method.latency.work import work_of
 from effgen.network import Network, network_from_spec
 from effgen.network.spec import NetworkSpec
 from effgen.results.reports import DISTURBING_CPUS, Plan
 from effgen.tuning.ledger import now
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:  # needs TVM
     from effgen.records.choice import KernelChoices
@@ -39,8 +40,6 @@ SEED = "calibration"
 
 #: Of each network: so long without and with clocks.
 PLAN = Plan(rounds=4, min_time_s=0.4)
-
-OnPhase = Callable[[str], None]
 
 
 def calibrate(
@@ -101,7 +100,7 @@ def _network_lines(network: Network, target: str, choices: KernelChoices, databa
     from effgen.machines.identity import device_name
 
     machine, device, date = choices.machine, device_name(), now()
-    setting = Setting.of(machine)
+    setting = KernelSetting.of(machine)
     seconds, profile = _profiled(network, target, machine, database)
     kernels_s = sum(call.seconds for call in profile.calls)
     yield NetworkTime(identity(network.spec), seconds, kernels_s, setting, device, date).line

@@ -25,7 +25,7 @@ from effgen.kernels.workload import Workload, without_ahead
 from effgen.machines.abilities import times_kernels_here
 from effgen.machines.identity import device_name
 from effgen.machines.target import Machine, check_target, load_target
-from effgen.method.latency.estimate import MIN_KERNELS, Estimator, Sample, fitted_prices
+from effgen.method.latency.estimate import MIN_KERNELS, Estimator, TimedKernel, fitted_prices
 from effgen.method.latency.times import Times, load_times
 from effgen.method.latency.work import Work, work_of
 from effgen.records.lookup import record_sources
@@ -42,7 +42,7 @@ Choose = Callable[[Workload], "Choice"]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LatencyPrediction:
     """`seconds` of one call of a network of so many `kernels` calls; `measured_share` is the share of them that comes
     from kernels measured as they are, the rest is estimated."""
 
@@ -77,13 +77,13 @@ class Predictor:
             raise TuneError(nothing_known(machine, len(samples)))
         self._estimator = Estimator(samples)
 
-    def predict(self, graph: Graph) -> Prediction:
+    def predict(self, graph: Graph) -> LatencyPrediction:
         """Of a network with or without folded batch norms. Operators without a kernel of effgen's own count nothing."""
         counts = kernel_counts(graph, backend_of(self.machine).kernels)
         found = [(self.kernel(workload), count) for workload, count in counts.items()]
         total = sum(kernel.seconds * count for kernel, count in found)
         measured = sum(kernel.seconds * count for kernel, count in found if kernel.measured)
-        return Prediction(total * self._overhead, measured / total if total else 0.0, sum(counts.values()))
+        return LatencyPrediction(total * self._overhead, measured / total if total else 0.0, sum(counts.values()))
 
     def kernel(self, workload: Workload) -> KernelPrediction:
         """Of one call inside a network."""
@@ -105,22 +105,22 @@ class Predictor:
         alone = recorded_seconds(choice, self.machine) if alone is None else alone
         return None if alone is None else self._inside.seconds(alone, work)
 
-    def _samples(self, known: Sequence[Workload]) -> Iterator[Sample]:
+    def _samples(self, known: Sequence[Workload]) -> Iterator[TimedKernel]:
         timed: set[str] = set()
         for time in self._times.kernels("network"):
             timed.add(time.kernel)
-            yield Sample(time.work, time.seconds)
+            yield TimedKernel(time.work, time.seconds)
         for time in self._times.kernels("alone"):
             if time.kernel not in timed:
                 timed.add(time.kernel)
-                yield Sample(time.work, self._inside.seconds(time.seconds, time.work))
+                yield TimedKernel(time.work, self._inside.seconds(time.seconds, time.work))
         for workload in known:
             if workload.name not in timed:
                 choice = self._choose(workload)
                 seconds = recorded_seconds(choice, self.machine)
                 work = work_of(workload, self.machine, choice.cycles)
                 if seconds is not None:
-                    yield Sample(work, self._inside.seconds(seconds, work))
+                    yield TimedKernel(work, self._inside.seconds(seconds, work))
 
 
 class _Correction:

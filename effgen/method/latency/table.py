@@ -17,13 +17,21 @@ from effgen.machines.abilities import of_this_family
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.target import Cpu
 from effgen.method.latency.predictor import machine_of, recorded_seconds
-from effgen.method.latency.times import KernelFailure, KernelTime, Setting, Times, load_times, table_path, times_file
+from effgen.method.latency.times import (
+    KernelFailure,
+    KernelSetting,
+    KernelTime,
+    Times,
+    load_times,
+    table_path,
+    times_file,
+)
 from effgen.method.latency.work import work_of
 from effgen.records.record import Status
 from effgen.tuning.ledger import now
 
 if TYPE_CHECKING:  # needs TVM
-    from effgen.measure.protocol import Outcome
+    from effgen.measure.carried.candidate import Outcome
     from effgen.records.choice import Choice, KernelChoices
 
 
@@ -149,7 +157,7 @@ def _measure(
 
 
 def _line(workload: Workload, choice: Choice, outcome: Outcome, machine: Cpu) -> str:
-    setting, facts = Setting.of(machine), {"device": outcome.device, "date": now()}
+    setting, facts = KernelSetting.of(machine), {"device": outcome.device, "date": now()}
     if outcome.timing is None:
         return KernelFailure(workload.name, choice.decisions, outcome.status, outcome.error, setting, **facts).line
     work = work_of(workload, machine, choice.cycles)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,7 @@ from effgen.method.studies.turns import Turns
 from effgen.method.studies.workers import DEFAULT_POLICY, Claim, Policy, run_items
 from effgen.network import Network
 from effgen.results.reports import BenchReport
-
-OnPhase = Callable[[str], None]
+from effgen.words import OnPhase
 
 _ITEM = "latencies"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effgen.files.staging import Kind
+from effgen.files.staging import FolderKind
 from effgen.measure.carried.lines import PLAN
 from effgen.tuning.search import KernelSearch
 
@@ -48,4 +48,4 @@ def plan_round(searches: Sequence[KernelSearch], most: int | None = None) -> lis
 
 
 #: What --offline-out may replace.
-FOLDER = Kind(PLAN, "a folder of candidates", "--offline-out")
+FOLDER = FolderKind(PLAN, "a folder of candidates", "--offline-out")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effgen.method.latency.estimate import MIN_KERNELS, Estimator, Sample, fitted_prices, nonnegative_solution
+from effgen.method.latency.estimate import MIN_KERNELS, Estimator, TimedKernel, fitted_prices, nonnegative_solution
 from effgen.method.latency.work import Work
 
 
@@ -23,7 +23,7 @@ def law(work: Work) -> float:
 def test_a_cost_model_is_recovered() -> None:
     draw = np.random.default_rng(0)
     works = [work(draw) for _ in range(60)]
-    estimator = Estimator([Sample(one, law(one)) for one in works])
+    estimator = Estimator([TimedKernel(one, law(one)) for one in works])
     for _ in range(20):
         other = work(draw)
         assert estimator.seconds(other) == pytest.approx(law(other), rel=1e-3)
@@ -34,18 +34,18 @@ def test_noise_and_outliers_leave_the_fit_unbiased() -> None:
     works = [work(draw) for _ in range(200)]
     seconds = [law(one) * float(np.exp(draw.normal(0, 0.15))) for one in works]
     seconds[::20] = [5 * s for s in seconds[::20]]  # something else ran meanwhile
-    estimator = Estimator([Sample(*pair) for pair in zip(works, seconds, strict=True)])
+    estimator = Estimator([TimedKernel(*pair) for pair in zip(works, seconds, strict=True)])
     ratios = [estimator.seconds(one) / law(one) for one in works]
     assert np.median(ratios) == pytest.approx(1.0, abs=0.06)
 
 
 def test_a_group_with_few_kernels_gets_the_prices_of_all() -> None:
     draw = np.random.default_rng(2)
-    samples = [Sample(one, law(one)) for one in (work(draw) for _ in range(40))]
-    few = [Sample(one, 100 * law(one)) for one in (work(draw, "rare") for _ in range(MIN_KERNELS - 1))]
+    samples = [TimedKernel(one, law(one)) for one in (work(draw) for _ in range(40))]
+    few = [TimedKernel(one, 100 * law(one)) for one in (work(draw, "rare") for _ in range(MIN_KERNELS - 1))]
     rare = Estimator([*samples, *few]).seconds(work(np.random.default_rng(3), "rare"))
     assert 0.5 < rare / law(work(np.random.default_rng(3))) < 3
-    enough = [Sample(one, 100 * law(one)) for one in (work(draw, "rare") for _ in range(30))]
+    enough = [TimedKernel(one, 100 * law(one)) for one in (work(draw, "rare") for _ in range(30))]
     own = Estimator([*samples, *enough]).seconds(work(np.random.default_rng(3), "rare"))
     assert own == pytest.approx(100 * law(work(np.random.default_rng(3))), rel=0.05)
 
@@ -54,7 +54,7 @@ def test_a_group_with_few_kernels_gets_the_prices_of_all() -> None:
 def test_more_work_never_takes_less_time(seed: int, factor: int) -> None:
     draw = np.random.default_rng(seed)
     works = [work(draw) for _ in range(15)]
-    estimator = Estimator([Sample(one, float(10 ** draw.uniform(-6, -3))) for one in works])
+    estimator = Estimator([TimedKernel(one, float(10 ** draw.uniform(-6, -3))) for one in works])
     one = works[0]
     more = Work(
         one.group,

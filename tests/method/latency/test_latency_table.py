@@ -129,11 +129,11 @@ def test_kernels_with_the_fallback_schedule_are_measured(measurer: type[FakeMeas
 def test_the_fallback_schedule_can_be_timed() -> None:
     """Built without a space, fed, and right."""
     prepare_tvm()
-    from effgen.measure.case import TOLERANCE, Case
-    from effgen.measure.kernels import Bench
+    from effgen.measure.case import TOLERANCE, KernelCase
+    from effgen.measure.kernels import LocalBench
     from effgen.schedules import space_of
 
-    bench = Bench(Case(GROUPED, machine_of("cpu", 1), space_of), lambda: None)
+    bench = LocalBench(KernelCase(GROUPED, machine_of("cpu", 1), space_of), lambda: None)
     assert bench.error_after(bench.kernel({})) <= TOLERANCE
 
 

@@ -10,7 +10,7 @@ from latency_tables import DECISIONS, MACHINE, SETTING, line, network_line, time
 from effgen.kernels.workload import Conv2d
 from effgen.method.latency.times import (
     KernelFailure,
-    Setting,
+    KernelSetting,
     code_fingerprint,
     load_times,
     table_path,
@@ -92,7 +92,7 @@ def test_table_stands_beside_the_database(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
-    database, setting = tmp_path / "records.jsonl", Setting.of(MACHINE)
+    database, setting = tmp_path / "records.jsonl", KernelSetting.of(MACHINE)
     file = times_file(database)
     file.path.write_text(line(WORKLOAD, 1e-5, setting=setting)[:50])
     file.append_lines(line(WORKLOAD, 2e-5, setting=setting), line(WORKLOAD, 2e-5, "alone", setting))
@@ -107,10 +107,10 @@ def test_missing_table_is_empty(tmp_path: Path) -> None:
 
 
 def test_code_has_a_fingerprint() -> None:
-    code = Setting.of(MACHINE).code
-    assert len(code) == 16 and code == Setting.of(replace(MACHINE, cores=1)).code
+    code = KernelSetting.of(MACHINE).code
+    assert len(code) == 16 and code == KernelSetting.of(replace(MACHINE, cores=1)).code
     dearer = replace(MACHINE, costs=MACHINE.costs.model_copy(update={"launch": 24_000.0}))
-    assert Setting.of(dearer).code != code
+    assert KernelSetting.of(dearer).code != code
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import tiny_spec
 
-from effgen.method.studies.space import Point, Space, digest_of_network, space_around
+from effgen.method.studies.space import NetworkSpace, Point, digest_of_network, space_around
 from effgen.network.lowering.network import lower
 from effgen.network.spec import NetworkSpec, load_spec, parse_spec
 from effgen.network.spec_file import toml_from_spec
@@ -18,7 +18,7 @@ SPACES = {name: space_around(load_spec(name)) for name in FAMILIES} | {"tiny": s
 
 
 @st.composite
-def points(draw: st.DrawFn, space: Space) -> Point:
+def points(draw: st.DrawFn, space: NetworkSpace) -> Point:
     return {key: draw(st.sampled_from(values)) for key, values in space.choices.items()}
 
 
