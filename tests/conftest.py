@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from networks import KINDS, TINY
 
 # A shared or emulated machine is slow now and then; that is no failure of a property.
-settings.register_profile("effgen", deadline=None)
+settings.register_profile("effgen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("effgen")
 
 
