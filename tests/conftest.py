@@ -3,7 +3,7 @@
 import platform
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,20 @@ settings.load_profile("effgen")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="rewrite tests/goldens with what is found")
+
+
+@pytest.fixture
+def check_golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with the file of this name in tests/goldens; `pytest --update-goldens` records it there."""
+
+    def check(name: str, text: str) -> None:
+        file = Path(__file__).parent / "goldens" / name
+        if request.config.getoption("--update-goldens"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8")
+
+    return check
 
 
 @pytest.fixture(scope="session", autouse=True)
