@@ -3,21 +3,35 @@
 import platform
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from networks import KINDS, TINY
 
 # A shared or emulated machine is slow now and then; that is no failure of a property.
-settings.register_profile("effgen", deadline=None)
+settings.register_profile("effgen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("effgen")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="rewrite tests/goldens with what is found")
+
+
+@pytest.fixture
+def check_golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with the file of this name in tests/goldens; `pytest --update-goldens` records it there."""
+
+    def check(name: str, text: str) -> None:
+        file = Path(__file__).parent / "goldens" / name
+        if request.config.getoption("--update-goldens"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8")
+
+    return check
 
 
 @pytest.fixture(scope="session", autouse=True)

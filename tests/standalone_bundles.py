@@ -75,7 +75,7 @@ def made(
 
 def output_of(*command: object, **how: Any) -> str:
     """Standard output of a command that succeeds and complains about nothing."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, **how)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600, **how)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout
 

@@ -16,10 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import tvm
-from numpy.typing import NDArray
-from tvm import relax
-
-from benchmarks.arm.instructions import (
+from arm.instructions import (
     Instruction,
     Loop,
     Mix,
@@ -28,6 +25,9 @@ from benchmarks.arm.instructions import (
     instructions_from_text,
     mix_of,
 )
+from numpy.typing import NDArray
+from tvm import relax
+
 from effgen.compiler.backend import Built, backend_of
 from effgen.compiler.dump import Dump
 from effgen.compiler.pipeline import ScheduledModule, legalize_rest, plan_memory

@@ -38,7 +38,18 @@ sys.path.insert(0, str(HERE))
 from gpu_compare.folder import PLAN, Configuration, Plan, noise, sha256_of_array  # noqa: E402
 
 #: What of effgen runs a CUDA bundle.
-RUNTIME = ("__init__.py", "errors.py", "version.py", "cpu.py", "identity.py", "runtime")
+RUNTIME = (
+    "__init__.py",
+    "errors.py",
+    "version.py",
+    "files/__init__.py",
+    "files/staging.py",
+    "machines/__init__.py",
+    "machines/cpu.py",
+    "machines/cuda_driver.py",
+    "machines/identity.py",
+    "runtime",
+)
 
 MIB = 1 << 20
 
@@ -165,7 +176,7 @@ def _add_programs(staging: Path) -> None:
         if (source / name).is_dir():
             shutil.copytree(source / name, package / name, ignore=skip)
         else:
-            shutil.copy(source / name, package)
+            shutil.copy(source / name, _parent_made(package / name))
     told = _parent_made(staging / f"lib/effgen-{effgen.__version__}.dist-info/METADATA")
     told.write_text(f"Metadata-Version: 2.1\nName: effgen\nVersion: {effgen.__version__}\n", encoding="utf-8")
 

@@ -288,7 +288,7 @@ def numpy_alone(where: Path, environment: dict[str, str]) -> dict[str, str]:
 
 def run_there(made: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-S", str(made / "run.py"), *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @needs_nvcc

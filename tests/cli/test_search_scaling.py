@@ -17,7 +17,19 @@ from typing import Any
 import pytest
 from baseline_searches import EpochJudge
 from commands import one_line
-from searches import EVERY, FINE, TRAINER, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
+from searches import (
+    EVERY,
+    FINE,
+    PATIENCE_S,
+    TRAINER,
+    counted,
+    kill_one_of_two,
+    output_of,
+    start,
+    trials_of,
+    until,
+    write_search,
+)
 from servers import free_port
 
 from effgen.errors import StudyError
@@ -54,7 +66,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("finished")
     words = write_search(folder)
     process = start([*words, "--json", "report.json", "-o", "scaled.toml"], cwd=folder)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     return Finished(folder, words, json.loads((folder / "report.json").read_text()), out, err)
 
@@ -170,7 +182,8 @@ def test_a_target_that_only_an_emulator_runs_cannot_be_timed(run: Any, words: tu
 
 
 def test_processes_of_one_command_share_the_work(words: tuple[str, ...], tmp_path: Path) -> None:
-    report = json.loads(output_of(start([*words, "--workers", "2", "--json", "-"], SECONDS="0.3")))
+    together = str(tmp_path / "together")
+    report = json.loads(output_of(start([*words, "--workers", "2", "--json", "-"], TOGETHER=together)))
     trials = trials_of(f"sqlite:///{tmp_path}/searches/scaling-fine/trials.db", "scaling-fine")
     complete = [trial for trial in trials if trial["state"] == "complete"]
     assert len(complete) == counted(report) == len({trial["item"] for trial in complete})
@@ -182,7 +195,7 @@ def test_ctrl_c_gives_the_trials_back_and_the_next_run_goes_on(words: tuple[str,
     process = start([*words, "--workers", "2"], HANG="2", HANGING=str(hanging))
     until(hanging.exists)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process in the foreground
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130 and err.endswith("interrupted\n") and "Traceback" not in err
     where = (f"sqlite:///{tmp_path}/searches/scaling-fine/trials.db", "scaling-fine")
     before = trials_of(*where)

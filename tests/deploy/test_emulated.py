@@ -112,7 +112,7 @@ def test_manifest_carries_what_verifying_needs(board_bundle: Path, run: Any, mon
 def test_golden_pair_by_the_program_itself(board_bundle: Path, threads: int) -> None:
     executor = executor_of(board_bundle)
     assert isinstance(executor, Emulated)
-    report = run_bundle(executor.runner, board_bundle, threads, runs=2, timeout_s=300)
+    report = run_bundle(executor.runner, board_bundle, threads, runs=2, timeout_s=600)
     assert report.passed and report.rel_l2 <= 1e-5
     assert report.threads == threads and len(report.runs_ms) == 2
 

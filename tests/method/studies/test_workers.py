@@ -23,8 +23,12 @@ from effgen.method.studies.standings import Item, counts, reason_of, settled_ite
 from effgen.method.studies.storage import SharedStudy, open_study
 from effgen.method.studies.workers import Claim, Policy, Settled, _Worker, run_items, run_samples
 
-#: Signs of life so often that a test need not wait long; for machines that are busy with other tests.
+#: Signs of life so often that a test need not wait long for them.
 QUICK = Policy(heartbeat_s=0.5, retries=2)
+#: So rarely that of several workers at once none is taken for lost, however busy the machine is.
+CALM = Policy(heartbeat_s=60.0, retries=2)
+#: More than anything here takes; a test that waits so long has failed.
+PATIENCE_S = 600
 ITEMS = [Item(f"item {number}", {"x": number / 10}) for number in range(10)]
 
 
@@ -98,7 +102,7 @@ def test_workers_that_start_at_once_do_each_item_once(url: str) -> None:
         ran.append(claim.item.key)
         return value_of(claim)
 
-    in_threads(url, 4, lambda shared: run_items(shared, ITEMS, objective, QUICK))
+    in_threads(url, 4, lambda shared: run_items(shared, ITEMS, objective, CALM))
     assert sorted(ran) == sorted(item.key for item in ITEMS)
     with closing(open_study(url, "mine", {})) as shared:
         done = settled_items(shared.trials, ITEMS, QUICK.retries)
@@ -186,14 +190,26 @@ def test_an_item_that_loses_its_workers_again_and_again_is_failed(shared: Shared
     assert [settled.trial.number for settled in told] == [QUICK.retries]
 
 
-def test_a_slow_trial_is_not_taken_for_a_lost_one(url: str) -> None:
+def test_a_slow_trial_is_not_taken_for_a_lost_one(shared: SharedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is counted in signs of life, so that it does not matter when a busy machine gives them."""
+    policy, beats = Policy(heartbeat_s=0.1), 0
+    clock = SimpleNamespace(monotonic=lambda: beats * policy.heartbeat_s, sleep=time.sleep)
+    monkeypatch.setattr("effgen.method.studies.workers.time", clock)
+    watcher = _Worker(shared, policy, lambda settled: None)
+
     def objective(claim: Claim) -> float:
-        time.sleep(1.5 * QUICK.grace_s)
+        nonlocal beats
+        end = time.monotonic() + PATIENCE_S
+        while beats * policy.heartbeat_s <= 1.5 * policy.grace_s:
+            assert time.monotonic() < end
+            [trial] = watcher.look(lambda seen: [], 1)
+            assert trial.state == TrialState.RUNNING
+            beats = trial.user_attrs["beat"]
+            time.sleep(policy.heartbeat_s / 4)
         return value_of(claim)
 
-    in_threads(url, 2, lambda shared: run_items(shared, ITEMS[:1], objective, QUICK))
-    with closing(open_study(url, "mine", {})) as shared:
-        assert ("FAIL", None) not in outcomes(shared.trials)
+    run_items(shared, ITEMS[:1], objective, policy)
+    assert outcomes(shared.trials) == {("COMPLETE", None): 1}
 
 
 def test_the_result_of_a_trial_that_was_given_up_does_not_count(shared: SharedStudy) -> None:
@@ -202,7 +218,7 @@ def test_the_result_of_a_trial_that_was_given_up_does_not_count(shared: SharedSt
     def objective(claim: Claim) -> float:
         if claim.trial.number == 0:  # meanwhile another worker thinks that this one is lost
             shared.study.tell(0, state=TrialState.FAIL)
-            end = time.monotonic() + 30
+            end = time.monotonic() + PATIENCE_S
             while not claim.lost and time.monotonic() < end:
                 time.sleep(0.05)
             noticed.append(claim.lost)
@@ -307,7 +323,7 @@ def test_a_watcher_that_saw_nothing_for_long_takes_nobody_for_lost(
 
 def test_samples_come_to_their_number_over_all_workers(url: str) -> None:
     start = Item("start", {"x": 0.25})
-    in_threads(url, 4, lambda shared: run_samples(shared, 12, value_of, start, QUICK))
+    in_threads(url, 4, lambda shared: run_samples(shared, 12, value_of, start, CALM))
     with closing(open_study(url, "mine", {})) as shared:
         found = outcomes(shared.trials)
         assert found.pop(("COMPLETE", None)) == 12 and set(found) <= {("FAIL", "duplicate"), ("FAIL", "surplus")}
