@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
+from growth import measured_peak
 
 from effgen.errors import EffgenError, ResultsError
 from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
@@ -24,9 +25,8 @@ from effgen.machines.host import describe_host
 from effgen.machines.target import Cpu, this_cpu
 from effgen.network import NetworkRequest, build_network
 from effgen.report.compare import markdown_table
-from effgen.results.growth import best_peer, measured_peak
 from effgen.results.reports import BenchReport
-from effgen.results.rows import machine_label
+from effgen.results.rows import best_peer, machine_label
 from effgen.results.sources import read_sources
 from effgen.runtime.library import prepare_tvm
 

@@ -19,19 +19,18 @@ from effgen.errors import TuneError
 Read = TypeVar("Read")
 
 
-def read_line(kind: TypeAdapter[Read], line: str | bytes) -> Read | None:
-    """What a line of JSON holds, as strictly as `kind` says; None where it is torn, foreign, or not of this version."""
-    try:
-        return kind.validate_json(line)
-    except ValidationError:
-        return None
-
-
 def read_lines(kind: TypeAdapter[Read], text: bytes) -> tuple[list[Read], int]:
-    """What the lines of `text` hold, and how many hold nothing; empty ones do not count."""
-    found = [read_line(kind, line) for line in text.split(b"\n") if line.strip()]
-    good = [one for one in found if one is not None]
-    return good, len(found) - len(good)
+    """What lines of JSON hold, as strictly as `kind` says, and how many hold nothing: torn, foreign, of another time.
+
+    Empty ones do not count."""
+    found, ignored = [], 0
+    for line in text.split(b"\n"):
+        if line.strip():
+            try:
+                found.append(kind.validate_json(line))
+            except ValidationError:
+                ignored += 1
+    return found, ignored
 
 
 class LinesFile:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, PositiveFloat, TypeAdapter, with_config
 
-from effgen.files.lines import read_line, read_lines
+from effgen.files.lines import read_lines
 from effgen.files.strict import STRICT
 
 if TYPE_CHECKING:
@@ -91,11 +91,6 @@ def _consistent(record: Record) -> Record:
 
 
 _RECORD = TypeAdapter(Annotated[Record, AfterValidator(_consistent)])
-
-
-def record_from_line(line: str | bytes) -> Record | None:
-    """The record that a line of a database holds; None where it holds none: torn, foreign, or not of this version."""
-    return read_line(_RECORD, line)
 
 
 def records_from_text(text: bytes) -> tuple[list[Record], int]:

@@ -17,7 +17,7 @@ from effgen.judge.profile import NETWORK, KernelWork, least_seconds, rates, repo
 from effgen.machines.host import describe_host
 from effgen.report import plots
 from effgen.report.layers import notes_from_layers, tables_from_layers, warning_from_layers
-from effgen.report.plots import check_plot, plot_roofline, plot_scaling
+from effgen.report.plots import check_plot, plot_roofline
 from effgen.results.ceilings import Bandwidth, Ceilings
 from effgen.results.reports import LayersReport, Plan, json_from_report
 from effgen.runtime import Manifest, read_manifest
@@ -184,8 +184,6 @@ def test_plots(report: LayersReport, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"roofline.{suffix}"
     check_plot("--plot", path)
     plot_roofline(report, path)
-    assert path.stat().st_size > 1000
-    plot_scaling({"effgen": [(1.0, 1.0), (2.0, 1.9)], "x": [(1.0, 1.0)]}, ["phi=0", "phi=1"], "title", path)
     assert path.stat().st_size > 1000
 
 

@@ -16,7 +16,7 @@ from effgen.machines.target import Machine, load_target
 from effgen.records import shipped as shipped_module
 from effgen.records.database import RecordFile, best_records, default_database
 from effgen.records.lookup import RecordSource, find_decisions, find_record, record_sources
-from effgen.records.record import Record, record_from_line
+from effgen.records.record import Record, records_from_text
 from effgen.records.shipped import promote, record_set, shipped_records
 
 MACHINE = load_target("x86-64-v3")
@@ -100,7 +100,7 @@ def test_complete_last_line_without_its_end_counts(tmp_path: Path) -> None:
     ids=lambda line: str(line[:40]),
 )
 def test_foreign_lines_are_counted_not_raised(line: bytes, tmp_path: Path) -> None:
-    assert record_from_line(line) is None
+    assert records_from_text(line) == ([], 1)
     file = RecordFile(tmp_path / "records.jsonl")
     file.path.write_bytes(b"\n" + line + b"\n\n" + record().line.encode() + b"\n")
     loaded = file.load()

@@ -17,11 +17,10 @@ from effgen.measure.session import host_of
 from effgen.report.bench import host_line
 from effgen.results.doubts import doubts_of
 from effgen.results.front import front
-from effgen.results.growth import best_peer, growth, measured_peak, peak_share, result_of, worst_growth
 from effgen.results.paper import remeasured
 from effgen.results.regressions import check_gate, passes, regressions_of
 from effgen.results.reports import BenchReport
-from effgen.results.rows import Row, machine_label, sorted_rows
+from effgen.results.rows import Row, best_peer, machine_label, sorted_rows
 from effgen.results.sources import BenchSource, LayersSource, ReportSource
 
 ROOT = Path(__file__).parents[2]
@@ -371,27 +370,6 @@ def test_limit_that_is_no_number_never_passes(percent: float) -> None:
 
 
 # Growth.
-
-
-def test_growth() -> None:
-    reports = [
-        bench_report(facts(0, macs=100), effgen=5.0),
-        bench_report(facts(1, macs=200), effgen=9.0, x=10.0),
-        bench_report(facts(2, macs=400), effgen=22.0, x=21.0),
-    ]
-    assert growth(reports) == [(1.0, 1.0), (2.0, 1.8), (4.0, 4.4)]
-    assert worst_growth(growth(reports)) == pytest.approx(1.1)
-    assert growth(reports, "x") == [] and growth(reports[1:], "x") == [(1.0, 1.0), (2.0, 2.1)]
-    assert result_of(reports[0], "x") is None and best_peer(reports[0]) is None
-    # 2 * 1e9 operations in 5 ms are 400 GFLOP/s.
-    assert peak_share(bench_report(facts(macs=10**9), effgen=5.0), peak_gflops=800.0) == pytest.approx(0.5)
-
-
-def test_peak_of_the_same_machine_and_threads() -> None:
-    layers = [layers_report(), layers_report(machine=replace(HOST, cpu="Board"))]
-    assert measured_peak(bench_report(), layers) == 200.0
-    assert measured_peak(bench_report(threads=1), layers) is None
-    assert measured_peak(bench_report(), layers[1:]) is None
 
 
 def script(name: str, *words: object) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PositiveFloat, TypeAdapter, with_config
 
-from effgen.files.lines import LinesFile, read_line, read_lines
+from effgen.files.lines import LinesFile, read_lines
 from effgen.files.strict import STRICT
 from effgen.machines.target import Machine
 from effgen.method.latency.work import Work
@@ -127,9 +127,9 @@ TableLine = KernelTime | NetworkTime | KernelFailure
 _LINE: TypeAdapter[TableLine] = TypeAdapter(TableLine)
 
 
-def time_from_line(line: str | bytes) -> TableLine | None:
-    """What a line of the table holds; None where it holds nothing: torn, foreign, or not of this version."""
-    return read_line(_LINE, line)
+def lines_from_text(text: bytes) -> tuple[list[TableLine], int]:
+    """What the lines of a table hold, and how many hold nothing: torn, foreign, or not of this version."""
+    return read_lines(_LINE, text)
 
 
 def table_path(database: Path | None = None) -> Path:
@@ -148,7 +148,7 @@ class Times:
         self._kernels: dict[Surroundings, dict[_KernelKey, list[KernelTime]]] = {how: {} for how in _HOWS}
         self._failed: set[_KernelKey] = set()
         self.networks: list[NetworkTime] = []
-        entries, self.ignored = read_lines(_LINE, lines)
+        entries, self.ignored = lines_from_text(lines)
         for entry in entries:
             if entry.setting == setting:
                 self._take(entry)

@@ -12,11 +12,10 @@ from effgen.report.compare import HIGHLIGHT, change_cells, hardware_text, verdic
 from effgen.report.html.document import Cell, Column, PageRow, document, number_cell, time_cell, word_cell
 from effgen.report.text import NOT_MEASURED, bytes_text, count_text, milliseconds_text, ratio_text, threads_text
 from effgen.results.comparison import Comparison
-from effgen.results.growth import best_peer
 from effgen.results.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.results.regressions import Change, Regressions
 from effgen.results.reports import LayersReport
-from effgen.results.rows import Row, by_setting, machine_label
+from effgen.results.rows import Row, best_peer, by_setting, machine_label
 from effgen.results.sources import BenchSource, LayersSource
 
 

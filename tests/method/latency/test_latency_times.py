@@ -12,9 +12,9 @@ from effgen.method.latency.times import (
     KernelFailure,
     KernelSetting,
     code_fingerprint,
+    lines_from_text,
     load_times,
     table_path,
-    time_from_line,
     times_file,
 )
 from effgen.records.database import default_database
@@ -25,9 +25,8 @@ FAILURE = KernelFailure(WORKLOAD.name, DECISIONS, "timeout", "no result within 2
 
 def test_lines_round_trip() -> None:
     for text in (line(WORKLOAD, 1e-5), network_line(2e-3, 1.9e-3), FAILURE.line):
-        found = time_from_line(text)
-        assert found is not None
-        assert found.line == text
+        (found,), ignored = lines_from_text(text.encode())
+        assert found.line == text and not ignored
 
 
 def test_several_times_have_a_median() -> None:
@@ -68,7 +67,7 @@ def test_damaged_lines_are_counted_and_skipped(change: dict[str, object]) -> Non
 
 @pytest.mark.parametrize("change", [{"kernels_s": 0}, {"kernels_s": "1"}, {"network": 1}, {"new": 1}], ids=str)
 def test_damaged_lines_of_networks_are_skipped(change: dict[str, object]) -> None:
-    assert time_from_line(json.dumps(json.loads(network_line(1.0, 0.9)) | change)) is None
+    assert lines_from_text(json.dumps(json.loads(network_line(1.0, 0.9)) | change).encode()) == ([], 1)
 
 
 def test_failures_hold_for_their_decisions_and_setting() -> None:
@@ -82,7 +81,7 @@ def test_failures_hold_for_their_decisions_and_setting() -> None:
     "change", [{"status": "sad"}, {"error": 1}, {"kernel": 1}, {"decisions": 1}, {"x": 1}], ids=str
 )
 def test_damaged_lines_of_failures_are_skipped(change: dict[str, object]) -> None:
-    assert time_from_line(json.dumps(json.loads(FAILURE.line) | change)) is None
+    assert lines_from_text(json.dumps(json.loads(FAILURE.line) | change).encode()) == ([], 1)
 
 
 def test_table_stands_beside_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

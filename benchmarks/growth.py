@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effgen.results.reports import OURS, OWN, BenchReport, LayersReport, Result
+from effgen.results.reports import OURS, BenchReport, LayersReport, Result
 from effgen.results.rows import machine_label
 
 
 def result_of(report: BenchReport, backend: str) -> Result | None:
     """A backend's result, None where it has no time."""
     return next((result for result in report.results if result.backend == backend), None)
-
-
-def best_peer(report: BenchReport) -> Result | None:
-    """The fastest peer's result, None where no peer was measured."""
-    peers = [result for result in report.results if result.backend not in OWN]
-    return min(peers, key=lambda result: result.median_ms, default=None)
 
 
 def peak_share(report: BenchReport, peak_gflops: float) -> float:
