@@ -8,7 +8,8 @@ from __future__ import annotations
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import grouped_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules import (
     concat,

@@ -10,7 +10,8 @@ from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.space import Space
 

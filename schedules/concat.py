@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from effgen.kernels.images import Concat
 from effgen.kernels.joining import ConcatPlan, concat_primfunc
+from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.common import bands_for, worth_a_launch

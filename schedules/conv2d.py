@@ -11,9 +11,10 @@ from functools import partial
 from itertools import product
 
 from effgen.kernels import tiles
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.common import MANY_ROWS, bands_for, depth_axis
 from effgen.schedules.space import Decisions, Space

@@ -12,9 +12,11 @@ from math import prod
 
 from effgen.kernels import tiles
 from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.common import bands_for, depth_axis, worth_prefetching
 from effgen.schedules.space import Decisions, Space
@@ -156,8 +158,8 @@ def _cost(expand: Conv2d | None, conv: Conv2d, machine: Machine, decisions: Deci
     blocks, width = bias_shape(conv, machine)
     vectors, plan = decisions["vectors"], _plan(expand, conv, machine, decisions)
     tasks = conv.batch * tiles.blocks(conv.out_height, plan.rows) * (blocks // vectors)
-    made = min(tiles.padded_rows(conv, plan.rows), conv.height)
-    row_bytes = vectors * tiles.padded_row_bytes(conv, width)
+    made = min(conv.padded_rows(plan.rows), conv.height)
+    row_bytes = vectors * conv.padded_row_bytes(width)
     ring = ring_bytes(conv, vectors, width)
     price = 1.0 if ring <= machine.l1_bytes // 2 else 1.5 if ring <= machine.l2_bytes // 4 else 3.0
     filled = price * made * row_bytes / machine.vector_bytes

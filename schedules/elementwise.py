@@ -9,7 +9,8 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels import tiles
 from effgen.kernels.compute import channel_scale_primfunc
-from effgen.kernels.workload import ChannelScale, Workload
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.common import schedule_of, scheduled, split, worth_a_launch
 from effgen.schedules.space import Decisions, Space

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from functools import partial
 
 from effgen.kernels import tiles
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.matmul import MatmulPlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.common import bands_for, depth_axis, worth_a_launch, worth_prefetching
 from effgen.schedules.space import Decisions, Space

@@ -15,7 +15,8 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels import tiles
 from effgen.kernels.compute import average_pool_primfunc
-from effgen.kernels.workload import GlobalAveragePool, Workload
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.common import in_registers, schedule_of, scheduled, split, unroll_tile, worth_a_launch
 from effgen.schedules.space import Decisions, Space

@@ -5,8 +5,9 @@ The weights are read once, and most of these kernels are over before a second co
 
 from __future__ import annotations
 
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.squeeze_excite import SqueezeExcitePlan, squeeze_excite_primfunc
-from effgen.kernels.workload import SqueezeExcite, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.common import worth_a_launch
 from effgen.schedules.space import Decisions, Space

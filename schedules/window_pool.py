@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm.tirx import PrimFunc
 
 from effgen.kernels import tiles
-from effgen.kernels.images import Pool2d
+from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.pooling import PoolPlan, pool2d_primfunc, vector_lanes
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine

@@ -6,7 +6,7 @@ it shares with its neighbour is computed twice, with the same result (see `effge
 
 from __future__ import annotations
 
-from effgen.kernels.workload import Activation, Conv2d
+from effgen.kernels.workload import Activation
 from effgen.machines.target import Machine
 
 # A fused multiply-add depends on the one before it for about 4 cycles; two of half the width start per cycle.
@@ -36,16 +36,6 @@ def blocks(extent: int, tile: int) -> int:
 
 def divisors(number: int) -> list[int]:
     return [d for d in range(1, number + 1) if number % d == 0]
-
-
-def padded_row_bytes(workload: Conv2d, channels: int) -> int:
-    """Bytes of `channels` of one padded row."""
-    return ((workload.out_width - 1) * workload.stride[1] + workload.window[1]) * channels * 4
-
-
-def padded_rows(workload: Conv2d, rows: int) -> int:
-    """Padded input rows that `rows` output rows read."""
-    return (rows - 1) * workload.stride[0] + workload.window[0]
 
 
 def fits_stack(size: int, machine: Machine) -> bool:

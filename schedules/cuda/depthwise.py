@@ -9,7 +9,8 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import MOST_THREADS, VECTOR, WARP
 from effgen.kernels.cuda.depthwise import WindowPlan, depthwise_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from effgen.kernels.cuda.direct import direct_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.space import Space
 

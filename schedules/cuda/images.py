@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from effgen.kernels.cuda.builder import WARP
 from effgen.kernels.cuda.images import average_pool_primfunc, channel_scale_primfunc
-from effgen.kernels.workload import ChannelScale, GlobalAveragePool, Workload
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.space import Space
 

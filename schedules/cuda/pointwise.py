@@ -8,8 +8,9 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import VECTOR
 from effgen.kernels.cuda.matmul import TilePlan, matmul_primfunc
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space

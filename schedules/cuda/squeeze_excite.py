@@ -6,7 +6,8 @@ from itertools import product
 
 from effgen.kernels import tiles
 from effgen.kernels.cuda.squeeze_excite import ExcitePlan, squeeze_excite_primfunc
-from effgen.kernels.workload import SqueezeExcite, Workload
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space

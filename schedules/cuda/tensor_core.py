@@ -9,8 +9,9 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import MOST_THREADS
 from effgen.kernels.cuda.tensor_core import FRAGMENT, HALVES, FragmentPlan, tensor_core_primfunc
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.cuda.pointwise import STATIC_SHARED_BYTES

@@ -18,7 +18,7 @@ from toy_spaces import ABORTS, FAST, SLOW, UNBUILDABLE, WORKLOAD, WRONG, many_sp
 
 from effgen.cli import main
 from effgen.errors import TuneError
-from effgen.kernels.workload import ChannelScale
+from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.identity import device_name
 from effgen.machines.target import load_target
 from effgen.measure.carried.timing import better

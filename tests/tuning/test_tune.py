@@ -13,7 +13,7 @@ import toy_spaces
 from toy_spaces import FAST, SLOW, WORKLOAD
 
 from effgen.errors import EffgenError
-from effgen.kernels.workload import GlobalAveragePool
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.machines.target import load_target
 from effgen.network import NetworkRequest
 from effgen.records.database import RecordFile
