@@ -1,9 +1,11 @@
 """Schedule rules: one family of kernels a file. The first rule that fits wins; the fallback takes the rest.
 
-To add a family: write `<family>.py` with `space(workload, machine)`, add it to `_RULES`, add a test.
+To add a family: write `<family>.py` with a rule `space(workload, machine)`, add it to `_RULES`, add a test.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from tvm.tirx import PrimFunc
 
@@ -28,8 +30,9 @@ from effgen.schedules.space import Decisions, Space
 
 __all__ = ["kernel_from_workload", "schedule_operator", "space_of", "tvm_target"]
 
-_RULES: tuple[Rule, ...] = (
+_RULES: tuple[Rule[Any], ...] = (
     pointwise.space,
+    depthwise.expanded,
     depthwise.space,
     squeeze_excite.space,
     conv2d.space,

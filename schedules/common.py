@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import tvm
 from tvm import s_tir
@@ -15,8 +16,8 @@ from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.schedules.space import Space
 
-# A rule gives a kernel's schedule space on a machine, or None where it does not fit.
-Rule: TypeAlias = Callable[[Workload, Machine], Space | None]
+W = TypeVar("W", bound=Workload)
+
 # Loops and blocks of a schedule are opaque handles.
 Handle: TypeAlias = Any
 
@@ -28,6 +29,27 @@ LAUNCH_CYCLES = 12_000
 _STREAM_BYTES_PER_CYCLE = 8
 # Fetching a weight hides behind the multiply-adds of so many rows.
 MANY_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Rule(Generic[W]):
+    """A rule: what kind of kernels it is for, and of which families (none said: of all). `space` gives the schedule
+    space of such a kernel on a machine, or None where it does not fit. Called with any kernel, it passes over others.
+    """
+
+    kind: type[W]
+    families: tuple[str, ...]
+    space: Callable[[W, Machine], Space | None]
+
+    def __call__(self, workload: Workload, machine: Machine) -> Space | None:
+        if not isinstance(workload, self.kind) or (self.families and workload.family not in self.families):
+            return None
+        return self.space(workload, machine)
+
+
+def rule(kind: type[W], *families: str) -> Callable[[Callable[[W, Machine], Space | None]], Rule[W]]:
+    """Makes a rule of a function of kernels of this kind, of these families only where any are said."""
+    return lambda space: Rule(kind, families, space)
 
 
 def tvm_target(machine: Machine) -> tvm.target.Target:

@@ -14,9 +14,8 @@ from effgen.kernels import tiles
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
-from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
-from effgen.schedules.common import MANY_ROWS, bands_for, depth_axis
+from effgen.schedules.common import MANY_ROWS, bands_for, depth_axis, rule
 from effgen.schedules.space import Decisions, Space
 
 # Cycles of a load beyond what a matrix product's costs: a window's panel of weights does not fit the nearest cache.
@@ -31,10 +30,9 @@ _SHARES = ("bands", "chunks", "copied")
 _TILES_TRIED = 8
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+@rule(Conv2d, "conv2d")
+def space(workload: Conv2d, machine: Machine) -> Space:
     """The rule: convolutions of one group that are no plain matrix product."""
-    if not isinstance(workload, Conv2d) or workload.family != "conv2d":
-        return None
     axes = _axes(workload, machine)
     return Space(
         rule="conv2d",

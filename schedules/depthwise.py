@@ -16,22 +16,26 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
-from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
-from effgen.schedules.common import bands_for, depth_axis, worth_prefetching
+from effgen.schedules.common import bands_for, depth_axis, rule, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
 _CACHE_LINE = 64
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
-    """The rule: depthwise convolutions, expanded by the kernel or not."""
-    if isinstance(workload, ExpandDepthwise):
-        expand, conv = workload.expand, workload.depthwise
-    elif isinstance(workload, Conv2d) and workload.family == "depthwise":
-        expand, conv = None, workload
-    else:
-        return None
+@rule(ExpandDepthwise)
+def expanded(workload: ExpandDepthwise, machine: Machine) -> Space:
+    """The rule: depthwise convolutions, expanded by the kernel."""
+    return _space(workload, workload.expand, workload.depthwise, machine)
+
+
+@rule(Conv2d, "depthwise")
+def space(workload: Conv2d, machine: Machine) -> Space:
+    """The rule: depthwise convolutions."""
+    return _space(workload, None, workload, machine)
+
+
+def _space(workload: Conv2d | ExpandDepthwise, expand: Conv2d | None, conv: Conv2d, machine: Machine) -> Space:
     axes = _axes(expand, conv, machine)
     admits = partial(_admits, expand, conv, machine)
     return Space(

@@ -10,16 +10,14 @@ from tvm.tirx import PrimFunc
 from effgen.kernels import tiles
 from effgen.kernels.compute import channel_scale_primfunc
 from effgen.kernels.kinds.channel_scale import ChannelScale
-from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
-from effgen.schedules.common import schedule_of, scheduled, split, worth_a_launch
+from effgen.schedules.common import rule, schedule_of, scheduled, split, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+@rule(ChannelScale)
+def space(workload: ChannelScale, machine: Machine) -> Space:
     """The rule: squeeze-excite's scale."""
-    if not isinstance(workload, ChannelScale):
-        return None
     return Space(
         rule="scale",
         axes={"parallel": (0, 1)},

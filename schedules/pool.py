@@ -16,9 +16,8 @@ from tvm.tirx import PrimFunc
 from effgen.kernels import tiles
 from effgen.kernels.compute import average_pool_primfunc
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
-from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
-from effgen.schedules.common import in_registers, schedule_of, scheduled, split, unroll_tile, worth_a_launch
+from effgen.schedules.common import in_registers, rule, schedule_of, scheduled, split, unroll_tile, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
 # Additions are 3-4 cycles deep and two start in a cycle: so many vectors keep them busy.
@@ -29,10 +28,9 @@ _VECTORS_AT_MOST = 8
 _NOTHING, _VECTORS, _ROWS = 0, 1, 2
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+@rule(GlobalAveragePool)
+def space(workload: GlobalAveragePool, machine: Machine) -> Space:
     """The rule: global average pooling."""
-    if not isinstance(workload, GlobalAveragePool):
-        return None
     blocks = tiles.blocks(workload.channels, tiles.lanes(workload.channels, machine))
     axes = {
         "vectors": tuple(d for d in tiles.divisors(blocks) if d <= _VECTORS_AT_MOST),

@@ -7,19 +7,17 @@ from tvm.tirx import PrimFunc
 from effgen.kernels import tiles
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.pooling import PoolPlan, pool2d_primfunc, vector_lanes
-from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
-from effgen.schedules.common import worth_a_launch
+from effgen.schedules.common import rule, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
 # Comparisons are 3-4 cycles deep and two start in a cycle: so many vectors keep them busy.
 _VECTORS_AT_MOST = 8
 
 
-def space(workload: Workload, machine: Machine) -> Space | None:
+@rule(Pool2d)
+def space(workload: Pool2d, machine: Machine) -> Space:
     """The rule: pooling by windows."""
-    if not isinstance(workload, Pool2d):
-        return None
     blocks = tiles.blocks(workload.channels, vector_lanes(workload.channels, machine))
     axes = {
         "vectors": tuple(d for d in tiles.divisors(blocks) if d <= _VECTORS_AT_MOST),

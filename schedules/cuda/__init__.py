@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from effgen.schedules.common import Rule
 from effgen.schedules.cuda import depthwise, direct, fallback, images, pointwise, squeeze_excite, tensor_core, window
 
 __all__ = ["RULES", "fallback"]
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[Any], ...] = (
     tensor_core.space,
     pointwise.space,
     depthwise.space,
     squeeze_excite.space,
     window.space,
-    images.space,
+    images.pool,
+    images.scale,
     direct.space,
 )
