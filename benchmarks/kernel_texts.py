@@ -13,7 +13,6 @@ schedules, records of the user's own do not.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import sys
@@ -70,12 +69,11 @@ def texts_of(graph: Graph, weights: Weights, target: str, threads: int | None, d
     from effgen.compiler.dump import Dump
     from effgen.compiler.importer import relax_from_graph
     from effgen.compiler.pipeline import schedule_module
+    from effgen.kernels.lowering import tvm_target
     from effgen.machines.target import load_target
     from effgen.records.choice import KernelChoices
-    from effgen.schedules import tvm_target
 
-    machine = load_target(target)
-    machine = machine if threads is None else dataclasses.replace(machine, cores=threads)
+    machine = load_target(target).with_threads(threads)
     with tvm_target(machine):
         chosen = KernelChoices(machine, database)
         imported = relax_from_graph(graph, weights, machine, chosen.kernel, dtype)

@@ -1,19 +1,20 @@
 """Schedule rules: one family of kernels a file. The first rule that fits wins; the fallback takes the rest.
 
-To add a family: write `<family>.py` with `space(workload, machine)`, add it to `_RULES`, add a test. The rules of GPUs
-are in `effgen.schedules.cuda`; which ones apply is decided here, once.
+To add a family: write `<family>.py` with a rule `space(workload, machine)`, add it to `_RULES`, add a test. The rules
+of GPUs are in `effgen.schedules.cuda`; which ones apply is decided here, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar, assert_never
+from typing import Any, Generic, TypeVar, assert_never
 
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import grouped_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Cpu, Gpu, Machine
 from effgen.schedules import (
     concat,
@@ -32,8 +33,9 @@ from effgen.schedules.space import Decisions, Space
 
 __all__ = ["kernel_from_workload", "schedule_operator", "space_of"]
 
-_RULES: tuple[Rule, ...] = (
+_RULES: tuple[Rule[Any, Cpu], ...] = (
     pointwise.space,
+    depthwise.expanded,
     depthwise.space,
     squeeze_excite.space,
     conv2d.space,

@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import tvm
 from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
-from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Cpu
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import Workload
+from effgen.machines.target import Cpu, Gpu
 from effgen.schedules.space import Space
 
-# A rule gives a kernel's schedule space on a CPU, or None where it does not fit.
-Rule: TypeAlias = Callable[[Workload, Cpu], Space | None]
+W = TypeVar("W", bound=Workload)
+M = TypeVar("M", Cpu, Gpu)
+
 # Loops and blocks of a schedule are opaque handles.
 Handle: TypeAlias = Any
 
 DATA_PARALLEL = IterVar.DataPar
+
+
+@dataclass(frozen=True)
+class Rule(Generic[W, M]):
+    """A rule: what kind of kernels it is for, and of which families (none said: of all). `space` gives the schedule
+    space of such a kernel on a machine, or None where it does not fit. Called with any kernel, it passes over others.
+    """
+
+    kind: type[W]
+    families: tuple[str, ...]
+    space: Callable[[W, M], Space | None]
+
+    def __call__(self, workload: Workload, machine: M) -> Space | None:
+        if not isinstance(workload, self.kind) or (self.families and workload.family not in self.families):
+            return None
+        return self.space(workload, machine)
+
+
+def rule(kind: type[W], *families: str) -> Callable[[Callable[[W, M], Space | None]], Rule[W, M]]:
+    """Makes a rule of a function of kernels of this kind, of these families only where any are said."""
+    return lambda space: Rule(kind, families, space)
 
 
 def schedule_of(func: PrimFunc) -> Schedule:

@@ -10,7 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from effgen.kernels.workload import ChannelScale, Workload
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as tir
+
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine, load_target
 from effgen.schedules.space import Decisions, Space
 
@@ -56,9 +61,6 @@ def toy(workload: Workload, modes: tuple[int, ...], salts: int) -> Space | None:
 
 def _build(workload: ChannelScale, decisions: Decisions) -> Any:
     # Loaded where a toy is built: tests that only name one need no compiler.
-    from tvm import tirx
-    from tvm.script.ir_builder import IRBuilder
-    from tvm.tirx.script.builder import ir as tir
 
     mode = decisions["mode"]
     if mode == UNBUILDABLE:

@@ -20,9 +20,10 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import function, if_real, local, pairwise, zero
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.math import activate
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d, SqueezeExcite
 from effgen.machines.target import Cpu
 
 # Takes a channel (position in the padded output) and its value.

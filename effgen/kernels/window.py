@@ -42,9 +42,9 @@ from effgen.kernels.builder import (
     tile_start,
     zero,
 )
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Cpu
 
 # Pixels of a multiple of so many channels (a quarter of a page) would share sets of the nearest cache.

@@ -10,7 +10,9 @@ from effgen.compiler.blocks import fuse_blocks, kernel_calls, look_ahead
 from effgen.compiler.calls import Call, KernelCall, OpCall, calls_from_graph
 from effgen.graph import GraphBuilder, Value
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.network import NetworkRequest, build_network
 
 

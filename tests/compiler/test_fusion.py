@@ -6,7 +6,11 @@ from effgen.compiler.calls import KernelCall, OpCall, calls_from_graph
 from effgen.compiler.repertoire import GPU_KERNELS
 from effgen.graph import GraphBuilder, Value
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
-from effgen.kernels.workload import ChannelScale, Concat, Conv2d, GlobalAveragePool, Pool2d
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.concat import Concat
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.network import NetworkRequest, build_network
 from effgen.network.weights import initial_weights
 

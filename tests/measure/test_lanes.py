@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from effgen.errors import TuneError
-from effgen.kernels.workload import ChannelScale, Workload
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.workload import Workload
 from effgen.measure.lanes import DeviceLostError, Job, Lanes, NoDeviceError
 from effgen.measure.protocol import Outcome
 

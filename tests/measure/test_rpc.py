@@ -19,7 +19,7 @@ from toy_spaces import ABORTS, FAST, MACHINE, SLOW, UNBUILDABLE, WORKLOAD, WRONG
 
 from effgen.cli import main
 from effgen.errors import TuneError
-from effgen.kernels.workload import ChannelScale
+from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.identity import device_name
 from effgen.measure.carried.timing import better
 from effgen.measure.lanes import DeviceLostError

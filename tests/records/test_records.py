@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from effgen.errors import TuneError
-from effgen.kernels.workload import ChannelScale
+from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.target import Machine, load_target
 from effgen.records import shipped as shipped_module
 from effgen.records.database import RecordFile, best_records, default_database

@@ -12,7 +12,7 @@ import toy_spaces
 from toy_spaces import FAST, MACHINE, SLOW, WORKLOAD
 
 from effgen.errors import EffgenError
-from effgen.kernels.workload import GlobalAveragePool
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.network import NetworkRequest
 from effgen.records.database import RecordFile
 from effgen.report.tune import json_from_tune, notes_from_tune, table_from_tune, warnings_from_tune

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from effgen.errors import TuneError
-from effgen.kernels.workload import ChannelScale, Workload
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.workload import Workload
 from effgen.machines.target import load_target
 from effgen.measure.carried.timing import THOROUGH_ROUNDS, Timing
 from effgen.measure.protocol import Outcome

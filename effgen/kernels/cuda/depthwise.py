@@ -34,7 +34,7 @@ from effgen.kernels.cuda.builder import (
     synchronise,
 )
 from effgen.kernels.cuda.math import activate
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.machines.target import Gpu
 
 

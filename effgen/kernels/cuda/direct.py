@@ -14,8 +14,8 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launch, registers
 from effgen.kernels.cuda.math import finished
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import input_shapes
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Gpu
 
 

@@ -21,8 +21,8 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, for_share, launch, registers, shared, synchronise
 from effgen.kernels.cuda.math import activate
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import SqueezeExcite
 from effgen.machines.target import Gpu
 
 

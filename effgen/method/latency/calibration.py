@@ -17,7 +17,7 @@ from effgen.compiler.blocks import kernel_calls, kernel_counts
 from effgen.compiler.calls import KernelCall
 from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
-from effgen.kernels.workload import Workload, without_ahead
+from effgen.kernels.workload import Workload
 from effgen.machines.host import watch_other_work
 from effgen.machines.target import Cpu, Machine
 from effgen.method.latency.samples import sample_networks
@@ -132,7 +132,7 @@ def kernel_seconds(graph: Graph, profile: Profile) -> dict[Workload, float]:
     calls = [call for call in kernel_calls(folded_graph(graph)) if isinstance(call, KernelCall)]
     found: dict[Workload, list[float]] = {}
     for call, timed in zip(calls, profile.calls, strict=True):
-        workload = without_ahead(call.workload)
+        workload = call.workload.without_ahead
         assert timed.name.startswith(workload.name), (timed.name, workload.name)
         found.setdefault(workload, []).append(timed.seconds)
     return {workload: statistics.median(seconds) for workload, seconds in found.items()}
@@ -142,7 +142,7 @@ def _spanning() -> Sequence[Workload]:
     """Some of the standard set's kernels, from the middle of them to those with most to do: small ones, which many
     are, tell little of what networks spend their time on."""
     graphs = (network_from_spec(spec).graph for spec in sample_networks(NETWORKS, SEED))
-    workloads = dict.fromkeys(without_ahead(workload) for graph in graphs for workload in kernel_counts(graph))
+    workloads = dict.fromkeys(workload.without_ahead for graph in graphs for workload in kernel_counts(graph))
     by_work = sorted(workloads, key=lambda workload: (workload.macs, workload.name))
     larger = by_work[len(by_work) // 2 :]
     return larger[:: len(larger) // ALONE][:ALONE]

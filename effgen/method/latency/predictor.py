@@ -21,7 +21,8 @@ from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_counts
 from effgen.errors import TuneError
 from effgen.graph import Graph
-from effgen.kernels.workload import Workload, without_ahead
+from effgen.kernels.kinds import workload_from_name
+from effgen.kernels.workload import Workload
 from effgen.machines.abilities import times_kernels_here
 from effgen.machines.identity import device_name
 from effgen.machines.target import Machine, check_target, load_target
@@ -87,7 +88,7 @@ class Predictor:
 
     def kernel(self, workload: Workload) -> KernelPrediction:
         """Of one call inside a network."""
-        workload = without_ahead(workload)
+        workload = workload.without_ahead
         if workload not in self._kernels:
             choice = self._choose(workload)
             work = work_of(workload, self.machine, choice.cycles)
@@ -188,32 +189,14 @@ def machine_of(target: str, threads: int | None) -> Machine:
 
 
 def recorded_workloads(machine: Machine, database: Path | None = None) -> list[Workload]:
-    """The kernels of the shipped families of which the user has a record of this very machine: a record holds a
-    kernel's name, which does not say all that there is to it."""
-    names = {
+    """The kernels of which the user has a record of this very machine."""
+    names = dict.fromkeys(
         record.kernel
         for source in record_sources(machine, database)
         for record in source.records
         if source.own and record.chosen and _is_of(record, machine)
-    }
-    if not names:
-        return []
-    found = {workload.name: workload for graph in _shipped_graphs() for workload in _kernels(graph, machine)}
-    return [workload for name, workload in found.items() if name in names]
-
-
-def _shipped_graphs() -> Iterator[Graph]:
-    from effgen.network import NetworkRequest, build_network
-    from effgen.network.spec import load_spec, shipped_spec_names
-
-    for name in shipped_spec_names():
-        rows = [row.name for row in load_spec(name).scaling.published] or ["0"]
-        for row in rows:
-            yield build_network(NetworkRequest(name, row)).graph
-
-
-def _kernels(graph: Graph, machine: Machine) -> Iterator[Workload]:
-    return iter(kernel_counts(graph, backend_of(machine).kernels))
+    )
+    return [workload for name in names if (workload := workload_from_name(name)) is not None]
 
 
 def nothing_known(machine: Machine, known: int) -> str:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from effgen.compiler.blocks import kernel_counts
 from effgen.errors import TuneError
 from effgen.graph import Graph
-from effgen.kernels.workload import Workload, without_ahead
+from effgen.kernels.workload import Workload
 from effgen.machines.abilities import of_this_family
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.target import Cpu
@@ -81,7 +81,7 @@ def missing_kernels(
 
 def _kernels(graphs: Sequence[Graph]) -> list[Workload]:
     """The kernels of the networks, each once."""
-    return [*dict.fromkeys(without_ahead(workload) for graph in graphs for workload in kernel_counts(graph))]
+    return [*dict.fromkeys(workload.without_ahead for graph in graphs for workload in kernel_counts(graph))]
 
 
 def complete_kernels(

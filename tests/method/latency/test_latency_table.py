@@ -15,7 +15,8 @@ from effgen.compiler.calls import KernelCall
 from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import Workload
 from effgen.machines.host import OtherWork
 from effgen.measure import pool
 from effgen.measure.carried.timing import Timing

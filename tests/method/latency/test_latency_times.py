@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from latency_tables import DECISIONS, MACHINE, SETTING, line, network_line, times_of
 
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.method.latency.times import (
     KernelFailure,
     KernelSetting,

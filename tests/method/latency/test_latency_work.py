@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.machines.target import load_target
 from effgen.method.latency.work import Work, work_of
 
