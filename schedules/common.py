@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias
 
 import tvm
 from tvm import s_tir
@@ -12,11 +12,9 @@ from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import AnyWorkload, Workload
 from effgen.machines.target import Machine
 from effgen.schedules.space import Space
-
-W = TypeVar("W", bound=Workload)
 
 # Loops and blocks of a schedule are opaque handles.
 Handle: TypeAlias = Any
@@ -32,14 +30,14 @@ MANY_ROWS = 512
 
 
 @dataclass(frozen=True)
-class Rule(Generic[W]):
+class Rule(Generic[AnyWorkload]):
     """A rule: what kind of kernels it is for, and of which families (none said: of all). `space` gives the schedule
     space of such a kernel on a machine, or None where it does not fit. Called with any kernel, it passes over others.
     """
 
-    kind: type[W]
+    kind: type[AnyWorkload]
     families: tuple[str, ...]
-    space: Callable[[W, Machine], Space | None]
+    space: Callable[[AnyWorkload, Machine], Space | None]
 
     def __call__(self, workload: Workload, machine: Machine) -> Space | None:
         if not isinstance(workload, self.kind) or (self.families and workload.family not in self.families):
@@ -47,7 +45,9 @@ class Rule(Generic[W]):
         return self.space(workload, machine)
 
 
-def rule(kind: type[W], *families: str) -> Callable[[Callable[[W, Machine], Space | None]], Rule[W]]:
+def rule(
+    kind: type[AnyWorkload], *families: str
+) -> Callable[[Callable[[AnyWorkload, Machine], Space | None]], Rule[AnyWorkload]]:
     """Makes a rule of a function of kernels of this kind, of these families only where any are said."""
     return lambda space: Rule(kind, families, space)
 
