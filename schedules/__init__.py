@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, assert_never
+from typing import Any, Generic, assert_never
 
 from tvm.tirx import PrimFunc
 
@@ -28,7 +28,7 @@ from effgen.schedules import (
     squeeze_excite,
     window_pool,
 )
-from effgen.schedules.common import Rule
+from effgen.schedules.common import AnyMachine, Rule
 from effgen.schedules.space import Decisions, Space
 
 __all__ = ["kernel_from_workload", "schedule_operator", "space_of"]
@@ -46,16 +46,13 @@ _RULES: tuple[Rule[Any, Cpu], ...] = (
 )
 
 
-_M = TypeVar("_M", Cpu, Gpu)
-
-
 @dataclass(frozen=True)
-class _Schedules(Generic[_M]):
+class _Schedules(Generic[AnyMachine]):
     """The rules that apply to a machine, and the fallback for any other function."""
 
-    machine: _M
-    rules: tuple[Callable[[Workload, _M], Space | None], ...]
-    fallback: Callable[[PrimFunc, _M], PrimFunc]
+    machine: AnyMachine
+    rules: tuple[Callable[[Workload, AnyMachine], Space | None], ...]
+    fallback: Callable[[PrimFunc, AnyMachine], PrimFunc]
 
     def space(self, workload: Workload) -> Space | None:
         """The first rule's that fits."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias
 
 import tvm
 from tvm import s_tir
@@ -12,12 +12,11 @@ from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import AnyWorkload, Workload
 from effgen.machines.target import Cpu, Gpu
 from effgen.schedules.space import Space
 
-W = TypeVar("W", bound=Workload)
-M = TypeVar("M", Cpu, Gpu)
+AnyMachine = TypeVar("AnyMachine", Cpu, Gpu)
 
 # Loops and blocks of a schedule are opaque handles.
 Handle: TypeAlias = Any
@@ -26,22 +25,24 @@ DATA_PARALLEL = IterVar.DataPar
 
 
 @dataclass(frozen=True)
-class Rule(Generic[W, M]):
+class Rule(Generic[AnyWorkload, AnyMachine]):
     """A rule: what kind of kernels it is for, and of which families (none said: of all). `space` gives the schedule
     space of such a kernel on a machine, or None where it does not fit. Called with any kernel, it passes over others.
     """
 
-    kind: type[W]
+    kind: type[AnyWorkload]
     families: tuple[str, ...]
-    space: Callable[[W, M], Space | None]
+    space: Callable[[AnyWorkload, AnyMachine], Space | None]
 
-    def __call__(self, workload: Workload, machine: M) -> Space | None:
+    def __call__(self, workload: Workload, machine: AnyMachine) -> Space | None:
         if not isinstance(workload, self.kind) or (self.families and workload.family not in self.families):
             return None
         return self.space(workload, machine)
 
 
-def rule(kind: type[W], *families: str) -> Callable[[Callable[[W, M], Space | None]], Rule[W, M]]:
+def rule(
+    kind: type[AnyWorkload], *families: str
+) -> Callable[[Callable[[AnyWorkload, AnyMachine], Space | None]], Rule[AnyWorkload, AnyMachine]]:
     """Makes a rule of a function of kernels of this kind, of these families only where any are said."""
     return lambda space: Rule(kind, families, space)
 

@@ -69,8 +69,8 @@ def _build(workload: ChannelScale, decisions: Decisions) -> Any:
     with IRBuilder() as builder, tir.prim_func(s_tir=True):
         tir.func_name(workload.name)
         tir.func_attr({"global_symbol": workload.name, "tirx.noalias": True, "tirx.is_scheduled": True})
-        shapes = {"data": workload.data_shape, "gate": workload.gate_shape, "out": workload.out_shape}
-        data, gate, out = (tir.arg(name, tir.buffer(s, "float32", layout=None)) for name, s in shapes.items())
+        arguments = (*workload.inputs, *workload.outputs)
+        data, gate, out = (tir.arg(a.name, tir.buffer(a.shape, a.dtype, layout=None)) for a in arguments)
         if mode in _SLEEP_US:
             tir.evaluate(tirx.call_extern("int32", "usleep", _SLEEP_US[mode]))
         if mode == ABORTS:

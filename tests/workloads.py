@@ -16,7 +16,7 @@ from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.kernels.workload import ACTIVATIONS, DTYPES, Workload
+from effgen.kernels.workload import ACTIVATIONS, NUMBER_TYPES, Workload
 
 CONVOLUTIONS = [
     Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True),
@@ -74,7 +74,7 @@ def valid(make: Callable[..., Workload], **fields: SearchStrategy[Any]) -> Searc
 _SIZES, _CHANNELS = st.integers(1, 12), st.integers(1, 40)
 _PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 _PADDING = st.one_of(st.just((0, 0, 0, 0)), st.just((1, 1, 1, 1)), st.tuples(*[st.integers(0, 3)] * 4))
-_DTYPES, _ACTIVATIONS = st.sampled_from(sorted(DTYPES)), st.sampled_from(ACTIVATIONS)
+_DTYPES, _ACTIVATIONS = st.sampled_from(sorted(NUMBER_TYPES)), st.sampled_from(ACTIVATIONS)
 _IMAGE = {"batch": st.integers(1, 3), "height": _SIZES, "width": _SIZES}
 _ENDS = {"activation": _ACTIVATIONS, "residual": st.booleans(), "activation_last": st.booleans(), "dtype": _DTYPES}
 _WINDOW = {"kernel": _PAIRS, "stride": _PAIRS, "padding": _PADDING, "dilation": st.just((1, 1)) | _PAIRS}

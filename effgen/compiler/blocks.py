@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from effgen.compiler.calls import Call, KernelCall, Layer, OpCall, calls_from_graph
 from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
@@ -25,9 +24,7 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.kernels.workload import Workload
-
-W = TypeVar("W", bound=Workload)
+from effgen.kernels.workload import AnyWorkload, Workload
 
 # A layer's weights are worth asking for if they are so many (64 KiB), and so few rows of an image use them.
 _MANY_WEIGHTS, _FEW_ROWS = 16 * 1024, 512
@@ -81,7 +78,9 @@ class _Calls:
                 self.reader |= dict.fromkeys(call.inputs, call)
         self._changed: dict[int, KernelCall | None] = {}
 
-    def rewritten(self, kind: type[W], rewrite: Callable[[_Calls, KernelCall, W], None]) -> tuple[Call, ...]:
+    def rewritten(
+        self, kind: type[AnyWorkload], rewrite: Callable[[_Calls, KernelCall, AnyWorkload], None]
+    ) -> tuple[Call, ...]:
         """All calls after `rewrite` has seen each call of a kernel of this kind."""
         for call in self.calls:
             if isinstance(call, KernelCall) and isinstance(call.workload, kind):

@@ -81,7 +81,7 @@ def ring_bytes(depthwise: Conv2d, vectors: int, width: int) -> int:
 
 
 def depthwise_primfunc(workload: Conv2d | ExpandDepthwise, machine: Cpu, plan: BandPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _Bands(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)

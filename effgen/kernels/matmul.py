@@ -52,7 +52,7 @@ class MatmulPlan:
 
 
 def matmul_primfunc(workload: Conv2d, machine: Cpu, plan: MatmulPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _Matmul(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)

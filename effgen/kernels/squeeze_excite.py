@@ -42,7 +42,7 @@ class SqueezeExcitePlan:
 
 
 def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Cpu, plan: SqueezeExcitePlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     assert not (plan.parallel_vectors and plan.parallel_images), plan
     with function(workload, machine) as (builder, arguments):
         with (tir.parallel if plan.parallel_images else tir.serial)(0, workload.batch) as image:

@@ -127,7 +127,7 @@ class Geometry:
 
 
 def window_primfunc(conv: Conv2d, machine: Cpu, plan: WindowPlan) -> PrimFunc:
-    """The finished kernel `conv.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `conv.name`; its arguments are those of `kernel_arguments`."""
     with function(conv, machine) as (builder, arguments):
         _Window(conv, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal, Self, TypeAlias, final, get_args
+from typing import Any, Literal, Self, TypeAlias, TypeVar, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,15 @@ ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
 @dataclass(frozen=True)
-class Dtype:
+class NumberType:
     """How kernels' names have a type, and what one value takes."""
 
     short: str
     bytes: int
 
 
-DTYPES = {"float32": Dtype("f32", 4), "float16": Dtype("f16", 2)}
+#: The types that kernels compute on: another one is a line here.
+NUMBER_TYPES = {"float32": NumberType("f32", 4), "float16": NumberType("f16", 2)}
 
 
 #: How a parameter's output channels, its first axis, lie in memory (`effgen.kernels.packing.packed_shape`).
@@ -62,7 +63,7 @@ class Argument:
     @property
     def bytes(self) -> int:
         """What its values take, without those that only fill up vectors."""
-        return prod(self.shape) * DTYPES[self.dtype].bytes
+        return prod(self.shape) * NUMBER_TYPES[self.dtype].bytes
 
 
 class Workload(ABC):
@@ -194,3 +195,7 @@ class Workload(ABC):
     def input(self, name: str) -> Argument:
         """The input of this name."""
         return next(argument for argument in self.inputs if argument.name == name)
+
+
+#: For what is of one kind of kernel: a schedule rule, a rewrite of calls.
+AnyWorkload = TypeVar("AnyWorkload", bound=Workload)

@@ -15,7 +15,7 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.kernels.workload import DTYPES, Workload
+from effgen.kernels.workload import NUMBER_TYPES, Workload
 from effgen.records.shipped import shipped_records
 
 PLAIN = Conv2d(1, 56, 56, 24, 144)
@@ -38,11 +38,14 @@ def test_names_say_everything(kind: type[Workload], data: st.DataObject) -> None
     assert workload_from_name(workload.name) == workload
 
 
-@pytest.mark.parametrize("dtype", sorted(DTYPES))
+@pytest.mark.parametrize("dtype", sorted(NUMBER_TYPES))
 @pytest.mark.parametrize("workload", SOME, ids=lambda workload: workload.name)
 def test_the_type_is_part_of_the_name(workload: Workload, dtype: str) -> None:
     typed = workload.with_dtype(dtype)
-    assert typed.dtype == dtype and typed.name.split("_", 1) == [DTYPES[dtype].short, workload.name.split("_", 1)[1]]
+    assert typed.dtype == dtype and typed.name.split("_", 1) == [
+        NUMBER_TYPES[dtype].short,
+        workload.name.split("_", 1)[1],
+    ]
     assert workload_from_name(typed.name) == typed
 
 

@@ -57,7 +57,7 @@ class WindowPlan:
 
 
 def depthwise_primfunc(workload: Conv2d, machine: Gpu, plan: WindowPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`.
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`.
 
     The channels must be a multiple of VECTOR.
     """

@@ -20,7 +20,7 @@ from effgen.machines.target import Gpu
 
 
 def direct_primfunc(workload: Conv2d, machine: Gpu, threads: int) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _Direct(workload, machine, arguments).write(threads)
     return builder.get().with_attr("tirx.is_scheduled", True)

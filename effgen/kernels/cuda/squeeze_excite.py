@@ -35,7 +35,7 @@ class ExcitePlan:
 
 
 def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Gpu, plan: ExcitePlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _SqueezeExcite(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)

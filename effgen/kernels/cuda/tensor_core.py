@@ -83,7 +83,7 @@ class FragmentPlan:
 
 
 def tensor_core_primfunc(workload: Conv2d, machine: Gpu, plan: FragmentPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _TensorCores(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True).with_attr(ARRAYS_APART, True)

@@ -33,7 +33,7 @@ class StripPlan:
 
 
 def window_primfunc(workload: Conv2d, machine: Gpu, plan: StripPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`.
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`.
 
     The output channels must be a multiple of VECTOR.
     """
