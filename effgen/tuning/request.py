@@ -11,10 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from effgen.compiler.blocks import kernel_counts
 from effgen.errors import TuneError
 from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
 from effgen.machines.cpu import missing_features, usable_cpus
+from effgen.machines.host import describe_host
 from effgen.machines.target import Machine, check_target, load_target, stated_target
 from effgen.machines.toolchain import cuda_program, linker
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
@@ -24,6 +26,7 @@ from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import resolve
 from effgen.records.database import RecordFile, default_database
 from effgen.records.shipped import promote
+from effgen.runtime.library import prepare_tvm
 from effgen.tuning.ledger import Ledger, measured_here, now
 from effgen.tuning.offline.plan import FOLDER
 from effgen.tuning.search import KernelSearch
@@ -103,8 +106,6 @@ def begin(
 
 def calls_of_network(network: Network | OnnxNetwork, on_gpu: bool = False) -> Counter[Workload]:
     """How often one inference calls each kernel: those that the importer would make of the same graph."""
-    from effgen.compiler.blocks import kernel_counts
-
     return kernel_counts(network.graph, on_gpu)
 
 
@@ -119,8 +120,6 @@ def searches_of(
 
 def target_machine(request: TuneRequest) -> Machine:
     """The target with the threads asked for. Raises TuneError where its kernels cannot be measured by the route."""
-    from effgen.runtime.library import prepare_tvm
-
     prepare_tvm()
     machine = load_target(request.target)
     route = route_of(request.target, request.route)
@@ -173,7 +172,5 @@ def promote_found(
 
 
 def _local_facts() -> dict[str, Any]:
-    from effgen.machines.host import describe_host
-
     host = describe_host()
     return {"machine": host.cpu, "virtual": host.virtual, "system": host.system}

@@ -28,8 +28,11 @@ from effgen.machines.target import Machine, check_target, load_target
 from effgen.method.latency.estimate import MIN_KERNELS, Estimator, TimedKernel, fitted_prices
 from effgen.method.latency.times import Times, load_times
 from effgen.method.latency.work import Work, work_of
+from effgen.network import NetworkRequest, build_network
+from effgen.network.spec import load_spec, shipped_spec_names
 from effgen.records.lookup import record_sources
 from effgen.records.record import Record
+from effgen.runtime.library import prepare_tvm
 from effgen.tuning.ledger import measured_here
 
 if TYPE_CHECKING:  # needs TVM
@@ -182,8 +185,6 @@ def open_predictor(target: str = "cpu", threads: int | None = None, database: Pa
 
 def machine_of(target: str, threads: int | None) -> Machine:
     """The target with so many threads. Raises TargetError, or TuneError for a number that makes no sense."""
-    from effgen.runtime.library import prepare_tvm
-
     check_target(target)
     if threads is not None and not 1 <= threads <= 1024:
         raise TuneError(f"--threads {threads}: expected from 1 to 1024")
@@ -208,9 +209,6 @@ def recorded_workloads(machine: Machine, database: Path | None = None) -> list[W
 
 
 def _shipped_graphs() -> Iterator[Graph]:
-    from effgen.network import NetworkRequest, build_network
-    from effgen.network.spec import load_spec, shipped_spec_names
-
     for name in shipped_spec_names():
         rows = [row.name for row in load_spec(name).scaling.published] or ["0"]
         for row in rows:

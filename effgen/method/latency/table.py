@@ -15,6 +15,7 @@ from effgen.graph import Graph
 from effgen.kernels.workload import Workload, without_ahead
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.target import Machine
+from effgen.measure.protocol import Setup
 from effgen.method.latency.predictor import machine_of, recorded_seconds
 from effgen.method.latency.times import (
     KernelFailure,
@@ -28,6 +29,7 @@ from effgen.method.latency.times import (
 from effgen.method.latency.work import work_of
 from effgen.records.record import Status
 from effgen.tuning.ledger import now
+from effgen.tuning.request import measured_here_as
 
 if TYPE_CHECKING:  # needs TVM
     from effgen.measure.carried.candidate import Outcome
@@ -103,8 +105,6 @@ def complete_kernels(
 
 def machine_measured_here(target: str, threads: int | None) -> Machine:
     """The target, whose kernels this computer can run. Raises TargetError, or TuneError where it cannot."""
-    from effgen.tuning.request import measured_here_as
-
     machine = machine_of(target, threads)
     if machine.gpu is not None or machine.is_foreign:
         raise TuneError(
@@ -142,7 +142,6 @@ def _measure(
     on_progress: OnTableProgress,
 ) -> int:
     from effgen.measure.pool import Measurer
-    from effgen.measure.protocol import Setup
 
     file, measured = times_file(database), 0
     with Measurer(Setup(machine)) as measurer:
