@@ -53,7 +53,7 @@ def fit(
         float | None, typer.Option(metavar="NUMBER", help="Not above it; default: as far as phi goes.")
     ] = None,
     *,
-    network: o.Fitted,
+    network: o.ToFit,
     threads: o.Threads = None,
     confirm: Annotated[
         bool, typer.Option("--confirm/--no-confirm", help="Compile and measure what is found, or trust predictions.")

@@ -217,8 +217,8 @@ _BUILT = ("classes", "batch", "norm_eps", "padding")
 AnyNetwork = NetworkOptions
 SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, "onnx"))]
 OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT))]
-Trained = Annotated[NetworkOptions, Only((*_SCALED, "norm_eps", "padding"))]
-Fitted = Annotated[NetworkOptions, Only(_BUILT)]
+ToTrain = Annotated[NetworkOptions, Only((*_SCALED, "norm_eps", "padding"))]
+ToFit = Annotated[NetworkOptions, Only(_BUILT)]
 
 #: Options that say which network of which spec, or its weights: an ONNX file has both.
 _OF_A_SPEC = (*_SCALED, "classes", "norm_eps", "padding", "weights", "seed")

@@ -30,7 +30,7 @@ def train(
         Path | None, typer.Option(metavar="FILE", help="How to train, as TOML; default: for small data sets.")
     ] = None,
     *,
-    network: o.Trained,
+    network: o.ToTrain,
     val_share: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Of pictures that are not split: the share to judge by; default: 0.2."),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from effgen.deploy.native import Runner, build_runner, run_images
 from effgen.machines.cpu import usable_cpus
 from effgen.runtime import LoadedModel, Manifest, read_manifest
 from effgen.runtime.cuda import CudaModel
@@ -85,8 +86,6 @@ class Emulated:
         return Path(self.runner.emulator[0]).name
 
     def __call__(self, images: Images) -> Logits:
-        from effgen.deploy.native import run_images
-
         return run_images(self.runner, self.bundle, images, self.threads)
 
 
@@ -111,8 +110,6 @@ def executor_of(
         return RemoteBundle(path, manifest, remote, threads)
     if not manifest.is_foreign:
         return InProcess(load_checked(path, manifest, threads))
-    from effgen.deploy.native import Runner
-
     command = emulator_of(manifest)
     runner = Runner(runner_program(manifest, on_phase), command)
     return Emulated(path, manifest, threads or min(manifest.threads, len(usable_cpus())), runner)
@@ -153,8 +150,6 @@ def runner_program(manifest: Manifest, on_phase: OnPhase) -> Path:
 
     Raises BuildError where it cannot be built, with what to install.
     """
-    from effgen.deploy.native import build_runner
-
     triple, compiler = f"{manifest.architecture}-linux-gnu", compiler_of(manifest)
     package = manifest.target["toolchain"]["package"] if manifest.is_foreign else "g++"
     on_phase(f"find or build effgen-run for {triple}")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import EffgenError, candidates
+from effgen.runtime.standalone import load_standalone
 
 if TYPE_CHECKING:
     from effgen.graph import Graph
@@ -164,8 +165,6 @@ def _openvino(job: PeerJob) -> Run:
 
 def _standalone(job: PeerJob) -> Run:
     """The C library beside the ONNX file: the bundle's own kernels, without TVM's runtime."""
-    from effgen.runtime.standalone import load_standalone
-
     model = load_standalone(job.model.parent, job.threads)
     return lambda: model(job.image)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import VerifyError
+from effgen.judge.case import relative_l2
 
 if TYPE_CHECKING:
     pass
@@ -45,8 +46,6 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: ND
 
     Raises VerifyError where they disagree. `image` (N, C, H, W), logits (N, classes).
     """
-    from effgen.judge.case import relative_l2
-
     try:
         import onnxruntime
     except ImportError:

@@ -33,6 +33,31 @@ _KEPT_BYTES = 1 << 30
 _CACHE_LINE = 64
 
 
+_K = TypeVar("_K")
+
+
+class KeptKernels(Generic[_K]):
+    """The candidates of one workload that were used last, by their decisions."""
+
+    def __init__(self, build: Callable[[Mapping[str, int]], _K]) -> None:
+        self._build = build
+        self._kernels: OrderedDict[DecisionKey, _K] = OrderedDict()
+
+    def kernel(self, decisions: Mapping[str, int]) -> _K:
+        """The candidate with these decisions, built unless it still is; raises whatever building raises."""
+        key = decision_key(decisions)
+        if key not in self._kernels:
+            self._kernels[key] = self._build(decisions)
+        self._kernels.move_to_end(key)
+        while len(self._kernels) > KEPT_KERNELS:
+            self._kernels.popitem(last=False)
+        return self._kernels[key]
+
+    def clear(self) -> None:
+        """Let go of them all."""
+        self._kernels.clear()
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A built candidate; the library behind the function lives as long as this does."""
@@ -51,18 +76,15 @@ class LocalBench:
         self._inputs = [tvm.runtime.tensor(array) for array in self.case.inputs.values()]
         self._outputs = [tvm.runtime.empty(shape, "float32") for shape in case.workload.out_shapes]
         self._found: list[NDArray[Any]] = [np.from_dlpack(output) for output in self._outputs]
-        self._kernels: OrderedDict[DecisionKey, Kernel] = OrderedDict()
+        self._kernels = KeptKernels(self._built)
 
     def kernel(self, decisions: Mapping[str, int]) -> Kernel:
         """The candidate with these decisions, built unless it still is; raises whatever building raises."""
-        key = decision_key(decisions)
-        if key not in self._kernels:
-            library = self.case.compile(decisions).mod
-            self._kernels[key] = Kernel(library, library[self.case.workload.name])
-        self._kernels.move_to_end(key)
-        while len(self._kernels) > KEPT_KERNELS:
-            self._kernels.popitem(last=False)
-        return self._kernels[key]
+        return self._kernels.kernel(decisions)
+
+    def _built(self, decisions: Mapping[str, int]) -> Kernel:
+        library = self.case.compile(decisions).mod
+        return Kernel(library, library[self.case.workload.name])
 
     def side(self, kernel: Kernel) -> Side:
         """The kernel to be timed, with cold caches."""

@@ -6,7 +6,6 @@ import gc
 import itertools
 import tempfile
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from effgen.compiler.link import link_library
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Cpu
 from effgen.measure.case import KernelCase
-from effgen.measure.kernels import KEPT_KERNELS, Benches
+from effgen.measure.kernels import Benches, KeptKernels
 from effgen.measure.protocol import Connect, Remote, Setup, provider_from_name
 from effgen.measure.session import device_of, has_function
 from effgen.measure.tracker import session_with
-from effgen.records.record import DecisionKey, decision_key
 
 if TYPE_CHECKING:
     from effgen.measure.carried.timing import Side
@@ -61,7 +59,7 @@ class RemoteBench:
         self._nan: list[NDArray[np.float32]] = [
             np.full(shape, np.nan, np.float32) for shape in case.workload.out_shapes
         ]
-        self._kernels: OrderedDict[DecisionKey, RemoteKernel] = OrderedDict()
+        self._kernels = KeptKernels(lambda decisions: self._sent(case.compile(decisions)))
         self._names = (f"effgen_{number}.so" for number in itertools.count())
 
     def attach(self, session: Any, flush: str) -> None:
@@ -82,13 +80,7 @@ class RemoteBench:
 
     def kernel(self, decisions: Mapping[str, int]) -> RemoteKernel:
         """The candidate with these decisions, built and sent unless it still is there; raises whatever that raises."""
-        key = decision_key(decisions)
-        if key not in self._kernels:
-            self._kernels[key] = self._sent(self.case.compile(decisions))
-        self._kernels.move_to_end(key)
-        while len(self._kernels) > KEPT_KERNELS:
-            self._kernels.popitem(last=False)
-        return self._kernels[key]
+        return self._kernels.kernel(decisions)
 
     def _sent(self, executable: Any) -> RemoteKernel:
         name = f"{id(self)}_{next(self._names)}"

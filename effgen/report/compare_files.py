@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effgen.files.text import check_writable, write_text
+from effgen.report.html.document import check_packages
+from effgen.report.html.page import page_from_comparison
 from effgen.results.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ class Files:
             if path is not None:
                 check_writable(option, path)
         if self.page is not None:
-            from effgen.report.html.document import check_packages
-
             check_packages()
 
 
@@ -40,6 +40,4 @@ def write_files(comparison: Comparison, gate: float | None, files: Files) -> Non
     if files.markdown is not None:
         write_text("--markdown", files.markdown, markdown_from_comparison(comparison, gate))
     if files.page is not None:
-        from effgen.report.html.page import page_from_comparison
-
         write_text("-o/--output", files.page, page_from_comparison(comparison, gate))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effgen.measure.carried.candidate import NativeError, measured
+from effgen.measure.carried.cuda import CudaRuntime
 from effgen.measure.carried.native import Runtime
 from effgen.measure.carried.process import answers_apart, die_with
 from effgen.measure.carried.timing import alone, better, compare
@@ -116,8 +117,6 @@ def _runtime(plan: dict[str, Any], folder: Path) -> Any:
     """What runs the plan's kernels: TVM's runtime, or the GPU's driver."""
     if plan["device"]["kind"] == "cpu":
         return Runtime(folder, plan["cores"])
-    from effgen.measure.carried.cuda import CudaRuntime
-
     return CudaRuntime()
 
 

@@ -18,6 +18,8 @@ from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
+from effgen.errors import EffgenError
+from effgen.machines.cuda_driver import cuda_driver
 from effgen.machines.identity import identity, unfit_for
 from effgen.measure.carried import child
 from effgen.measure.carried.candidate import ATTEMPTS, CALLS, PREPARE_LIMIT_S, Outcome, late
@@ -191,9 +193,6 @@ class FolderRunner:
 
     def _checked_gpu(self, arch: str) -> str:
         """The GPU's name; raises RunnerError where there is none, or it is older than the plan's."""
-        from effgen.errors import EffgenError
-        from effgen.machines.cuda_driver import cuda_driver
-
         try:
             driver = cuda_driver()
             device, _ = driver.use_first_device()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from effgen.machines.host import Host
 from effgen.method.budget.equal_macs import networks_of_equal_macs
 from effgen.method.budget.paper_tables import PAPER_TABLES, Dimension, PaperRow, Published, TableNumber
+from effgen.method.latency.interleaved import check_timed_here
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.network.scaling import Overrides
 from effgen.results.reports import DEFAULT_PLAN, Origin, Plan, is_disturbing
@@ -169,8 +170,6 @@ def compare_dimensions(
     Raises an EffgenError before any work where the target cannot be timed here.
     """
     if timing is not None:
-        from effgen.method.latency.interleaved import check_timed_here
-
         on_phase(f"load TVM, describe the target {timing.target}")
         check_timed_here(timing.target, timing.threads)
     tables: list[DimensionTable] = []

@@ -17,8 +17,12 @@ from effgen.compiler.blocks import kernel_calls, kernel_counts
 from effgen.compiler.calls import KernelCall
 from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
+from effgen.judge.bench import load_to_time
+from effgen.judge.bench_layers import plain_and_traced
+from effgen.judge.case import golden_pair
 from effgen.kernels.workload import Workload
 from effgen.machines.host import watch_other_work
+from effgen.machines.identity import device_name
 from effgen.machines.target import Cpu, Machine
 from effgen.method.latency.samples import sample_networks
 from effgen.method.latency.table import TableProgress, complete_kernels, machine_measured_here, measuring
@@ -27,6 +31,7 @@ from effgen.method.latency.work import work_of
 from effgen.network import Network, network_from_spec
 from effgen.network.spec import NetworkSpec
 from effgen.results.reports import DISTURBING_CPUS, Plan
+from effgen.runtime.profile import profile_from_traces
 from effgen.tuning.ledger import now
 from effgen.words import OnPhase
 
@@ -97,8 +102,6 @@ def identity(spec: NetworkSpec) -> str:
 
 def _network_lines(network: Network, target: str, choices: KernelChoices, database: Path | None) -> Iterator[str]:
     """The lines of one network, its own first."""
-    from effgen.machines.identity import device_name
-
     machine, device, date = choices.machine, device_name(), now()
     setting = KernelSetting.of(machine)
     seconds, profile = _profiled(network, target, machine, database)
@@ -113,10 +116,6 @@ def _network_lines(network: Network, target: str, choices: KernelChoices, databa
 def _profiled(network: Network, target: str, machine: Machine, database: Path | None) -> tuple[float, Profile]:
     """Median seconds of a run, and of each of its kernels."""
     from effgen.driver import CompileRequest, compile_bundle
-    from effgen.judge.bench import load_to_time
-    from effgen.judge.bench_layers import plain_and_traced
-    from effgen.judge.case import golden_pair
-    from effgen.runtime.profile import profile_from_traces
 
     with tempfile.TemporaryDirectory(prefix="effgen-calibrate-") as folder:
         bundle = Path(folder) / "bundle"

@@ -31,6 +31,7 @@ from effgen.method.latency.times import Times, load_times
 from effgen.method.latency.work import Work, work_of
 from effgen.records.lookup import record_sources
 from effgen.records.record import Record
+from effgen.runtime.library import prepare_tvm
 from effgen.tuning.ledger import measured_here
 
 if TYPE_CHECKING:  # needs TVM
@@ -179,8 +180,6 @@ def open_predictor(target: str = "cpu", threads: int | None = None, database: Pa
 
 def machine_of(target: str, threads: int | None) -> Machine:
     """The target with so many threads. Raises TargetError, or TuneError for a number that makes no sense."""
-    from effgen.runtime.library import prepare_tvm
-
     check_target(target)
     if threads is not None and not 1 <= threads <= 1024:
         raise TuneError(f"--threads {threads}: expected from 1 to 1024")

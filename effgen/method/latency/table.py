@@ -16,6 +16,7 @@ from effgen.kernels.workload import Workload
 from effgen.machines.abilities import of_this_family
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.target import Cpu
+from effgen.measure.protocol import Setup
 from effgen.method.latency.predictor import machine_of, recorded_seconds
 from effgen.method.latency.times import (
     KernelFailure,
@@ -29,6 +30,7 @@ from effgen.method.latency.times import (
 from effgen.method.latency.work import work_of
 from effgen.records.record import Status
 from effgen.tuning.ledger import now
+from effgen.tuning.request import measured_here_as
 
 if TYPE_CHECKING:  # needs TVM
     from effgen.measure.carried.candidate import Outcome
@@ -104,8 +106,6 @@ def complete_kernels(
 
 def machine_measured_here(target: str, threads: int | None) -> Cpu:
     """The target, whose kernels this computer can run. Raises TargetError, or TuneError where it cannot."""
-    from effgen.tuning.request import measured_here_as
-
     machine = machine_of(target, threads)
     if not of_this_family(machine):
         raise TuneError(
@@ -143,7 +143,6 @@ def _measure(
     on_progress: OnTableProgress,
 ) -> int:
     from effgen.measure.pool import Measurer
-    from effgen.measure.protocol import Setup
 
     file, measured = times_file(database), 0
     with Measurer(Setup(machine)) as measurer:

@@ -17,6 +17,7 @@ from effgen.tuning.ledger import Ledger
 from effgen.tuning.offline.plan import FOLDER, plan_round
 from effgen.tuning.offline.results import CandidateResult, read_results, remember
 from effgen.tuning.report import TuneReport, Written, report_of
+from effgen.tuning.request import begin, promote_found
 from effgen.words import OnPhase
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ def tune_offline(
 
     Raises TuneError for results that are none of the network's on this machine, BuildError for the folder.
     """
-    from effgen.tuning.request import begin, promote_found
-
     started = time.monotonic()
     on_phase("list the kernels")
     file, searches, untuned = begin(request, network, machine)
