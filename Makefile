@@ -3,17 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= build/b0
-# A file's tests share what they build.
-ALL_CORES := -q -n auto --dist loadfile
+# A file's tests share what they build; files with long tests begin (tests/conftest.py).
+ALL_CORES := -q -n auto --dist loadfile --no-loadscope-reorder
+# What is tested without a bundle; what one of these folders compiles all the same is small.
+QUICK := $(addprefix tests/,files machines results graph network kernels records report judge/test_roofline.py \
+	compiler/test_fusion.py compiler/test_block_fusion.py compiler/test_kernel_calls.py method/budget method/latency \
+	tuning/test_tuner.py measure/test_lanes.py cli/test_compare_command.py)
+# Tests start hundreds of processes: let none of them compile the package's Python again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test install lint types unit slow arm browser postgres wheel clean
+.PHONY: demo test quick install lint types all unit slow arm browser postgres wheel clean
 
 demo: install  ## compile EfficientNet-B0 for this CPU, verify it against PyTorch, time it beside its peers
 	$(BIN)/effgen compile --phi 0 --target cpu -o $(DEMO) --force
 	$(BIN)/effgen verify $(DEMO)
 	$(BIN)/effgen bench $(DEMO) --peers onnxruntime
 
-test: lint types unit slow arm browser postgres wheel  ## everything that must be green
+test: lint types all  ## everything that must be green
+
+quick: lint  ## for the loop of work: what needs neither a bundle nor the commands; no kernel runs but a few small ones
+	$(BIN)/python -m pytest $(ALL_CORES) $(QUICK)
 
 install: $(VENV)/.installed
 
@@ -35,7 +44,10 @@ types: install
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
 	cd build/types && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p effgen
 
-unit: install
+all: install  ## every test that needs no GPU, in one session: each test below
+	$(BIN)/python -m pytest $(ALL_CORES) -m 'not cuda'
+
+unit: install  ## those without a mark
 	$(BIN)/python -m pytest $(ALL_CORES)
 
 slow: install  ## B0..B4 compiled and verified, and the other long ones
