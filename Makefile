@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 DEMO ?= build/b0
 # A file's tests share what they build; files with long tests begin (tests/conftest.py).
 ALL_CORES := -q -n auto --dist loadfile --no-loadscope-reorder
-# What is tested without a bundle; what one of these folders compiles all the same is small.
-QUICK := $(addprefix tests/,files machines results graph network kernels records report judge/test_roofline.py \
-	compiler/test_fusion.py compiler/test_block_fusion.py compiler/test_kernel_calls.py method/budget method/latency \
-	tuning/test_tuner.py measure/test_lanes.py cli/test_compare_command.py)
+# For the loop of work: rooms and files whose tests need no bundle, or a small one now and then.
+QUICK := $(addprefix tests/,files machines results graph network kernels records report method/budget method/latency \
+	compiler/test_fusion.py compiler/test_block_fusion.py compiler/test_kernel_calls.py schedules/test_texts.py \
+	tuning/test_tuner.py measure/test_lanes.py cli/test_compare_command.py) \
+	$(addprefix --ignore=tests/,graph/test_parity.py graph/test_export.py graph/test_onnx_zoo.py)
 # Tests start hundreds of processes: let none of them compile the package's Python again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -21,7 +22,9 @@ demo: install  ## compile EfficientNet-B0 for this CPU, verify it against PyTorc
 
 test: lint types all  ## everything that must be green
 
-quick: lint  ## for the loop of work: what needs neither a bundle nor the commands; no kernel runs but a few small ones
+# It leaves out types, the commands, schedules beyond one text each, compiling, measuring, training, searches, bundles and
+# what runs them, and the models of torchvision and timm.
+quick: lint  ## under two minutes: what needs no bundle
 	$(BIN)/python -m pytest $(ALL_CORES) $(QUICK)
 
 install: $(VENV)/.installed
