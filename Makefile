@@ -7,9 +7,9 @@ DEMO ?= build/b0
 ALL_CORES := -q -n auto --dist loadfile --no-loadscope-reorder
 # For the loop of work: rooms and files whose tests need no bundle, or a small one now and then.
 QUICK := $(addprefix tests/,files machines results graph network kernels records report method/budget method/latency \
-	compiler/test_fusion.py compiler/test_block_fusion.py compiler/test_kernel_calls.py schedules/test_texts.py \
+	compiler/test_calls.py compiler/test_blocks.py compiler/test_kernel_calls.py schedules/test_texts.py \
 	tuning/test_tuner.py measure/test_lanes.py cli/test_compare_command.py) \
-	$(addprefix --ignore=tests/,graph/test_parity.py graph/test_export.py graph/test_onnx_zoo.py)
+	$(addprefix --ignore=tests/,graph/test_parity.py graph/test_onnx_write.py graph/test_onnx_zoo.py)
 # Tests start hundreds of processes: let none of them compile the package's Python again.
 unexport PYTHONDONTWRITEBYTECODE
 
