@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from networks import KINDS, TINY
+from sharing import made_once
 
 # A shared or emulated machine is slow now and then; that is no failure of a property.
 settings.register_profile("effgen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -18,6 +19,17 @@ settings.load_profile("effgen")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="rewrite tests/goldens with what is found")
+
+
+#: Marks of tests that take long.
+LONG = ("slow", "wheel", "arm", "browser", "postgres")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first, so that no worker is left with one of them when the others have ended."""
+    long = {item.path for item in items if any(item.get_closest_marker(mark) for mark in LONG)}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture
@@ -55,20 +67,21 @@ def emulated_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the emulated CUDA driver. Tests that use it need g++ and nvcc (`cuda_calls.needs`)."""
     import cuda_emulator
 
-    return cuda_emulator.build_driver(tmp_path_factory.mktemp("cuda_driver"))
+    return made_once(tmp_path_factory, "cuda_driver", cuda_emulator.build_driver)
 
 
 @pytest.fixture(scope="session")
-def runner_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def runner_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds `effgen-run` for this machine, built anew and without a warning."""
     from effgen.deploy.native import build_runner
 
-    cache = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
-        patch.setenv("CXXFLAGS", "-Werror")
-        build_runner(f"{platform.machine()}-linux-gnu", "c++", "g++")
-    yield cache
+    def build(cache: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(cache))
+            patch.setenv("CXXFLAGS", "-Werror")
+            build_runner(f"{platform.machine()}-linux-gnu", "c++", "g++")
+
+    return made_once(tmp_path_factory, "cache", build)
 
 
 @pytest.fixture
@@ -87,7 +100,7 @@ def runner(runner_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The `Runner` of this machine."""
     from effgen.deploy.native import Runner
 
-    return Runner(next(runner_cache.glob("effgen/runner-*/effgen-run")))
+    return Runner(next(runner_cache.glob(f"effgen/runner-{platform.machine()}-*/effgen-run")))
 
 
 @pytest.fixture(scope="session")
@@ -112,9 +125,10 @@ def tiny_bundle(tiny_spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from effgen.driver import CompileRequest, compile_bundle
     from effgen.network import NetworkRequest
 
-    output = tmp_path_factory.mktemp("bundle") / "tiny"
-    compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec)), output))
-    return output
+    def compile_tiny(output: Path) -> None:
+        compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec)), output))
+
+    return made_once(tmp_path_factory, "tiny", compile_tiny)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from compiling import builder, conv, random_weights
 
-from effgen.judge.profile import Work, work_from_kernels
+from effgen.judge.profile import KernelWork, work_from_kernels
 from effgen.kernels.kinds import workload_from_name
 from effgen.machines.target import load_target
 from effgen.runtime.library import prepare_tvm
@@ -25,8 +25,8 @@ def scheduled(dtype: str, target: str) -> ScheduledModule:
     from effgen.compiler.dump import Dump
     from effgen.compiler.importer import relax_from_graph
     from effgen.compiler.pipeline import schedule_module
+    from effgen.kernels.lowering import tvm_target
     from effgen.records.choice import KernelChoices
-    from effgen.schedules import tvm_target
 
     b = builder(channels=3, size=16)
     stem = b.add("Swish", [conv(b, "x", 16, "stem", kernel=3, stride=2)], "act")
@@ -50,7 +50,7 @@ def test_bytes_are_of_the_networks_type(dtype: str, size: int, tmp_path: Path) -
         "pointwise": size * (stem + out) + size * 16 * 24 + 4 * 24,
     }
     assert {name.split("_")[1]: work.bytes for name, work in found.items()} == counted
-    assert all(isinstance(work, Work) for work in found.values())
+    assert all(isinstance(work, KernelWork) for work in found.values())
 
 
 def test_kernels_are_what_their_names_say() -> None:

@@ -6,17 +6,14 @@ from typing import Any
 
 import pytest
 
-from effgen.kernels.workload import (
-    ChannelScale,
-    Concat,
-    Conv2d,
-    ExpandDepthwise,
-    GlobalAveragePool,
-    Pool2d,
-    SqueezeExcite,
-    Workload,
-    with_dtype,
-)
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.concat import Concat
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.pool2d import Pool2d
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import kernel_from_workload, space_of
 
@@ -49,7 +46,7 @@ KERNELS: dict[str, tuple[Workload, Machine]] = {
     "scale": (SCALE, CPU),
     "fallback": (GROUPED, CPU),
     "cuda_pointwise": (POINTWISE, GPU),
-    "cuda_tensor_core": (with_dtype(Conv2d(1, 7, 7, 16, 16, activation="silu"), "float16"), GPU),
+    "cuda_tensor_core": (Conv2d(1, 7, 7, 16, 16, activation="silu", dtype="float16"), GPU),
     "cuda_depthwise": (DEPTHWISE, GPU),
     "cuda_squeeze_excite": (SQUEEZE_EXCITE, GPU),
     "cuda_window": (STEM, GPU),
