@@ -1,5 +1,6 @@
 """Fixtures shared by the whole suite: a network small enough to compile in seconds, and its bundle."""
 
+import os
 import platform
 import signal
 import sys
@@ -11,6 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from networks import KINDS, TINY
 from sharing import made_once
+
+# Tests run beside each other on all cores: threads that wait for work leave these to others. PyTorch and TVM read this
+# when they are loaded, in this process and in those that it starts.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "0")
 
 # A shared or emulated machine is slow now and then; that is no failure of a property.
 settings.register_profile("effgen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
