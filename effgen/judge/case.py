@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,10 +13,6 @@ import numpy as np
 from effgen.deploy.executors import Images, Logits
 from effgen.errors import BundleError
 from effgen.runtime.manifest import GOLDEN, MODEL
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Images (batch, channels, height, width) -> logits (batch, classes).
 ImagesToLogits = Callable[[Images], Logits]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import VerifyError
 from effgen.judge.case import relative_l2
-
-if TYPE_CHECKING:
-    pass
 from effgen.network.file_network import OnnxNetwork
 
 #: How far the graph as it was read may be from what onnxruntime computes with the file itself: relative L2.

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effgen.records.database import RecordFile, default_database
+from effgen.records.record import Record
+from effgen.records.shipped import record_set, shipped_records
+
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.kernels.workload import Workload
     from effgen.machines.target import Machine
     from effgen.schedules.space import Space
-from effgen.records.database import RecordFile, default_database
-from effgen.records.record import Record
-from effgen.records.shipped import record_set, shipped_records
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from effgen.errors import TuneError
 from effgen.machines.target import load_target, target_names
+from effgen.records.database import Loaded, RecordFile, _key, _replace_text, best_records, loaded_from_text
+from effgen.records.record import Record
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.machines.target import Machine
-from effgen.records.database import Loaded, RecordFile, _key, _replace_text, best_records, loaded_from_text
-from effgen.records.record import Record
 
 
 def record_set(machine: Machine) -> str | None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from effgen.files.text import check_writable, write_text
+from effgen.report.compare import csv_from_comparison, markdown_from_comparison
 from effgen.report.html.document import check_packages
 from effgen.report.html.page import page_from_comparison
 from effgen.results.comparison import Comparison
-
-if TYPE_CHECKING:
-    pass
-from effgen.report.compare import csv_from_comparison, markdown_from_comparison
 
 
 @dataclass(frozen=True)
