@@ -29,8 +29,8 @@ from effgen.errors import BuildError, EffgenError
 from effgen.judge.bench import Backend, result_from_samples
 from effgen.judge.case import golden_pair, relative_l2
 from effgen.judge.peers import PEERS, PeerJob, peer_version
-from effgen.machines.cpu import usable_cpus
 from effgen.machines.host import Host, describe_host, watch_other_work
+from effgen.machines.processor import usable_cpus
 from effgen.network import NetworkRequest
 from effgen.network.file_network import OnnxRequest
 from effgen.report.bench import host_line

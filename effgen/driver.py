@@ -1,4 +1,4 @@
-"""The way through, from a request to a bundle on disk: one function for each command that writes something."""
+"""The way through, from a request to what is on disk: `effgen compile` and `effgen export`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 from effgen.compiler.dump import Dump
 from effgen.deploy.executors import executor_of
 from effgen.deploy.standalone import BUNDLE, STANDALONE, check_emit, check_name, write_standalone
+from effgen.deploy.standalone.c_name import library_name
 from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
 from effgen.files.strict import StrictModel
@@ -91,7 +92,7 @@ def compile_bundle(
         if STANDALONE in request.emit:
             on_phase("compile and link the standalone library")
             kernels = sorted(Path(objects).iterdir())
-            manifest = write_standalone(manifest, request.name or model.c_name, staging, kernels, request.emit)
+            manifest = write_standalone(manifest, request.name or library_name(network), staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         case = _check_golden(staging, machine, on_phase)
         if case is not None and not case.judged:

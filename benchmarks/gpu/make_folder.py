@@ -45,7 +45,7 @@ RUNTIME = (
     "files/__init__.py",
     "files/staging.py",
     "machines/__init__.py",
-    "machines/cpu.py",
+    "machines/processor.py",
     "machines/cuda_driver.py",
     "machines/identity.py",
     "runtime",

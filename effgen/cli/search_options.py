@@ -99,7 +99,7 @@ class LearningOptions:
     def judge(self, workers: int) -> JudgeRequest:
         """As one request; the workers share this machine's processors."""
         check_installed()
-        from effgen.machines.cpu import usable_cpus
+        from effgen.machines.processor import usable_cpus
         from effgen.method.studies.judge import JudgeRequest
 
         return JudgeRequest(self.data, self.recipe, self.trainer, threads=max(1, len(usable_cpus()) // workers))

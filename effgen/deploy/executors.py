@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.deploy.native import Runner, build_runner, run_images
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.runtime import LoadedModel, Manifest, read_manifest
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.library import prepare_tvm

@@ -22,7 +22,7 @@ from effgen.deploy.native.libraries import license_texts, runtime_versions
 from effgen.deploy.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY, read_packable
 from effgen.errors import BuildError, VerifyError
 from effgen.files.staging import staged_file
-from effgen.machines.cpu import missing_features
+from effgen.machines.processor import missing_features
 from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, refuse_gpu, sha256_of
 from effgen.version import __version__
 from effgen.words import OnPhase

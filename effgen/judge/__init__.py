@@ -1,1 +1,6 @@
-"""Right and fast? The bundle held against PyTorch and beside its peers."""
+"""Is a bundle right, and is it fast?
+
+Right: `verify` holds it against PyTorch, case by case (`case`), `reading` an ONNX file's Graph against onnxruntime,
+`standalone` the C library. Fast: `bench` beside `peers`, `bench_layers` kernel by kernel (`profile`) beside what the
+machine can do at most (`roofline`), `bench_remote` on a device. `doctor` looks at the installation.
+"""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from effgen.errors import BundleError
 from effgen.judge.case import golden_pair, relative_l2
 from effgen.judge.peers import DEFAULT_PEERS, PEERS, PeerJob, Run, check_peer_names, peer_version
-from effgen.machines.cpu import usable_cpus
 from effgen.machines.host import describe_host, watch_other_work
+from effgen.machines.processor import usable_cpus
 from effgen.results.provenance import facts_of, origin_of
 from effgen.results.reports import DEFAULT_PLAN, OURS, BenchReport, LeftOut, Plan, Result
 from effgen.runtime import LoadedModel, read_manifest

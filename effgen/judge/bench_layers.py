@@ -17,6 +17,7 @@ from effgen.judge.bench import REST_S, SLOW_CALL_S, WAKE_S, burst, load_to_time,
 from effgen.judge.case import golden_pair
 from effgen.judge.profile import NETWORK, report_from_profile, work_from_kernels
 from effgen.judge.roofline import Probes, best_ceilings, working_sets
+from effgen.kernels.workload import NUMBER_TYPES
 from effgen.machines.host import describe_host, watch_other_work
 from effgen.results.provenance import facts_of, origin_of
 from effgen.results.reports import LayersReport, Plan
@@ -59,7 +60,7 @@ def layers_of_bundle(
 
 def working_set(manifest: Manifest) -> int:
     """Bytes of weights and activations that a run goes through."""
-    return 4 * manifest.parameters + manifest.workspace_bytes
+    return NUMBER_TYPES[manifest.dtype].bytes * manifest.parameters + manifest.workspace_bytes
 
 
 def plain_and_traced(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from effgen.errors import EffgenError
-from effgen.machines.cpu import usable_cpus
 from effgen.machines.host import Host, cpu_quota, describe_host
+from effgen.machines.processor import usable_cpus
 from effgen.machines.programs import tool_version
 from effgen.machines.target import this_cpu
 from effgen.machines.toolchain import native_linker

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from effgen.deploy.executors import Images, Logits
-from effgen.deploy.standalone.run import _by_program, standalone_logits
+from effgen.deploy.standalone.run import logits_of_program, standalone_logits
 from effgen.errors import VerifyError
 from effgen.judge.case import compare
 from effgen.runtime.manifest import Manifest
@@ -22,7 +22,7 @@ def check_standalone(bundle: Path, manifest: Manifest, image: Images, expected: 
     on_phase("check the standalone library")
     answers = {"library": standalone_logits(bundle, manifest, image)}
     if manifest.standalone["executable"] and not manifest.is_foreign:  # else the program was what gave that answer
-        answers["program"] = _by_program(bundle, manifest, image, None)
+        answers["program"] = logits_of_program(bundle, manifest, image, None)
     tolerance = manifest.tolerance["rel_l2"]
     for kind, found in answers.items():
         case = compare(CASE, found, expected, tolerance)

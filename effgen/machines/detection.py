@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from effgen.errors import BundleError
-from effgen.machines.cpu import cpu_features, features_of
 from effgen.machines.cuda_driver import cuda_driver
+from effgen.machines.processor import cpu_features, features_of
 from effgen.machines.target_file import Cache, Cuda, Llvm, Vector
 
 _DEFAULT_CACHE_BYTES = {1: 32 * 1024, 2: 512 * 1024}

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from effgen.machines.cpu import usable_cpus
 from effgen.machines.identity import cpu_flags, device_name, file_text
+from effgen.machines.processor import usable_cpus
 
 #: CPU flags that decide which kernels are worth running, as Linux names them.
 NOTEWORTHY_FLAGS = (

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeAlias, final
 
 from effgen.errors import TargetError, candidates
 from effgen.machines import detection
-from effgen.machines.cpu import architecture_of, usable_cpus
+from effgen.machines.processor import architecture_of, usable_cpus
 from effgen.machines.target_file import (
     GPU,
     Costs,

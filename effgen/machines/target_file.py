@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from effgen.errors import TargetError
 from effgen.files.strict import StrictModel, first_problem
-from effgen.machines.cpu import architecture_of, features_of
+from effgen.machines.processor import architecture_of, features_of
 from effgen.words import Route
 
 _Positive = Annotated[int, Field(ge=1)]

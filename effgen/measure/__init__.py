@@ -1,1 +1,7 @@
-"""Measuring candidates in a process of their own: what crosses the pipe, the worker, and who looks after it."""
+"""Candidates and bundles, timed.
+
+A `measurer` looks after one process of `worker`; `lanes` hands jobs to many of them and takes back what a lost device
+leaves. What crosses the pipe is in `protocol`, the way to a target in `routes`. Kernels are measured by `kernels` here
+and by `remote` through TVM's RPC (`session`, `tracker`, `serve`), bundles by `bundle`. `carried/` is what every place
+shares, and travels as it is to machines with Python 3.8 and no TVM.
+"""

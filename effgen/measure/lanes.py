@@ -35,7 +35,7 @@ class NoDeviceError(TuneError):
 
 
 class Measures(Protocol):
-    """What the tuner needs of `effgen.measure.pool.Measurer`."""
+    """What the tuner needs of `effgen.measure.measurer.Measurer`."""
 
     def connect(self) -> None:
         """Be ready; raises NoDeviceError where no device can be had."""

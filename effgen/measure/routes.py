@@ -16,7 +16,7 @@ from effgen.words import Route
 
 if TYPE_CHECKING:
     from effgen.machines.target import Cpu
-    from effgen.measure.pool import Measurer
+    from effgen.measure.measurer import Measurer
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def measurers(
 
     Raises TuneError where the tracker cannot be reached or lists no device.
     """
-    from effgen.measure.pool import Measurer
+    from effgen.measure.measurer import Measurer
 
     count = 1
     if remote is not None:

@@ -1,4 +1,4 @@
-"""The process that builds and runs candidates: `python -m effgen.measure.worker`, started by `effgen.measure.pool`.
+"""The process that builds and runs candidates: `python -m effgen.measure.worker`, started by `effgen.measure.measurer`.
 
 A candidate may crash it or never return; that costs this process, not the tuner. It reads requests from standard
 input and answers on what was its standard output; it ends with its parent, however that ends.

@@ -11,7 +11,6 @@ from typing import Any
 
 from effgen.graph import Graph, Weights
 from effgen.network import Network, NetworkRequest, build_network
-from effgen.network.c_name import library_name, name_from_title
 from effgen.network.checkpoints import load_checkpoint
 from effgen.network.file_network import OnnxNetwork, OnnxRequest, read_network
 from effgen.network.spec import NetworkSpec
@@ -31,8 +30,7 @@ class Normalisation:
 @dataclass(frozen=True)
 class Model:
     """`graph` may hold batch norms that can be folded. `facts` are the manifest's `network`: what the model was made
-    from, plain JSON; `metadata` goes into the exported ONNX file; `c_name` is what a C library calls it
-    where nobody says otherwise (`effgen.deploy.standalone.emit`)."""
+    from, plain JSON; `metadata` goes into the exported ONNX file."""
 
     title: str
     graph: Graph
@@ -42,7 +40,6 @@ class Model:
     #: resize, crop, interpolation, as in the manifest's `input`; empty where nobody knows how a picture is prepared.
     framing: Mapping[str, Any]
     metadata: Mapping[str, str]
-    c_name: str
 
 
 def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
@@ -67,7 +64,6 @@ def model_from_onnx(network: OnnxNetwork) -> Model:
         normalisation=Normalisation(network.mean, network.std),
         framing=network.framing,
         metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
-        c_name=name_from_title(network.title, network.request.batch),
     )
 
 
@@ -91,7 +87,6 @@ def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_
         normalisation=_normalisation(spec),
         framing=spec.input.framing,
         metadata=_metadata(network),
-        c_name=library_name(network),
     )
 
 

@@ -46,7 +46,7 @@ class RecordFile(LinesFile):
                 records = self.load().records
                 kept = [record for record in records if not unwanted(record)]
                 if len(kept) < len(records):
-                    _replace_text(self.path, "".join(f"{record.line}\n" for record in kept))
+                    replace_text(self.path, "".join(f"{record.line}\n" for record in kept))
         except OSError as error:
             raise TuneError(f"{self.path}: cannot be written: {error.strerror}; nothing was removed") from None
         return len(records) - len(kept)
@@ -73,17 +73,17 @@ def best_records(records: Iterable[Record]) -> list[Record]:
     best: dict[_BestKey, Record] = {}
     for record in records:
         if record.chosen:
-            key = _key(record)
+            key = key_of(record)
             if key not in best or record.time_s < best[key].time_s:
                 best[key] = record
     return list(best.values())
 
 
-def _key(record: Record) -> _BestKey:
+def key_of(record: Record) -> _BestKey:
     return (record.kernel, record.mcpu, record.lanes, record.cores)
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """Write beside `path`, then rename: readers see the old file or the new one."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:

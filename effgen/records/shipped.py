@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from effgen.errors import TuneError
 from effgen.machines.target import load_target, target_names
-from effgen.records.database import Loaded, RecordFile, _key, _replace_text, best_records, loaded_from_text
+from effgen.records.database import Loaded, RecordFile, best_records, key_of, loaded_from_text, replace_text
 from effgen.records.record import Record
 
 if TYPE_CHECKING:  # a Space needs TVM
@@ -57,14 +57,14 @@ def promote(records: Iterable[Record], folder: Path, facts: Mapping[str, Any]) -
     cannot be written.
     """
     file = RecordFile(folder / "records.jsonl")
-    before = {_key(record): record for record in best_records(file.load().records)}
-    merged = {_key(record): record for record in best_records([*before.values(), *records])}
+    before = {key_of(record): record for record in best_records(file.load().records)}
+    merged = {key_of(record): record for record in best_records([*before.values(), *records])}
     changed = sum(before.get(key) != record for key, record in merged.items())
     manifest = {"records": len(merged), "promotions": [*_promotions(folder), {**facts, "changed": changed}]}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace_text(file.path, "".join(f"{merged[key].line}\n" for key in sorted(merged)))
-        _replace_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        replace_text(file.path, "".join(f"{merged[key].line}\n" for key in sorted(merged)))
+        replace_text(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     except OSError as error:
         raise TuneError(f"--promote {folder}: cannot be written: {error.strerror}; expected a folder") from None
     return changed

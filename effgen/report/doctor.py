@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from effgen.report.tables import _status, numbers_table
+from effgen.report.tables import numbers_table, status_text
 
 if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.judge.doctor import DoctorReport
@@ -23,5 +23,5 @@ def table_from_doctor(report: DoctorReport) -> Table:
     """One row a check."""
     table = numbers_table(None, ("check", "", "found", "what to do"), left=4, wrap=("found", "what to do"))
     for check in report.checks:
-        table.add_row(check.name, _status(check.status, check.status), Text(check.found), Text(check.fix))
+        table.add_row(check.name, status_text(check.status, check.status), Text(check.found), Text(check.fix))
     return table

@@ -11,7 +11,8 @@ from rich.text import Text
 _STATUS_STYLE = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
-def _status(status: str, text: str) -> Text:
+def status_text(status: str, text: str) -> Text:
+    """A verdict in the colour of "ok", "warning" or "problem"."""
     return Text(text, style=_STATUS_STYLE[status])
 
 

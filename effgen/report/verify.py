@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from effgen.report.tables import _status, numbers_table
+from effgen.report.tables import numbers_table, status_text
 from effgen.report.text import threads_text
 
 if TYPE_CHECKING:  # a command loads only what it reports on
@@ -31,7 +31,7 @@ def table_from_verify(report: VerifyReport) -> Table:
     for case in report.cases:
         table.add_row(*_case_cells(case))
     table.add_section()
-    verdict = _status("ok" if report.passed else "problem", "pass" if report.passed else "FAIL")
+    verdict = status_text("ok" if report.passed else "problem", "pass" if report.passed else "FAIL")
     table.add_row("worst", f"{report.max_abs:.2e}", f"{report.rel_l2:.2e}", "", "", "", verdict, style="bold")
     return table
 
@@ -58,8 +58,8 @@ def _case_cells(case: Case) -> Iterable[str | Text]:
 
 def _verdict(case: Case) -> Text:
     if not case.passed:
-        return _status("problem", "FAIL" if case.finite else "not finite")
-    return _status("ok", "pass") if case.judged else _status("warning", "unstable")
+        return status_text("problem", "FAIL" if case.finite else "not finite")
+    return status_text("ok", "pass") if case.judged else status_text("warning", "unstable")
 
 
 def notes_from_verify(report: VerifyReport) -> list[str]:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.machines.cuda_driver import NO_BINARY, OUT_OF_MEMORY, Driver, DriverError, cuda_driver
+from effgen.runtime.check import check_image
 from effgen.runtime.classify import ImageClassifier
-from effgen.runtime.image import check_image
 from effgen.runtime.manifest import KERNELS, WEIGHTS, Manifest
 
 _EVENT_DEFAULT = 0

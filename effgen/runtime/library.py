@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from effgen.errors import BundleError
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 
 
 def prepare_tvm() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from effgen.errors import BundleError
 from effgen.files.staging import FolderKind
-from effgen.machines.cpu import architecture_of
+from effgen.machines.processor import architecture_of
 
 #: Raised when a reader of the old format could misread a new bundle.
 FORMAT_VERSION = 4

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.machines.cpu import missing_features, usable_cpus
+from effgen.machines.processor import missing_features, usable_cpus
 from effgen.runtime.arrays import aligned, read_aligned
+from effgen.runtime.check import check_image
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
-from effgen.runtime.image import check_image
 from effgen.runtime.library import linked_anew, load_tvm_runtime
 from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest, refuse_foreign
 

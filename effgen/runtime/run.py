@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import ImageError
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.runtime import LoadedModel, Prediction, load
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.labels import read_labels

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.runtime.image import check_image
+from effgen.runtime.check import check_image
 from effgen.runtime.library import linked_anew
 from effgen.runtime.manifest import Manifest, read_manifest, refuse_foreign
 

@@ -12,7 +12,7 @@ import pytest
 from commands import one_line
 from learning import write_stripes
 
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.method.training.recipe import parse_recipe
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

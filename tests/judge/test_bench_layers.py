@@ -11,7 +11,7 @@ from reports import ORIGIN, facts
 
 import effgen
 from effgen.errors import BundleError, EffgenError
-from effgen.judge.bench_layers import layers_of_bundle
+from effgen.judge.bench_layers import layers_of_bundle, working_set
 from effgen.judge.case import golden_pair
 from effgen.judge.profile import NETWORK, KernelWork, least_seconds, rates, report_from_profile, work_from_kernels
 from effgen.machines.host import describe_host
@@ -63,6 +63,11 @@ def a_profile() -> Profile:
 def report() -> LayersReport:
     host = describe_host(sample_s=0.0)
     return report_from_profile(manifest(), FACTS, ORIGIN, a_profile(), 1e-3, CEILINGS, QUICK, host, 0.0)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("float16", 2)])
+def test_weights_of_a_run_are_counted_in_the_networks_type(dtype: str, size: int) -> None:
+    assert working_set(manifest(dtype=dtype, parameters=1000, workspace_bytes=64)) == size * 1000 + 64
 
 
 def test_rows_are_in_order_of_first_calls(report: LayersReport) -> None:

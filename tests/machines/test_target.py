@@ -12,8 +12,8 @@ import pytest
 
 from effgen.errors import TargetError
 from effgen.machines import detection
-from effgen.machines.cpu import missing_features
 from effgen.machines.detection import FoundGpu
+from effgen.machines.processor import missing_features
 from effgen.machines.target import Cpu, Gpu, MachineFacts, load_target, target_names, this_cpu
 from effgen.machines.target_file import Costs, Cuda, cuda_archs_from_text
 
@@ -67,7 +67,8 @@ def test_missing_features_are_named() -> None:
 
 def test_checking_features_needs_no_compiler() -> None:
     code = (
-        "import sys\nfrom effgen.machines.cpu import missing_features\nfrom effgen.machines.target import load_target\n"
+        "import sys\nfrom effgen.machines.processor import missing_features\n"
+        "from effgen.machines.target import load_target\n"
         "missing_features(load_target('x86-64-v3').features)\nassert 'tvm' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,7 @@ from effgen.errors import TuneError
 from effgen.measure import protocol
 from effgen.measure.carried import timing
 from effgen.measure.carried.timing import EARLY_ROUNDS, THOROUGH_ROUNDS, Timing, alone, better, compare, timed
-from effgen.measure.pool import Measurer
+from effgen.measure.measurer import Measurer
 from effgen.measure.protocol import Outcome, PipeClosedError, PipeTimeoutError, Setup
 
 SLOW_DEFAULT = {"mode": SLOW, "salt": 0}
@@ -99,7 +99,7 @@ def test_space_that_cannot_be_had_is_one_line(measurer: Measurer) -> None:
 
 PARENT = """if True:
     from toy_spaces import FAST, HANGS, MACHINE, WORKLOAD
-    from effgen.measure.pool import Measurer
+    from effgen.measure.measurer import Measurer
     from effgen.measure.protocol import Setup
     measurer = Measurer(Setup(MACHINE, "toy_spaces:bad_space_of"), candidate_limit_s=600)
     measurer.measure(WORKLOAD, {"mode": FAST, "salt": 0})

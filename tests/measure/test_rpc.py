@@ -23,7 +23,7 @@ from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.identity import device_name
 from effgen.measure.carried.timing import better
 from effgen.measure.lanes import DeviceLostError
-from effgen.measure.pool import Measurer
+from effgen.measure.measurer import Measurer
 from effgen.measure.protocol import Outcome, Remote, Setup
 from effgen.measure.routes import measurers
 from effgen.measure.tracker import servers_of

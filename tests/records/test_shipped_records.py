@@ -9,7 +9,7 @@ import pytest
 
 from effgen.kernels.kinds import workload_from_name
 from effgen.kernels.workload import Workload
-from effgen.machines.cpu import missing_features
+from effgen.machines.processor import missing_features
 from effgen.machines.target import Machine, load_target
 from effgen.measure.case import TOLERANCE, KernelCase
 from effgen.measure.kernels import LocalBench

@@ -13,7 +13,7 @@ import effgen
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError
 from effgen.judge.case import golden_pair, relative_l2
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.network import NetworkRequest
 from effgen.runtime import read_manifest
 

@@ -13,7 +13,7 @@ from kernel_cases import case
 
 from effgen.kernels.lowering import PIPELINE, tvm_target
 from effgen.kernels.workload import Workload
-from effgen.machines.cpu import missing_features
+from effgen.machines.processor import missing_features
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import kernel_from_workload, space_of
 from effgen.schedules.space import Decisions

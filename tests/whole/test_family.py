@@ -11,7 +11,7 @@ import effgen
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.judge.case import relative_l2
 from effgen.judge.verify import verify_bundle
-from effgen.machines.cpu import missing_features
+from effgen.machines.processor import missing_features
 from effgen.machines.target import load_target
 from effgen.network import NetworkRequest
 from effgen.network.scaling import Overrides

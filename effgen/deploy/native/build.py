@@ -11,7 +11,7 @@ from pathlib import Path
 from effgen.deploy.native.cache import cached_folder
 from effgen.deploy.native.libraries import runtime_libraries, runtime_versions
 from effgen.errors import BuildError
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.machines.programs import required_tool, tool_output
 from effgen.runtime.library import package_file
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from effgen.deploy.standalone.c_name import LONGEST, c_name_from_text
 from effgen.errors import BuildError, candidates
 from effgen.machines.target_file import TargetFile
-from effgen.network.c_name import _LONGEST, c_name_from_text
 
 BUNDLE, STANDALONE, EXECUTABLE = "bundle", "standalone", "executable"
 
@@ -46,5 +46,5 @@ def check_name(name: str | None, emit: Iterable[str]) -> None:
     if c_name_from_text(name) != name:
         raise BuildError(
             f"--name {name!r}: expected a C name that is no keyword: lower-case letters, digits, single underscores, "
-            f"at least one of the last two, {_LONGEST} characters at most, e.g. {c_name_from_text(name)}"
+            f"at least one of the last two, {LONGEST} characters at most, e.g. {c_name_from_text(name)}"
         )

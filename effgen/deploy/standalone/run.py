@@ -24,12 +24,12 @@ def standalone_logits(bundle: Path, manifest: Manifest, image: Images, threads: 
     Raises BundleError where it cannot be run, BuildError where a tool that another architecture's needs is missing.
     """
     if manifest.is_foreign:
-        return _by_program(bundle, manifest, image, threads)
+        return logits_of_program(bundle, manifest, image, threads)
     with StandaloneModel(bundle, manifest, threads) as model:
         return model(image)
 
 
-def _by_program(bundle: Path, manifest: Manifest, image: Images, threads: int | None) -> Logits:
+def logits_of_program(bundle: Path, manifest: Manifest, image: Images, threads: int | None) -> Logits:
     """By the bundle's program, or one made of its static library, under an emulator where it needs one."""
     assert manifest.standalone is not None
     emulator = emulator_of(manifest)

@@ -14,7 +14,7 @@ from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload
 from effgen.machines.abilities import of_this_family
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.machines.target import Cpu
 from effgen.measure.protocol import Setup
 from effgen.method.latency.predictor import machine_of, recorded_seconds
@@ -142,7 +142,7 @@ def _measure(
     database: Path | None,
     on_progress: OnTableProgress,
 ) -> int:
-    from effgen.measure.pool import Measurer
+    from effgen.measure.measurer import Measurer
 
     file, measured = times_file(database), 0
     with Measurer(Setup(machine)) as measurer:

@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from effgen.errors import StudyError
 from effgen.machines.abilities import running_here
-from effgen.machines.cpu import usable_cpus
 from effgen.machines.identity import device_name
+from effgen.machines.processor import usable_cpus
 from effgen.machines.target import load_target
 from effgen.method.studies.front import EXPONENT, reward
 from effgen.method.studies.judge import Judge, JudgeRequest, judged, open_judge

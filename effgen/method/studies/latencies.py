@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from effgen.errors import EffgenError, StudyError, TargetError, TuneError
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.measure.protocol import Remote
 from effgen.measure.routes import RouteOptions, remote_of
 from effgen.method.latency.interleaved import check_timed_here

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effgen.errors import DataError, ImageError
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.method.training.data import DataSource, LabelledPictures
 from effgen.runtime.picture import Preparation, check_header
 

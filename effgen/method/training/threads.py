@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from effgen.errors import TrainingError
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 
 
 def check_threads(count: int | None) -> None:

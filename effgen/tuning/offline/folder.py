@@ -22,7 +22,7 @@ from effgen.machines.target import Machine
 from effgen.measure.carried.candidate import error_text
 from effgen.measure.carried.lines import PLAN, digest_of
 from effgen.measure.case import TOLERANCE
-from effgen.measure.pool import CANDIDATE_LIMIT_S
+from effgen.measure.measurer import CANDIDATE_LIMIT_S
 from effgen.tuning.ledger import now
 from effgen.tuning.offline.code import Code, code_of
 from effgen.tuning.offline.plan import Chosen

@@ -15,7 +15,7 @@ import effgen
 from effgen.deploy.executors import InProcess
 from effgen.deploy.native import Runner, run_bundle, run_images
 from effgen.judge.case import golden_pair, relative_l2
-from effgen.machines.cpu import usable_cpus
+from effgen.machines.processor import usable_cpus
 from effgen.runtime import read_manifest
 
 

@@ -18,7 +18,6 @@ from effgen.graph.passes.fold_batchnorm import folded_graph
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.workload import Workload
 from effgen.machines.host import OtherWork
-from effgen.measure import pool
 from effgen.measure.carried.timing import Timing
 from effgen.measure.protocol import Outcome, Setup
 from effgen.method.latency import calibration
@@ -62,7 +61,7 @@ class FakeMeasurer:
 
 @pytest.fixture
 def measurer(monkeypatch: pytest.MonkeyPatch) -> type[FakeMeasurer]:
-    monkeypatch.setattr(pool, "Measurer", FakeMeasurer)
+    monkeypatch.setattr("effgen.measure.measurer.Measurer", FakeMeasurer)
     monkeypatch.setattr(FakeMeasurer, "asked", [])
     monkeypatch.setattr(FakeMeasurer, "broken", set())
     return FakeMeasurer

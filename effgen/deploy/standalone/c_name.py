@@ -1,13 +1,14 @@
-"""A network's name as C identifiers and file names need it."""
+"""What a network is called in C where nobody says otherwise, and what may be a name there."""
 
 from __future__ import annotations
 
 import re
 
 from effgen.network import Network
+from effgen.network.file_network import OnnxNetwork
 
-_LONGEST = 64
-
+#: Characters of a name at most.
+LONGEST = 64
 
 # A word with an underscore is no name of C's or C++'s but these, and types that end in `_t`.
 _KEYWORDS = {
@@ -21,20 +22,16 @@ _KEYWORDS = {
     "static_assert",
     "thread_local",
 }
-
-
 _KEYWORDS |= {f"{kind}_cast" for kind in ("const", "dynamic", "reinterpret", "static")}
 
 
-def library_name(network: Network) -> str:
-    """The C name of a scaled network: family and published row, `efficientnet_b0`, else phi, `efficientnet_phi1_5`;
-    then what was set by hand, so that variants can be linked into one program: `efficientnet_b0_batch8_r160`."""
+def library_name(network: Network | OnnxNetwork) -> str:
+    """The C name of a network. Of a scaled one: family and published row, `efficientnet_b0`, else phi,
+    `efficientnet_phi1_5`; then what was set by hand, so that variants can be linked into one program:
+    `efficientnet_b0_batch8_r160`. Of a file's: its title, and the batch where that was set by hand."""
+    if isinstance(network, OnnxNetwork):
+        return c_name_from_text("_".join([network.title, *_batch(network.request.batch)]))
     return c_name_from_text("_".join([network.spec.name, _size(network), *_by_hand(network)]))
-
-
-def name_from_title(title: str, batch: int | None) -> str:
-    """The C name of a network in a file called `title`; `batch`: of a call, where it was set by hand."""
-    return c_name_from_text("_".join([title, *_batch(batch)]))
 
 
 def _size(network: Network) -> str:
@@ -69,6 +66,6 @@ def c_name_from_text(text: str) -> str:
     A single word, which could be a keyword or a name of C's library, gets one before it, as keywords with an underscore
     and the types of C's library do.
     """
-    name = re.sub(r"[^0-9a-z]+", "_", text.lower())[:_LONGEST].strip("_")
+    name = re.sub(r"[^0-9a-z]+", "_", text.lower())[:LONGEST].strip("_")
     usual = re.fullmatch(r"[a-z].*[0-9_].*", name) and name not in _KEYWORDS and not name.endswith("_t")
-    return name if usual else f"model_{name.removesuffix('_t')}"[:_LONGEST].rstrip("_")
+    return name if usual else f"model_{name.removesuffix('_t')}"[:LONGEST].rstrip("_")

@@ -20,7 +20,7 @@ from effgen.deploy.standalone.build import sources
 from effgen.judge.bench import LeftOut, Plan, bench_bundle
 from effgen.judge.case import relative_l2
 from effgen.judge.verify import verify_bundle
-from effgen.machines.cpu import cpu_features, features_of, usable_cpus
+from effgen.machines.processor import cpu_features, features_of, usable_cpus
 from effgen.network import NetworkRequest
 from effgen.runtime.standalone import load_standalone
 

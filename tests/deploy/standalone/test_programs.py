@@ -20,7 +20,7 @@ from effgen.judge.case import golden_pair
 from effgen.network import NetworkRequest
 from effgen.runtime.standalone import load_standalone
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def test_variants_in_one_program(tiny: Made, tiny_spec: Path, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 from standalone_bundles import SMALL_B0
 
+from effgen.deploy.standalone.c_name import c_name_from_text, library_name
 from effgen.network import NetworkRequest, build_network
-from effgen.network.c_name import c_name_from_text, library_name
 from effgen.network.scaling import Overrides
 
 
