@@ -3,17 +3,29 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= build/b0
-# A file's tests share what they build.
-ALL_CORES := -q -n auto --dist loadfile
+# A file's tests share what they build; files with long tests begin (tests/conftest.py).
+ALL_CORES := -q -n auto --dist loadfile --no-loadscope-reorder
+# For the loop of work: rooms and files whose tests need no bundle, or a small one now and then.
+QUICK := $(addprefix tests/,files machines results graph network kernels records report method/budget method/latency \
+	compiler/test_calls.py compiler/test_blocks.py compiler/test_kernel_calls.py schedules/test_texts.py \
+	tuning/test_tuner.py measure/test_lanes.py cli/test_compare_command.py) \
+	$(addprefix --ignore=tests/,graph/test_parity.py graph/test_onnx_write.py graph/test_onnx_zoo.py)
+# Tests start hundreds of processes: let none of them compile the package's Python again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test install lint types unit slow arm browser postgres wheel clean
+.PHONY: demo test quick install lint types all unit slow arm browser postgres wheel clean
 
 demo: install  ## compile EfficientNet-B0 for this CPU, verify it against PyTorch, time it beside its peers
 	$(BIN)/effgen compile --phi 0 --target cpu -o $(DEMO) --force
 	$(BIN)/effgen verify $(DEMO)
 	$(BIN)/effgen bench $(DEMO) --peers onnxruntime
 
-test: lint types unit slow arm browser postgres wheel  ## everything that must be green
+test: lint types all  ## everything that must be green
+
+# It leaves out types, the commands, schedules beyond one text each, compiling, measuring, training, searches, bundles and
+# what runs them, and the models of torchvision and timm.
+quick: lint  ## under two minutes: what needs no bundle
+	$(BIN)/python -m pytest $(ALL_CORES) $(QUICK)
 
 install: $(VENV)/.installed
 
@@ -28,14 +40,18 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy does not follow the mapping of schedules/ and targets/ into the package in an editable install:
+# Neither mypy nor import-linter follows the mapping of schedules/ and targets/ into the package in an editable install:
 # check the package as it is installed.
 types: install
 	rm -rf build/types build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
 	cd build/types && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p effgen
+	cd build/types && ../../$(BIN)/lint-imports --no-logo ../../pyproject.toml
 
-unit: install
+all: install  ## every test that needs no GPU, in one session: each test below
+	$(BIN)/python -m pytest $(ALL_CORES) -m 'not cuda'
+
+unit: install  ## those without a mark
 	$(BIN)/python -m pytest $(ALL_CORES)
 
 slow: install  ## B0..B4 compiled and verified, and the other long ones

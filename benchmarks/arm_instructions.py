@@ -32,7 +32,8 @@ _COLUMNS = (
 
 def measured(target: str, phi: str, untuned: bool) -> list[dict[str, Any]]:
     """A row for each kernel of the network, with how often a run calls it."""
-    from benchmarks.arm.emulated_kernels import count_kernel, count_untuned, cut, layers_of_calls
+    from arm.emulated_kernels import count_kernel, count_untuned, cut, layers_of_calls
+
     from effgen.tuning.request import calls_of_network
 
     machine = load_target(target)

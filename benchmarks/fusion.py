@@ -18,7 +18,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from effgen.kernels.workload import ExpandDepthwise, GlobalAveragePool, Workload
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.workload import Workload
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.target import Cpu, load_target
 from effgen.network import NetworkRequest, build_network

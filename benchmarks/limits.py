@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from math import prod
 from pathlib import Path
 
 import numpy as np
+from growth import measured_peak
 
 from effgen.errors import EffgenError, ResultsError
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.machines.host import describe_host
 from effgen.machines.target import Cpu, this_cpu
 from effgen.network import NetworkRequest, build_network
 from effgen.report.compare import markdown_table
-from effgen.results.growth import best_peer, measured_peak
 from effgen.results.reports import BenchReport
-from effgen.results.rows import machine_label
+from effgen.results.rows import best_peer, machine_label
 from effgen.results.sources import read_sources
 from effgen.runtime.library import prepare_tvm
 
@@ -61,13 +59,6 @@ def silu_seconds(machine: Cpu) -> float:
     return float(min(times)) / (_REPEATS * _VALUES)
 
 
-def silus(workload: Workload) -> int:
-    """SiLUs that a call of the kernel computes for its image (squeeze-excite's few are left out)."""
-    if isinstance(workload, ExpandDepthwise):
-        return silus(workload.expand) + silus(workload.depthwise)
-    return prod(workload.out_shape) if isinstance(workload, Conv2d) and workload.activation == "silu" else 0
-
-
 def row(report: BenchReport, peak_gflops: float, silu_s: float) -> tuple[str, ...]:
     """The network's line of the table, milliseconds."""
     from effgen.tuning.request import calls_of_network
@@ -75,7 +66,7 @@ def row(report: BenchReport, peak_gflops: float, silu_s: float) -> tuple[str, ..
     model, ours_ms = report.model, report.results[0].median_ms
     calls = calls_of_network(build_network(NetworkRequest(phi=f"{model.phi:g}", batch=model.batch)))
     products = 2e-6 * model.macs * model.batch / peak_gflops
-    epilogues = silu_s * sum(count * silus(workload) for workload, count in calls.items())
+    epilogues = silu_s * sum(count * workload.activated("silu") for workload, count in calls.items())
     limit = products + 1e3 * epilogues / report.threads
     best = best_peer(report)
     peer = f"{best.median_ms / limit:.2f}" if best else ""

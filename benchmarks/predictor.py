@@ -26,7 +26,7 @@ from effgen.files.text import check_writable, write_text
 from effgen.graph import Graph
 from effgen.method.latency.calibration import calibrate
 from effgen.method.latency.interleaved import measure_networks
-from effgen.method.latency.predictor import Prediction, open_predictor
+from effgen.method.latency.predictor import LatencyPrediction, open_predictor
 from effgen.method.latency.samples import sample_networks
 from effgen.method.latency.table import complete_table
 from effgen.method.latency.times import table_path
@@ -103,7 +103,7 @@ def predicted_from_kernels(
         return [predictor.predict(graph).seconds for graph in graphs]
 
 
-def judged(network: Network, seconds: float, before: Prediction, with_table: float | None) -> Judged:
+def judged(network: Network, seconds: float, before: LatencyPrediction, with_table: float | None) -> Judged:
     """One row."""
     pixels = network.spec.input.resolution
     return Judged(

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from growth import growth, measured_peak, peak_share, worst_growth
 
 from effgen.errors import EffgenError, RegressionError, ResultsError
 from effgen.report.compare import markdown_table
-from effgen.report.plots import check_plot, plot_scaling
-from effgen.results.growth import best_peer, growth, measured_peak, peak_share, worst_growth
+from effgen.report.plots import check_plot, new_figure, save_figure
 from effgen.results.reports import OURS, BenchReport
-from effgen.results.rows import setting_of
+from effgen.results.rows import best_peer, setting_of
 from effgen.results.sources import read_sources
 
 _HEADER = (
@@ -62,6 +63,29 @@ def loaded(paths: Sequence[Path], peak: float | None) -> tuple[list[BenchReport]
 
 def _macs(report: BenchReport) -> int:
     return report.model.macs
+
+
+def plot_scaling(
+    series: Mapping[str, Sequence[tuple[float, float]]], labels: Sequence[str], title: str, path: Path
+) -> None:
+    """Write (multiply-adds, latency) of each backend, both relative to the first network's, beside the diagonal.
+
+    `labels` name the networks of the first series.
+    """
+    figure, (axes,) = new_figure()
+    most = max(macs for points in series.values() for macs, _ in points)
+    axes.plot([1, most], [1, most], color="black", linewidth=1, linestyle="--", label="as fast as multiply-adds grow")
+    for name, points in series.items():
+        macs, latency = zip(*points, strict=True)
+        width = 2.5 if points is next(iter(series.values())) else 1.0
+        axes.plot(macs, latency, marker="o", linewidth=width, markersize=2 + 2 * width, label=name)
+    for label, point in zip(labels, next(iter(series.values())), strict=True):
+        axes.annotate(label, point, textcoords="offset points", xytext=(6, -12))
+    axes.set_xlabel(f"multiply-adds, times those of {labels[0]}")
+    axes.set_ylabel(f"latency, times that of {labels[0]}")
+    axes.set_title(title)
+    axes.legend(loc="upper left", fontsize="small")
+    save_figure(figure, path)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BuildError, EffgenError
 from effgen.judge.bench import Backend, result_from_samples
 from effgen.judge.case import golden_pair, relative_l2
-from effgen.judge.peers import PEERS, Job, peer_version
+from effgen.judge.peers import PEERS, PeerJob, peer_version
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.host import Host, describe_host, watch_other_work
 from effgen.network import NetworkRequest
@@ -142,7 +142,7 @@ def backends(bundle: Path) -> list[Backend]:
     found = [Backend(OURS, effgen.__version__, lambda: model(image))]
     version = peer_version("onnxruntime")
     if version is not None:
-        run = PEERS["onnxruntime"].prepare(Job(bundle / MODEL, image, threads=1))
+        run = PEERS["onnxruntime"].prepare(PeerJob(bundle / MODEL, image, threads=1))
         found.append(Backend("onnxruntime", version, run, relative_l2(run(), answer)))
     for backend in found:
         difference = relative_l2(backend.run(), expected)

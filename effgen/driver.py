@@ -28,10 +28,11 @@ from effgen.machines.abilities import running_here
 from effgen.machines.target import Machine, archs_of_a_cpu, load_target, stated_target
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
-from effgen.network.model import Model, OnPhase, model_from_network, model_of, resolve
+from effgen.network.model import Model, model_from_network, model_of, resolve
 from effgen.runtime.labels import labels_from_option
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import BUNDLE_FOLDER, GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.words import OnPhase
 
 #: Types of activations and weights.
 DTYPES = ("float32", "float16")

@@ -2,7 +2,11 @@
 
 A message is one line that says where, what was found, what was expected and what to do. The command line
 prints it and exits 1 (3 for `VerifyError` and `RegressionError`); any other exception is a bug and shows its traceback.
+
+A copy of this file goes with every folder of candidates: it uses nothing but the standard library of Python 3.8.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -84,3 +88,9 @@ def candidates(found: str, known: Iterable[str]) -> str:
     near = get_close_matches(found, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{hint}known: {', '.join(names)}"
+
+
+def last_line(text: str) -> str:
+    """The last line of a text that says something, empty where none does."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

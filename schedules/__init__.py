@@ -1,19 +1,20 @@
 """Schedule rules: one family of kernels a file. The first rule that fits wins; the fallback takes the rest.
 
-To add a family: write `<family>.py` with `space(workload, machine)`, add it to `_RULES`, add a test. The rules of GPUs
-are in `effgen.schedules.cuda`; which ones apply is decided here, once.
+To add a family: write `<family>.py` with a rule `space(workload, machine)`, add it to `_RULES`, add a test. The rules
+of GPUs are in `effgen.schedules.cuda`; which ones apply is decided here, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar, assert_never
+from typing import Any, Generic, assert_never
 
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import grouped_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Cpu, Gpu, Machine
 from effgen.schedules import (
     concat,
@@ -27,13 +28,14 @@ from effgen.schedules import (
     squeeze_excite,
     window_pool,
 )
-from effgen.schedules.common import Rule
+from effgen.schedules.common import AnyMachine, Rule
 from effgen.schedules.space import Decisions, Space
 
 __all__ = ["kernel_from_workload", "schedule_operator", "space_of"]
 
-_RULES: tuple[Rule, ...] = (
+_RULES: tuple[Rule[Any, Cpu], ...] = (
     pointwise.space,
+    depthwise.expanded,
     depthwise.space,
     squeeze_excite.space,
     conv2d.space,
@@ -44,16 +46,13 @@ _RULES: tuple[Rule, ...] = (
 )
 
 
-_M = TypeVar("_M", Cpu, Gpu)
-
-
 @dataclass(frozen=True)
-class _Schedules(Generic[_M]):
+class _Schedules(Generic[AnyMachine]):
     """The rules that apply to a machine, and the fallback for any other function."""
 
-    machine: _M
-    rules: tuple[Callable[[Workload, _M], Space | None], ...]
-    fallback: Callable[[PrimFunc, _M], PrimFunc]
+    machine: AnyMachine
+    rules: tuple[Callable[[Workload, AnyMachine], Space | None], ...]
+    fallback: Callable[[PrimFunc, AnyMachine], PrimFunc]
 
     def space(self, workload: Workload) -> Space | None:
         """The first rule's that fits."""

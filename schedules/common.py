@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import tvm
 from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
-from effgen.kernels.workload import Conv2d, Workload
-from effgen.machines.target import Cpu
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.workload import AnyWorkload, Workload
+from effgen.machines.target import Cpu, Gpu
 from effgen.schedules.space import Space
 
-# A rule gives a kernel's schedule space on a CPU, or None where it does not fit.
-Rule: TypeAlias = Callable[[Workload, Cpu], Space | None]
+AnyMachine = TypeVar("AnyMachine", Cpu, Gpu)
+
 # Loops and blocks of a schedule are opaque handles.
 Handle: TypeAlias = Any
 
 DATA_PARALLEL = IterVar.DataPar
+
+
+@dataclass(frozen=True)
+class Rule(Generic[AnyWorkload, AnyMachine]):
+    """A rule: what kind of kernels it is for, and of which families (none said: of all). `space` gives the schedule
+    space of such a kernel on a machine, or None where it does not fit. Called with any kernel, it passes over others.
+    """
+
+    kind: type[AnyWorkload]
+    families: tuple[str, ...]
+    space: Callable[[AnyWorkload, AnyMachine], Space | None]
+
+    def __call__(self, workload: Workload, machine: AnyMachine) -> Space | None:
+        if not isinstance(workload, self.kind) or (self.families and workload.family not in self.families):
+            return None
+        return self.space(workload, machine)
+
+
+def rule(
+    kind: type[AnyWorkload], *families: str
+) -> Callable[[Callable[[AnyWorkload, AnyMachine], Space | None]], Rule[AnyWorkload, AnyMachine]]:
+    """Makes a rule of a function of kernels of this kind, of these families only where any are said."""
+    return lambda space: Rule(kind, families, space)
 
 
 def schedule_of(func: PrimFunc) -> Schedule:

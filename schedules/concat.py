@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from effgen.kernels.images import Concat
 from effgen.kernels.joining import ConcatPlan, concat_primfunc
-from effgen.kernels.workload import Workload
+from effgen.kernels.kinds.concat import Concat
 from effgen.machines.target import Cpu
-from effgen.schedules.common import bands_for, worth_a_launch
+from effgen.schedules.common import bands_for, rule, worth_a_launch
 from effgen.schedules.space import Space
 
 
-def space(workload: Workload, machine: Cpu) -> Space | None:
+@rule(Concat)
+def space(workload: Concat, machine: Cpu) -> Space:
     """The rule: joined images, and one image scaled and shifted."""
-    if not isinstance(workload, Concat):
-        return None
     positions = workload.batch * workload.height * workload.width
     bands = bands_for(positions, machine)
     shared = worth_a_launch(machine, 0, workload.bytes) and machine.cores in bands

@@ -11,11 +11,11 @@ from functools import partial
 from itertools import product
 
 from effgen.kernels import tiles
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
-from effgen.kernels.workload import Conv2d, Workload
 from effgen.machines.target import Cpu
-from effgen.schedules.common import bands_for, depth_axis
+from effgen.schedules.common import bands_for, depth_axis, rule
 from effgen.schedules.space import Decisions, Space
 
 # What is shared out, and how; tried with so many of the best register tiles.
@@ -23,10 +23,9 @@ _SHARES = ("bands", "chunks", "copied")
 _TILES_TRIED = 8
 
 
-def space(workload: Workload, machine: Cpu) -> Space | None:
+@rule(Conv2d, "conv2d")
+def space(workload: Conv2d, machine: Cpu) -> Space:
     """The rule: convolutions of one group that are no plain matrix product."""
-    if not isinstance(workload, Conv2d) or workload.family != "conv2d":
-        return None
     axes = _axes(workload, machine)
     return Space(
         rule="conv2d",

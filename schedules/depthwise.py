@@ -12,25 +12,31 @@ from math import prod
 
 from effgen.kernels import tiles
 from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
 from effgen.machines.target import Cpu
 from effgen.machines.target_file import Costs
-from effgen.schedules.common import bands_for, depth_axis, worth_prefetching
+from effgen.schedules.common import bands_for, depth_axis, rule, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
 _CACHE_LINE = 64
 
 
-def space(workload: Workload, machine: Cpu) -> Space | None:
-    """The rule: depthwise convolutions, expanded by the kernel or not."""
-    if isinstance(workload, ExpandDepthwise):
-        expand, conv = workload.expand, workload.depthwise
-    elif isinstance(workload, Conv2d) and workload.family == "depthwise":
-        expand, conv = None, workload
-    else:
-        return None
+@rule(ExpandDepthwise)
+def expanded(workload: ExpandDepthwise, machine: Cpu) -> Space:
+    """The rule: depthwise convolutions, expanded by the kernel."""
+    return _space(workload, workload.expand, workload.depthwise, machine)
+
+
+@rule(Conv2d, "depthwise")
+def space(workload: Conv2d, machine: Cpu) -> Space:
+    """The rule: depthwise convolutions."""
+    return _space(workload, None, workload, machine)
+
+
+def _space(workload: Conv2d | ExpandDepthwise, expand: Conv2d | None, conv: Conv2d, machine: Cpu) -> Space:
     axes = _axes(expand, conv, machine)
     admits = partial(_admits, expand, conv, machine)
     return Space(
@@ -155,8 +161,8 @@ def _cost(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decision
     blocks, width = bias_shape(conv, machine)
     vectors, plan = decisions["vectors"], _plan(expand, conv, machine, decisions)
     tasks = conv.batch * tiles.blocks(conv.out_height, plan.rows) * (blocks // vectors)
-    made = min(tiles.padded_rows(conv, plan.rows), conv.height)
-    row_bytes = vectors * tiles.padded_row_bytes(conv, width)
+    made = min(conv.padded_rows(plan.rows), conv.height)
+    row_bytes = vectors * conv.padded_row_bytes(width)
     ring, costs = ring_bytes(conv, vectors, width), machine.costs
     prices = (costs.ring_first, costs.ring_second, costs.ring_beyond)
     price = tiles.level_price(ring, (machine.l1_bytes // 2, machine.l2_bytes // 4), prices)

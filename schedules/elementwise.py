@@ -8,16 +8,15 @@ from __future__ import annotations
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import channel_scale_primfunc
-from effgen.kernels.workload import ChannelScale, Workload
+from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.target import Cpu
-from effgen.schedules.common import schedule_of, scheduled, split, worth_a_launch
+from effgen.schedules.common import rule, schedule_of, scheduled, split, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Cpu) -> Space | None:
+@rule(ChannelScale)
+def space(workload: ChannelScale, machine: Cpu) -> Space:
     """The rule: squeeze-excite's scale."""
-    if not isinstance(workload, ChannelScale):
-        return None
     return Space(
         rule="scale",
         axes={"parallel": (0, 1)},

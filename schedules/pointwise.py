@@ -12,18 +12,17 @@ from collections.abc import Mapping
 from functools import partial
 
 from effgen.kernels import tiles
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.matmul import MatmulPlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d, Workload
 from effgen.machines.target import Cpu
-from effgen.schedules.common import bands_for, depth_axis, worth_a_launch, worth_prefetching
+from effgen.schedules.common import bands_for, depth_axis, rule, worth_a_launch, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Cpu) -> Space | None:
+@rule(Conv2d, "pointwise", "dense")
+def space(workload: Conv2d, machine: Cpu) -> Space:
     """The rule: pointwise and dense convolutions."""
-    if not isinstance(workload, Conv2d) or workload.family not in ("pointwise", "dense"):
-        return None
     axes = _axes(workload, machine)
     return Space(
         rule="pointwise",

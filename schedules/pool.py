@@ -15,19 +15,18 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels import tiles
 from effgen.kernels.compute import average_pool_primfunc
-from effgen.kernels.workload import GlobalAveragePool, Workload
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.machines.target import Cpu
-from effgen.schedules.common import in_registers, schedule_of, scheduled, split, unroll_tile, worth_a_launch
+from effgen.schedules.common import in_registers, rule, schedule_of, scheduled, split, unroll_tile, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
 # What cores share: nothing, channel vectors, or the rows of an image.
 _NOTHING, _VECTORS, _ROWS = 0, 1, 2
 
 
-def space(workload: Workload, machine: Cpu) -> Space | None:
+@rule(GlobalAveragePool)
+def space(workload: GlobalAveragePool, machine: Cpu) -> Space:
     """The rule: global average pooling."""
-    if not isinstance(workload, GlobalAveragePool):
-        return None
     blocks = tiles.blocks(workload.channels, machine.lanes_of(workload.channels))
     axes = {
         # More than keep the adders busy gain nothing.

@@ -5,20 +5,19 @@ The weights are read once, and most of these kernels are over before a second co
 
 from __future__ import annotations
 
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.squeeze_excite import SqueezeExcitePlan, squeeze_excite_primfunc
-from effgen.kernels.workload import SqueezeExcite, Workload
 from effgen.machines.target import Cpu
-from effgen.schedules.common import worth_a_launch
+from effgen.schedules.common import rule, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
 # What cores share.
 _NOTHING, _VECTORS, _IMAGES = 0, 1, 2
 
 
-def space(workload: Workload, machine: Cpu) -> Space | None:
+@rule(SqueezeExcite)
+def space(workload: SqueezeExcite, machine: Cpu) -> Space:
     """The rule: squeeze-excite."""
-    if not isinstance(workload, SqueezeExcite):
-        return None
     shares = (_NOTHING, _VECTORS, _IMAGES) if workload.batch > 1 else (_NOTHING, _VECTORS)
     axes = {"chains": (4, 8, 16), "vectors": (1, 2, 4, 8), "shared": shares}
     return Space(

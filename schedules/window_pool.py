@@ -5,18 +5,16 @@ from __future__ import annotations
 from tvm.tirx import PrimFunc
 
 from effgen.kernels import tiles
-from effgen.kernels.images import Pool2d
+from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.pooling import PoolPlan, pool2d_primfunc, vector_lanes
-from effgen.kernels.workload import Workload
 from effgen.machines.target import Cpu
-from effgen.schedules.common import worth_a_launch
+from effgen.schedules.common import rule, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Cpu) -> Space | None:
+@rule(Pool2d)
+def space(workload: Pool2d, machine: Cpu) -> Space:
     """The rule: pooling by windows."""
-    if not isinstance(workload, Pool2d):
-        return None
     blocks = tiles.blocks(workload.channels, vector_lanes(workload.channels, machine))
     axes = {
         # More than keep the units busy gain nothing.

@@ -11,14 +11,14 @@ from typing import Any
 from networks import TINY
 
 from effgen.graph import Graph
-from effgen.method.latency.predictor import Prediction
+from effgen.method.latency.predictor import LatencyPrediction
 from effgen.method.studies import baseline_search, confirmation
 from effgen.method.studies.baseline_search import BaselinePlan, BaselineRequest, BaselineSearch, open_baseline_search
 from effgen.method.studies.front import (
     BaselineReport,
+    FrontTiming,
     Member,
     State,
-    Timing,
     TriedNetwork,
     confirmed_front,
     front_of,
@@ -48,9 +48,9 @@ class TableLatencies:
     def prepare(self, on_phase: Callable[[str], None] = lambda phase: None) -> None:
         self.prepared += 1
 
-    def __call__(self, graph: Graph) -> Prediction:
+    def __call__(self, graph: Graph) -> LatencyPrediction:
         self.asked += 1
-        return Prediction(graph.macs * 1e-9, 0.75, len(graph.nodes))
+        return LatencyPrediction(graph.macs * 1e-9, 0.75, len(graph.nodes))
 
 
 def free_latencies(patch: Callable[[object, str, object], None]) -> None:
@@ -133,7 +133,7 @@ def tried(trial: int, accuracy: float | None, milliseconds: float, name: str = "
 def member(candidate: TriedNetwork, *accuracies: float, spread: float = 0.1, **changed: Any) -> Member:
     """Confirmed, and timed a little faster than predicted."""
     median = (candidate.latency_s or 0) * 0.9e3
-    timing = Timing(median, median * (1 - spread), median * (1 + spread))
+    timing = FrontTiming(median, median * (1 - spread), median * (1 + spread))
     return replace(Member(candidate, sample_of(accuracies), timing), **changed)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from networks import noise, relative_error
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from effgen.errors import GraphError
 from effgen.graph import Graph, Weights
 from effgen.graph.onnx import graph_from_onnx
 from effgen.graph.onnx.write import onnx_from_graph, save_onnx
@@ -70,3 +72,26 @@ def assert_understood(path: Path, batch: int | None = None, tolerance: float = 2
 
 def operators(graph: Graph) -> list[str]:
     return [node.op_type for node in graph.nodes]
+
+
+def floats(*values: float) -> Array:
+    return np.array(values, np.float32)
+
+
+def integers(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+def scalar(value: float) -> Array:
+    return np.array(value, np.float32)
+
+
+KERNEL = {"w": noise((4, 6, 3, 3)), "b": noise((4,))}
+
+
+def refused(path: Path, batch: int | None = None) -> str:
+    with pytest.raises(GraphError) as caught:
+        graph_from_onnx(path, batch)
+    line = str(caught.value)
+    assert "\n" not in line and line.startswith(f"{path}: ")
+    return line.removeprefix(f"{path}: ")

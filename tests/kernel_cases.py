@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import pack_bias, pack_weight
-from effgen.kernels.reference import random_inputs, reference_outputs
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.reference import random_inputs
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 
 Arrays = dict[str, NDArray[Any]]
@@ -58,14 +59,14 @@ def case(workload: Workload, machine: Machine) -> tuple[Arrays, list[NDArray[np.
     generator = np.random.default_rng(zlib.crc32(workload.name.encode()))
     inputs = random_inputs(workload, machine, generator)
     if not isinstance(workload, Conv2d):
-        return inputs, reference_outputs(workload, inputs, machine)
+        return inputs, workload.reference(inputs)
     depth = workload.in_channels // workload.groups
     taps = depth * workload.kernel[0] * workload.kernel[1]
     shape = (workload.out_channels, depth, *workload.kernel)
     weight = generator.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(taps))
     bias = generator.standard_normal(workload.out_channels, dtype=np.float32)
     inputs |= {"weight": pack_weight(workload, weight, machine), "bias": pack_bias(workload, bias, machine)}
-    outputs = reference_outputs(workload, inputs, machine)
+    outputs = workload.reference(inputs)
     # Packing rounds what it scales, and to the workload's type.
     close = {"float32": 2e-6, "float16": 5e-3}[workload.dtype]
     np.testing.assert_allclose(outputs[0], conv_reference(workload, inputs, weight, bias), rtol=0, atol=close)

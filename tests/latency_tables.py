@@ -9,13 +9,13 @@ from effgen.graph import Graph
 from effgen.kernels.workload import Workload
 from effgen.machines.target import load_target
 from effgen.method.latency.samples import sample_networks
-from effgen.method.latency.times import How, KernelTime, NetworkTime, Setting, Times
+from effgen.method.latency.times import KernelSetting, KernelTime, NetworkTime, Surroundings, Times
 from effgen.method.latency.work import Work, work_of
 from effgen.network import network_from_spec
 from effgen.records.record import Record
 
 MACHINE = replace(load_target("x86-64-v3"), cores=2)
-SETTING = Setting(MACHINE.processor, MACHINE.lanes, MACHINE.cores, "code", "1.0")
+SETTING = KernelSetting(MACHINE.processor, MACHINE.lanes, MACHINE.cores, "code", "1.0")
 DECISIONS: Mapping[str, int] = {"rows": 4}
 
 
@@ -44,7 +44,7 @@ def law(work: Work) -> float:
     return work.cycles / 3e9 + work.data_bytes / 20e9 + work.weight_bytes / 10e9 + 2e-6
 
 
-def line(workload: Workload, seconds: float, how: How = "network", setting: Setting = SETTING) -> str:
+def line(workload: Workload, seconds: float, how: Surroundings = "network", setting: KernelSetting = SETTING) -> str:
     """A table's line."""
     return KernelTime(workload.name, DECISIONS, how, seconds, toy_work(workload), setting).line
 

@@ -7,30 +7,48 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toy_spaces import WORKLOAD, bad_space_of
+from toy_spaces import HANGS, MACHINE, WORKLOAD, bad_space_of
 
-from effgen.machines.target import load_target
-from effgen.measure.carried.lines import RESULTS
+from effgen.measure.carried.lines import PLAN, RESULTS, digest_of
 from effgen.tuning.offline.folder import write_folder
 from effgen.tuning.offline.plan import plan_round
 from effgen.tuning.search import KernelSearch
 
-MACHINE = replace(load_target("x86-64-v3"), cores=1)
 
-
-def toy_folder(folder: Path, **changes: Any) -> dict[str, Any]:
-    """A folder with every kind of bad candidate; `changes` are of the machine. Returns its plan."""
+def toy_folder(folder: Path) -> dict[str, Any]:
+    """A folder with every kind of bad candidate. Returns its plan."""
     folder.mkdir()
     space = bad_space_of(WORKLOAD, MACHINE)
     assert space is not None
     search = KernelSearch(WORKLOAD, 1, space)
-    plan, unbuilt = write_folder(folder, plan_round([search]), replace(MACHINE, **changes))
+    plan, unbuilt = write_folder(folder, plan_round([search]), MACHINE)
     assert [one.error for one in unbuilt] == ["ValueError: no such schedule"]
     return plan
+
+
+def plan_of(folder: Path) -> dict[str, Any]:
+    """The folder's plan."""
+    plan: dict[str, Any] = json.loads((folder / PLAN).read_text())
+    return plan
+
+
+def rewrite(folder: Path, plan: dict[str, Any]) -> str:
+    """Write a plan with the id that its content has; returns that."""
+    content = {key: value for key, value in plan.items() if key != "id"}
+    (folder / PLAN).write_text(json.dumps({"id": digest_of(content), **content}))
+    return digest_of(content)
+
+
+def without_what_hangs(plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan but for its hanging candidate, with more time for each than any takes on a busy machine."""
+    kernels = [
+        {**kernel, "candidates": [one for one in kernel["candidates"] if one["decisions"]["mode"] != HANGS]}
+        for kernel in plan["kernels"]
+    ]
+    return {**plan, "kernels": kernels, "limit_s": 1000.0}
 
 
 def run_folder(folder: Path, *words: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:

@@ -51,7 +51,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
         def call(*words: str | Path) -> None:
             subprocess.run(
-                [folder / words[0], *words[1:]], user=user, cwd=home, check=True, capture_output=True, timeout=120
+                [folder / words[0], *words[1:]], user=user, cwd=home, check=True, capture_output=True, timeout=600
             )
 
         data = home / "data"

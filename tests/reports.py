@@ -9,12 +9,13 @@ from pathlib import Path
 from effgen.judge.profile import NETWORK
 from effgen.machines.host import Host
 from effgen.results.ceilings import Bandwidth, Ceilings
+from effgen.results.doubts import doubts_of
 from effgen.results.reports import (
     OURS,
     BenchReport,
     FamilyTotal,
-    Layer,
     LayersReport,
+    LayerTime,
     ModelFacts,
     Origin,
     Plan,
@@ -23,6 +24,8 @@ from effgen.results.reports import (
     Result,
     json_from_report,
 )
+from effgen.results.rows import Row, sorted_rows
+from effgen.results.sources import BenchSource, LayersSource, ReportSource
 
 ORIGIN = Origin(
     "2026-11-25T22:45:00Z", "0123456789ab", {"effgen": "0.1.0", "tvm": "0.27.0.post1"}, {"compiler": "c++ 12.2.0"}
@@ -68,11 +71,11 @@ def bench_report(
     return BenchReport(ORIGIN, model, "cpu", threads, Plan(), results, (), machine, other_cpus)
 
 
-def layer(name: str, family: str, total_ms: float, macs: int = 1_000_000, size: int = 100_000) -> Layer:
+def layer(name: str, family: str, total_ms: float, macs: int = 1_000_000, size: int = 100_000) -> LayerTime:
     """Rates that fit the time, against a peak of 200 GFLOP/s."""
     gflops = 2 * macs / total_ms / 1e6
     rates = Rates(gflops, size / total_ms / 1e6, 2 * macs / size, gflops / 200, gflops / 100)
-    return Layer(name, family, "rule:x", 1, total_ms * 1e3, total_ms, total_ms / 5, macs, size, rates)
+    return LayerTime(name, family, "rule:x", 1, total_ms * 1e3, total_ms, total_ms / 5, macs, size, rates)
 
 
 def layers_report(model: ModelFacts = FACTS, machine: Host = HOST) -> LayersReport:
@@ -95,3 +98,15 @@ def written(report: Report, path: Path) -> Path:
     """The report as a file."""
     path.write_text(json.dumps({"effgen": "0.1.0", **json_from_report(report)}))
     return path
+
+
+def sources(*reports: BenchReport) -> tuple[BenchSource, ...]:
+    return tuple(ReportSource(f"{number}.json", report) for number, report in enumerate(reports))
+
+
+def rows(*reports: BenchReport) -> tuple[Row, ...]:
+    return sorted_rows(sources(*reports))
+
+
+def doubts(*reports: BenchReport, layers: tuple[LayersSource, ...] = ()) -> str:
+    return "\n".join(doubts_of(sources(*reports), layers, rows(*reports)))

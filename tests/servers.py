@@ -67,7 +67,7 @@ def park(count: int) -> Iterator[Park]:
         for _ in range(count):
             port = str(free_port())
             made.servers.append(made.start("serve", "--key", KEY, "--tracker", made.remote.tracker, "--port", port))
-        for _ in range(600):  # a server listens before it has told the tracker
+        for _ in range(6000):  # a server listens before it has told the tracker
             if _listed(made.remote) == count:
                 break
             time.sleep(0.1)

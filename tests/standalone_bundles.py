@@ -12,16 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+import effgen
 from effgen import driver
 from effgen.deploy.standalone.build import compile_driver
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.network import NetworkRequest
+from effgen.network.scaling import Overrides
 from effgen.runtime import Manifest, read_manifest
 from effgen.runtime.manifest import WEIGHTS
 
 PROGRAMS = Path(__file__).parent / "standalone_programs"
 EMIT = ("bundle", "standalone", "executable")
 SYSTEM = ["-lm", "-lpthread"]
+#: B0's name, a fraction of its size: what the examples are compiled against.
+SMALL_B0 = NetworkRequest(overrides=Overrides(width=0.25, depth=0.3, resolution=32, classes=10))
+ALLOWED = {"libc.so.6", "libm.so.6", "libpthread.so.0"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def made(
 ) -> Made:
     """The network compiled into `folder`; `name`: of its library."""
     kept = folder / "kernels"
-    kept.mkdir()
+    kept.mkdir(parents=True)
     write = driver.write_standalone
 
     def write_and_keep(manifest: Manifest, name: str, staging: Path, kernels: list[Path], emit: Any) -> Manifest:
@@ -70,12 +75,17 @@ def made(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "write_standalone", write_and_keep)
         compile_bundle(CompileRequest(network, folder / "bundle", target=target, emit=emit, name=name))
-    return Made(folder / "bundle", tuple(sorted(kept.iterdir())))
+    return made_in(folder)
+
+
+def made_in(folder: Path) -> Made:
+    """What `made` left in `folder`."""
+    return Made(folder / "bundle", tuple(sorted((folder / "kernels").iterdir())))
 
 
 def output_of(*command: object, **how: Any) -> str:
     """Standard output of a command that succeeds and complains about nothing."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, **how)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600, **how)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout
 
@@ -100,3 +110,8 @@ def versions_of_glibc(readelf: str, library: Path) -> list[tuple[int, ...]]:
 def needed_by(readelf: str, library: Path) -> set[str]:
     """The libraries that the dynamic loader must find."""
     return set(re.findall(r"\(NEEDED\).*\[(.*)\]", output_of(readelf, "-d", library)))
+
+
+def answer(made: Made, image: np.ndarray, threads: int) -> np.ndarray:
+    """The bundle's own."""
+    return effgen.load(made.bundle, threads)(image)

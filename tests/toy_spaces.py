@@ -5,21 +5,31 @@ The workload is a small ChannelScale; decision `mode` says what its kernel does,
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as tir
 
-from effgen.kernels.workload import ChannelScale, Workload
-from effgen.machines.target import Machine
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.workload import Workload
+from effgen.machines.target import Machine, load_target
 from effgen.schedules.space import Decisions, Space
 
 WORKLOAD = ChannelScale(1, 8, 8, 16)
+MACHINE = replace(load_target("x86-64-v3"), cores=1)
 
 SLOW, FAST, WRONG, UNFINISHED, UNBUILDABLE, ABORTS, HANGS, SLOWEST = range(8)
 
 _SLEEP_US = {SLOW: 500, SLOWEST: 2000}
+
+
+def environment() -> dict[str, str]:
+    """This process's environment for one that finds these spaces by name."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
 
 
 def space_of(workload: Workload, machine: Machine) -> Space | None:
@@ -30,6 +40,11 @@ def space_of(workload: Workload, machine: Machine) -> Space | None:
 def many_space_of(workload: Workload, machine: Machine) -> Space | None:
     """Good candidates only, a dozen of them."""
     return toy(workload, modes=(SLOW, FAST, SLOWEST), salts=4)
+
+
+def endless_space_of(workload: Workload, machine: Machine) -> Space | None:
+    """Good candidates only, more of them than are measured in minutes."""
+    return toy(workload, modes=(SLOW, FAST, SLOWEST), salts=1000)
 
 
 def bad_space_of(workload: Workload, machine: Machine) -> Space | None:
@@ -45,6 +60,8 @@ def toy(workload: Workload, modes: tuple[int, ...], salts: int) -> Space | None:
 
 
 def _build(workload: ChannelScale, decisions: Decisions) -> Any:
+    # Loaded where a toy is built: tests that only name one need no compiler.
+
     mode = decisions["mode"]
     if mode == UNBUILDABLE:
         raise ValueError("no such schedule")
@@ -52,8 +69,8 @@ def _build(workload: ChannelScale, decisions: Decisions) -> Any:
     with IRBuilder() as builder, tir.prim_func(s_tir=True):
         tir.func_name(workload.name)
         tir.func_attr({"global_symbol": workload.name, "tirx.noalias": True, "tirx.is_scheduled": True})
-        shapes = {"data": workload.data_shape, "gate": workload.gate_shape, "out": workload.out_shape}
-        data, gate, out = (tir.arg(name, tir.buffer(s, "float32", layout=None)) for name, s in shapes.items())
+        arguments = (*workload.inputs, *workload.outputs)
+        data, gate, out = (tir.arg(a.name, tir.buffer(a.shape, a.dtype, layout=None)) for a in arguments)
         if mode in _SLEEP_US:
             tir.evaluate(tirx.call_extern("int32", "usleep", _SLEEP_US[mode]))
         if mode == ABORTS:

@@ -16,10 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import tvm
-from numpy.typing import NDArray
-from tvm import relax
-
-from benchmarks.arm.instructions import (
+from arm.instructions import (
     Instruction,
     Loop,
     Mix,
@@ -28,15 +25,20 @@ from benchmarks.arm.instructions import (
     instructions_from_text,
     mix_of,
 )
+from numpy.typing import NDArray
+from tvm import relax
+
 from effgen.compiler.backend import Built, backend_of
 from effgen.compiler.dump import Dump
 from effgen.compiler.pipeline import ScheduledModule, legalize_rest, plan_memory
 from effgen.compiler.program import IMAGE, LOGITS, WEIGHTS, WORKSPACE, Place, Program, Step, program_from_relax
 from effgen.deploy.native import Runner, build_runner, run_images
 from effgen.errors import BuildError
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.lowering import tvm_target
 from effgen.kernels.reference import random_inputs
-from effgen.kernels.workload import Activation, Conv2d, ExpandDepthwise, Workload
+from effgen.kernels.workload import Activation, Workload
 from effgen.machines.programs import required_tool, tool_output
 from effgen.machines.target import Cpu
 from effgen.machines.toolchain import cross_compiler, emulator
@@ -121,8 +123,7 @@ def layers_of_calls(calls: Mapping[Workload, int]) -> dict[Layer, int]:
 
 def cut(layer: Layer, macs: int) -> Layer:
     """The layer over fewer rows of the image, such that it has about so many multiply-adds: at least two windows."""
-    first = layer.expand if isinstance(layer, ExpandDepthwise) else layer
-    last = layer.depthwise if isinstance(layer, ExpandDepthwise) else layer
+    first, last = layer.convolutions[0], layer.convolutions[-1]
     height = max(round(last.height * macs / layer.macs), 2 * last.kernel[0] if last.kernel[0] > 1 else 1)
     if height >= last.height:
         return layer
@@ -134,8 +135,7 @@ def cut(layer: Layer, macs: int) -> Layer:
 def _relax_of(layer: Layer) -> tvm.IRModule:
     """One function of the image: the layer's convolutions with what follows each, on random weights."""
     generator = np.random.default_rng(0)
-    convolutions = [layer.expand, layer.depthwise] if isinstance(layer, ExpandDepthwise) else [layer]
-    first = convolutions[0]
+    first = layer.convolutions[0]
     shape = (first.batch, first.in_channels, first.height, first.width)
     image = relax.Var("image", relax.TensorType(shape, "float32"))
     builder = relax.BlockBuilder()
@@ -146,7 +146,7 @@ def _relax_of(layer: Layer) -> tvm.IRModule:
     with builder.function("main", [image]):
         with builder.dataflow():
             value: relax.Expr = image
-            for conv in convolutions:
+            for conv in layer.convolutions:
                 if conv.gated:
                     value = relax.op.multiply(value, constant(conv.batch, conv.in_channels, 1, 1))
                 weight = constant(conv.out_channels, conv.in_channels // conv.groups, *conv.kernel)

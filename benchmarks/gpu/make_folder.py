@@ -26,7 +26,7 @@ import numpy as np
 import effgen
 from effgen.driver import DTYPES, CompileRequest, check_request, compile_bundle
 from effgen.errors import EffgenError
-from effgen.files.staging import Kind, staged_directory
+from effgen.files.staging import FolderKind, staged_directory
 from effgen.graph.onnx import graph_from_onnx
 from effgen.judge.case import golden_pair
 from effgen.machines.target_file import cuda_archs_from_text
@@ -38,12 +38,23 @@ sys.path.insert(0, str(HERE))
 from gpu_compare.folder import PLAN, Configuration, Plan, noise, sha256_of_array  # noqa: E402
 
 #: What of effgen runs a CUDA bundle.
-RUNTIME = ("__init__.py", "errors.py", "version.py", "cpu.py", "identity.py", "runtime")
+RUNTIME = (
+    "__init__.py",
+    "errors.py",
+    "version.py",
+    "files/__init__.py",
+    "files/staging.py",
+    "machines/__init__.py",
+    "machines/cpu.py",
+    "machines/cuda_driver.py",
+    "machines/identity.py",
+    "runtime",
+)
 
 MIB = 1 << 20
 
 #: What `--force` may replace.
-FOLDER = Kind(PLAN, "a folder of this kind", "--out")
+FOLDER = FolderKind(PLAN, "a folder of this kind", "--out")
 
 
 @dataclass(frozen=True)
@@ -165,7 +176,7 @@ def _add_programs(staging: Path) -> None:
         if (source / name).is_dir():
             shutil.copytree(source / name, package / name, ignore=skip)
         else:
-            shutil.copy(source / name, package)
+            shutil.copy(source / name, _parent_made(package / name))
     told = _parent_made(staging / f"lib/effgen-{effgen.__version__}.dist-info/METADATA")
     told.write_text(f"Metadata-Version: 2.1\nName: effgen\nVersion: {effgen.__version__}\n", encoding="utf-8")
 

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
-
-if TYPE_CHECKING:
-    from effgen.network import NetworkRequest
-    from effgen.network.file_network import OnnxRequest
+from effgen.cli.groups import grouped
 
 
+@grouped
 def compile_(
     context: typer.Context,
     destination: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle directory to write.")],
-    spec: o.Spec = "efficientnet",
-    phi: o.Phi = "0",
-    law: o.LawOption = "published",
-    width: o.Width = None,
-    depth: o.Depth = None,
-    resolution: o.Resolution = None,
-    classes: o.Classes = None,
-    batch: o.Batch = 1,
-    norm_eps: o.NormEps = None,
-    padding: o.PaddingOption = None,
-    onnx: o.Onnx = None,
-    mean: o.Mean = None,
-    std: o.Std = None,
-    weights: o.Weights = None,
+    network: o.AnyNetwork,
+    weights: o.WeightsOption = None,
     seed: o.Seed = 0,
     target: o.Target = "cpu",
     threads: o.Threads = None,
@@ -71,16 +57,11 @@ def compile_(
     from effgen.machines.target_file import cuda_archs_from_text
     from effgen.report.compile import json_from_manifest, lines_from_kernels, table_from_manifest, warning_from_manifest
 
-    network: NetworkRequest | OnnxRequest
-    if onnx is None:
-        o.check_normalisation(mean, std)
-        network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
-    else:
-        network = o.onnx_request(context, onnx, batch, mean, std)
+    asked = network.request(context)
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
     emits = emits_from_texts(emit or [])
     request = CompileRequest(
-        network, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits, labels, name
+        asked, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits, labels, name
     )
     resolved = check_request(request)
     output.resolved(resolved, target=target, threads=threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from effgen.report.output import STANDARD_OUTPUT, check_json_path, write_json
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
     from effgen.network import Network
@@ -92,13 +93,13 @@ class Output:
         (self._out if foldable else self._wide_out).print(what, soft_wrap=isinstance(what, Text))
 
     @contextmanager
-    def phases(self) -> Iterator[Callable[[str], None]]:
+    def phases(self) -> Iterator[OnPhase]:
         """A function to call at the start of each phase; each is logged with its time when the next one starts."""
         with self.noted_phases() as (start, _):
             yield start
 
     @contextmanager
-    def noted_phases(self) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    def noted_phases(self) -> Iterator[tuple[OnPhase, OnPhase]]:
         """`phases`, and a function that says how far the running one is: by the spinner, or in a line now and then."""
         progress = _Progress(self._err if self._err.is_terminal and not self._quiet else None)
         try:

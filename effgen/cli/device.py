@@ -9,7 +9,7 @@ import typer
 
 app = typer.Typer(help="Serve this machine for effgen tune --measure rpc.", no_args_is_help=True)
 
-Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")]
+HostOption = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")]
 
 
 @app.command()
@@ -18,7 +18,7 @@ def serve(
     tracker: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The tracker that hands this device out.")
     ] = None,
-    host: Host = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 9090,
 ) -> None:
     """Offer this machine to effgen tune, until Ctrl-C."""
@@ -33,7 +33,7 @@ def serve(
 
 @app.command()
 def tracker(
-    host: Host = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 9190,
 ) -> None:
     """Know the devices and hand out the free ones, until Ctrl-C."""

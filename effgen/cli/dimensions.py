@@ -12,7 +12,7 @@ from effgen.cli import options as o
 from effgen.cli.console import Output
 
 if TYPE_CHECKING:
-    from effgen.method.budget.dimensions import Comparison
+    from effgen.method.budget.dimensions import TablePlan
 
 _DEFAULT_FACTOR = 2.0
 
@@ -64,7 +64,7 @@ def dimensions(
     _check(table, spec, factor, latency, plot)
     if not latency:
         _check_counting(context)
-    from effgen.method.budget.dimensions import Timing, compare_dimensions
+    from effgen.method.budget.dimensions import TimingOptions, compare_dimensions
     from effgen.report.dimensions import (
         json_from_dimensions,
         notes_from_dimensions,
@@ -73,7 +73,7 @@ def dimensions(
     )
     from effgen.results.reports import Plan
 
-    timing = Timing(target, threads, Plan(rounds, min_time), database) if latency else None
+    timing = TimingOptions(target, threads, Plan(rounds, min_time), database) if latency else None
     comparisons = _comparisons(table, spec, factor)
     with output.phases() as on_phase:
         report = compare_dimensions(comparisons, timing, on_phase)
@@ -109,7 +109,7 @@ def _check_counting(context: typer.Context) -> None:
 
 def _comparisons(
     table: Literal["3", "7", "all"] | None, spec: str | None, factor: float | None
-) -> tuple[Comparison, ...]:
+) -> tuple[TablePlan, ...]:
     from effgen.method.budget.dimensions import equal_macs_comparison, paper_comparisons
 
     if spec is not None:

@@ -9,21 +9,14 @@ import typer
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
+from effgen.cli.groups import grouped
 
 
+@grouped
 def export(
     destination: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .onnx file to write.")],
-    spec: o.Spec = "efficientnet",
-    phi: o.Phi = "0",
-    law: o.LawOption = "published",
-    width: o.Width = None,
-    depth: o.Depth = None,
-    resolution: o.Resolution = None,
-    classes: o.Classes = None,
-    batch: o.Batch = 1,
-    norm_eps: o.NormEps = None,
-    padding: o.PaddingOption = None,
-    weights: o.Weights = None,
+    network: o.OfSpec,
+    weights: o.WeightsOption = None,
     seed: o.Seed = 0,
     fold: Annotated[
         bool, typer.Option("--fold/--no-fold", help="Fold batch norms into the convolutions before them.")
@@ -38,7 +31,7 @@ def export(
     from effgen.files.staging import check_file
     from effgen.network import build_network
 
-    request = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
+    request = network.of_spec()
     resolved = build_network(request)
     check_file(destination, force)
     output.resolved(resolved)

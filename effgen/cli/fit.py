@@ -10,6 +10,7 @@ from rich.text import Text
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
+from effgen.cli.groups import grouped
 
 _BUDGET = "Budget"
 _PER_TARGET = "; TARGET=... for one of several targets"
@@ -17,6 +18,7 @@ _PER_TARGET = "; TARGET=... for one of several targets"
 Amounts = list[str] | None
 
 
+@grouped
 def fit(
     max_latency: Annotated[
         Amounts, typer.Option(metavar="20ms", help=f"Time of a call{_PER_TARGET}.", rich_help_panel=_BUDGET)
@@ -50,10 +52,8 @@ def fit(
     max_phi: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="Not above it; default: as far as phi goes.")
     ] = None,
-    classes: o.Classes = None,
-    batch: o.Batch = 1,
-    norm_eps: o.NormEps = None,
-    padding: o.PaddingOption = None,
+    *,
+    network: o.ToFit,
     threads: o.Threads = None,
     confirm: Annotated[
         bool, typer.Option("--confirm/--no-confirm", help="Compile and measure what is found, or trust predictions.")
@@ -81,8 +81,6 @@ def fit(
     from effgen.method.budget.fit import FitRequest, check_fit_request, fit
     from effgen.method.budget.limits import KINDS, limits_from_texts
     from effgen.method.budget.sites import SiteOptions
-    from effgen.network import norm_eps_from_text
-    from effgen.network.scaling import Overrides
     from effgen.network.spec_file import as_baseline, check_spec_file, write_spec
     from effgen.report.fit import comment_from_fit, json_from_fit, notes_from_fit, table_from_fit, warning_from_fit
     from effgen.results.reports import Plan
@@ -100,13 +98,12 @@ def fit(
         )
     if destination is not None:
         check_spec_file(destination, force)
-    eps = None if norm_eps is None else norm_eps_from_text(norm_eps)
     request = FitRequest(
         limits=tuple(limits),
         spec=spec,
         targets=tuple(targets),
-        batch=batch,
-        overrides=Overrides(classes=classes, norm_eps=eps, padding=padding),
+        batch=network.batch,
+        overrides=network.of_spec().overrides,
         min_phi=min_phi,
         max_phi=max_phi,
         site=SiteOptions(threads, db, confirm, Plan(min_time_s=min_time), rpc_tracker, rpc_key),

@@ -9,32 +9,24 @@ from rich.text import Text
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
+from effgen.cli.groups import grouped
 
 if TYPE_CHECKING:
     from effgen.network.file_network import OnnxRequest
 
 
+@grouped
 def inspect(
     context: typer.Context,
-    spec: o.Spec = "efficientnet",
-    phi: o.Phi = "0",
-    law: o.LawOption = "published",
-    width: o.Width = None,
-    depth: o.Depth = None,
-    resolution: o.Resolution = None,
-    classes: o.Classes = None,
-    batch: o.Batch = 1,
-    norm_eps: o.NormEps = None,
-    padding: o.PaddingOption = None,
-    onnx: o.Onnx = None,
+    network: o.SpecOrFile,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Print a network's stages, or a file's operators, with their parameters, MACs and activation bytes."""
     output = Output(quiet, verbose, json)
-    if onnx is not None:
-        _inspect_file(output, o.onnx_request(context, onnx, batch))
+    if network.onnx is not None:
+        _inspect_file(output, network.of_file(context))
         return
     from effgen.network import baseline_of, build_network
     from effgen.network.inspection import inspect_network
@@ -45,10 +37,10 @@ def inspect(
         table_from_inspection,
     )
 
-    request = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
-    network = build_network(request)
-    output.resolved(network)
-    inspection = inspect_network(network, baseline_of(request))
+    request = network.of_spec()
+    built = build_network(request)
+    output.resolved(built)
+    inspection = inspect_network(built, baseline_of(request))
     notes = [Text(note) for note in (*lines_from_baseline(inspection), *notes_from_inspection(inspection))]
     output.result([table_from_inspection(inspection), *notes], json_from_inspection(inspection))
 

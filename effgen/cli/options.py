@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from effgen.cli.groups import Only
+from effgen.words import Law, Padding, Route
+
 if TYPE_CHECKING:
     from effgen.network import NetworkRequest
     from effgen.network.file_network import OnnxRequest
 
-Law = Literal["published", "formula"]
-Padding = Literal["symmetric", "same"]
-Route = Literal["local", "rpc", "offline"]
 
 _NETWORK = "Network"
 
@@ -84,7 +85,7 @@ Std = Annotated[
     typer.Option(metavar="NUMBERS", help="What they are divided by then; default: ImageNet's.", rich_help_panel=_FILE),
 ]
 
-Weights = Annotated[
+WeightsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
@@ -117,7 +118,7 @@ Database = Annotated[
 ]
 _ELSEWHERE = "Measuring elsewhere"
 
-Measure = Annotated[
+MeasureOption = Annotated[
     Route | None,
     typer.Option(
         "--measure", help="Where kernels are measured; default: as the target says.", rich_help_panel=_ELSEWHERE
@@ -149,63 +150,78 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and err
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More of what happens.")]
 
 
-def network_request(
-    spec: str,
-    phi: str,
-    law: Law,
-    width: float | None,
-    depth: float | None,
-    resolution: str | None,
-    classes: int | None,
-    batch: int,
-    norm_eps: str | None,
-    padding: Padding | None,
-) -> NetworkRequest:
-    """The options of one network as a request. Raises SpecError for an epsilon or a resolution that is none."""
-    from effgen.network import NetworkRequest, norm_eps_from_text, resolution_from_text
-    from effgen.network.scaling import Overrides
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network: one of a spec, or one of a file."""
 
-    eps = None if norm_eps is None else norm_eps_from_text(norm_eps)
-    pixels, factor = (None, None) if resolution is None else resolution_from_text(resolution)
-    overrides = Overrides(width, depth, pixels, classes, eps, padding, factor)
-    return NetworkRequest(spec, phi, law, batch, overrides)
+    spec: Spec = "efficientnet"
+    phi: Phi = "0"
+    law: LawOption = "published"
+    width: Width = None
+    depth: Depth = None
+    resolution: Resolution = None
+    classes: Classes = None
+    batch: Batch = 1
+    norm_eps: NormEps = None
+    padding: PaddingOption = None
+    onnx: Onnx = None
+    mean: Mean = None
+    std: Std = None
 
+    def of_spec(self) -> NetworkRequest:
+        """The network of a spec as a request. Raises SpecError for an epsilon or a resolution that is none."""
+        from effgen.network import NetworkRequest, norm_eps_from_text, resolution_from_text
+        from effgen.network.scaling import Overrides
+
+        eps = None if self.norm_eps is None else norm_eps_from_text(self.norm_eps)
+        pixels, factor = (None, None) if self.resolution is None else resolution_from_text(self.resolution)
+        overrides = Overrides(self.width, self.depth, pixels, self.classes, eps, self.padding, factor)
+        return NetworkRequest(self.spec, self.phi, self.law, self.batch, overrides)
+
+    def of_file(self, context: typer.Context, seed: bool = False) -> OnnxRequest:
+        """The network of a file as a request; `seed`: whether that means more to the command than a spec's weights.
+
+        Raises GraphError where options of a spec stand beside `--onnx`.
+        """
+        from effgen.errors import GraphError
+        from effgen.network.file_network import OnnxRequest, numbers_from_text
+
+        assert self.onnx is not None
+        given = [name for name in _OF_A_SPEC if is_given(context, name) and not (seed and name == "seed")]
+        if given:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise GraphError(f"--onnx {self.onnx}: the file says what {names} would; leave one of them out")
+        return OnnxRequest(
+            file=self.onnx,
+            batch=self.batch if is_given(context, "batch") else None,
+            mean=None if self.mean is None else numbers_from_text("--mean", self.mean),
+            std=None if self.std is None else numbers_from_text("--std", self.std),
+        )
+
+    def request(self, context: typer.Context, seed: bool = False) -> NetworkRequest | OnnxRequest:
+        """The one that is asked for. Raises as both do, and GraphError for a normalisation beside a spec, which has its
+        own."""
+        from effgen.errors import GraphError
+
+        if self.onnx is not None:
+            return self.of_file(context, seed)
+        for option, text in (("--mean", self.mean), ("--std", self.std)):
+            if text is not None:
+                raise GraphError(f"{option} {text}: a spec has its own, under [input]; expected --onnx FILE beside it")
+        return self.of_spec()
+
+
+#: What commands ask of a network.
+_SCALED = ("spec", "phi", "law", "width", "depth", "resolution")
+_BUILT = ("classes", "batch", "norm_eps", "padding")
+AnyNetwork = NetworkOptions
+SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, "onnx"))]
+OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT))]
+ToTrain = Annotated[NetworkOptions, Only((*_SCALED, "norm_eps", "padding"))]
+ToFit = Annotated[NetworkOptions, Only(_BUILT)]
 
 #: Options that say which network of which spec, or its weights: an ONNX file has both.
-_OF_A_SPEC = (
-    "spec", "phi", "law", "width", "depth", "resolution", "classes", "norm_eps", "padding", "weights", "seed",
-)  # fmt: skip
-
-
-def onnx_request(
-    context: typer.Context, onnx: Path, batch: int, mean: str | None = None, std: str | None = None, seed: bool = False
-) -> OnnxRequest:
-    """The options of a network in a file; `seed`: whether that means more to the command than a spec's weights.
-
-    Raises GraphError where options of a spec stand beside `--onnx`.
-    """
-    from effgen.errors import GraphError
-    from effgen.network.file_network import OnnxRequest, numbers_from_text
-
-    given = [name for name in _OF_A_SPEC if is_given(context, name) and not (seed and name == "seed")]
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise GraphError(f"--onnx {onnx}: the file says what {names} would; leave one of them out")
-    return OnnxRequest(
-        file=onnx,
-        batch=batch if is_given(context, "batch") else None,
-        mean=None if mean is None else numbers_from_text("--mean", mean),
-        std=None if std is None else numbers_from_text("--std", std),
-    )
-
-
-def check_normalisation(mean: str | None, std: str | None) -> None:
-    """Raise GraphError where a normalisation is given for a spec, which has its own."""
-    from effgen.errors import GraphError
-
-    for option, text in (("--mean", mean), ("--std", std)):
-        if text is not None:
-            raise GraphError(f"{option} {text}: a spec has its own, under [input]; expected --onnx FILE beside it")
+_OF_A_SPEC = (*_SCALED, "classes", "norm_eps", "padding", "weights", "seed")
 
 
 def is_given(context: typer.Context, name: str) -> bool:

@@ -12,6 +12,7 @@ from rich.text import Text
 from effgen.cli import options as o
 from effgen.cli import search_options as s
 from effgen.cli.console import Output
+from effgen.cli.groups import grouped
 
 if TYPE_CHECKING:
     from effgen.method.studies.baseline_search import BaselineRequest
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 _SEARCH = "How is searched"
 
 
+@grouped
 def baseline(
     spec: o.Spec,
-    data: s.Data = None,
-    recipe: s.Recipe = None,
-    trainer: s.Trainer = None,
+    learning: s.LearningOptions,
     trials: Annotated[
         int, typer.Option(metavar="N", help="Networks to try, over all workers.", rich_help_panel=_SEARCH)
     ] = 30,
@@ -60,13 +60,8 @@ def baseline(
     target: o.Target = "cpu",
     threads: o.Threads = None,
     db: o.Database = None,
-    storage: s.Storage = None,
-    study: s.Study = None,
-    work: s.Work = None,
-    workers: s.Workers = 1,
-    heartbeat: s.Heartbeat = 15.0,
-    retries: s.Retries = 2,
-    retry_failed: s.RetryFailed = False,
+    *,
+    kept: s.WorkerOptions,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -77,13 +72,13 @@ def baseline(
     one kind makes them one search.
     """
     console = Output(quiet, verbose, json)
-    judge = s.judge_request(data, recipe, trainer, workers)
+    judge = learning.judge(kept.workers)
     from effgen.method.budget.limits import quantity_from_text
     from effgen.method.studies.baseline_search import BaselinePlan, BaselineRequest
 
     wanted = None if latency_target is None else quantity_from_text("latency", latency_target, "--latency-target")
-    name = study or f"baseline-{Path(spec).stem}"
-    url, folder = s.kept_where(storage, name, work)
+    name = kept.study or f"baseline-{Path(spec).stem}"
+    url, folder = kept.kept_where(name)
     request = BaselineRequest(
         spec=spec,
         judge=judge,
@@ -94,10 +89,10 @@ def baseline(
         target=target,
         threads=threads,
         database=db,
-        policy=s.policy(heartbeat, retries),
-        retry_failed=retry_failed,
+        policy=kept.policy,
+        retry_failed=kept.retry_failed,
     )
-    report = _search(console, request, workers, output, force)
+    report = _search(console, request, kept.workers, output, force)
     _print(console, report)
     if output is not None:
         from effgen.report.front_folder import PAGE, write_front

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ Data = Annotated[
         metavar="DIR", help="Pictures to learn from, one folder a class; or train/ and val/.", rich_help_panel=_LEARNING
     ),
 ]
-Recipe = Annotated[
+RecipeOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
@@ -52,7 +53,7 @@ Storage = Annotated[
 Study = Annotated[
     str | None, typer.Option(metavar="NAME", help="The search's name in the storage.", rich_help_panel=_WORKERS)
 ]
-Work = Annotated[
+WorkOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR", help="This machine's unfinished trainings; default: searches/STUDY.", rich_help_panel=_WORKERS
@@ -87,28 +88,48 @@ RetryFailed = Annotated[
 ]
 
 
-def judge_request(data: Path | None, recipe: Path | None, trainer: str | None, workers: int) -> JudgeRequest:
-    """The options of learning as one request; the workers share this machine's processors."""
-    check_installed()
-    from effgen.machines.cpu import usable_cpus
-    from effgen.method.studies.judge import JudgeRequest
+@dataclass(frozen=True)
+class LearningOptions:
+    """What networks learn, and how."""
 
-    return JudgeRequest(data, recipe, trainer, threads=max(1, len(usable_cpus()) // workers))
+    data: Data = None
+    recipe: RecipeOption = None
+    trainer: Trainer = None
+
+    def judge(self, workers: int) -> JudgeRequest:
+        """As one request; the workers share this machine's processors."""
+        check_installed()
+        from effgen.machines.cpu import usable_cpus
+        from effgen.method.studies.judge import JudgeRequest
+
+        return JudgeRequest(self.data, self.recipe, self.trainer, threads=max(1, len(usable_cpus()) // workers))
 
 
-def policy(heartbeat: float, retries: int) -> Policy:
-    """The options of watching each other."""
-    from effgen.method.studies.workers import Policy
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Where trials are kept, and by whom they are done."""
 
-    return Policy(heartbeat, retries)
+    storage: Storage = None
+    study: Study = None
+    work: WorkOption = None
+    workers: Workers = 1
+    heartbeat: Heartbeat = 15.0
+    retries: Retries = 2
+    retry_failed: RetryFailed = False
 
+    @property
+    def policy(self) -> Policy:
+        """How they watch each other."""
+        from effgen.method.studies.workers import Policy
 
-def kept_where(storage: str | None, study: str, work: Path | None) -> tuple[str, Path]:
-    """The storage's URL and the folder of this machine. Raises StudyError where no URL can name a file in it."""
-    from effgen.method.studies.storage import url_of_file
+        return Policy(self.heartbeat, self.retries)
 
-    folder = Path("searches") / study if work is None else work
-    return storage or url_of_file(folder / "trials.db"), folder
+    def kept_where(self, study: str) -> tuple[str, Path]:
+        """The storage's URL and the folder of this machine. Raises StudyError where no URL can name a file in it."""
+        from effgen.method.studies.storage import url_of_file
+
+        folder = Path("searches") / study if self.work is None else self.work
+        return self.storage or url_of_file(folder / "trials.db"), folder
 
 
 def say_retried(console: Output, count: int) -> None:

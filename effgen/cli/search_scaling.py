@@ -12,6 +12,7 @@ from rich.text import Text
 from effgen.cli import options as o
 from effgen.cli import search_options as s
 from effgen.cli.console import Output
+from effgen.cli.groups import grouped
 
 if TYPE_CHECKING:
     from effgen.method.studies.scaling_report import ScalingReport
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 _GRID = "Which candidates"
 
 
+@grouped
 def scaling(
     spec: o.Spec,
-    data: s.Data = None,
-    recipe: s.Recipe = None,
-    trainer: s.Trainer = None,
+    learning: s.LearningOptions,
     phi: Annotated[float, typer.Option(help="The candidates have 2^phi times the multiply-adds.")] = 1.0,
     seeds: Annotated[int, typer.Option(metavar="N", help="Trainings of each candidate.")] = 3,
     confirm_seeds: Annotated[
@@ -51,13 +51,8 @@ def scaling(
     rpc_tracker: o.RpcTracker = None,
     rpc_key: o.RpcKey = None,
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Time nothing.")] = False,
-    storage: s.Storage = None,
-    study: s.Study = None,
-    work: s.Work = None,
-    workers: s.Workers = 1,
-    heartbeat: s.Heartbeat = 15.0,
-    retries: s.Retries = 2,
-    retry_failed: s.RetryFailed = False,
+    *,
+    kept: s.WorkerOptions,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -68,7 +63,7 @@ def scaling(
     makes them one search.
     """
     console = Output(quiet, verbose, json)
-    judge = s.judge_request(data, recipe, trainer, workers)
+    judge = learning.judge(kept.workers)
     from effgen.files.staging import check_file
     from effgen.method.studies.grid import GridPlan
     from effgen.method.studies.latencies import LatencyRequest
@@ -76,8 +71,8 @@ def scaling(
 
     if output is not None:
         check_file(output, force)
-    name = study or f"scaling-{Path(spec).stem}"
-    url, folder = s.kept_where(storage, name, work)
+    name = kept.study or f"scaling-{Path(spec).stem}"
+    url, folder = kept.kept_where(name)
     request = ScalingRequest(
         spec=spec,
         judge=judge,
@@ -89,10 +84,10 @@ def scaling(
         seeds=seeds,
         confirm_seeds=confirm_seeds,
         latency=None if no_latency else LatencyRequest(target, threads, db, rpc_tracker, rpc_key),
-        policy=s.policy(heartbeat, retries),
-        retry_failed=retry_failed,
+        policy=kept.policy,
+        retry_failed=kept.retry_failed,
     )
-    report = _search(console, request, workers, output, force)
+    report = _search(console, request, kept.workers, output, force)
     _print(console, report)
     if output is not None:
         console.info(f"wrote {output}; next: effgen compile --spec {output} --phi {phi:g}")

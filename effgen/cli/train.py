@@ -9,11 +9,13 @@ import typer
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
+from effgen.cli.groups import grouped
 
 if TYPE_CHECKING:
     from effgen.method.training.trainer import EpochResult
 
 
+@grouped
 def train(
     destination: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The .safetensors file of weights to write.")
@@ -27,14 +29,8 @@ def train(
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="How to train, as TOML; default: for small data sets.")
     ] = None,
-    spec: o.Spec = "efficientnet",
-    phi: o.Phi = "0",
-    law: o.LawOption = "published",
-    width: o.Width = None,
-    depth: o.Depth = None,
-    resolution: o.Resolution = None,
-    norm_eps: o.NormEps = None,
-    padding: o.PaddingOption = None,
+    *,
+    network: o.ToTrain,
     val_share: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Of pictures that are not split: the share to judge by; default: 0.2."),
@@ -54,8 +50,7 @@ def train(
     from effgen.method.training.request import TrainRequest, plan_training, train_to_file
     from effgen.report.train import json_from_train, line_from_epoch, lines_from_plan, table_from_train
 
-    network = o.network_request(spec, phi, law, width, depth, resolution, None, 1, norm_eps, padding)
-    plan = plan_training(TrainRequest(network, data, destination, recipe, val_share, seed, threads, force))
+    plan = plan_training(TrainRequest(network.of_spec(), data, destination, recipe, val_share, seed, threads, force))
     output.resolved(plan.network)
     for line in lines_from_plan(plan):
         output.info(line)

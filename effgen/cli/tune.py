@@ -10,29 +10,19 @@ from rich.text import Text
 
 from effgen.cli import options as o
 from effgen.cli.console import Output
+from effgen.cli.groups import grouped
 
 if TYPE_CHECKING:
-    from effgen.network import NetworkRequest
-    from effgen.network.file_network import OnnxRequest
     from effgen.tuning.tuner import Progress
 
 #: Minutes of tuning where no limit is given.
 DEFAULT_MINUTES = 10.0
 
 
+@grouped
 def tune(
     context: typer.Context,
-    spec: o.Spec = "efficientnet",
-    phi: o.Phi = "0",
-    law: o.LawOption = "published",
-    width: o.Width = None,
-    depth: o.Depth = None,
-    resolution: o.Resolution = None,
-    classes: o.Classes = None,
-    batch: o.Batch = 1,
-    norm_eps: o.NormEps = None,
-    padding: o.PaddingOption = None,
-    onnx: o.Onnx = None,
+    network: o.SpecOrFile,
     target: o.Target = "cpu",
     threads: o.Threads = None,
     trials: Annotated[int | None, typer.Option(metavar="N", help="Measure at most so many candidates.")] = None,
@@ -51,7 +41,7 @@ def tune(
         typer.Option(metavar="DIR", help="Merge what was found into the shipped records in this folder."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
-    measure: o.Measure = None,
+    measure: o.MeasureOption = None,
     rpc_tracker: o.RpcTracker = None,
     rpc_key: o.RpcKey = None,
     rpc_devices: o.RpcDevices = None,
@@ -82,13 +72,8 @@ def tune(
 
     if minutes is None and trials is None and offline_out is None and offline_in is None:
         minutes = DEFAULT_MINUTES
-    network: NetworkRequest | OnnxRequest
-    if onnx is None:
-        network = o.network_request(spec, phi, law, width, depth, resolution, classes, batch, norm_eps, padding)
-    else:
-        network = o.onnx_request(context, onnx, batch, seed=True)
     request = TuneRequest(
-        network=network,
+        network=network.request(context, seed=True),
         target=target,
         limits=Limits(trials, None if minutes is None else minutes * 60),
         threads=threads,

@@ -19,15 +19,12 @@ from effgen.compiler.calls import Call, KernelCall, Layer, OpCall, calls_from_gr
 from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
-from effgen.kernels.workload import (
-    ChannelScale,
-    Conv2d,
-    ExpandDepthwise,
-    GlobalAveragePool,
-    SqueezeExcite,
-    Workload,
-    with_dtype,
-)
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
+from effgen.kernels.workload import AnyWorkload, Workload
 
 # A layer's weights are worth asking for if they are so many (64 KiB), and so few rows of an image use them.
 _MANY_WEIGHTS, _FEW_ROWS = 16 * 1024, 512
@@ -50,9 +47,9 @@ def kernel_counts(graph: Graph, kernels: Repertoire = CPU_KERNELS) -> Counter[Wo
 def fuse_blocks(calls: Sequence[Call], output: str, expand: bool = True) -> tuple[Call, ...]:
     """The calls joined, still in an order in which they can run; `output` is the graph's and stays. `expand`: whether
     depthwise kernels take the convolution before them."""
-    for rewrite in (_squeeze_excite, _gate_into_pointwise, *([_expand_into_depthwise] if expand else [])):
-        calls = _Calls(calls, output).rewritten(rewrite)
-    return tuple(calls)
+    calls = _Calls(calls, output).rewritten(GlobalAveragePool, _squeeze_excite)
+    calls = _Calls(calls, output).rewritten(ChannelScale, _gate_into_pointwise)
+    return _Calls(calls, output).rewritten(Conv2d, _expand_into_depthwise) if expand else calls
 
 
 def typed_calls(calls: Sequence[Call], dtype: str) -> tuple[Call, ...]:
@@ -63,7 +60,7 @@ def typed_calls(calls: Sequence[Call], dtype: str) -> tuple[Call, ...]:
 def _typed(call: KernelCall, dtype: str) -> KernelCall:
     layers = tuple(replace(layer, conv=replace(layer.conv, dtype=dtype)) for layer in call.layers)
     ahead = tuple(replace(layer, conv=replace(layer.conv, dtype=dtype)) for layer in call.ahead)
-    return replace(call, workload=with_dtype(call.workload, dtype), layers=layers, ahead=ahead)
+    return replace(call, workload=call.workload.with_dtype(dtype), layers=layers, ahead=ahead)
 
 
 class _Calls:
@@ -81,11 +78,13 @@ class _Calls:
                 self.reader |= dict.fromkeys(call.inputs, call)
         self._changed: dict[int, KernelCall | None] = {}
 
-    def rewritten(self, rewrite: Callable[[_Calls, KernelCall], None]) -> tuple[Call, ...]:
-        """All calls after `rewrite` has seen each kernel call."""
+    def rewritten(
+        self, kind: type[AnyWorkload], rewrite: Callable[[_Calls, KernelCall, AnyWorkload], None]
+    ) -> tuple[Call, ...]:
+        """All calls after `rewrite` has seen each call of a kernel of this kind."""
         for call in self.calls:
-            if isinstance(call, KernelCall):
-                rewrite(self, call)
+            if isinstance(call, KernelCall) and isinstance(call.workload, kind):
+                rewrite(self, call, call.workload)
         changed = [self._changed.get(id(call), call) for call in self.calls]
         return tuple(call for call in changed if call is not None)
 
@@ -101,62 +100,56 @@ class _Calls:
         self._changed[id(old)] = new
 
 
-def _squeeze_excite(calls: _Calls, pool: KernelCall) -> None:
-    if not isinstance(pool.workload, GlobalAveragePool):
-        return
+def _squeeze_excite(calls: _Calls, pool: KernelCall, whole: GlobalAveragePool) -> None:
     image = calls.maker.get(pool.inputs[0])
     squeeze = calls.only_reader(pool.outputs[0])
     excite = calls.only_reader(squeeze.outputs[0]) if squeeze else None
-    if image is None or squeeze is None or excite is None or not _is_depthwise(image):
+    if image is None or squeeze is None or excite is None:
         return
-    first, second = squeeze.workload, excite.workload
-    if not (isinstance(first, Conv2d) and isinstance(second, Conv2d)):
+    depthwise, first, second = (_convolution(call) for call in (image, squeeze, excite))
+    if depthwise is None or depthwise.family != "depthwise" or first is None or second is None:
         return
-    whole = pool.workload
     fused = SqueezeExcite(
         whole.batch, whole.height, whole.width, whole.channels, first.out_channels, first.activation, second.activation
     )
     # Anything unusual (a residual, a stride) makes a layer differ from the plain one.
     if (first, second) != (fused.squeeze, fused.excite):
         return
-    assert isinstance(image.workload, Conv2d)
     sums = f"{image.outputs[0]}.row_sums"
-    calls.put(image, replace(image, workload=replace(image.workload, row_sums=True), outputs=(*image.outputs, sums)))
+    calls.put(image, replace(image, workload=replace(depthwise, row_sums=True), outputs=(*image.outputs, sums)))
     calls.drop(pool, squeeze)
     calls.put(excite, KernelCall(fused, (sums,), excite.outputs, squeeze.layers + excite.layers))
 
 
-def _gate_into_pointwise(calls: _Calls, scale: KernelCall) -> None:
-    if not isinstance(scale.workload, ChannelScale):
-        return
+def _gate_into_pointwise(calls: _Calls, scale: KernelCall, _: ChannelScale) -> None:
     reader = calls.only_reader(scale.outputs[0])
     if reader is None or reader.inputs[0] != scale.outputs[0]:
         return
-    conv = reader.workload
-    if not isinstance(conv, Conv2d) or conv.family != "pointwise" or conv.gated:
+    conv = _convolution(reader)
+    if conv is None or conv.family != "pointwise" or conv.gated:
         return
     data, gate = scale.inputs
     calls.drop(scale)
     calls.put(reader, replace(reader, workload=replace(conv, gated=True), inputs=(data, gate, *reader.inputs[1:])))
 
 
-def _expand_into_depthwise(calls: _Calls, expand: KernelCall) -> None:
-    conv = expand.workload
-    if not isinstance(conv, Conv2d) or conv.gated or conv.residual:
+def _expand_into_depthwise(calls: _Calls, expand: KernelCall, conv: Conv2d) -> None:
+    if conv.gated or conv.residual:
         return
     if conv.family != "pointwise" and not (conv.is_stem and conv.dilation == (1, 1)):
         return
     reader = calls.only_reader(expand.outputs[0])
-    if reader is None or not _is_depthwise(reader) or len(reader.inputs) > 1:
+    depthwise = _convolution(reader)
+    if reader is None or depthwise is None or depthwise.family != "depthwise" or len(reader.inputs) > 1:
         return
-    assert isinstance(reader.workload, Conv2d)
     calls.drop(expand)
-    fused = ExpandDepthwise(conv, reader.workload)
+    fused = ExpandDepthwise(conv, depthwise)
     calls.put(reader, KernelCall(fused, expand.inputs, reader.outputs, expand.layers + reader.layers))
 
 
-def _is_depthwise(call: KernelCall) -> bool:
-    return isinstance(call.workload, Conv2d) and call.workload.family == "depthwise"
+def _convolution(call: KernelCall | None) -> Conv2d | None:
+    """What the call computes if it is one convolution."""
+    return call.workload if call is not None and isinstance(call.workload, Conv2d) else None
 
 
 def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
@@ -169,7 +162,7 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
     wanted: list[Layer] = []
     for call in reversed(calls):
         if isinstance(call, KernelCall):
-            ahead = _hidden(call, wanted) if _may_look_ahead(call) else ()
+            ahead = _hidden(call, wanted) if call.workload.looks_ahead else ()
             found.append(replace(call, ahead=ahead))
             awaited = [layer for layer in call.layers if _is_awaited(layer)]
             if any(layer.conv.family == "conv2d" for layer in awaited):
@@ -178,12 +171,6 @@ def look_ahead(calls: Sequence[Call]) -> tuple[Call, ...]:
         else:
             found.append(call)
     return tuple(reversed(found))
-
-
-def _may_look_ahead(call: KernelCall) -> bool:
-    if isinstance(call.workload, ExpandDepthwise):
-        return not call.workload.expand.is_stem
-    return call.workload.family == "pointwise"
 
 
 def _hidden(call: KernelCall, wanted: Sequence[Layer]) -> tuple[Layer, ...]:

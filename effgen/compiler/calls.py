@@ -21,8 +21,13 @@ from typing import TypeAlias
 from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.graph import Graph, Node
 from effgen.graph.ops import Shape, integer, ints, is_usual_hard_sigmoid
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.concat import Concat
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.packing import INPUT_SCALE
-from effgen.kernels.workload import Activation, ChannelScale, Concat, Conv2d, GlobalAveragePool, Pool2d, Workload
+from effgen.kernels.workload import Activation, Workload
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -19,8 +19,8 @@ from effgen.compiler.mean_pool_as_conv import mean_pool_as_conv
 from effgen.errors import GraphError
 from effgen.graph import Graph, Node, Weights
 from effgen.graph.ops import Shape, number
-from effgen.kernels.packing import argument_dtype, input_shapes, output_shapes, pack_bias, pack_weight, weight_shape
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
+from effgen.kernels.packing import pack_bias, pack_weight, weight_shape
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 
 ENTRY = "main"
@@ -102,9 +102,7 @@ class _Importer:
         arguments += self.further_inputs(call)
         arguments += [] if call.norm is None else [relax.const(array) for array in self.norm_arrays(call.norm)]
         arguments += [self.packed(layer)[0] for layer in call.ahead]
-        types = [
-            relax.TensorType(shape, argument_dtype(workload, name)) for name, shape in output_shapes(workload).items()
-        ]
+        types = [relax.TensorType(output.shape, output.dtype) for output in workload.outputs]
         result = self.builder.emit(
             relax.call_tir(self.kernel(workload), arguments, types if len(types) > 1 else types[0])
         )
@@ -115,8 +113,9 @@ class _Importer:
     def further_inputs(self, call: KernelCall) -> list[relax.Expr]:
         """Gate and residual, or further images; a gate that dense layers made in the network's type is converted."""
         found = [self.nhwc(name) for name in call.inputs[1:]]
-        if "gate" in input_shapes(call.workload, self.machine):
-            found[0] = self.converted(found[0], argument_dtype(call.workload, "gate"))
+        gate = next((argument for argument in call.workload.inputs if argument.name == "gate"), None)
+        if gate is not None:
+            found[0] = self.converted(found[0], gate.dtype)
         return found
 
     def shaped_as_declared(self, value: relax.Expr, name: str) -> relax.Expr:
@@ -125,16 +124,13 @@ class _Importer:
         return value if declared is None or len(declared.shape) == 4 else self.shaped(value, declared.shape)
 
     def data_of(self, call: KernelCall) -> relax.Expr:
-        if isinstance(call.workload, Conv2d | ExpandDepthwise) and call.workload.data_layout == "NCHW":
+        if call.workload.data_layout == "NCHW":
             return self.tensors[call.inputs[0]]
         return self.nhwc(call.inputs[0])
 
     def looking_ahead(self, call: KernelCall) -> Workload:
         """The call's workload, with the shapes of the weights that it asks for ahead."""
-        shapes = tuple(weight_shape(layer.conv, self.machine) for layer in call.ahead)
-        if isinstance(call.workload, Conv2d | ExpandDepthwise):
-            return replace(call.workload, ahead=shapes)
-        return call.workload
+        return call.workload.with_ahead(tuple(weight_shape(layer.conv, self.machine) for layer in call.ahead))
 
     def packed(self, layer: Layer) -> tuple[relax.Expr, relax.Expr]:
         """Weight and bias of a layer as constants; the same ones whenever it is asked for."""

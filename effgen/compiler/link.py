@@ -8,7 +8,7 @@ from typing import Any
 
 import tvm
 
-from effgen.errors import BuildError
+from effgen.errors import BuildError, last_line
 from effgen.machines.target import Machine
 from effgen.machines.toolchain import linker
 
@@ -29,10 +29,6 @@ def link_library(executable: Any, machine: Machine, path: Path, objects: Path | 
     try:
         executable.export_library(str(path), fcompile=keep_and_link)
     except RuntimeError as error:
-        raise BuildError(f"{path}: linking with {compiler} failed: {last_line(error)}") from None
-
-
-def last_line(error: BaseException) -> str:
-    """The last line of an error's text that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+        raise BuildError(
+            f"{path}: linking with {compiler} failed: {last_line(str(error)) or type(error).__name__}"
+        ) from None

@@ -16,7 +16,7 @@ from tvm import relax
 from tvm.ir import GenericConst, GlobalVar
 
 from effgen.errors import GraphError
-from effgen.runtime.arrays import ALIGNMENT
+from effgen.runtime.arrays import ALIGNMENT, FlatLayout
 
 #: The arrays that a place may be in.
 IMAGE, LOGITS, WEIGHTS, WORKSPACE = "image", "logits", "weights", "workspace"
@@ -70,7 +70,7 @@ class Program:
 
 
 #: What a Relax variable stands for: a tensor or a stretch of the workspace, or several.
-_Value: TypeAlias = "Place | tuple[_Value, ...]"
+_Placed: TypeAlias = "Place | tuple[_Placed, ...]"
 
 
 def program_from_relax(mod: tvm.IRModule) -> Program:
@@ -87,12 +87,11 @@ class _Reader:
 
     def __init__(self, main: relax.Function) -> None:
         self.main = main
-        self.values: dict[relax.Var, _Value] = {}
+        self.values: dict[relax.Var, _Placed] = {}
         self.steps: list[Step] = []
         self.weights: list[NDArray[np.uint8]] = []
         self.weight_places: dict[GenericConst, Place] = {}
-        self.weight_bytes = 0
-        self.workspace_bytes = 0
+        self.weight_layout, self.workspace = FlatLayout(), FlatLayout()
 
     def read(self) -> Program:
         (image,) = self.main.params
@@ -104,13 +103,13 @@ class _Reader:
         assert result == Place(LOGITS), f"main returns {result}: expected a tensor allocated to be returned"
         return Program(
             steps=tuple(self.steps),
-            weights=np.concatenate(self.weights or [np.zeros(ALIGNMENT, np.uint8)]),
+            weights=self.packed_weights(),
             image_bytes=_bytes(image.ty),
             logits_bytes=_bytes(self.main.body.body.ty),
-            workspace_bytes=self.workspace_bytes or ALIGNMENT,
+            workspace_bytes=self.workspace.bytes,
         )
 
-    def value(self, expr: relax.Expr) -> _Value:
+    def value(self, expr: relax.Expr) -> _Placed:
         if isinstance(expr, relax.Var):
             return self.values[expr]
         if isinstance(expr, GenericConst):
@@ -120,18 +119,18 @@ class _Reader:
         if isinstance(expr, relax.TupleGetItem):
             whole = self.value(expr.tuple_value)
             assert isinstance(whole, tuple)
-            field: _Value = whole[expr.index]
+            field: _Placed = whole[expr.index]
             return field
         assert isinstance(expr, relax.Call), f"{type(expr).__name__} in a planned main"
         return self.call(expr)
 
-    def call(self, call: relax.Call) -> _Value:
+    def call(self, call: relax.Call) -> _Placed:
         if isinstance(call.op, GlobalVar):
             self.steps.append(Step(call.op.name_hint, tuple(self.place(argument) for argument in call.args)))
             return ()
         match call.op.name:
             case "relax.memory.alloc_storage":
-                return self.stretch(int(call.args[0].values[0]))
+                return Place(WORKSPACE, self.workspace.add(int(call.args[0].values[0])))
             case "relax.memory.alloc_tensor":
                 storage, offset = self.place(call.args[0]), int(call.args[1].value)
                 return Place(storage.array, storage.offset + _check(call, offset))
@@ -147,24 +146,21 @@ class _Reader:
         assert isinstance(value, Place)
         return value
 
-    def stretch(self, size: int) -> Place:
-        """The next `size` bytes of the workspace."""
-        place = Place(WORKSPACE, self.workspace_bytes)
-        self.workspace_bytes += _whole_steps(size)
-        return place
-
     def weight(self, constant: GenericConst) -> Place:
         if constant not in self.weight_places:
             array = constant.value.numpy()
             if str(array.dtype) not in _DTYPES:
                 raise GraphError(f"a constant of type {array.dtype}: only {' and '.join(_DTYPES)} can be compiled yet")
-            self.weight_places[constant] = Place(WEIGHTS, self.weight_bytes)
-            filled = np.zeros(_whole_steps(array.nbytes), np.uint8)
+            self.weight_places[constant] = Place(WEIGHTS, self.weight_layout.add(array.nbytes))
             # As little-endian bytes, which is what all targets read.
-            filled[: array.nbytes] = array.astype(array.dtype.newbyteorder("<"), copy=False).ravel().view(np.uint8)
-            self.weights.append(filled)
-            self.weight_bytes += filled.size
+            self.weights.append(array.astype(array.dtype.newbyteorder("<"), copy=False).ravel().view(np.uint8))
         return self.weight_places[constant]
+
+    def packed_weights(self) -> NDArray[np.uint8]:
+        packed = np.zeros(self.weight_layout.bytes, np.uint8)
+        for place, array in zip(self.weight_places.values(), self.weights, strict=True):
+            packed[place.offset : place.offset + array.size] = array
+        return packed
 
 
 def _check(call: relax.Call, offset: int) -> int:
@@ -173,11 +169,6 @@ def _check(call: relax.Call, offset: int) -> int:
         raise GraphError(f"a tensor of type {dtype}: only {' and '.join(_DTYPES)} can be compiled yet")
     assert offset % ALIGNMENT == 0, f"a tensor {offset} bytes into its storage"
     return offset
-
-
-def _whole_steps(size: int) -> int:
-    """`size` bytes rounded up to the alignment of what follows."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _bytes(tensor: relax.TensorType) -> int:

@@ -36,7 +36,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """What an archive may hold. `text`: bytes of a file that is read whole, `total`: of all files."""
 
     files: int = 64
@@ -59,14 +59,14 @@ def write_archive(path: Path, top: str, files: Mapping[str, Path], executable: f
                     archive.addfile(info, content)
 
 
-def extract_archive(archive: Path, destination: Path, limits: Limits | None = None) -> dict[str, str]:
+def extract_archive(archive: Path, destination: Path, limits: ArchiveLimits | None = None) -> dict[str, str]:
     """Write the files of `archive`, without its one top folder, below the empty folder `destination`; returns the
     SHA-256 of each by its path there.
 
     Only what `write_archive` writes is taken: plain files under plain names in one folder. Raises BundleError for
     anything else, for a damaged or truncated archive, and for one beyond the `limits` or the free space.
     """
-    limits = limits or Limits()
+    limits = limits or ArchiveLimits()
     try:
         file = archive.open("rb")
     except OSError as error:
@@ -77,11 +77,11 @@ def extract_archive(archive: Path, destination: Path, limits: Limits | None = No
             found = f"begins with {start!r}" if start else "is empty"
             raise BundleError(f"{archive}: is no .tar.gz, it {found}; expected a file of `effgen pack`")
         file.seek(0)
-        return _Reader(archive, file, limits).extract(destination)
+        return _ArchiveReader(archive, file, limits).extract(destination)
 
 
-class _Reader:
-    def __init__(self, archive: Path, file: IO[bytes], limits: Limits) -> None:
+class _ArchiveReader:
+    def __init__(self, archive: Path, file: IO[bytes], limits: ArchiveLimits) -> None:
         self._archive = archive
         self._stream = gzip.GzipFile(fileobj=file, mode="rb")
         self._limits = limits

@@ -7,7 +7,6 @@ Whoever judges a bundle needs no more than `Executor`; another way to a machine 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from effgen.deploy.native import Runner, build_runner, run_images
 from effgen.machines.cpu import usable_cpus
 from effgen.runtime import LoadedModel, Manifest, read_manifest
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.model import load_checked
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
     from effgen.deploy.native import Runner
@@ -85,15 +86,13 @@ class Emulated:
         return Path(self.runner.emulator[0]).name
 
     def __call__(self, images: Images) -> Logits:
-        from effgen.deploy.native import run_images
-
         return run_images(self.runner, self.bundle, images, self.threads)
 
 
 def executor_of(
     path: Path,
     threads: int | None = None,
-    on_phase: Callable[[str], None] = lambda phase: None,
+    on_phase: OnPhase = lambda phase: None,
     remote: Remote | None = None,
 ) -> Executor:
     """What can run the bundle directory `path`: a device behind `remote` where that is given, else what there is here.
@@ -111,8 +110,6 @@ def executor_of(
         return RemoteBundle(path, manifest, remote, threads)
     if not manifest.is_foreign:
         return InProcess(load_checked(path, manifest, threads))
-    from effgen.deploy.native import Runner
-
     command = emulator_of(manifest)
     runner = Runner(runner_program(manifest, on_phase), command)
     return Emulated(path, manifest, threads or min(manifest.threads, len(usable_cpus())), runner)
@@ -148,13 +145,11 @@ def compiler_of(manifest: Manifest) -> str:
     return cross_compiler(manifest.target["name"], f"{manifest.architecture}-linux-gnu", toolchain)
 
 
-def runner_program(manifest: Manifest, on_phase: Callable[[str], None]) -> Path:
+def runner_program(manifest: Manifest, on_phase: OnPhase) -> Path:
     """`effgen-run` for the bundle's machine, found or built, beside the two libraries that it needs.
 
     Raises BuildError where it cannot be built, with what to install.
     """
-    from effgen.deploy.native import build_runner
-
     triple, compiler = f"{manifest.architecture}-linux-gnu", compiler_of(manifest)
     package = manifest.target["toolchain"]["package"] if manifest.is_foreign else "g++"
     on_phase(f"find or build effgen-run for {triple}")

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tarfile
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,6 +25,7 @@ from effgen.files.staging import staged_file
 from effgen.machines.cpu import missing_features
 from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, refuse_gpu, sha256_of
 from effgen.version import __version__
+from effgen.words import OnPhase
 
 README = "README.txt"
 LICENSES = "licenses"
@@ -63,7 +63,7 @@ class Pack:
     verified_by: tuple[str, ...] | None
 
 
-def pack_bundle(request: PackRequest, on_phase: Callable[[str], None] = lambda phase: None) -> Pack:
+def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) -> Pack:
     """Write the archive, after its own `verify` has passed where something here can run it.
 
     Raises an EffgenError (one line): no bundle, one for a GPU or for another machine than asked for, a tool that is
@@ -152,7 +152,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _verify(bundle: Path, folder: Path, manifest: Manifest, on_phase: Callable[[str], None]) -> tuple[str, ...] | None:
+def _verify(bundle: Path, folder: Path, manifest: Manifest, on_phase: OnPhase) -> tuple[str, ...] | None:
     """Run the folder's `verify` without timing; by which command, None where nothing here can."""
     try:
         command = emulator_of(manifest)

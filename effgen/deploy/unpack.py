@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from effgen.deploy.archive import Limits, extract_archive
+from effgen.deploy.archive import ArchiveLimits, extract_archive
 from effgen.deploy.native.build import PROGRAM
 from effgen.deploy.native.libraries import LIBRARY_NAMES, elf_architecture
 from effgen.errors import BundleError
-from effgen.files.staging import Kind, staged_directory
+from effgen.files.staging import FolderKind, staged_directory
 from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, PACKED, WEIGHTS, Manifest, check_version, read_manifest
+from effgen.words import OnPhase
 
 #: Raised when a reader of the old format could misread a new pack.
 FORMAT_VERSION = 1
@@ -33,7 +33,7 @@ NEEDED = (
 )
 
 #: A folder that may be replaced.
-UNPACKED = Kind(PACK, "an unpacked archive", "-o/--output")
+UNPACKED = FolderKind(PACK, "an unpacked archive", "-o/--output")
 
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
 
@@ -53,8 +53,8 @@ def unpack_archive(
     archive: Path,
     output: Path,
     force: bool = False,
-    on_phase: Callable[[str], None] = lambda phase: None,
-    limits: Limits | None = None,
+    on_phase: OnPhase = lambda phase: None,
+    limits: ArchiveLimits | None = None,
 ) -> Unpacked:
     """Unpack `archive` as the folder `output`, once every file agrees with SHA256SUMS, the bundle with its manifest,
     and each library with the architecture stated.

@@ -1,4 +1,4 @@
-"""A file of JSON lines that only grows: it survives kill -9 and several writers at a time.
+"""A file of JSON lines that only grows: it survives kill -9 and several writers at a time. One reader for all of them.
 
 Appending holds a lock, and ends a line that a killed process tore before it writes its own.
 """
@@ -9,10 +9,28 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
 from effgen.errors import TuneError
+
+Read = TypeVar("Read")
+
+
+def read_lines(kind: TypeAdapter[Read], text: bytes) -> tuple[list[Read], int]:
+    """What lines of JSON hold, as strictly as `kind` says, and how many hold nothing: torn, foreign, of another time.
+
+    Empty ones do not count."""
+    found, ignored = [], 0
+    for line in text.split(b"\n"):
+        if line.strip():
+            try:
+                found.append(kind.validate_json(line))
+            except ValidationError:
+                ignored += 1
+    return found, ignored
 
 
 class LinesFile:

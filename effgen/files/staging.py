@@ -14,7 +14,7 @@ from effgen.errors import BuildError
 
 
 @dataclass(frozen=True)
-class Kind:
+class FolderKind:
     """A kind of folder: the file that tells it, what errors call it, and the option that names it."""
 
     marker: str
@@ -23,7 +23,7 @@ class Kind:
 
 
 @contextmanager
-def staged_directory(output: Path, force: bool, kind: Kind) -> Iterator[Path]:
+def staged_directory(output: Path, force: bool, kind: FolderKind) -> Iterator[Path]:
     """A new folder beside `output` that takes its place when the block ends well, and is removed when it does not.
 
     Raises BuildError before any work is done: `output` exists without `force`, is not of the `kind` that may be
@@ -53,7 +53,7 @@ def staged_file(output: Path, force: bool) -> Iterator[Path]:
         _flush_names(output.parent)
 
 
-def check_directory(output: Path, force: bool, kind: Kind) -> None:
+def check_directory(output: Path, force: bool, kind: FolderKind) -> None:
     """Raise BuildError where `output` may not be written. With `force` only its `kind` or an empty folder goes."""
     _check_name(output, force, kind.option)
     if not _exists(output):

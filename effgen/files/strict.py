@@ -1,4 +1,4 @@
-"""Strict frozen data from TOML, and its problems as one line: where, what was found, what was expected."""
+"""Strict frozen data from TOML and JSON, and its problems as one line: where, what was found, what was expected."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from effgen.errors import candidates
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-class StrictModel(BaseModel):
-    """Unknown keys are errors, and so is a value of another type: "3" is not 3, 1.5 is no number of channels."""
+#: Unknown keys are errors, and so is a value of another type: "3" is not 3, 1.5 is no number of channels. For
+#: dataclasses, by pydantic's `with_config`.
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+class StrictModel(BaseModel):
+    """A model that is read as `STRICT` says."""
+
+    model_config = ConfigDict(**STRICT, frozen=True)
 
 
 def first_problem(error: ValidationError, model: type[BaseModel] | None = None) -> str:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from effgen.errors import EffgenError
-
-if TYPE_CHECKING:  # a command loads only what it reports on
-    pass
 
 
 def check_writable(option: str, path: Path, instead: str = "") -> None:

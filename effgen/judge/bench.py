@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.judge.case import golden_pair, relative_l2
-from effgen.judge.peers import DEFAULT_PEERS, PEERS, Job, Run, check_peer_names, peer_version
+from effgen.judge.peers import DEFAULT_PEERS, PEERS, PeerJob, Run, check_peer_names, peer_version
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.host import describe_host, watch_other_work
 from effgen.results.provenance import facts_of, origin_of
@@ -27,6 +27,7 @@ from effgen.runtime.cuda import CudaModel
 from effgen.runtime.manifest import MODEL
 from effgen.runtime.model import load_checked
 from effgen.version import __version__
+from effgen.words import OnPhase
 
 #: A peer whose logits are further away than this (relative L2) computes something else; its time is not reported.
 WRONG_ANSWER = 1e-3
@@ -61,7 +62,7 @@ def bench_bundle(
     peers: Sequence[str] = DEFAULT_PEERS,
     threads: int | None = None,
     plan: Plan = DEFAULT_PLAN,
-    on_phase: Callable[[str], None] = lambda phase: None,
+    on_phase: OnPhase = lambda phase: None,
 ) -> BenchReport:
     """Time the bundle at `path` and `peers` with `threads` threads each (default: the CPUs of the affinity mask).
 
@@ -73,7 +74,7 @@ def bench_bundle(
     host = describe_host()
     on_phase("load the bundle")
     model = load_to_time(path, threads)
-    job = Job(path / MODEL, golden_pair(path)[0], model.threads)
+    job = PeerJob(path / MODEL, golden_pair(path)[0], model.threads)
     answer = model(job.image)
     if not np.isfinite(answer).all():
         raise BundleError(f"{path}: the library's output is not finite; see effgen verify")
@@ -117,7 +118,7 @@ def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
     return load_checked(path, manifest, threads or manifest.device_kind.most_threads or len(usable_cpus()))
 
 
-def prepare_peer(name: str, job: Job, answer: NDArray[np.float32]) -> Backend | LeftOut:
+def prepare_peer(name: str, job: PeerJob, answer: NDArray[np.float32]) -> Backend | LeftOut:
     """The peer set up and called once, or why it gets no time; `answer` is what effgen's library computed.
 
     Peers are other people's code: any exception is a reason.
@@ -136,9 +137,7 @@ def prepare_peer(name: str, job: Job, answer: NDArray[np.float32]) -> Backend | 
     return Backend(name, installed, run, distance)
 
 
-def measure(
-    backends: Sequence[Backend], plan: Plan, on_phase: Callable[[str], None] = lambda phase: None
-) -> dict[str, list[float]]:
+def measure(backends: Sequence[Backend], plan: Plan, on_phase: OnPhase = lambda phase: None) -> dict[str, list[float]]:
     """Seconds of every timed call by backend: warm-up of each, then `plan.rounds` rounds of one burst each.
 
     The order turns from round to round, so that no backend always follows the same one.

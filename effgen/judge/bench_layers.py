@@ -8,7 +8,6 @@ measured before and after both.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +24,11 @@ from effgen.runtime import LoadedModel, Manifest
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.manifest import refuse_gpu
 from effgen.runtime.profile import Trace, profile_from_traces, trace
+from effgen.words import OnPhase
 
 
 def layers_of_bundle(
-    path: Path, threads: int | None, plan: Plan, on_phase: Callable[[str], None] = lambda phase: None
+    path: Path, threads: int | None, plan: Plan, on_phase: OnPhase = lambda phase: None
 ) -> LayersReport:
     """Time every kernel of the bundle at `path` with `threads` threads (None: the CPUs of the affinity mask).
 

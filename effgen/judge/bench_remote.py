@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from effgen.results.reports import DEFAULT_PLAN, OURS, BenchReport, Plan
 from effgen.runtime import read_manifest
 from effgen.runtime.library import prepare_tvm
 from effgen.version import __version__
+from effgen.words import OnPhase
 
 #: Runs by which it is estimated how many fill a round.
 _FIRST_RUNS = 3
@@ -25,7 +25,7 @@ def bench_over_rpc(
     remote: Remote,
     threads: int | None = None,
     plan: Plan = DEFAULT_PLAN,
-    on_phase: Callable[[str], None] = lambda phase: None,
+    on_phase: OnPhase = lambda phase: None,
 ) -> BenchReport:
     """Time the bundle at `path` on a device of the remote's key: `plan.rounds` bursts, `plan.min_time_s` in all.
 

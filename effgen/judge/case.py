@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
@@ -15,12 +14,8 @@ from effgen.deploy.executors import Images, Logits
 from effgen.errors import BundleError
 from effgen.runtime.manifest import GOLDEN, MODEL
 
-if TYPE_CHECKING:
-    pass
-
-
 #: Images (batch, channels, height, width) -> logits (batch, classes).
-Judge = Callable[[Images], Logits]
+ImagesToLogits = Callable[[Images], Logits]
 
 
 #: Relative change of each pixel (standard deviation) for PyTorch's second answer: a few units in the last place.
@@ -70,7 +65,9 @@ class Case:
     passed: bool
 
 
-def new_golden_pair(judge: Judge, shape: tuple[int, ...], seed: int, tolerance: float) -> tuple[Images, Logits]:
+def new_golden_pair(
+    judge: ImagesToLogits, shape: tuple[int, ...], seed: int, tolerance: float
+) -> tuple[Images, Logits]:
     """Normal noise of `shape` drawn from `seed`, and the judge's answer to it.
 
     Untrained weights may amplify rounding beyond any tolerance (EfficientNetV2-S's do): then the noise is weaker, if
@@ -86,7 +83,7 @@ def new_golden_pair(judge: Judge, shape: tuple[int, ...], seed: int, tolerance: 
     return pairs[0]
 
 
-def _is_stable(judge: Judge, image: Images, expected: Logits, seed: int, tolerance: float) -> bool:
+def _is_stable(judge: ImagesToLogits, image: Images, expected: Logits, seed: int, tolerance: float) -> bool:
     if not np.isfinite(expected).all():
         return False
     return relative_l2(judge(jittered(image, seed)), expected) * _STABLE_FACTOR <= tolerance
@@ -119,7 +116,7 @@ def golden_case(path: Path, found: Logits, tolerance: float) -> Case:
     return compare("golden pair", found, expected, tolerance, noise)
 
 
-def pytorch_judge(path: Path) -> Judge:
+def pytorch_judge(path: Path) -> ImagesToLogits:
     """PyTorch executing the graph of the bundle's own ONNX file."""
     from effgen.graph.onnx import graph_from_onnx
     from effgen.graph.reference import run_reference

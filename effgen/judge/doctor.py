@@ -19,8 +19,9 @@ from effgen.machines.programs import tool_version
 from effgen.machines.target import this_cpu
 from effgen.machines.toolchain import native_linker
 from effgen.runtime.library import prepare_tvm
+from effgen.words import OnPhase
 
-Status = Literal["ok", "warning", "problem"]
+CheckStatus = Literal["ok", "warning", "problem"]
 
 #: What effgen can do without: distribution -> (the extra that brings it, what is lost).
 _OPTIONAL = {
@@ -36,7 +37,7 @@ class Check:
     """One line: a `problem` stops effgen from working, a `warning` takes something away. `fix` says what to do."""
 
     name: str
-    status: Status
+    status: CheckStatus
     found: str
     fix: str = ""
 
@@ -54,7 +55,7 @@ class DoctorReport:
         return all(check.status != "problem" for check in self.checks)
 
 
-def examine(on_phase: Callable[[str], None] = lambda phase: None) -> DoctorReport:
+def examine(on_phase: OnPhase = lambda phase: None) -> DoctorReport:
     """Check everything; takes a few seconds, most of them to import the compiler."""
     checks: list[Check] = []
     for phase, group in _GROUPS.items():

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import EffgenError, candidates
+from effgen.runtime.standalone import load_standalone
 
 if TYPE_CHECKING:
     from effgen.graph import Graph
@@ -27,7 +28,7 @@ Run = Callable[[], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Job:
+class PeerJob:
     """What a peer is to run: an ONNX file, images (batch, channels, height, width), threads."""
 
     model: Path
@@ -48,7 +49,7 @@ class Peer:
 
     distribution: str
     extra: str
-    prepare: Callable[[Job], Run]
+    prepare: Callable[[PeerJob], Run]
 
 
 def check_peer_names(names: Iterable[str], option: str = "--peers") -> None:
@@ -77,18 +78,18 @@ def peer_version(name: str) -> str | None:
         return None
 
 
-def _eager(job: Job) -> Run:
+def _eager(job: PeerJob) -> Run:
     return _no_grad(_module(job), _tensor(job))
 
 
-def _channels_last(job: Job) -> Run:
+def _channels_last(job: PeerJob) -> Run:
     import torch
 
     form: Any = torch.channels_last
     return _no_grad(_module(job).to(memory_format=form), _tensor(job).contiguous(memory_format=form))
 
 
-def _inductor(job: Job) -> Run:
+def _inductor(job: PeerJob) -> Run:
     """Compiles in the first call, which the caller makes outside the timing; frozen weights are its best form."""
     import torch
     from torch._inductor import config
@@ -101,7 +102,7 @@ def _inductor(job: Job) -> Run:
     return run
 
 
-def _module(job: Job) -> Any:
+def _module(job: PeerJob) -> Any:
     import torch
 
     from effgen.graph.reference import GraphModule
@@ -110,7 +111,7 @@ def _module(job: Job) -> Any:
     return GraphModule(*job.graph).eval()
 
 
-def _tensor(job: Job) -> Any:
+def _tensor(job: PeerJob) -> Any:
     import torch
 
     return torch.from_numpy(job.image)
@@ -127,7 +128,7 @@ def _no_grad(module: Any, image: Any) -> Run:
     return run
 
 
-def _onnxruntime(job: Job) -> Run:
+def _onnxruntime(job: PeerJob) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -142,7 +143,7 @@ def _onnxruntime(job: Job) -> Run:
     return run
 
 
-def _openvino(job: Job) -> Run:
+def _openvino(job: PeerJob) -> Run:
     """Without the hint the plugin takes bfloat16 where the CPU has it: another computation than the one compared."""
     import openvino
 
@@ -162,10 +163,8 @@ def _openvino(job: Job) -> Run:
     return run
 
 
-def _standalone(job: Job) -> Run:
+def _standalone(job: PeerJob) -> Run:
     """The C library beside the ONNX file: the bundle's own kernels, without TVM's runtime."""
-    from effgen.runtime.standalone import load_standalone
-
     model = load_standalone(job.model.parent, job.threads)
     return lambda: model(job.image)
 

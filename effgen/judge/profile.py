@@ -14,7 +14,7 @@ from typing import Any
 from effgen.errors import BundleError
 from effgen.machines.host import Host
 from effgen.results.ceilings import Ceilings
-from effgen.results.reports import FamilyTotal, Layer, LayersReport, ModelFacts, Origin, Plan, Rates
+from effgen.results.reports import FamilyTotal, LayersReport, LayerTime, ModelFacts, Origin, Plan, Rates
 from effgen.runtime import Manifest
 from effgen.runtime.manifest import MANIFEST
 from effgen.runtime.profile import Profile
@@ -27,19 +27,19 @@ UNCOUNTED_FAMILY = "operator"
 
 
 @dataclass(frozen=True)
-class Work:
+class KernelWork:
     """Multiply-adds and bytes (each read or written once) of a call, or of several together."""
 
     macs: int
     bytes: int
 
 
-def work_from_kernels(kernels: Iterable[Mapping[str, Any]], bundle: Path) -> dict[str, Work | None]:
+def work_from_kernels(kernels: Iterable[Mapping[str, Any]], bundle: Path) -> dict[str, KernelWork | None]:
     """What one call of each of the manifest's kernels computes, None where it is not counted, by name.
 
     Raises BundleError for a kernel of effgen's own without its counts.
     """
-    work: dict[str, Work | None] = {}
+    work: dict[str, KernelWork | None] = {}
     for index, kernel in enumerate(kernels):
         counts = [kernel.get(key) for key in ("macs", "bytes")]
         if kernel["family"] == UNCOUNTED_FAMILY:
@@ -51,7 +51,7 @@ def work_from_kernels(kernels: Iterable[Mapping[str, Any]], bundle: Path) -> dic
                     f"{bundle / MANIFEST}: kernels[{index}].{key} = {count!r}: expected the count of one call of "
                     f"{kernel['name']}; compile the bundle again"
                 )
-        work[kernel["name"]] = Work(kernel["macs"], kernel["bytes"])
+        work[kernel["name"]] = KernelWork(kernel["macs"], kernel["bytes"])
     return work
 
 
@@ -92,7 +92,7 @@ def report_from_profile(
 
 def layers_from_profile(
     manifest: Manifest, profile: Profile, latency_s: float, ceilings: Ceilings
-) -> tuple[Layer, ...]:
+) -> tuple[LayerTime, ...]:
     """A row a kernel, in the order of first calls; one that the manifest does not name is an uncounted operator."""
     named = {kernel["name"]: kernel for kernel in manifest.kernels}
     work = work_from_kernels(manifest.kernels, Path())
@@ -114,9 +114,9 @@ def layers_from_profile(
 
 
 def _layer(
-    kernel: Mapping[str, Any], work: Work | None, calls: int, seconds: float, latency_s: float, ceilings: Ceilings
-) -> Layer:
-    return Layer(
+    kernel: Mapping[str, Any], work: KernelWork | None, calls: int, seconds: float, latency_s: float, ceilings: Ceilings
+) -> LayerTime:
+    return LayerTime(
         name=kernel["name"],
         family=kernel["family"],
         source=kernel["source"],
@@ -130,14 +130,14 @@ def _layer(
     )
 
 
-def families_from_layers(layers: Sequence[Layer], ceilings: Ceilings) -> tuple[FamilyTotal, ...]:
+def families_from_layers(layers: Sequence[LayerTime], ceilings: Ceilings) -> tuple[FamilyTotal, ...]:
     """Totals by family, the one that takes longest first."""
     names = dict.fromkeys(layer.family for layer in layers)
     totals = [_family(name, [layer for layer in layers if layer.family == name], ceilings) for name in names]
     return tuple(sorted(totals, key=lambda total: -total.total_ms))
 
 
-def _family(name: str, layers: Sequence[Layer], ceilings: Ceilings) -> FamilyTotal:
+def _family(name: str, layers: Sequence[LayerTime], ceilings: Ceilings) -> FamilyTotal:
     total_ms = sum(layer.total_ms for layer in layers)
     return FamilyTotal(
         family=name,
@@ -149,21 +149,23 @@ def _family(name: str, layers: Sequence[Layer], ceilings: Ceilings) -> FamilyTot
     )
 
 
-def _family_rates(layers: Sequence[Layer], seconds: float, ceilings: Ceilings) -> Rates:
+def _family_rates(layers: Sequence[LayerTime], seconds: float, ceilings: Ceilings) -> Rates:
     """The roofline is each kernel's own: what all of them would take at their bounds, of what they take."""
     counted = [
-        (Work(layer.macs, layer.bytes), layer.calls)
+        (KernelWork(layer.macs, layer.bytes), layer.calls)
         for layer in layers
         if layer.macs is not None and layer.bytes is not None
     ]
     if not counted:
         return rates(None, seconds, ceilings)
-    whole = Work(sum(work.macs * calls for work, calls in counted), sum(work.bytes * calls for work, calls in counted))
+    whole = KernelWork(
+        sum(work.macs * calls for work, calls in counted), sum(work.bytes * calls for work, calls in counted)
+    )
     least_s = sum(least_seconds(work, ceilings) * calls for work, calls in counted)
     return rates(whole, seconds, ceilings, least_s)
 
 
-def least_seconds(work: Work, ceilings: Ceilings) -> float:
+def least_seconds(work: KernelWork, ceilings: Ceilings) -> float:
     """Seconds that the work takes at the peak or at the network's bandwidth, whichever takes longer: its roofline.
 
     The same bound as min(peak, intensity * bandwidth) on flop a second, and one for kernels without multiply-adds too.
@@ -172,7 +174,7 @@ def least_seconds(work: Work, ceilings: Ceilings) -> float:
     return max(at_peak, work.bytes / (ceilings.bandwidth(NETWORK) * 1e9))
 
 
-def rates(work: Work | None, seconds: float, ceilings: Ceilings, least_s: float | None = None) -> Rates:
+def rates(work: KernelWork | None, seconds: float, ceilings: Ceilings, least_s: float | None = None) -> Rates:
     """Rates of `work` done in `seconds`; `least_s` where its bound is not `least_seconds(work)`."""
     if work is None or seconds <= 0:
         return Rates(None, None, None, None, None)

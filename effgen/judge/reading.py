@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import VerifyError
-
-if TYPE_CHECKING:
-    pass
+from effgen.judge.case import relative_l2
 from effgen.network.file_network import OnnxNetwork
 
 #: How far the graph as it was read may be from what onnxruntime computes with the file itself: relative L2.
@@ -45,8 +43,6 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: ND
 
     Raises VerifyError where they disagree. `image` (N, C, H, W), logits (N, classes).
     """
-    from effgen.judge.case import relative_l2
-
     try:
         import onnxruntime
     except ImportError:

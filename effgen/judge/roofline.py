@@ -97,20 +97,8 @@ class Probes:
         return Bandwidth(level, size, moved / read_s / 1e9, 1.5 * moved / update_s / 1e9)
 
 
-def measure_ceilings(threads: int, sizes: Mapping[str, int]) -> Ceilings:
-    """The machine's ceilings with `threads` threads, at working sets of `sizes` bytes by level.
-
-    Beside other measurements use `Probes` before and after them.
-    """
-    return Probes(threads, sizes).measure()
-
-
-def peak_gflops(machine: Cpu) -> float:
-    """Float32 GFLOP/s of multiply-adds in registers on `machine.cores` threads; a multiply-add is two operations."""
-    return _peak(_compiled({"peak": _peak_kernel(machine)}, machine), machine)
-
-
 def _peak(library: Any, machine: Cpu) -> float:
+    """Float32 GFLOP/s of multiply-adds in registers on `machine.cores` threads; a multiply-add is two operations."""
     shape = _peak_shape(machine)
     flops = 2 * _PEAK_STEPS * int(np.prod(shape))
     return flops / _fastest(library, "peak", machine, shape, repeats=_PEAK_REPEATS) / 1e9

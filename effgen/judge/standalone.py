@@ -3,7 +3,6 @@ program under the target's emulator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from effgen.deploy.executors import Images, Logits
@@ -11,14 +10,13 @@ from effgen.deploy.standalone.run import _by_program, standalone_logits
 from effgen.errors import VerifyError
 from effgen.judge.case import compare
 from effgen.runtime.manifest import Manifest
+from effgen.words import OnPhase
 
 #: The row of a report.
 CASE = "golden pair, standalone"
 
 
-def check_standalone(
-    bundle: Path, manifest: Manifest, image: Images, expected: Logits, on_phase: Callable[[str], None]
-) -> None:
+def check_standalone(bundle: Path, manifest: Manifest, image: Images, expected: Logits, on_phase: OnPhase) -> None:
     """Raise VerifyError where the standalone library of `bundle`, or its program, misses the tolerance on this pair."""
     assert manifest.standalone is not None
     on_phase("check the standalone library")

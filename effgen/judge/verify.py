@@ -10,7 +10,7 @@ reported as unstable and only has to be finite and not far off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -21,6 +21,7 @@ import numpy as np
 
 from effgen.deploy.executors import Images, executor_of
 from effgen.judge.case import Case, compare, golden_case, golden_pair, jittered, pytorch_judge, relative_l2
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
     from effgen.measure.protocol import Remote
@@ -79,7 +80,7 @@ def verify_bundle(
     path: Path,
     threads: int | None = None,
     seed: int = 0,
-    on_phase: Callable[[str], None] = lambda phase: None,
+    on_phase: OnPhase = lambda phase: None,
     remote: Remote | None = None,
 ) -> VerifyReport:
     """Run the bundle at `path` on several inputs drawn from `seed` and compare with PyTorch.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import TypeAlias
@@ -14,7 +14,7 @@ from tvm.tirx import Buffer
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.packing import argument_dtype, input_shapes, output_shapes
+from effgen.kernels.packing import kernel_arguments
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 
@@ -32,15 +32,14 @@ _RUN = 16
 @contextmanager
 def function(workload: Workload, machine: Machine) -> Iterator[tuple[IRBuilder, list[Buffer]]]:
     """The workload's function: its inputs, then its outputs; the builder holds it after the block."""
-    shapes: Mapping[str, Sequence[int]] = input_shapes(workload, machine) | output_shapes(workload)
     with IRBuilder() as builder, tir.prim_func(s_tir=True):
         tir.func_name(workload.name)
         tir.func_attr({"global_symbol": workload.name, "tirx.noalias": True})
         yield (
             builder,
             [
-                tir.arg(arg, tir.buffer(shape, argument_dtype(workload, arg), layout=None))
-                for arg, shape in shapes.items()
+                tir.arg(argument.name, tir.buffer(argument.shape, argument.dtype, layout=None))
+                for argument in kernel_arguments(workload, machine)
             ],
         )
 

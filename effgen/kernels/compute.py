@@ -11,8 +11,10 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, block, function, if_real, or_zero, temporary
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.math import finished
-from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool
 from effgen.machines.target import Cpu, Machine
 
 

@@ -38,10 +38,11 @@ from effgen.kernels.builder import (
     tile_start,
     zero,
 )
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.math import activate, finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.stem import StemRows
-from effgen.kernels.workload import Conv2d, ExpandDepthwise
 from effgen.machines.target import Cpu
 
 # Steps of the expansion's reduction for one look ahead where nothing else asks for shorter ones.
@@ -76,11 +77,11 @@ def ring_slots(depthwise: Conv2d) -> int:
 
 def ring_bytes(depthwise: Conv2d, vectors: int, width: int) -> int:
     """Bytes of a ring of so many channel vectors."""
-    return ring_slots(depthwise) * vectors * tiles.padded_row_bytes(depthwise, width)
+    return ring_slots(depthwise) * vectors * depthwise.padded_row_bytes(width)
 
 
 def depthwise_primfunc(workload: Conv2d | ExpandDepthwise, machine: Cpu, plan: BandPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _Bands(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)
@@ -97,8 +98,8 @@ class _Bands:
         self, workload: Conv2d | ExpandDepthwise, machine: Cpu, plan: BandPlan, arguments: list[Buffer]
     ) -> None:
         self.plan = plan
-        self.conv = workload.depthwise if isinstance(workload, ExpandDepthwise) else workload
-        self.expand = workload.expand if isinstance(workload, ExpandDepthwise) else None
+        *before, self.conv = workload.convolutions
+        self.expand = before[0] if before else None
         self.blocks, self.lanes = bias_shape(self.conv, machine)
         self.data = arguments[0]
         self.out = arguments[-2] if self.conv.row_sums else arguments[-1]
@@ -117,9 +118,9 @@ class _Bands:
         # Input columns that windows read; a stride may leave the last ones out.
         self.inner_columns = min(self.conv.width, self.padded_columns - left)
         self.stem = None
-        if isinstance(workload, ExpandDepthwise) and workload.expand.is_stem:
+        if self.expand and self.expand.is_stem:
             tile = (plan.vectors, plan.expand_columns, plan.expand_vectors)
-            self.stem = StemRows(workload.expand, arguments[:3], tile, range(left, left + self.inner_columns))
+            self.stem = StemRows(self.expand, arguments[:3], tile, range(left, left + self.inner_columns))
 
     def write(self) -> None:
         bands = tiles.blocks(self.conv.out_height, self.plan.rows)

@@ -15,7 +15,7 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, function, tile_start
-from effgen.kernels.images import Concat
+from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.math import activate
 from effgen.kernels.pooling import vector_lanes
 from effgen.machines.target import Cpu

@@ -20,8 +20,9 @@ from collections.abc import Callable
 from tvm import tirx
 from tvm.ir import Expr
 
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import INPUT_SCALE
-from effgen.kernels.workload import Activation, Conv2d
+from effgen.kernels.workload import Activation
 
 # 2^f - 1 over f, least maximum relative error of 2^f on [-1/2, 1/2] (1.1e-7), coefficients of f^1 .. f^5.
 _EXP2 = (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.001326472731307149)

@@ -27,9 +27,9 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import Ahead, Index, fewer, function, if_real, loaded_ahead, local, prefetch, tile_start
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Cpu
 
 
@@ -52,7 +52,7 @@ class MatmulPlan:
 
 
 def matmul_primfunc(workload: Conv2d, machine: Cpu, plan: MatmulPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _Matmul(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)

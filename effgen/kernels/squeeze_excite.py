@@ -20,9 +20,10 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import function, if_real, local, pairwise, zero
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.math import activate
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d, SqueezeExcite
 from effgen.machines.target import Cpu
 
 # Takes a channel (position in the padded output) and its value.
@@ -41,7 +42,7 @@ class SqueezeExcitePlan:
 
 
 def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Cpu, plan: SqueezeExcitePlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     assert not (plan.parallel_vectors and plan.parallel_images), plan
     with function(workload, machine) as (builder, arguments):
         with (tir.parallel if plan.parallel_images else tir.serial)(0, workload.batch) as image:

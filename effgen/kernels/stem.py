@@ -16,8 +16,8 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, local, or_zero, register_tile, tile_start, zero
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import activate
-from effgen.kernels.workload import Conv2d
 
 # Floats copied at once; LLVM makes whole vectors of them.
 _COPIED = 16

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effgen.kernels.workload import Activation, Conv2d
+from effgen.kernels.workload import Activation
 from effgen.machines.target import Cpu
 from effgen.machines.target_file import Costs
 
@@ -23,16 +23,6 @@ def blocks(extent: int, tile: int) -> int:
 
 def divisors(number: int) -> list[int]:
     return [d for d in range(1, number + 1) if number % d == 0]
-
-
-def padded_row_bytes(workload: Conv2d, channels: int) -> int:
-    """Bytes of `channels` of one padded row."""
-    return ((workload.out_width - 1) * workload.stride[1] + workload.window[1]) * channels * 4
-
-
-def padded_rows(workload: Conv2d, rows: int) -> int:
-    """Padded input rows that `rows` output rows read."""
-    return (rows - 1) * workload.stride[0] + workload.window[0]
 
 
 def fits_stack(size: int, machine: Cpu) -> bool:

@@ -42,9 +42,9 @@ from effgen.kernels.builder import (
     tile_start,
     zero,
 )
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Cpu
 
 # Pixels of a multiple of so many channels (a quarter of a page) would share sets of the nearest cache.
@@ -127,7 +127,7 @@ class Geometry:
 
 
 def window_primfunc(conv: Conv2d, machine: Cpu, plan: WindowPlan) -> PrimFunc:
-    """The finished kernel `conv.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `conv.name`; its arguments are those of `kernel_arguments`."""
     with function(conv, machine) as (builder, arguments):
         _Window(conv, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)

@@ -1,256 +1,201 @@
-"""Workloads: what a kernel computes, as plain frozen data. No compiler is needed to make or name one."""
+"""What a kernel computes, as plain frozen data. No compiler is needed to make or name a workload.
+
+A kind of kernel is a frozen dataclass in a file of its own in `effgen.kernels.kinds`; it alone says what is true of it.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TypeAlias
+from typing import Any, Literal, Self, TypeAlias, TypeVar, final, get_args
 
-from effgen.kernels.convolution import SHORT_DTYPE, Activation, Conv2d, DataLayout, Family, Shape, ahead_parts
-from effgen.kernels.images import Concat, Pool2d
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = [
-    "Activation",
-    "ChannelScale",
-    "Concat",
-    "Conv2d",
-    "DataLayout",
-    "ExpandDepthwise",
-    "Family",
-    "GlobalAveragePool",
-    "Pool2d",
-    "Shape",
-    "SqueezeExcite",
-    "Workload",
-    "with_dtype",
-    "without_ahead",
-]
+Activation = Literal["none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish"]
+DataLayout = Literal["NHWC", "NCHW"]
+Shape: TypeAlias = tuple[int, ...]
+Image: TypeAlias = tuple[int, int, int, int]
+#: Arrays by the names of the arguments that they are.
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+Float64: TypeAlias = NDArray[np.float64]
+
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
 @dataclass(frozen=True)
-class _Image(ABC):
-    """What the kernels on one NHWC image have in common."""
+class NumberType:
+    """How kernels' names have a type, and what one value takes."""
 
-    batch: int
-    height: int
-    width: int
-    channels: int
+    short: str
+    bytes: int
+
+
+#: The types that kernels compute on: another one is a line here.
+NUMBER_TYPES = {"float32": NumberType("f32", 4), "float16": NumberType("f16", 2)}
+
+
+#: How a parameter's output channels, its first axis, lie in memory (`effgen.kernels.packing.packed_shape`).
+Layout = Literal["plain", "vectors", "depthwise", "grouped"]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a kernel, of the `shape` that the network has it in: weights [N][K/groups][kh][kw], biases [N].
+
+    A parameter is packed before a kernel gets it: in `layout`, and multiplied by `scale`. Random values of it have the
+    standard `deviation` around 0; None: they are between 0 and 1.
+    """
+
+    name: str
+    shape: Shape
     dtype: str = "float32"
+    layout: Layout = "plain"
+    scale: float = 1.0
+    deviation: float | None = 1.0
 
     @property
-    def data_shape(self) -> tuple[int, int, int, int]:
-        return (self.batch, self.height, self.width, self.channels)
+    def is_weight(self) -> bool:
+        return self.name.endswith("weight")
 
     @property
-    def out_shapes(self) -> tuple[Shape, ...]:
-        """Shapes of all outputs."""
-        return (self.out_shape,)
+    def bytes(self) -> int:
+        """What its values take, without those that only fill up vectors."""
+        return prod(self.shape) * NUMBER_TYPES[self.dtype].bytes
+
+
+class Workload(ABC):
+    """One kernel's work. Equal workloads share a kernel, and different ones have different names.
+
+    `dtype` is the type of activations and weights. What is small or a sum (biases, gates, sums of rows) is float32
+    whatever that is, and so is an image as the user has it.
+    """
 
     @property
     @abstractmethod
-    def out_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the output."""
-
-    def _name(self, kind: str) -> str:
-        """`f32_<kind>_c<channels>_h<height>`, with width and batch where they are not the usual."""
-        size = f"h{self.height}" if self.height == self.width else f"h{self.height}w{self.width}"
-        suffix = f"_b{self.batch}" if self.batch != 1 else ""
-        return f"{SHORT_DTYPE[self.dtype]}_{kind}_c{self.channels}_{size}{suffix}"
-
-
-@dataclass(frozen=True)
-class GlobalAveragePool(_Image):
-    """Mean over height and width: NHWC -> (batch, 1, 1, channels)."""
-
-    macs = 0
+    def dtype(self) -> str: ...
 
     @property
-    def out_shape(self) -> tuple[int, int, int, int]:
-        return (self.batch, 1, 1, self.channels)
+    @abstractmethod
+    def data_shape(self) -> Shape:
+        """Shape of the first input."""
 
     @property
-    def bytes(self) -> int:
-        """Bytes that have to be read and written once."""
-        return 4 * (prod(self.data_shape) + prod(self.out_shape))
+    @abstractmethod
+    def out_shape(self) -> Image:
+        """Shape of the first output: NHWC."""
 
     @property
-    def family(self) -> Family:
-        return "pool"
+    @abstractmethod
+    def inputs(self) -> tuple[Argument, ...]:
+        """What is read, in the order of the kernel's arguments. What is only asked for ahead comes after them."""
 
     @property
+    @abstractmethod
+    def outputs(self) -> tuple[Argument, ...]:
+        """What is written, in the order of the kernel's arguments: its last ones."""
+
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """Which schedule rule is meant for it."""
+
+    @property
+    @abstractmethod
     def name(self) -> str:
-        """The kernel's one printed name."""
-        return self._name("avgpool")
+        """The kernel's one printed name, a C identifier: the usual facts always, unusual ones only where they differ.
 
+        Tuning records are kept by it.
+        """
 
-@dataclass(frozen=True)
-class ChannelScale(_Image):
-    """`data[n, h, w, c] * gate[n, 0, 0, c]`: how squeeze-excite applies its gate. NHWC."""
+    @classmethod
+    @abstractmethod
+    def from_name(cls, name: str) -> Self | None:
+        """The workload of this kind that has the name, or nearly; None, or an AssertionError, where there is none.
 
-    macs = 0
+        Names are read by `effgen.kernels.kinds.workload_from_name`, which sees to it that the name is the very same.
+        """
 
-    @property
-    def gate_shape(self) -> tuple[int, int, int, int]:
-        return (self.batch, 1, 1, self.channels)
+    @abstractmethod
+    def reference(self, inputs: Arrays) -> list[Float64]:
+        """The definition in float64: the outputs for the inputs as the kernel gets them, parameters packed.
 
-    @property
-    def out_shape(self) -> tuple[int, int, int, int]:
-        return self.data_shape
+        What stands in the lanes that fill up the last vector of a weight or a bias does not matter.
+        """
 
-    @property
-    def bytes(self) -> int:
-        """Bytes that have to be read and written once."""
-        return 4 * (2 * prod(self.data_shape) + prod(self.gate_shape))
-
-    @property
-    def family(self) -> Family:
-        return "scale"
+    # What few kinds have to say.
 
     @property
-    def name(self) -> str:
-        """The kernel's one printed name."""
-        return self._name("scale")
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and dense layers; activations and the like are not counted."""
+        return 0
 
-
-@dataclass(frozen=True)
-class ExpandDepthwise:
-    """A depthwise convolution whose input is the output of another one, which is never in memory as a whole.
-
-    The other is pointwise, or the stem: a window over an image in NCHW. `ahead` as in Conv2d (not with the stem).
-    """
-
-    expand: Conv2d
-    depthwise: Conv2d
-    ahead: tuple[Shape, ...] = ()
-
-    def __post_init__(self) -> None:
-        assert self.expand.family == "pointwise" or (self.expand.is_stem and not self.ahead), self
-        assert not self.expand.gated and not self.expand.residual, self
-        assert self.depthwise.family == "depthwise" and not self.depthwise.residual, self
-        assert self.expand.out_shape == self.depthwise.data_shape, self
+    @property
+    def group(self) -> str:
+        """Kernels of one group take alike long for alike work: the family, or a part of it."""
+        return self.family
 
     @property
     def data_layout(self) -> DataLayout:
-        return self.expand.data_layout
+        """Layout of the first input."""
+        return "NHWC"
 
     @property
-    def data_shape(self) -> tuple[int, int, int, int]:
-        return self.expand.data_shape
+    def looks_ahead(self) -> bool:
+        """Whether it can ask for weights of later kernels while it computes."""
+        return False
 
     @property
-    def out_shape(self) -> tuple[int, int, int, int]:
-        return self.depthwise.out_shape
+    def ahead(self) -> tuple[Shape, ...]:
+        """Shapes of the packed weights that it asks for ahead."""
+        return ()
 
-    @property
-    def out_shapes(self) -> tuple[Shape, ...]:
-        """Shapes of all outputs."""
-        return self.depthwise.out_shapes
+    def with_ahead(self, shapes: tuple[Shape, ...]) -> Self:
+        """The workload that computes the same and asks for these packed weights ahead."""
+        assert not shapes, self
+        return self
 
-    @property
-    def family(self) -> Family:
-        return "depthwise"
+    def with_dtype(self, dtype: str) -> Self:
+        """The workload on activations and weights of another type."""
+        return replace(self, **{"dtype": dtype})  # type: ignore[type-var]
 
-    @property
-    def dtype(self) -> str:
-        return self.depthwise.dtype
+    def activated(self, *activations: Activation) -> int:
+        """Values of images that go through one of these activations (squeeze-excite's are few and left out)."""
+        return 0
 
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of both convolutions, without rows that are computed twice."""
-        return self.expand.macs + self.depthwise.macs
+    # What follows from the rest.
 
-    @property
-    def bytes(self) -> int:
-        """Bytes that have to be read and written once; the expanded image is not among them."""
-        return self.expand.bytes + self.depthwise.bytes - 8 * prod(self.expand.out_shape)
-
-    @property
-    def name(self) -> str:
-        """The kernel's one printed name: what is expanded, or the stem's name; then the depthwise kernel's own."""
-        short, rest = self.depthwise.name.split("_", 1)
-        if self.expand.is_stem:
-            return f"{self.expand.name}_{rest}"
-        activation = "" if self.expand.activation == "none" else f"_{self.expand.activation}"
-        return "_".join([f"{short}_expand_k{self.expand.in_channels}{activation}_{rest}", *ahead_parts(self.ahead)])
-
-
-@dataclass(frozen=True)
-class SqueezeExcite:
-    """Row sums of an image -> its channels' gate (paper of squeeze-excite, arXiv 1709.01507, section 3).
-
-    Arguments: sums (batch, height, channels); two dense layers' packed weights and biases, channels -> squeezed ->
-    channels; output the gate (batch, 1, 1, channels) = gate_activation(fc2(activation(fc1(mean)))).
-    """
-
-    batch: int
-    height: int
-    width: int
-    channels: int
-    squeezed: int
-    activation: Activation
-    gate_activation: Activation
-    dtype: str = "float32"
-
-    @property
-    def data_shape(self) -> tuple[int, int, int]:
-        return (self.batch, self.height, self.channels)
-
-    @property
-    def out_shape(self) -> tuple[int, int, int, int]:
-        return (self.batch, 1, 1, self.channels)
-
+    @final
     @property
     def out_shapes(self) -> tuple[Shape, ...]:
         """Shapes of all outputs."""
-        return (self.out_shape,)
+        return tuple(output.shape for output in self.outputs)
 
-    @property
-    def squeeze(self) -> Conv2d:
-        """The first dense layer."""
-        return Conv2d(self.batch, 1, 1, self.channels, self.squeezed, activation=self.activation, dtype=self.dtype)
-
-    @property
-    def excite(self) -> Conv2d:
-        """The second dense layer."""
-        last = self.gate_activation
-        return Conv2d(self.batch, 1, 1, self.squeezed, self.channels, activation=last, dtype=self.dtype)
-
-    @property
-    def family(self) -> Family:
-        return "squeeze_excite"
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of the two dense layers."""
-        return self.squeeze.macs + self.excite.macs
-
+    @final
     @property
     def bytes(self) -> int:
         """Bytes that have to be read and written once."""
-        weights = 2 * self.channels * self.squeezed + self.channels + self.squeezed
-        return 4 * (prod(self.data_shape) + weights + prod(self.out_shape))
+        return sum(argument.bytes for argument in (*self.inputs, *self.outputs))
 
+    @final
     @property
-    def name(self) -> str:
-        """The kernel's one printed name."""
-        size = f"h{self.height}" if self.height == self.width else f"h{self.height}w{self.width}"
-        suffix = f"_b{self.batch}" if self.batch != 1 else ""
-        acts = f"{self.activation}_{self.gate_activation}"
-        return f"{SHORT_DTYPE[self.dtype]}_se_c{self.channels}_s{self.squeezed}_{size}{suffix}_{acts}"
+    def weight_bytes(self) -> int:
+        """Those of the weights, biases left out."""
+        return sum(argument.bytes for argument in self.inputs if argument.is_weight)
+
+    @final
+    @property
+    def without_ahead(self) -> Self:
+        """The workload that computes the same and asks for nothing ahead: what is tuned, and what records speak of."""
+        return self.with_ahead(())
+
+    @final
+    def input(self, name: str) -> Argument:
+        """The input of this name."""
+        return next(argument for argument in self.inputs if argument.name == name)
 
 
-Workload: TypeAlias = Conv2d | ExpandDepthwise | GlobalAveragePool | ChannelScale | SqueezeExcite | Pool2d | Concat
-
-
-def without_ahead(workload: Workload) -> Workload:
-    """The workload that computes the same and asks for nothing ahead: what is tuned, and what records are called by."""
-    return replace(workload, ahead=()) if isinstance(workload, Conv2d | ExpandDepthwise) else workload
-
-
-def with_dtype(workload: Workload, dtype: str) -> Workload:
-    """The workload on activations and weights of another type."""
-    if isinstance(workload, ExpandDepthwise):
-        expand, depthwise = replace(workload.expand, dtype=dtype), replace(workload.depthwise, dtype=dtype)
-        return replace(workload, expand=expand, depthwise=depthwise)
-    return replace(workload, dtype=dtype)
+#: For what is of one kind of kernel: a schedule rule, a rewrite of calls.
+AnyWorkload = TypeVar("AnyWorkload", bound=Workload)

@@ -9,8 +9,9 @@ from effgen.errors import EffgenError
 from effgen.machines import detection
 from effgen.machines.cpu import missing_features
 from effgen.machines.target import Cpu, Gpu, Machine, load_target, target_names
-from effgen.machines.target_file import Route, cuda_number
+from effgen.machines.target_file import cuda_number
 from effgen.machines.toolchain import check_programs, emulator
+from effgen.words import Route
 
 #: Native: as fast as it is. Emulated: right or wrong, but no times. No: see `why_not`.
 Running = Literal["native", "emulated", "no"]

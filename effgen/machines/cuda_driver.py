@@ -1,11 +1,14 @@
-"""The CUDA driver (`libcuda.so.1`), as far as running a bundle needs it: ctypes, no other library of NVIDIA's."""
+"""The CUDA driver (`libcuda.so.1`), as far as running a bundle needs it: ctypes, no other library of NVIDIA's.
+
+A copy of this file goes with every folder of candidates: it uses nothing but the standard library of Python 3.8.
+"""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from effgen.errors import BundleError
@@ -121,7 +124,7 @@ class Driver:
         return value.value
 
 
-@cache
+@lru_cache(maxsize=None)  # noqa: UP033  # Python 3.8
 def cuda_driver() -> Driver:
     """The driver of this machine; raises BundleError where there is none."""
     try:

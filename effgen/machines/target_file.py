@@ -14,8 +14,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from effgen.errors import TargetError
 from effgen.files.strict import StrictModel, first_problem
 from effgen.machines.cpu import architecture_of, features_of
-
-Route = Literal["local", "rpc", "offline"]
+from effgen.words import Route
 
 _Positive = Annotated[int, Field(ge=1)]
 _Text = Annotated[str, StringConstraints(min_length=1)]

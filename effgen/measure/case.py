@@ -11,7 +11,7 @@ import tvm
 from numpy.typing import NDArray
 
 from effgen.kernels import lowering
-from effgen.kernels.reference import random_inputs, reference_outputs
+from effgen.kernels.reference import random_inputs
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Cpu
 from effgen.measure.protocol import SpaceProvider
@@ -21,7 +21,7 @@ from effgen.schedules import kernel_from_workload
 TOLERANCE = 1e-5
 
 
-class Case:
+class KernelCase:
     """`inputs` float32 by name, in the order of the kernel's arguments, `expected` float64."""
 
     def __init__(self, workload: Workload, machine: Cpu, provider: SpaceProvider) -> None:
@@ -30,7 +30,7 @@ class Case:
         self._machine = machine
         self._target = tvm.target.Target(machine.llvm)
         self.inputs = random_inputs(workload, machine, np.random.default_rng(zlib.crc32(workload.name.encode())))
-        self.expected = reference_outputs(workload, self.inputs, machine)
+        self.expected = workload.reference(self.inputs)
 
     @property
     def bytes(self) -> int:

@@ -17,8 +17,9 @@ from effgen.kernels.workload import Workload
 from effgen.machines.identity import device_name
 from effgen.machines.target import Cpu
 from effgen.measure.carried.timing import BURST_S, timed
-from effgen.measure.case import Case, compile_kernels
+from effgen.measure.case import KernelCase, compile_kernels
 from effgen.measure.protocol import Connect, Setup, provider_from_name
+from effgen.records.record import DecisionKey, decision_key
 
 if TYPE_CHECKING:
     from effgen.measure.carried.timing import Side
@@ -31,7 +32,30 @@ _KEPT_BYTES = 1 << 30
 
 _CACHE_LINE = 64
 
-DecisionKey = tuple[tuple[str, int], ...]
+
+_K = TypeVar("_K")
+
+
+class KeptKernels(Generic[_K]):
+    """The candidates of one workload that were used last, by their decisions."""
+
+    def __init__(self, build: Callable[[Mapping[str, int]], _K]) -> None:
+        self._build = build
+        self._kernels: OrderedDict[DecisionKey, _K] = OrderedDict()
+
+    def kernel(self, decisions: Mapping[str, int]) -> _K:
+        """The candidate with these decisions, built unless it still is; raises whatever building raises."""
+        key = decision_key(decisions)
+        if key not in self._kernels:
+            self._kernels[key] = self._build(decisions)
+        self._kernels.move_to_end(key)
+        while len(self._kernels) > KEPT_KERNELS:
+            self._kernels.popitem(last=False)
+        return self._kernels[key]
+
+    def clear(self) -> None:
+        """Let go of them all."""
+        self._kernels.clear()
 
 
 @dataclass(frozen=True)
@@ -42,28 +66,25 @@ class Kernel:
     function: Callable[..., Any]
 
 
-class Bench:
+class LocalBench:
     """One workload's case in this process's memory, and its built kernels."""
 
-    def __init__(self, case: Case, between: Callable[[], object]) -> None:
+    def __init__(self, case: KernelCase, between: Callable[[], object]) -> None:
         self.case = case
         self._between = between
         # TVM's own memory: aligned as its kernels expect.
         self._inputs = [tvm.runtime.tensor(array) for array in self.case.inputs.values()]
         self._outputs = [tvm.runtime.empty(shape, "float32") for shape in case.workload.out_shapes]
         self._found: list[NDArray[Any]] = [np.from_dlpack(output) for output in self._outputs]
-        self._kernels: OrderedDict[DecisionKey, Kernel] = OrderedDict()
+        self._kernels = KeptKernels(self._built)
 
     def kernel(self, decisions: Mapping[str, int]) -> Kernel:
         """The candidate with these decisions, built unless it still is; raises whatever building raises."""
-        key = tuple(sorted(decisions.items()))
-        if key not in self._kernels:
-            library = self.case.compile(decisions).mod
-            self._kernels[key] = Kernel(library, library[self.case.workload.name])
-        self._kernels.move_to_end(key)
-        while len(self._kernels) > KEPT_KERNELS:
-            self._kernels.popitem(last=False)
-        return self._kernels[key]
+        return self._kernels.kernel(decisions)
+
+    def _built(self, decisions: Mapping[str, int]) -> Kernel:
+        library = self.case.compile(decisions).mod
+        return Kernel(library, library[self.case.workload.name])
 
     def side(self, kernel: Kernel) -> Side:
         """The kernel to be timed, with cold caches."""
@@ -81,7 +102,7 @@ class Bench:
 class HasCase(Protocol):
     """What `Benches` keeps."""
 
-    case: Case
+    case: KernelCase
 
 
 _B = TypeVar("_B", bound=HasCase)
@@ -115,7 +136,7 @@ class Here:
     def __init__(self, setup: Setup) -> None:
         provider = provider_from_name(setup.provider)
         between = CacheFlush(setup.machine) if setup.cold else lambda: None
-        self._benches = Benches(lambda workload: Bench(Case(workload, setup.machine, provider), between))
+        self._benches = Benches(lambda workload: LocalBench(KernelCase(workload, setup.machine, provider), between))
         self.device = device_name()
 
     def connect(self, request: Connect) -> None:
@@ -125,7 +146,7 @@ class Here:
         """Make the inputs and the reference."""
         self._benches.bench(workload)
 
-    def bench(self, workload: Workload) -> Bench:
+    def bench(self, workload: Workload) -> LocalBench:
         """What measures this workload's candidates."""
         return self._benches.bench(workload)
 

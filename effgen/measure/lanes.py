@@ -15,11 +15,8 @@ from typing import Protocol
 
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
-from effgen.measure.protocol import Outcome
+from effgen.measure.carried.candidate import ATTEMPTS, Outcome
 from effgen.records.record import Status
-
-#: Devices that a candidate may lose before it is its own fault.
-_ATTEMPTS = 2
 
 #: Seconds that a lane may take to end once its measurer was stopped.
 _JOIN_S = 30.0
@@ -165,7 +162,7 @@ class Lanes:
             self._put_back(job, attempt)
             raise
         except DeviceLostError as lost:
-            if attempt < _ATTEMPTS:
+            if attempt < ATTEMPTS:
                 self._put_back(job, attempt + 1)
             else:
                 self._finish(job, Outcome(lost.status, str(lost)))

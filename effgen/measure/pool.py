@@ -6,7 +6,6 @@ One for each device, because two at a time would measure each other.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,21 +17,19 @@ from typing import IO, Self
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
 from effgen.measure import protocol
+from effgen.measure.carried.candidate import CALLS, PREPARE_LIMIT_S, Outcome, late
+from effgen.measure.carried.process import how_it_ended
 from effgen.measure.lanes import DeviceLostError, NoDeviceError
-from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Outcome, Prepare, Request, Setup
+from effgen.measure.protocol import Connect, Lost, Measure, NoDevice, Prepare, Reply, Request, Setup
 
-#: Seconds in which the worker must load TVM, and make the inputs and the reference of a workload.
+#: Seconds in which the worker must load TVM.
 START_LIMIT_S = 120.0
-PREPARE_LIMIT_S = 300.0
 
 #: Seconds in which a device that is free must answer.
 CONNECT_LIMIT_S = 60.0
 
 #: Seconds that a candidate may take to be built, checked and timed; slow kernels get more (`limit_for`).
 CANDIDATE_LIMIT_S = 20.0
-
-#: So many calls of the incumbent must fit into a candidate's time.
-_CALLS = 400
 
 
 class Measurer:
@@ -80,7 +77,7 @@ class Measurer:
         whether to try again is then the caller's to decide.
         """
         request = Measure(workload, decisions, incumbent, thorough)
-        limit_s = self._candidate_limit_s + _CALLS * incumbent_s * (4 if thorough else 1)
+        limit_s = self._candidate_limit_s + CALLS * incumbent_s * (4 if thorough else 1)
         outcome = self._attempt(request, limit_s)
         return self._attempt(request, limit_s) if outcome.status == "crashed" and self._process is None else outcome
 
@@ -112,10 +109,10 @@ class Measurer:
         except protocol.PipeTimeoutError:
             self.close()
             self.restarts += 1
-            text = f"no result within {limit_s:.0f} s"
+            outcome = late(limit_s)
             if self._setup.remote is not None:
-                raise DeviceLostError("timeout", text) from None
-            return Outcome("timeout", text)
+                raise DeviceLostError(outcome.status, outcome.error) from None
+            return outcome
         except protocol.PipeClosedError:
             error = self._how_it_died()
             self.restarts += 1
@@ -197,10 +194,10 @@ class Measurer:
         if self._stopped:  # by another thread, which may not have seen the process
             self._process.kill()
 
-    def _ask(self, request: Request, limit_s: float) -> Answer:
+    def _ask(self, request: Request, limit_s: float) -> Reply:
         assert self._process and self._process.stdin and self._process.stdout
         protocol.send(self._process.stdin.fileno(), request)
-        answer: Answer = protocol.receive(self._process.stdout.fileno(), limit_s)
+        answer: Reply = protocol.receive(self._process.stdout.fileno(), limit_s)
         return answer
 
     def _how_it_died(self) -> str:
@@ -210,11 +207,9 @@ class Measurer:
             status = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             status = 0
-        self._stderr.seek(0)
-        words = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines() if line.strip()]
+        how = how_it_ended(status, self._stderr)
         self.close()
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        return f"{how}: {words[-1][:200]}" if words else how
+        return how
 
 
 class _SilentDeviceError(Exception):

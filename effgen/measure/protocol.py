@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Cpu, Machine
-from effgen.measure.carried.timing import Timing
-from effgen.records.record import Status
+from effgen.measure.carried.candidate import Outcome
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.schedules.space import Space
@@ -108,19 +107,6 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a request: `timing` where a measurement's status is ok, else `error` says what happened.
-
-    `device` is what the machine that measured calls itself.
-    """
-
-    status: Status
-    error: str = ""
-    timing: Timing | None = None
-    device: str = ""
-
-
-@dataclass(frozen=True)
 class Lost:
     """The device went away under a candidate: the candidate may be the reason or not."""
 
@@ -135,7 +121,7 @@ class NoDevice:
 
 
 Request = Setup | Connect | Prepare | Measure
-Answer = Outcome | Lost | NoDevice
+Reply = Outcome | Lost | NoDevice
 
 
 class PipeClosedError(Exception):
@@ -146,7 +132,7 @@ class PipeTimeoutError(Exception):
     """Nothing complete arrived in time."""
 
 
-def send(descriptor: int, message: Request | Answer) -> None:
+def send(descriptor: int, message: Request | Reply) -> None:
     """Write one message; raises PipeClosedError."""
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     data = memoryview(_LENGTH.pack(len(body)) + body)

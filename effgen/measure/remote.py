@@ -6,7 +6,6 @@ import gc
 import itertools
 import tempfile
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from effgen.compiler.link import link_library
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Cpu
-from effgen.measure.case import Case
-from effgen.measure.kernels import KEPT_KERNELS, Benches, DecisionKey
+from effgen.measure.case import KernelCase
+from effgen.measure.kernels import Benches, KeptKernels
 from effgen.measure.protocol import Connect, Remote, Setup, provider_from_name
 from effgen.measure.session import device_of, has_function
 from effgen.measure.tracker import session_with
@@ -50,7 +49,7 @@ class RemoteKernel:
 class RemoteBench:
     """One workload's case, and its kernels and arrays on the device of the session that it is attached to."""
 
-    def __init__(self, case: Case, machine: Cpu) -> None:
+    def __init__(self, case: KernelCase, machine: Cpu) -> None:
         self.case = case
         self._machine = machine
         self._session: Any = None
@@ -60,7 +59,7 @@ class RemoteBench:
         self._nan: list[NDArray[np.float32]] = [
             np.full(shape, np.nan, np.float32) for shape in case.workload.out_shapes
         ]
-        self._kernels: OrderedDict[DecisionKey, RemoteKernel] = OrderedDict()
+        self._kernels = KeptKernels(lambda decisions: self._sent(case.compile(decisions)))
         self._names = (f"effgen_{number}.so" for number in itertools.count())
 
     def attach(self, session: Any, flush: str) -> None:
@@ -81,13 +80,7 @@ class RemoteBench:
 
     def kernel(self, decisions: Mapping[str, int]) -> RemoteKernel:
         """The candidate with these decisions, built and sent unless it still is there; raises whatever that raises."""
-        key = tuple(sorted(decisions.items()))
-        if key not in self._kernels:
-            self._kernels[key] = self._sent(self.case.compile(decisions))
-        self._kernels.move_to_end(key)
-        while len(self._kernels) > KEPT_KERNELS:
-            self._kernels.popitem(last=False)
-        return self._kernels[key]
+        return self._kernels.kernel(decisions)
 
     def _sent(self, executable: Any) -> RemoteKernel:
         name = f"{id(self)}_{next(self._names)}"
@@ -129,7 +122,7 @@ class There:
         provider = provider_from_name(setup.provider)
         machine = setup.machine
         self._remote, self._machine, self._cold = remote, machine, setup.cold
-        self._benches = Benches(lambda workload: RemoteBench(Case(workload, machine, provider), machine))
+        self._benches = Benches(lambda workload: RemoteBench(KernelCase(workload, machine, provider), machine))
         self._session: Any = None
         self._ends = 0.0
         self._flush = ""

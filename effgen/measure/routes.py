@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effgen.errors import TuneError
-from effgen.machines.target import stated_target
-from effgen.machines.target_file import Route
+from effgen.machines.target import stated_target, target_names
 from effgen.measure.protocol import Remote, Setup
+from effgen.runtime import read_manifest
+from effgen.words import Route
 
 if TYPE_CHECKING:
     from effgen.machines.target import Cpu
@@ -79,9 +80,6 @@ def remote_of_bundle(path: Path, tracker: str | None, key: str | None) -> Remote
     if tracker is None:
         return None
     if key is None:
-        from effgen.machines.target import target_names
-        from effgen.runtime import read_manifest
-
         name = str(read_manifest(path).target["name"])
         key = stated_target(name).measure.key if name in target_names() else None
         if key is None:

@@ -17,8 +17,8 @@ from typing import Any
 from effgen.errors import TuneError
 from effgen.machines.host import describe_host
 from effgen.machines.identity import identity
+from effgen.measure.carried.process import die_with
 from effgen.measure.protocol import HOST, IDENTITY
-from effgen.measure.worker import die_with
 from effgen.runtime.library import prepare_tvm, tvm_ffi
 
 #: What `effgen[rpc]` installs.

@@ -6,10 +6,7 @@ input and answers on what was its standard output; it ends with its parent, howe
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import os
-import signal
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,39 +14,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
 from effgen.measure import protocol
+from effgen.measure.carried.candidate import Bench, Outcome, error_text, measured
+from effgen.measure.carried.process import answers_apart, die_with
 from effgen.measure.carried.timing import alone, compare
-from effgen.measure.protocol import Answer, Connect, Lost, Measure, NoDevice, Outcome, Prepare, Setup
+from effgen.measure.protocol import Connect, Lost, Measure, NoDevice, Prepare, Reply, Setup
 from effgen.runtime.library import prepare_tvm
 
 if TYPE_CHECKING:
-    from effgen.measure.carried.timing import Side
-
-_PR_SET_PDEATHSIG = 1
-#: An error's text in a record: enough to see what it was.
-LONGEST_ERROR = 300
+    from effgen.measure.carried.timing import Side, Timing
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent is gone, which it may be already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        raise SystemExit(1)
-
-
-class Workbench(Protocol):
-    """One workload's candidates at a place; what a kernel is, the place knows."""
+class Workbench(Bench, Protocol):
+    """One workload's candidates at a place."""
 
     def kernel(self, decisions: Mapping[str, int]) -> Any:
         """The candidate, ready to run; raises whatever building it raises."""
 
-    def side(self, kernel: Any) -> Side:
-        """The kernel to be timed, with cold caches."""
 
-    def error_after(self, kernel: Any) -> float:
-        """Relative L2 error of a call."""
-
-
-class Place(Protocol):
+class MeasuringPlace(Protocol):
     """Where kernels run: this machine, or a device behind a tracker. `burst_s`: seconds of one burst of calls."""
 
     device: str
@@ -73,7 +55,7 @@ class Session:
 
     def __init__(self, setup: Setup) -> None:
         prepare_tvm()
-        self.place: Place
+        self.place: MeasuringPlace
         if setup.remote is None:
             from effgen.measure.kernels import Here
 
@@ -83,7 +65,7 @@ class Session:
 
             self.place = There(setup, setup.remote)
 
-    def answer(self, request: Connect | Prepare | Measure) -> Answer:
+    def answer(self, request: Connect | Prepare | Measure) -> Reply:
         """Do what is asked for; a candidate that cannot be built or is wrong is an answer, not an exception."""
         if isinstance(request, Connect):
             return self._connect(request)
@@ -94,13 +76,13 @@ class Session:
             outcome = self._measure(request)
         except Exception as error:  # the incumbent, which worked before
             if self.place.lost():
-                return Lost(_text(error))
+                return Lost(error_text(error))
             raise
         if outcome.status in ("build_error", "crashed") and self.place.lost():
             return Lost(outcome.error)
         return dataclasses.replace(outcome, device=self.place.device)
 
-    def _connect(self, request: Connect) -> Answer:
+    def _connect(self, request: Connect) -> Reply:
         try:
             self.place.connect(request)
         except TuneError as error:
@@ -114,21 +96,15 @@ class Session:
         incumbent = None if request.incumbent is None else bench.side(bench.kernel(request.incumbent))
         try:
             kernel = bench.kernel(request.decisions)
-        except Exception as error:  # TVM raises anything
-            return Outcome("build_error", _text(error))
-        try:
-            before = bench.error_after(kernel)
-            if not before <= TOLERANCE:
-                return Outcome("wrong", f"relative L2 error {before:.2e}")
-            side, burst_s = bench.side(kernel), self.place.burst_s
-            timing = alone(side, burst_s) if incumbent is None else compare(side, incumbent, request.thorough, burst_s)
-            # Once more: threads that write where others read are right most of the time.
-            after = bench.error_after(kernel)
-        except Exception as error:  # a kernel refuses its arguments, say
-            return Outcome("crashed", _text(error))
-        if not after <= TOLERANCE:
-            return Outcome("wrong", f"relative L2 error {after:.2e} after {before:.2e} before")
-        return Outcome("ok", timing=timing)
+        except Exception as error:
+            return Outcome("build_error", error_text(error))
+
+        def time(side: Side) -> Timing:
+            if incumbent is None:
+                return alone(side, self.place.burst_s)
+            return compare(side, incumbent, request.thorough, self.place.burst_s)
+
+        return measured(bench, kernel, TOLERANCE, time, refused=Exception)  # TVM raises anything
 
 
 def serve(requests: int, answers: int) -> None:
@@ -143,18 +119,9 @@ def serve(requests: int, answers: int) -> None:
         return
 
 
-def _text(error: Exception) -> str:
-    """The error's kind and the last line of it that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:LONGEST_ERROR]
-
-
 def main() -> None:
     die_with(int(sys.argv[1]))
-    # Whatever else writes to standard output must not get between the answers.
-    answers = os.dup(1)
-    os.dup2(2, 1)
-    serve(0, answers)
+    serve(0, answers_apart())
 
 
 if __name__ == "__main__":

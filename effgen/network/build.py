@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from effgen.errors import SpecError
 from effgen.graph import Graph
 from effgen.network.lowering.network import lower
-from effgen.network.scaling import Coefficients, Law, Overrides, apply_overrides, coefficients_for, in_pixels, scale
+from effgen.network.scaling import Coefficients, Overrides, apply_overrides, coefficients_for, in_pixels, scale
 from effgen.network.spec import NetworkSpec, load_spec
+from effgen.words import Law
 
 #: Batch-norm epsilon is not in a checkpoint. PyTorch: torchvision B0..B4, timm `efficientnet_*`; TensorFlow: the
 #: original release, timm `tf_efficientnet_*`, torchvision B5..B7.

@@ -21,7 +21,7 @@ _KINDS = {"conv": 0, "norm": 1, "reduce": "fc1", "expand": "fc2"}
 
 
 @dataclass(frozen=True)
-class Layer:
+class NamedLayer:
     """A layer by its place in the graph: "stem", "head", "classifier", or a part of a block ("stages").
 
     `part` is empty where the block is one convolution; `kind` is conv, norm, or one of squeeze-excite's reduce and
@@ -35,7 +35,7 @@ class Layer:
     part: str = ""
 
     @classmethod
-    def of(cls, name: str) -> Layer:
+    def of(cls, name: str) -> NamedLayer:
         """E.g. `stages.1.0.project.conv`, `stages.1.0.conv`, `stem.norm`, `head`."""
         place, *rest = name.split(".")
         if place != "stages":
@@ -51,21 +51,21 @@ class Blocks:
         self._graph = graph
         self._parts: dict[tuple[int, int], list[str]] = {}
         for name in graph.parameters:
-            layer = Layer.of(name.rpartition(".")[0])
+            layer = NamedLayer.of(name.rpartition(".")[0])
             if layer.place == "stages":
                 parts = self._parts.setdefault((layer.stage, layer.block), [])
                 if layer.part not in parts:
                     parts.append(layer.part)
 
-    def parts(self, layer: Layer) -> Sequence[str]:
+    def parts(self, layer: NamedLayer) -> Sequence[str]:
         """The parts of the layer's block in the order in which they run."""
         return self._parts[layer.stage, layer.block]
 
-    def place_in_block(self, layer: Layer) -> int:
+    def place_in_block(self, layer: NamedLayer) -> int:
         """The number of the layer's part in its block."""
         return self.parts(layer).index(layer.part)
 
-    def place_in_network(self, layer: Layer) -> int:
+    def place_in_network(self, layer: NamedLayer) -> int:
         """The number of the layer's block in the network."""
         return list(self._parts).index((layer.stage, layer.block))
 
@@ -109,14 +109,16 @@ class Scheme:
 
     naming: Naming
     stem: str
-    layer_name: Callable[[Layer, Blocks], str]
+    layer_name: Callable[[NamedLayer, Blocks], str]
     own: str = ""
 
     def names_for(self, graph: Graph) -> dict[str, str]:
         """The graph's parameter names -> the names of the same tensors in the file."""
         blocks = Blocks(graph)
         split = {name: name.rpartition(".") for name in graph.parameters}
-        return {name: f"{self.layer_name(Layer.of(layer), blocks)}.{leaf}" for name, (layer, _, leaf) in split.items()}
+        return {
+            name: f"{self.layer_name(NamedLayer.of(layer), blocks)}.{leaf}" for name, (layer, _, leaf) in split.items()
+        }
 
 
 def schemes_of(names: Iterable[str]) -> list[Scheme]:
@@ -139,13 +141,13 @@ def known_stems() -> str:
     return ", ".join(f"{naming} ({', '.join(listed)})" for naming, listed in stems.items())
 
 
-def _effgen(layer: Layer, blocks: Blocks) -> str:
+def _effgen(layer: NamedLayer, blocks: Blocks) -> str:
     """The graph's own names."""
     block = (str(layer.stage), str(layer.block)) if layer.place == "stages" else ()
     return ".".join(word for word in (layer.place, *block, layer.part, layer.kind) if word)
 
 
-def _torchvision_features(layer: Layer, blocks: Blocks) -> str:
+def _torchvision_features(layer: NamedLayer, blocks: Blocks) -> str:
     """EfficientNet's: `features.2.0.block.3.0`, stages from 1, a block's parts numbered as they are present."""
     if layer.place == "stages":
         number = blocks.place_in_block(layer)
@@ -153,7 +155,7 @@ def _torchvision_features(layer: Layer, blocks: Blocks) -> str:
     return _torchvision_ends(layer, blocks, last=blocks.stages + 1)
 
 
-def _torchvision_flat(layer: Layer, blocks: Blocks) -> str:
+def _torchvision_flat(layer: NamedLayer, blocks: Blocks) -> str:
     """MobileNetV3's: `features.5.block.3.0`, blocks numbered through; a block of one convolution is `features.16.0`."""
     if layer.place == "stages":
         part = f".block.{blocks.place_in_block(layer)}" if layer.part else ""
@@ -161,7 +163,7 @@ def _torchvision_flat(layer: Layer, blocks: Blocks) -> str:
     return _torchvision_ends(layer, blocks, last=blocks.count + 1)
 
 
-def _torchvision_mobilenet_v2(layer: Layer, blocks: Blocks) -> str:
+def _torchvision_mobilenet_v2(layer: NamedLayer, blocks: Blocks) -> str:
     """`features.2.conv.1.0`, blocks numbered through; the projection's two layers are `conv.2` and `conv.3`."""
     if layer.place == "stages":
         number, kind = blocks.place_in_block(layer), _KINDS[layer.kind]
@@ -171,7 +173,7 @@ def _torchvision_mobilenet_v2(layer: Layer, blocks: Blocks) -> str:
     return _torchvision_ends(layer, blocks, last=blocks.count + 1)
 
 
-def _torchvision_ends(layer: Layer, blocks: Blocks, last: int) -> str:
+def _torchvision_ends(layer: NamedLayer, blocks: Blocks, last: int) -> str:
     if layer.place == "classifier":
         return "classifier.3" if blocks.head_follows_pool else "classifier.1"
     if not layer.kind:
@@ -183,7 +185,7 @@ def _torchvision_ends(layer: Layer, blocks: Blocks, last: int) -> str:
 _MNASNET_NUMBERS = {"expand": 0, "depthwise": 3, "project": 6}
 
 
-def _torchvision_mnasnet(layer: Layer, blocks: Blocks) -> str:
+def _torchvision_mnasnet(layer: NamedLayer, blocks: Blocks) -> str:
     """`layers.8.0.layers.3`: one sequence with its activations counted, in which the first block stands unpacked."""
     if layer.place == "classifier":
         return "classifier.1"
@@ -201,7 +203,7 @@ def _torchvision_mnasnet(layer: Layer, blocks: Blocks) -> str:
 _RESNET_NUMBERS = {("stem", ""): 1, ("stages", "reduce"): 1, ("stages", "window"): 2, ("stages", "project"): 3}
 
 
-def _resnet(layer: Layer, blocks: Blocks) -> str:
+def _resnet(layer: NamedLayer, blocks: Blocks) -> str:
     """`layer1.0.conv2`, in torchvision and in timm."""
     block = f"layer{layer.stage + 1}.{layer.block}." if layer.place == "stages" else ""
     if layer.place == "classifier":
@@ -219,7 +221,7 @@ def _resnet(layer: Layer, blocks: Blocks) -> str:
 _TIMM_PARTS = {"": "conv", "expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
 
 
-def _timm(layer: Layer, blocks: Blocks) -> str:
+def _timm(layer: NamedLayer, blocks: Blocks) -> str:
     """`blocks.1.0.conv_pwl`; a block's batch norms are numbered as they are present."""
     if layer.place == "stages":
         return _timm_block(layer, blocks)
@@ -229,7 +231,7 @@ def _timm(layer: Layer, blocks: Blocks) -> str:
     return names[layer.place][layer.kind == "norm"]
 
 
-def _timm_block(layer: Layer, blocks: Blocks) -> str:
+def _timm_block(layer: NamedLayer, blocks: Blocks) -> str:
     stage, block = blocks.joined[layer.stage, layer.block]
     place = f"blocks.{stage}.{block}"
     if layer.part == "se":

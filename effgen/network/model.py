@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ from effgen.network.file_network import OnnxNetwork, OnnxRequest, read_network
 from effgen.network.spec import NetworkSpec
 from effgen.network.weights import initial_weights
 from effgen.version import __version__
-
-OnPhase = Callable[[str], None]
+from effgen.words import OnPhase
 
 
 @dataclass(frozen=True)

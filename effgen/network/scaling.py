@@ -23,8 +23,7 @@ from effgen.network.spec import (
     StageSpec,
     StemSpec,
 )
-
-Law = Literal["published", "formula"]
+from effgen.words import Law
 
 #: Beyond it channels and pixels leave every machine; a typing error is the likelier explanation.
 MAX_PHI = 20.0

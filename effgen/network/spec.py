@@ -12,10 +12,10 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from effgen.errors import SpecError, candidates
 from effgen.files.strict import StrictModel, first_problem
+from effgen.words import Padding
 
 Activation = Literal["silu", "relu", "relu6", "hard_swish"]
 Gate = Literal["sigmoid", "hard_sigmoid"]
-Padding = Literal["symmetric", "same"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 BlockKind = Literal["mbconv", "fused_mbconv", "depthwise_separable", "conv", "bottleneck"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tvm.tirx import PrimFunc
 
-from effgen.kernels.workload import Workload, without_ahead
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 from effgen.records.lookup import find_record, record_sources
 from effgen.records.record import Record
@@ -40,7 +40,7 @@ class KernelChoices:
 
     def choice(self, workload: Workload) -> Choice:
         """What was or will be built for `workload`, whatever it asks for ahead."""
-        workload = without_ahead(workload)
+        workload = workload.without_ahead
         if workload not in self._choices:
             self._choices[workload] = self._choose(workload)
         return self._choices[workload]

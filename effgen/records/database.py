@@ -11,14 +11,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from effgen.errors import TuneError
 from effgen.files.lines import LinesFile
-from effgen.records.record import Record, record_from_line
-
-if TYPE_CHECKING:  # a Space needs TVM
-    pass
+from effgen.records.record import Record, records_from_text
 
 
 @dataclass(frozen=True)
@@ -58,9 +54,8 @@ class RecordFile(LinesFile):
 
 def loaded_from_text(text: bytes) -> Loaded:
     """The records among the lines of `text`."""
-    found = [record_from_line(line) for line in text.split(b"\n") if line.strip()]
-    records = tuple(record for record in found if record is not None)
-    return Loaded(records, len(found) - len(records))
+    records, ignored = records_from_text(text)
+    return Loaded(tuple(records), ignored)
 
 
 def default_database() -> Path:
@@ -70,32 +65,22 @@ def default_database() -> Path:
     return user_data_path("effgen", appauthor=False) / "records.jsonl"
 
 
-# Choosing.
-
-_Key = tuple[str, str, int, int]
+_BestKey = tuple[str, str, int, int]
 
 
 def best_records(records: Iterable[Record]) -> list[Record]:
     """The fastest record that may be chosen for each (kernel, machine key, cores), in the order of first mention."""
-    best: dict[_Key, Record] = {}
+    best: dict[_BestKey, Record] = {}
     for record in records:
         if record.chosen:
             key = _key(record)
-            if key not in best or _seconds(record) < _seconds(best[key]):
+            if key not in best or record.time_s < best[key].time_s:
                 best[key] = record
     return list(best.values())
 
 
-def _key(record: Record) -> _Key:
+def _key(record: Record) -> _BestKey:
     return (record.kernel, record.mcpu, record.lanes, record.cores)
-
-
-def _seconds(record: Record) -> float:
-    assert record.seconds is not None, record
-    return record.seconds
-
-
-# What ships.
 
 
 def _replace_text(path: Path, text: str) -> None:

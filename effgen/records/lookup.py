@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effgen.records.database import RecordFile, default_database
+from effgen.records.record import Record
+from effgen.records.shipped import record_set, shipped_records
+
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.kernels.workload import Workload
     from effgen.machines.target import Machine
     from effgen.schedules.space import Space
-from effgen.records.database import RecordFile, _seconds, default_database
-from effgen.records.record import Record
-from effgen.records.shipped import record_set, shipped_records
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordSource:
     """Records read once, to be asked for many kernels. `name` is what reports call it; `own` the user's database."""
 
     name: str
@@ -32,17 +33,17 @@ class Source:
                 self.by_kernel.setdefault(record.kernel, []).append(record)
 
 
-def record_sources(machine: Machine, database: Path | None = None) -> tuple[Source, ...]:
+def record_sources(machine: Machine, database: Path | None = None) -> tuple[RecordSource, ...]:
     """Where to look records up for this machine: the user's database (`database`, else the default one), then what
     ships for it. Raises TuneError for a database that is there and cannot be read."""
-    own = Source("database", RecordFile(database or default_database()).load().records, own=True)
+    own = RecordSource("database", RecordFile(database or default_database()).load().records, own=True)
     name = record_set(machine)
-    return (own,) if name is None else (own, Source(f"shipped {name}", shipped_records(name).records))
+    return (own,) if name is None else (own, RecordSource(f"shipped {name}", shipped_records(name).records))
 
 
 def find_record(
-    workload: Workload, machine: Machine, space: Space, sources: Sequence[Source]
-) -> tuple[Record, Source] | None:
+    workload: Workload, machine: Machine, space: Space, sources: Sequence[RecordSource]
+) -> tuple[Record, RecordSource] | None:
     """The record to use for a kernel, and the source that had it; None where its defaults have to do.
 
     In this order: every source for the same number of cores, then every one for the nearest larger number (work that
@@ -51,7 +52,7 @@ def find_record(
     passed over, where the space has no such rule or decisions any more.
     """
     found = [
-        (not same_cores, distance, index, record.mcpu != machine.processor, _seconds(record), record, source)
+        (not same_cores, distance, index, record.mcpu != machine.processor, record.time_s, record, source)
         for index, source in enumerate(sources)
         for record in source.by_kernel.get(workload.name, [])
         for distance in [abs(math.log(record.cores / machine.threads))]
@@ -65,14 +66,14 @@ def find_record(
 
 
 def find_decisions(
-    workload: Workload, machine: Machine, space: Space, sources: Sequence[Source]
+    workload: Workload, machine: Machine, space: Space, sources: Sequence[RecordSource]
 ) -> Mapping[str, int] | None:
     """The decisions of `find_record`."""
     found = find_record(workload, machine, space, sources)
     return None if found is None else found[0].decisions
 
 
-def _fits(record: Record, machine: Machine, space: Space, source: Source) -> bool:
+def _fits(record: Record, machine: Machine, space: Space, source: RecordSource) -> bool:
     if record.lanes != machine.lanes or (source.own and record.mcpu != machine.processor):
         return False
     if record.cores < machine.threads:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-if TYPE_CHECKING:  # a Space needs TVM
+from pydantic import AfterValidator, PositiveFloat, TypeAdapter, with_config
+
+from effgen.files.lines import read_lines
+from effgen.files.strict import STRICT
+
+if TYPE_CHECKING:
     from effgen.machines.target import Machine
 
 
 Status = Literal["ok", "wrong", "crashed", "timeout", "build_error"]
-
-
 STATUSES: tuple[Status, ...] = ("ok", "wrong", "crashed", "timeout", "build_error")
+
+DecisionKey: TypeAlias = frozenset[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class MachineKey:
         return MachineKey(machine.processor, machine.lanes)
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class Record:
     """One candidate's outcome.
@@ -50,7 +55,7 @@ class Record:
     cores: int
     mcpu: str
     lanes: int
-    seconds: float | None = None
+    seconds: PositiveFloat | None = None
     kept: bool = False
     error: str = ""
     tvm: str = ""
@@ -63,6 +68,12 @@ class Record:
         return MachineKey(self.mcpu, self.lanes)
 
     @property
+    def time_s(self) -> float:
+        """`seconds` of a record whose status is ok."""
+        assert self.seconds is not None, self
+        return self.seconds
+
+    @property
     def chosen(self) -> bool:
         """Whether it may be chosen for a kernel."""
         return self.kept and self.status == "ok"
@@ -73,35 +84,20 @@ class Record:
         return json.dumps(asdict(self) | {"decisions": dict(self.decisions)}, sort_keys=False, allow_nan=False)
 
 
-def record_from_line(line: str | bytes) -> Record | None:
-    """The record that a line of a database holds; None where it holds none: torn, foreign, or not of this version."""
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict) or not _well_formed(data):
-        return None
-    return Record(**data)
+def _consistent(record: Record) -> Record:
+    if (record.status == "ok") != (record.seconds is not None):
+        raise ValueError("only ok goes with a time")
+    return record
 
 
-def _well_formed(data: dict[str, Any]) -> bool:
-    known = {item.name: item for item in fields(Record)}
-    required = ("kernel", "rule", "decisions", "status", "cores", "mcpu", "lanes")
-    texts = ("kernel", "rule", "status", "mcpu", "error", "tvm", "date", "device")
-    if not data.keys() <= known.keys() or not all(name in data for name in required):
-        return False
-    if not all(isinstance(data.get(name, ""), str) for name in texts) or data["status"] not in STATUSES:
-        return False
-    if not (_is_int(data["cores"]) and _is_int(data["lanes"]) and isinstance(data.get("kept", False), bool)):
-        return False
-    decisions = data["decisions"]
-    if not isinstance(decisions, dict) or not all(_is_int(value) for value in decisions.values()):
-        return False
-    seconds = data.get("seconds")
-    if data["status"] != "ok":
-        return seconds is None
-    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf
+_RECORD = TypeAdapter(Annotated[Record, AfterValidator(_consistent)])
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def records_from_text(text: bytes) -> tuple[list[Record], int]:
+    """The records among the lines of `text`, and how many of them are no records."""
+    return read_lines(_RECORD, text)
+
+
+def decision_key(decisions: Mapping[str, int]) -> DecisionKey:
+    """What dictionaries know decisions by."""
+    return frozenset(decisions.items())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from effgen.errors import TuneError
+from effgen.machines.target import load_target, target_names
+from effgen.records.database import Loaded, RecordFile, _key, _replace_text, best_records, loaded_from_text
+from effgen.records.record import Record
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.machines.target import Machine
-from effgen.records.database import Loaded, RecordFile, _key, _replace_text, best_records, loaded_from_text
-from effgen.records.record import Record
 
 
 def record_set(machine: Machine) -> str | None:
@@ -21,8 +24,6 @@ def record_set(machine: Machine) -> str | None:
     The one called like the machine; else that of the most demanding target in `targets/` which the machine fulfils
     with vectors of the same size.
     """
-    from effgen.machines.target import load_target
-
     names = [name for name in _stated_targets() if _shipped_folder(name).is_dir()]
     if machine.name in names:
         return machine.name
@@ -39,19 +40,12 @@ def shipped_records(name: str) -> Loaded:
 
 def _stated_targets() -> list[str]:
     """Targets that are the same everywhere: those whose file does not ask for detection."""
-    import tomllib
-    from importlib import resources
-
-    from effgen.machines.target import target_names
-
     folder = resources.files("effgen.targets")
     files = {name: tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")) for name in target_names()}
     return [name for name, stated in files.items() if not stated.get("detect")]
 
 
 def _shipped_folder(name: str) -> Any:
-    from importlib import resources
-
     return resources.files("effgen.schedules.records") / name
 
 

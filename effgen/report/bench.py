@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from effgen.report.tables import numbers_table
+from effgen.report.text import bytes_text, milliseconds_text, threads_text
+
 if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.machines.host import Host
     from effgen.results.reports import BenchReport, Report, Result
-from effgen.report.tables import numbers_table
-from effgen.report.text import bytes_text, milliseconds_text, threads_text
 
 _RESULT_COLUMNS = (
     "backend", "median ms", "p10 ms", "p90 ms", "min ms", "images/s", "calls", "vs effgen", "version",

@@ -14,7 +14,7 @@ from effgen.report.tables import numbers_table
 from effgen.report.text import bytes_text, count_text, milliseconds_text, ratio_text
 from effgen.results.comparison import Comparison
 from effgen.results.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
-from effgen.results.regressions import Case, Change, Regressions, judged_text, passes
+from effgen.results.regressions import BenchCase, Change, Regressions, judged_text, passes
 from effgen.results.rows import Row, Setting
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _paper_json(pair: Pair, measured: Sequence[Remeasured]) -> dict[str, Any]:
 
 
 def _regressions_json(regressions: Regressions, gate: float | None) -> dict[str, Any]:
-    def case_json(case: Case) -> dict[str, Any]:
+    def case_json(case: BenchCase) -> dict[str, Any]:
         return {"model": case.model, **asdict(case.setting)}
 
     return {

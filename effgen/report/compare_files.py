@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from effgen.files.text import check_writable, write_text
-from effgen.results.comparison import Comparison
-
-if TYPE_CHECKING:
-    pass
 from effgen.report.compare import csv_from_comparison, markdown_from_comparison
+from effgen.report.html.document import check_packages
+from effgen.report.html.page import page_from_comparison
+from effgen.results.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,6 @@ class Files:
             if path is not None:
                 check_writable(option, path)
         if self.page is not None:
-            from effgen.report.html.document import check_packages
-
             check_packages()
 
 
@@ -40,6 +36,4 @@ def write_files(comparison: Comparison, gate: float | None, files: Files) -> Non
     if files.markdown is not None:
         write_text("--markdown", files.markdown, markdown_from_comparison(comparison, gate))
     if files.page is not None:
-        from effgen.report.html.page import page_from_comparison
-
         write_text("-o/--output", files.page, page_from_comparison(comparison, gate))

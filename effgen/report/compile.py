@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from effgen.report.text import bytes_text, threads_text
+
 if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.runtime import Manifest
-from effgen.report.text import bytes_text, threads_text
 
 
 def json_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> dict[str, Any]:

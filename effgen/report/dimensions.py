@@ -13,7 +13,7 @@ from effgen.report.text import milliseconds_text, threads_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from effgen.method.budget.dimensions import DimensionRow, DimensionsReport, DimensionTable, Measured
+    from effgen.method.budget.dimensions import Circumstances, DimensionRow, DimensionsReport, DimensionTable
     from effgen.method.budget.paper_tables import Published
 
 #: Version of the form of `effgen dimensions --json`.
@@ -35,7 +35,7 @@ def tables_from_dimensions(report: DimensionsReport) -> list[Table]:
     return [_table(table, report.measured) for table in report.tables]
 
 
-def _table(table: DimensionTable, measured: Measured | None) -> Table:
+def _table(table: DimensionTable, measured: Circumstances | None) -> Table:
     published = any(row.published for row in table.rows)
     columns = (
         *_COUNT_COLUMNS,
@@ -117,7 +117,7 @@ def _is_off(ratio: float) -> bool:
     return abs(ratio - 1) > NOTEWORTHY
 
 
-def _measured_lines(measured: Measured | None) -> list[str]:
+def _measured_lines(measured: Circumstances | None) -> list[str]:
     if measured is None:
         return []
     plan = measured.plan

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from effgen.report.tables import _status, numbers_table
+
 if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.judge.doctor import DoctorReport
-from effgen.report.tables import _status, numbers_table
 
 
 def json_from_doctor(report: DoctorReport) -> dict[str, Any]:

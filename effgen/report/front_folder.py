@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from effgen.files.staging import Kind, check_directory, staged_directory
+from effgen.files.staging import FolderKind, check_directory, staged_directory
 from effgen.method.studies.front import BaselineReport, Member
 from effgen.network.spec_file import as_baseline, toml_from_spec
 from effgen.report.html.document import check_packages
@@ -15,7 +15,7 @@ from effgen.report.text import milliseconds_text, percent_text
 
 #: What stands beside the specs; the second tells such a folder.
 PAGE, DATA = "report.html", "search.json"
-FRONT = Kind(DATA, "the front of a search", "-o/--output")
+FRONT = FolderKind(DATA, "the front of a search", "-o/--output")
 
 
 def check_front_folder(output: Path, force: bool, study: str) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-if TYPE_CHECKING:  # a command loads only what it reports on
-    from effgen.network.inspection import GraphInspection, Inspection, StageRow
 from effgen.report.tables import numbers_table
 from effgen.report.text import bytes_text
+
+if TYPE_CHECKING:  # a command loads only what it reports on
+    from effgen.network.inspection import GraphInspection, Inspection, StageRow
 
 _INSPECTION_COLUMNS = (
     "name", "operator", "kernel", "stride", "expand", "SE", "channels", "repeats", "resolution",

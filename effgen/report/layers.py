@@ -13,7 +13,7 @@ from effgen.report.text import bytes_text, threads_text
 
 if TYPE_CHECKING:
     from effgen.results.ceilings import Bandwidth, Ceilings
-    from effgen.results.reports import FamilyTotal, Layer, LayersReport, Rates
+    from effgen.results.reports import FamilyTotal, LayersReport, LayerTime, Rates
 
 _RATE_COLUMNS = ("GFLOP/s", "GB/s", "flop/B", "of peak", "of roofline")
 _LAYER_COLUMNS = ("kernel", "schedule", "calls", "us a call", "total ms", "share", *_RATE_COLUMNS)
@@ -75,7 +75,7 @@ def _bandwidth_text(bandwidth: Bandwidth) -> str:
     return f"{bandwidth.level} ({size}) {bandwidth.read:.0f} / {bandwidth.update:.0f} GB/s"
 
 
-def _layer_cells(layer: Layer) -> Iterable[str]:
+def _layer_cells(layer: LayerTime) -> Iterable[str]:
     times = (f"{layer.call_us:.1f}", f"{layer.total_ms:.3f}", _percent(layer.share))
     return (layer.name, layer.source, str(layer.calls), *times, *_rate_cells(layer.rates))
 

@@ -6,13 +6,10 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from effgen.version import __version__
-
-if TYPE_CHECKING:  # a command loads only what it reports on
-    pass
 from effgen.files.text import check_writable, write_text
+from effgen.version import __version__
 
 STANDARD_OUTPUT = "-"
 

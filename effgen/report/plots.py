@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from effgen.report.text import bytes_text, threads_text
 
 if TYPE_CHECKING:
     from effgen.method.budget.dimensions import DimensionRow, DimensionsReport
-    from effgen.results.reports import Layer, LayersReport
+    from effgen.results.reports import LayersReport, LayerTime
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -45,7 +45,7 @@ def plot_roofline(report: LayersReport, path: Path) -> None:
     Kernels without multiply-adds have no place on it.
     """
     layers = [layer for layer in report.layers if layer.rates.intensity and layer.rates.gflops]
-    figure, (axes,) = _new_figure()
+    figure, (axes,) = new_figure()
     reach = _draw_ceilings(axes, report, [layer.rates.intensity or 1.0 for layer in layers])
     for family in dict.fromkeys(layer.family for layer in layers):
         _draw_family(axes, family, [layer for layer in layers if layer.family == family])
@@ -63,30 +63,7 @@ def plot_roofline(report: LayersReport, path: Path) -> None:
         f"{report.machine.cpu}; area of a point: share of the time"
     )
     figure.legend(loc="outside right upper", fontsize="small", markerscale=0.5)
-    _save(figure, path)
-
-
-def plot_scaling(
-    series: Mapping[str, Sequence[tuple[float, float]]], labels: Sequence[str], title: str, path: Path
-) -> None:
-    """Write (multiply-adds, latency) of each backend, both relative to the first network's, beside the diagonal.
-
-    `labels` name the networks of the first series.
-    """
-    figure, (axes,) = _new_figure()
-    most = max(macs for points in series.values() for macs, _ in points)
-    axes.plot([1, most], [1, most], color="black", linewidth=1, linestyle="--", label="as fast as multiply-adds grow")
-    for name, points in series.items():
-        macs, latency = zip(*points, strict=True)
-        width = 2.5 if points is next(iter(series.values())) else 1.0
-        axes.plot(macs, latency, marker="o", linewidth=width, markersize=2 + 2 * width, label=name)
-    for label, point in zip(labels, next(iter(series.values())), strict=True):
-        axes.annotate(label, point, textcoords="offset points", xytext=(6, -12))
-    axes.set_xlabel(f"multiply-adds, times those of {labels[0]}")
-    axes.set_ylabel(f"latency, times that of {labels[0]}")
-    axes.set_title(title)
-    axes.legend(loc="upper left", fontsize="small")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_dimensions(report: DimensionsReport, path: Path) -> None:
@@ -101,7 +78,7 @@ def plot_dimensions(report: DimensionsReport, path: Path) -> None:
         panels.append(("latency, ms", lambda row: row.latency.median_ms if row.latency else None))
     if any(row.published for row in rows):
         panels.append((_ACCURACY, lambda row: row.published.top1 if row.published else None))
-    figure, drawn = _new_figure(len(panels))
+    figure, drawn = new_figure(len(panels))
     for axes, (label, value) in zip(drawn, panels, strict=True):
         if len(families) == 1:  # one factor apart: powers of two would leave a tick or none
             axes.set_xscale("linear")
@@ -120,7 +97,7 @@ def plot_dimensions(report: DimensionsReport, path: Path) -> None:
     if report.measured is not None:
         lines.append(f"{report.measured.machine.cpu}, {threads_text(report.measured.threads)}, batch 1")
     figure.suptitle("\n".join(lines), fontsize="medium")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_scaled(
@@ -138,7 +115,7 @@ def _mark(dimension: str, color: str) -> dict[str, Any]:
     return {"marker": _MARKERS[dimension], "markersize": size, "markeredgecolor": "white", "color": color}
 
 
-def _new_figure(panels: int = 1) -> tuple[Any, list[Any]]:
+def new_figure(panels: int = 1) -> tuple[Any, list[Any]]:
     """A figure of its own and the axes of its panels, without pyplot's global state and a display; all logarithmic."""
     from matplotlib.figure import Figure
 
@@ -153,7 +130,8 @@ def _new_figure(panels: int = 1) -> tuple[Any, list[Any]]:
     return figure, drawn
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write the picture; raises EffgenError."""
     try:
         figure.savefig(path)
     except OSError as error:
@@ -177,7 +155,7 @@ def _draw_ceilings(axes: Any, report: LayersReport, intensities: Sequence[float]
     return low, high
 
 
-def _draw_family(axes: Any, family: str, layers: Sequence[Layer]) -> None:
+def _draw_family(axes: Any, family: str, layers: Sequence[LayerTime]) -> None:
     places = [(layer.rates.intensity, layer.rates.gflops) for layer in layers]
     areas = [max(_SMALLEST_POINT, _LARGEST_POINT * layer.share) for layer in layers]
     total = math.fsum(layer.share for layer in layers)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from effgen.method.studies.grid import Grid
-    from effgen.method.studies.samples import Comparison, Sample
+    from effgen.method.studies.samples import Sample, Verdict
     from effgen.method.studies.scaling_report import AgainstSingle, ScaledRow, ScalingReport
     from effgen.method.studies.workers import Settled
 
@@ -106,7 +106,7 @@ def _sentence(report: ScalingReport, single: AgainstSingle) -> str:
     )
 
 
-def _interval(found: Comparison) -> str:
+def _interval(found: Verdict) -> str:
     if found.low is None or found.high is None:
         return "of one seed, or of seeds that all agree, so it may be luck"
     return f"for all we know {100 * found.low:+.2f} to {100 * found.high:+.2f}"

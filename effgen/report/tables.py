@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
-
-if TYPE_CHECKING:  # a command loads only what it reports on
-    pass
-
 
 _STATUS_STYLE = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 

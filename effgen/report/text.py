@@ -6,11 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     pass
-if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:  # a command loads only what it reports on
-    pass
 
 
 def milliseconds_text(time: float | None) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from effgen.report.tables import _status, numbers_table
+from effgen.report.text import threads_text
+
 if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.judge.case import Case
     from effgen.judge.verify import VerifyReport
-from effgen.report.tables import _status, numbers_table
-from effgen.report.text import threads_text
 
 _CASE_COLUMNS = ("input", "max abs", "relative L2", "top-1", "top-5", "noise", "")
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from effgen.results.reports import OWN, Report, Result
 from effgen.results.rows import Row, machine_label
-from effgen.results.sources import BenchSource, LayersSource, Source
+from effgen.results.sources import BenchSource, LayersSource, ReportSource
 
 #: Four calls of five spread over more than this share of the median.
 WIDE_SPREAD = 0.5
@@ -21,9 +21,9 @@ _NAMED = 3
 
 _DIRTY = "+dirty"
 
-AnySource = Source[Report]
+AnySource = ReportSource[Report]
 
-_Value = TypeVar("_Value", bound=Hashable)
+_Stated = TypeVar("_Stated", bound=Hashable)
 
 
 def doubts_of(
@@ -36,7 +36,7 @@ def doubts_of(
 
     `before`, a baseline, is doubted too, except that effgen itself is another there: that is what is judged.
     """
-    earlier = [Source(f"--baseline {source.name}", source.report) for source in before]
+    earlier = [ReportSource(f"--baseline {source.name}", source.report) for source in before]
     now: list[AnySource] = [*bench, *layers]
     sources: list[AnySource] = [*now, *earlier]
     peers = [(name, result) for name, result in _results(earlier) if result.backend not in OWN]
@@ -154,15 +154,15 @@ def _of(count: int, sources: Sequence[AnySource]) -> str:
     return f"{count} of {len(sources)} file{'' if len(sources) == 1 else 's'}"
 
 
-def _files_by(pairs: Iterable[tuple[str, _Value]]) -> dict[_Value, list[str]]:
+def _files_by(pairs: Iterable[tuple[str, _Stated]]) -> dict[_Stated, list[str]]:
     """The files that share a value."""
-    found: dict[_Value, list[str]] = {}
+    found: dict[_Stated, list[str]] = {}
     for name, value in pairs:
         found.setdefault(value, []).append(name)
     return found
 
 
-def _named(found: Mapping[_Value, Sequence[str]]) -> str:
+def _named(found: Mapping[_Stated, Sequence[str]]) -> str:
     return ", ".join(f"{value} ({_some(files)})" for value, files in found.items())
 
 

@@ -16,15 +16,15 @@ def front(rows: Sequence[Row]) -> list[Row]:
     return pareto_front(rows, cost=lambda row: row.result.median_ms, gain=lambda row: row.model.macs)
 
 
-Item = TypeVar("Item")
+Entry = TypeVar("Entry")
 
 
-def pareto_front(items: Iterable[Item], cost: Callable[[Item], float], gain: Callable[[Item], float]) -> list[Item]:
+def pareto_front(items: Iterable[Entry], cost: Callable[[Entry], float], gain: Callable[[Entry], float]) -> list[Entry]:
     """The items that no other beats: none gains as much for less, or more for the same. By cost, so by gain too.
 
     Of several with equal cost and gain the first stays.
     """
-    kept: list[Item] = []
+    kept: list[Entry] = []
     for item in sorted(items, key=lambda item: (cost(item), -gain(item))):
         if not kept or gain(item) > gain(kept[-1]):
             kept.append(item)

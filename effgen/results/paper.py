@@ -18,7 +18,7 @@ _SIZE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
-class Network:
+class PaperNetwork:
     """A network of the paper: its name there, the seconds it took there, and how a measured model is told to be it."""
 
     name: str
@@ -30,8 +30,8 @@ class Network:
 class Pair:
     """Two networks of about the same accuracy; `published` is the ratio of latencies as the paper prints it."""
 
-    large: Network
-    small: Network
+    large: PaperNetwork
+    small: PaperNetwork
     published: float
 
 
@@ -81,11 +81,15 @@ def _named(pattern: str, parameters: float) -> Callable[[ModelFacts], bool]:
 
 TABLE_4 = (
     Pair(
-        Network("ResNet-152", 0.554, _named(r"resnet[-_ ]?152(?!\d)", 60.2e6)),
-        Network("EfficientNet-B1", 0.098, _efficientnet(1)),
+        PaperNetwork("ResNet-152", 0.554, _named(r"resnet[-_ ]?152(?!\d)", 60.2e6)),
+        PaperNetwork("EfficientNet-B1", 0.098, _efficientnet(1)),
         5.7,
     ),
-    Pair(Network("GPipe", 19.0, _named(r"gpipe", 557e6)), Network("EfficientNet-B7", 3.1, _efficientnet(7)), 6.1),
+    Pair(
+        PaperNetwork("GPipe", 19.0, _named(r"gpipe", 557e6)),
+        PaperNetwork("EfficientNet-B7", 3.1, _efficientnet(7)),
+        6.1,
+    ),
 )
 
 
@@ -113,6 +117,6 @@ def _remeasured(pair: Pair, setting: Setting, backend: str, large: Result | None
     return Remeasured(pair, setting, backend, medians[0], medians[1], "median")
 
 
-def _result(rows: Sequence[Row], network: Network) -> Result | None:
+def _result(rows: Sequence[Row], network: PaperNetwork) -> Result | None:
     """The network's first."""
     return next((row.result for row in rows if network.matches(row.model)), None)

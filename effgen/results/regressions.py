@@ -18,7 +18,7 @@ from effgen.results.sources import BenchSource
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchCase:
     """What two sets have to share to be compared."""
 
     model: str
@@ -36,7 +36,7 @@ class Change:
     one version, or where there is none (empty) the median itself. Several runs of a set count as their median.
     """
 
-    case: Case
+    case: BenchCase
     before_ms: float
     now_ms: float
     peers: tuple[str, ...]
@@ -60,8 +60,8 @@ class Regressions:
     """Changes, the worst first, and the cases of one set only."""
 
     changes: tuple[Change, ...]
-    only_now: tuple[Case, ...]
-    only_before: tuple[Case, ...]
+    only_now: tuple[BenchCase, ...]
+    only_before: tuple[BenchCase, ...]
 
 
 def regressions_of(now: Sequence[BenchSource], before: Sequence[BenchSource]) -> Regressions:
@@ -113,14 +113,14 @@ def judged_text(change: Change) -> str:
     return f"effgen {change.now:.3f} ms, was {change.before:.3f} ms"
 
 
-def _by_case(sources: Sequence[BenchSource]) -> dict[Case, list[BenchReport]]:
-    cases: dict[Case, list[BenchReport]] = {}
+def _by_case(sources: Sequence[BenchSource]) -> dict[BenchCase, list[BenchReport]]:
+    cases: dict[BenchCase, list[BenchReport]] = {}
     for source in sources:
-        cases.setdefault(Case(source.report.model.name, setting_of(source.report)), []).append(source.report)
+        cases.setdefault(BenchCase(source.report.model.name, setting_of(source.report)), []).append(source.report)
     return cases
 
 
-def _change(case: Case, now: Sequence[BenchReport], before: Sequence[BenchReport]) -> Change:
+def _change(case: BenchCase, now: Sequence[BenchReport], before: Sequence[BenchReport]) -> Change:
     both = _peers(now) & _peers(before)
     changed = {peer: words for peer in sorted(both) if (words := _version_change(peer, now, before))}
     peers = both - changed.keys()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
-    ConfigDict,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -22,7 +21,7 @@ from pydantic import (
 )
 
 from effgen.errors import ResultsError
-from effgen.files.strict import first_problem
+from effgen.files.strict import STRICT, first_problem
 from effgen.machines.host import Host
 from effgen.results.ceilings import Ceilings
 
@@ -38,9 +37,6 @@ OWN = frozenset({OURS, "standalone"})
 #: CPUs' worth of other work from which on times are worth a warning: a spinning thread that has to share its CPU
 #: costs its pool whole time slices.
 DISTURBING_CPUS = 0.2
-
-# As the models of `effgen.files.strict`: unknown keys are errors, and so is a value of another type.
-_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -138,7 +134,7 @@ class LeftOut:
     reason: str
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 @dataclass(frozen=True)
 class BenchReport:
     """Results in the order asked for, effgen's first; what could not be measured; and where it was measured.
@@ -179,7 +175,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerTime:
     """A kernel with all its calls: microseconds of one, milliseconds of all, their share of the network's latency."""
 
     name: str
@@ -206,7 +202,7 @@ class FamilyTotal:
     rates: Rates
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 @dataclass(frozen=True)
 class LayersReport:
     """Kernels in the order of their first call, and what is left.
@@ -227,7 +223,7 @@ class LayersReport:
     gflops: PositiveFloat
     peak_share: PositiveFloat
     clock_us: NonNegativeFloat
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerTime, ...]
     families: tuple[FamilyTotal, ...]
     ceilings: Ceilings
     machine: Host

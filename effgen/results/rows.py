@@ -116,3 +116,9 @@ def _place(report: BenchReport) -> tuple[object, ...]:
     # Many threads first: that is what most people run.
     where = (setting.machine, setting.dtype, setting.batch, -setting.threads)
     return (*where, report.model.macs, report.model.name, setting.target)
+
+
+def best_peer(report: BenchReport) -> Result | None:
+    """The fastest peer's result, None where no peer was measured."""
+    peers = [result for result in report.results if result.backend not in OWN]
+    return min(peers, key=lambda result: result.median_ms, default=None)

@@ -15,7 +15,7 @@ R = TypeVar("R", bound=Report, covariant=True)
 
 
 @dataclass(frozen=True)
-class Source(Generic[R]):
+class ReportSource(Generic[R]):
     """A report and the name of its file: without folders where no other file has it."""
 
     name: str
@@ -23,8 +23,8 @@ class Source(Generic[R]):
 
 
 #: A file of `effgen bench`, and one of `effgen bench --layers`.
-BenchSource = Source[BenchReport]
-LayersSource = Source[LayersReport]
+BenchSource = ReportSource[BenchReport]
+LayersSource = ReportSource[LayersReport]
 
 
 def read_sources(paths: Sequence[Path], option: str) -> tuple[tuple[BenchSource, ...], tuple[LayersSource, ...]]:
@@ -39,8 +39,8 @@ def read_sources(paths: Sequence[Path], option: str) -> tuple[tuple[BenchSource,
             raise ResultsError(f"{option} {file.name}: given {count} times; give each file once")
     names = Counter(file.name for file in files)
     reports = [(file.name if names[file.name] == 1 else str(file), read_report(file)) for file in files]
-    bench = (Source(name, report) for name, report in reports if isinstance(report, BenchReport))
-    layers = (Source(name, report) for name, report in reports if isinstance(report, LayersReport))
+    bench = (ReportSource(name, report) for name, report in reports if isinstance(report, BenchReport))
+    layers = (ReportSource(name, report) for name, report in reports if isinstance(report, LayersReport))
     return tuple(bench), tuple(layers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,29 @@ from numpy.typing import NDArray
 
 #: Bytes; what kernels may assume of where their arguments begin. Numpy promises 16 only.
 ALIGNMENT = 64
+
+
+class FlatLayout:
+    """Tensors one after the other in a flat array, each at a multiple of ALIGNMENT: the weights, the workspace.
+
+    The compiler lays them out by it, and the forecast of what a network needs (`effgen.method.budget.footprint`).
+    """
+
+    def __init__(self, sizes: Iterable[int] = ()) -> None:
+        self._end = 0
+        for size in sizes:
+            self.add(size)
+
+    def add(self, size: int) -> int:
+        """Where the next `size` bytes begin."""
+        start = self._end
+        self._end += -(-size // ALIGNMENT) * ALIGNMENT
+        return start
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole array, which is never empty."""
+        return self._end or ALIGNMENT
 
 
 def aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:

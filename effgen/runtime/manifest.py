@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from effgen.errors import BundleError
-from effgen.files.staging import Kind
+from effgen.files.staging import FolderKind
 from effgen.machines.cpu import architecture_of
 
 #: Raised when a reader of the old format could misread a new bundle.
@@ -29,7 +29,7 @@ GOLDEN = "golden.npz"
 LABELS = "labels.txt"
 
 #: What `--force` may replace.
-BUNDLE_FOLDER = Kind(MANIFEST, "a bundle", "-o/--output")
+BUNDLE_FOLDER = FolderKind(MANIFEST, "a bundle", "-o/--output")
 
 #: The folder of an unpacked archive (`effgen pack`) that is the bundle.
 PACKED = "bundle"

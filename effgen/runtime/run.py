@@ -18,7 +18,7 @@ from effgen.machines.cpu import usable_cpus
 from effgen.runtime import LoadedModel, Prediction, load
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.labels import read_labels
-from effgen.runtime.sources import Source, sources_from_arguments
+from effgen.runtime.sources import PictureSource, sources_from_arguments
 
 #: Groups of pictures that each stream has waiting, so that none idles while results are printed.
 _AHEAD = 2
@@ -135,7 +135,7 @@ class _Streams:
         for idle in models:
             self._idle.put(idle)
 
-    def run(self, groups: Sequence[Sequence[Source]]) -> Iterator[_Group]:
+    def run(self, groups: Sequence[Sequence[PictureSource]]) -> Iterator[_Group]:
         """The groups' answers, in order."""
         if self.count == 1:
             yield from map(self._run_group, groups)
@@ -152,7 +152,7 @@ class _Streams:
         finally:  # an error or Ctrl-C: what has not begun never does
             pool.shutdown(cancel_futures=True)
 
-    def _run_group(self, group: Sequence[Source]) -> _Group:
+    def _run_group(self, group: Sequence[PictureSource]) -> _Group:
         start = time.perf_counter()
         images, errors = [], {}
         for source in group:

@@ -16,14 +16,14 @@ STANDARD_INPUT = "-"
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureSource:
     """A picture by the name that reports call it: a path, bytes that were read already, or why there is none."""
 
     name: str
     picture: Path | bytes | ImageError
 
 
-def sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
+def sources_from_arguments(arguments: Sequence[str]) -> list[PictureSource]:
     """The pictures in the order of the arguments: a file itself whatever its name, a folder's sorted.
 
     A folder stands for the files in it and in the folders below whose suffix is a picture's; what begins with a dot and
@@ -40,14 +40,14 @@ def sources_from_arguments(arguments: Sequence[str]) -> list[Source]:
     return sources
 
 
-def _sources(argument: str) -> list[Source]:
+def _sources(argument: str) -> list[PictureSource]:
     if argument == STANDARD_INPUT:
-        return [Source(argument, sys.stdin.buffer.read())]
+        return [PictureSource(argument, sys.stdin.buffer.read())]
     path = Path(argument)
     if not path.is_dir():
-        return [Source(printable(path), path)]
+        return [PictureSource(printable(path), path)]
     unread: list[OSError] = []
-    found = [Source(printable(file), file) for file in files_below(path, unread)]
+    found = [PictureSource(printable(file), file) for file in files_below(path, unread)]
     failed = [_failed(error.filename, f"cannot be read: {error.strerror}") for error in unread]
     if not found and not failed:
         expected = f"expected files that end in {', '.join(SUFFIXES)}"
@@ -55,9 +55,9 @@ def _sources(argument: str) -> list[Source]:
     return found + failed
 
 
-def _failed(name: str, why: str) -> Source:
+def _failed(name: str, why: str) -> PictureSource:
     name = printable(name)
-    return Source(name, ImageError(f"{name}: {why}"))
+    return PictureSource(name, ImageError(f"{name}: {why}"))
 
 
 def files_below(folder: Path, unread: list[OSError]) -> Iterator[Path]:

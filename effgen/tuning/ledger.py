@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from effgen.machines.target import Machine
+from effgen.measure.carried.candidate import Outcome
 from effgen.measure.carried.timing import EARLY_ROUNDS, better
-from effgen.measure.protocol import Outcome
 from effgen.records.database import RecordFile
-from effgen.records.lookup import Source, find_decisions
+from effgen.records.lookup import RecordSource, find_decisions
 from effgen.records.record import MachineKey, Record
 from effgen.tuning.search import KernelSearch
 
@@ -53,7 +53,7 @@ class Ledger:
         """The search for the kernel of this name."""
         return self._by_name.get(kernel)
 
-    def take_hints(self, shipped: Iterable[Source]) -> None:
+    def take_hints(self, shipped: Iterable[RecordSource]) -> None:
         """Have what is good elsewhere measured early."""
         sources = list(shipped)
         for search in self.searches:

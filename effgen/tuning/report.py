@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from effgen.machines.target import Machine
-from effgen.machines.target_file import Route
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
 from effgen.results.reports import DISTURBING_CPUS
 from effgen.tuning.ledger import Ledger
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import End
+from effgen.words import Route
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from effgen.compiler.backend import backend_of
+from effgen.compiler.blocks import kernel_counts
 from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.errors import TuneError
 from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
 from effgen.machines.cpu import missing_features, usable_cpus
+from effgen.machines.host import describe_host
 from effgen.machines.target import Cpu, Machine, check_target, load_target, stated_target
-from effgen.machines.target_file import Route
 from effgen.machines.toolchain import check_programs, linker
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
 from effgen.measure.routes import RouteOptions, route_of
@@ -26,10 +27,12 @@ from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import resolve
 from effgen.records.database import RecordFile, default_database
 from effgen.records.shipped import promote
+from effgen.runtime.library import prepare_tvm
 from effgen.tuning.ledger import Ledger, measured_here, now
 from effgen.tuning.offline.plan import FOLDER
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import Limits
+from effgen.words import Route
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,6 @@ class TuneRequest:
     seed: int = 0
     provider: str = DEFAULT_PROVIDER
     route: RouteOptions = field(default_factory=RouteOptions)
-
-
-OnPhase = Callable[[str], None]
 
 
 def check_tune_request(request: TuneRequest) -> Network | OnnxNetwork:
@@ -107,8 +107,6 @@ def begin(
 
 def calls_of_network(network: Network | OnnxNetwork, kernels: Repertoire = CPU_KERNELS) -> Counter[Workload]:
     """How often one inference calls each kernel: those that the importer would make of the same graph."""
-    from effgen.compiler.blocks import kernel_counts
-
     return kernel_counts(network.graph, kernels)
 
 
@@ -146,8 +144,6 @@ def machine_to_measure(request: TuneRequest, route: Route) -> Cpu:
 
 
 def _described(request: TuneRequest) -> Machine:
-    from effgen.runtime.library import prepare_tvm
-
     prepare_tvm()
     return load_target(request.target)
 
@@ -187,7 +183,5 @@ def promote_found(
 
 
 def _local_facts() -> dict[str, Any]:
-    from effgen.machines.host import describe_host
-
     host = describe_host()
     return {"machine": host.cpu, "virtual": host.virtual, "system": host.system}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from effgen.kernels.workload import Workload
-from effgen.records.record import Record
+from effgen.records.record import DecisionKey, Record, decision_key
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.schedules.space import Space
@@ -33,8 +33,6 @@ _PATIENCE = 32
 
 #: A space of more combinations is not listed: so many are drawn, and those admitted stand for it.
 _LISTED = 8_000
-
-DecisionKey = frozenset[tuple[str, int]]
 
 
 class KernelSearch:
@@ -60,16 +58,16 @@ class KernelSearch:
 
     def learn(self, record: Record, fresh: bool = True) -> None:
         """Take a record of this kernel in, the last one of a candidate; not `fresh`: it is no new candidate."""
-        key = _key(record.decisions)
-        again = self.best is not None and key == _key(self.best.decisions)  # the best one, timed once more
+        key = decision_key(record.decisions)
+        again = self.best is not None and key == decision_key(self.best.decisions)  # the best one, timed once more
         self._known[key] = record
         self._ahead.discard(key)
         self.measured += fresh
         if not again:
             self._vain = 0 if record.chosen else self._vain + 1
-        if key == _key(self.space.default) and record.status == "ok":
+        if key == decision_key(self.space.default) and record.status == "ok":
             self.default = record
-        if record.chosen and (self.best is None or _seconds(record) < _seconds(self.best)):
+        if record.chosen and (self.best is None or record.time_s < self.best.time_s):
             self.best = record
 
     def hint(self, decisions: Mapping[str, int]) -> None:
@@ -79,11 +77,11 @@ class KernelSearch:
 
     def knows(self, decisions: Mapping[str, int]) -> bool:
         """Whether this candidate was measured, whatever became of it."""
-        return _key(decisions) in self._known
+        return decision_key(decisions) in self._known
 
     def record_of(self, decisions: Mapping[str, int]) -> Record | None:
         """What is known of this candidate."""
-        return self._known.get(_key(decisions))
+        return self._known.get(decision_key(decisions))
 
     @property
     def started(self) -> bool:
@@ -93,7 +91,7 @@ class KernelSearch:
     @property
     def improved(self) -> bool:
         """Whether something better than the default is known."""
-        return self.best is not None and _key(self.best.decisions) != _key(self.space.default)
+        return self.best is not None and decision_key(self.best.decisions) != decision_key(self.space.default)
 
     @property
     def exhausted(self) -> bool:
@@ -108,7 +106,7 @@ class KernelSearch:
             return 0.0
         if self.best is None:  # the default failed: anything that works is a gain
             return math.inf if self._vain < _PATIENCE else 0.0
-        return self.calls * _seconds(self.best) * _HOPE * _HOPE_LEFT**self._vain
+        return self.calls * self.best.time_s * _HOPE * _HOPE_LEFT**self._vain
 
     def propose(self) -> dict[str, int] | None:
         """The next candidate to measure: never one that is known; None where all are."""
@@ -131,7 +129,7 @@ class KernelSearch:
         timed = any(record.status == "ok" for record in self._known.values())
         found = self.propose() if timed or any(map(self._is_open, self._hints)) else self._drawn_near_hints()
         if found is not None:
-            self._ahead.add(_key(found))
+            self._ahead.add(decision_key(found))
         return found
 
     def _drawn_near_hints(self) -> dict[str, int] | None:
@@ -142,7 +140,7 @@ class KernelSearch:
 
     def _is_open(self, decisions: Mapping[str, int]) -> bool:
         """Whether the candidate is neither known nor proposed ahead."""
-        key = _key(decisions)
+        key = decision_key(decisions)
         return key not in self._known and key not in self._ahead
 
     def _points(self) -> list[dict[str, int]]:
@@ -153,11 +151,11 @@ class KernelSearch:
             self._random.shuffle(points)
             return points
         drawn = ({name: self._random.choice(values) for name, values in axes.items()} for _ in range(_LISTED))
-        return list({_key(point): point for point in drawn if self.space.admits(point)}.values())
+        return list({decision_key(point): point for point in drawn if self.space.admits(point)}.values())
 
     def _near_the_best(self) -> Iterator[dict[str, int]]:
         timed = [record for record in self._known.values() if record.status == "ok"]
-        for record in sorted(timed, key=_seconds)[:_CENTRES]:
+        for record in sorted(timed, key=lambda record: record.time_s)[:_CENTRES]:
             for point in self.space.neighbours(record.decisions):
                 if self._is_open(point):
                     yield point
@@ -172,9 +170,9 @@ class _Model:
 
     def __init__(self, records: Iterable[Record]) -> None:
         known = list(records)
-        times = [math.log(_seconds(record)) for record in known if record.status == "ok"]
+        times = [math.log(record.time_s) for record in known if record.status == "ok"]
         worst = max(times, default=0.0) + math.log(_FAILED)
-        values = [math.log(_seconds(record)) if record.status == "ok" else worst for record in known]
+        values = [math.log(record.time_s) if record.status == "ok" else worst for record in known]
         mean = sum(values) / len(values) if values else 0.0
         sums: dict[tuple[str, int], float] = defaultdict(float)
         counts: dict[tuple[str, int], int] = defaultdict(int)
@@ -186,12 +184,3 @@ class _Model:
 
     def __call__(self, decisions: Iterable[tuple[str, int]]) -> float:
         return sum(self._effects.get(item, 0.0) for item in decisions)
-
-
-def _key(decisions: Mapping[str, int]) -> DecisionKey:
-    return frozenset(decisions.items())
-
-
-def _seconds(record: Record) -> float:
-    assert record.seconds is not None, record
-    return record.seconds

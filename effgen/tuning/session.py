@@ -10,7 +10,6 @@ from effgen.records.lookup import record_sources
 from effgen.tuning.offline.round import tune_offline
 from effgen.tuning.report import TuneReport, report_of
 from effgen.tuning.request import (
-    OnPhase,
     TuneRequest,
     begin,
     check_tune_request,
@@ -19,6 +18,7 @@ from effgen.tuning.request import (
     promote_found,
 )
 from effgen.tuning.tuner import OnProgress, Tuner
+from effgen.words import OnPhase
 
 
 def tune_network(

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from effgen.machines.target import Machine
+from effgen.measure.carried.candidate import Outcome
 from effgen.measure.lanes import Job, Lanes, Measures
-from effgen.measure.protocol import Outcome
 from effgen.records.database import RecordFile
-from effgen.records.lookup import Source
+from effgen.records.lookup import RecordSource
 from effgen.records.record import Record
 from effgen.tuning.ledger import Ledger
 from effgen.tuning.search import KernelSearch
@@ -78,7 +78,7 @@ class Tuner:
         measurers: Sequence[Measures],
         file: RecordFile,
         limits: Limits = Limits(),
-        sources: Iterable[Source] = (),
+        sources: Iterable[RecordSource] = (),
         on_progress: OnProgress = lambda progress: None,
     ) -> None:
         self.ledger = Ledger(searches, machine, file)

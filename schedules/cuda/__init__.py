@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any
 
-from effgen.kernels.workload import Workload
 from effgen.machines.target import Gpu
+from effgen.schedules.common import Rule
 from effgen.schedules.cuda import depthwise, direct, fallback, images, pointwise, squeeze_excite, tensor_core, window
-from effgen.schedules.space import Space
 
 __all__ = ["RULES", "fallback"]
 
-# As `effgen.schedules.common.Rule`, for GPUs.
-CudaRule: TypeAlias = Callable[[Workload, Gpu], Space | None]
-
-RULES: tuple[CudaRule, ...] = (
+RULES: tuple[Rule[Any, Gpu], ...] = (
     tensor_core.space,
     pointwise.space,
     depthwise.space,
     squeeze_excite.space,
     window.space,
-    images.space,
+    images.pool,
+    images.scale,
     direct.space,
 )

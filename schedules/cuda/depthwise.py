@@ -9,8 +9,9 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import MOST_THREADS, VECTOR, WARP
 from effgen.kernels.cuda.depthwise import WindowPlan, depthwise_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.machines.target import Gpu
+from effgen.schedules.common import rule
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
 
@@ -18,14 +19,13 @@ from effgen.schedules.space import Decisions, Space
 _MOST_VALUES = 160
 
 
-def space(workload: Workload, machine: Gpu) -> Space | None:
+@rule(Conv2d, "depthwise")
+def space(workload: Conv2d, machine: Gpu) -> Space | None:
     """The rule: depthwise convolutions of channels that vectors of four divide, in rows that one block can span.
 
     A residual is added last, to what the sums have been taken of.
     """
-    if not isinstance(workload, Conv2d) or workload.family != "depthwise" or workload.in_channels % VECTOR:
-        return None
-    if workload.activation_last:
+    if workload.in_channels % VECTOR or workload.activation_last:
         return None
     axes = {"rows": (1, 2, 4), "columns": (1, 2, 4, 7, 8, 16), "vectors": (1, 2, 4, 8, 16, 32, 64)}
     admits = partial(_admits, workload)

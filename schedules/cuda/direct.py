@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from effgen.kernels.cuda.direct import direct_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.machines.target import Gpu
+from effgen.schedules.common import rule
 from effgen.schedules.space import Space
 
 
-def space(workload: Workload, machine: Gpu) -> Space | None:
+@rule(Conv2d)
+def space(workload: Conv2d, machine: Gpu) -> Space:
     """The rule: any convolution; the last one, since it reads everything from memory again and again."""
-    if not isinstance(workload, Conv2d):
-        return None
     return Space(
         rule="cuda_direct",
         axes={"threads": (64, 128, 256)},

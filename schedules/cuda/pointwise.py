@@ -8,9 +8,10 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import VECTOR
 from effgen.kernels.cuda.matmul import TilePlan, matmul_primfunc
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d, Workload
 from effgen.machines.target import Gpu
+from effgen.schedules.common import rule
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
 
@@ -23,10 +24,9 @@ _MOST_FETCHED = 8
 _THREADS = (32, 512)
 
 
-def space(workload: Workload, machine: Gpu) -> Space | None:
+@rule(Conv2d, "pointwise", "dense")
+def space(workload: Conv2d, machine: Gpu) -> Space | None:
     """The rule: pointwise and dense convolutions, of channels that vectors of four divide and that fill a tile."""
-    if not isinstance(workload, Conv2d) or workload.family not in ("pointwise", "dense"):
-        return None
     if workload.in_channels % VECTOR:
         return None
     axes = {

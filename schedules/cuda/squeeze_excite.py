@@ -6,16 +6,16 @@ from itertools import product
 
 from effgen.kernels import tiles
 from effgen.kernels.cuda.squeeze_excite import ExcitePlan, squeeze_excite_primfunc
-from effgen.kernels.workload import SqueezeExcite, Workload
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.machines.target import Gpu
+from effgen.schedules.common import rule
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Gpu) -> Space | None:
+@rule(SqueezeExcite)
+def space(workload: SqueezeExcite, machine: Gpu) -> Space:
     """The rule: squeeze-excite."""
-    if not isinstance(workload, SqueezeExcite):
-        return None
     axes = {"blocks": (1, 2, 4, 8, 16, 32), "threads": (64, 128, 256, 512)}
     points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     return Space(

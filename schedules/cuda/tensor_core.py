@@ -9,9 +9,10 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import MOST_THREADS
 from effgen.kernels.cuda.tensor_core import FRAGMENT, HALVES, FragmentPlan, tensor_core_primfunc
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d, Workload
 from effgen.machines.target import Gpu
+from effgen.schedules.common import rule
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.cuda.pointwise import STATIC_SHARED_BYTES
 from effgen.schedules.space import Decisions, Space
@@ -22,10 +23,9 @@ _MOST_FRAGMENTS = 8
 _FEW_ROWS = 8
 
 
-def space(workload: Workload, machine: Gpu) -> Space | None:
+@rule(Conv2d, "pointwise", "dense")
+def space(workload: Conv2d, machine: Gpu) -> Space | None:
     """The rule: float16, enough rows, channels that vectors of eight divide."""
-    if not isinstance(workload, Conv2d) or workload.family not in ("pointwise", "dense"):
-        return None
     if workload.dtype != "float16" or workload.in_channels % HALVES or _rows(workload) < _FEW_ROWS:
         return None
     axes = {

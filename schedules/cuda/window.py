@@ -8,15 +8,17 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import VECTOR
 from effgen.kernels.cuda.window import StripPlan, window_primfunc
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.machines.target import Gpu
+from effgen.schedules.common import rule
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space
 
 
-def space(workload: Workload, machine: Gpu) -> Space | None:
+@rule(Conv2d)
+def space(workload: Conv2d, machine: Gpu) -> Space | None:
     """The rule: convolutions of one group that no better rule takes, of channels that vectors of four divide."""
-    if not isinstance(workload, Conv2d) or workload.groups != 1 or workload.gated or workload.out_channels % VECTOR:
+    if workload.groups != 1 or workload.gated or workload.out_channels % VECTOR:
         return None
     axes = {"columns": (1, 2, 4, 8), "threads": (64, 128, 256)}
     points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]

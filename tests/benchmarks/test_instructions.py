@@ -1,11 +1,12 @@
 """Machine code taken apart: classes of instructions, loops, spills, and how often an emulator's log says each ran."""
 
 import pytest
+from arm.emulated_kernels import Layer, count_kernel, count_untuned, cut
+from arm.instructions import Mix, executions, innermost_loops, instructions_from_text, mix_of
 
-from benchmarks.arm.emulated_kernels import Layer, count_kernel, count_untuned, cut
-from benchmarks.arm.instructions import Mix, executions, innermost_loops, instructions_from_text, mix_of
 from effgen.errors import BuildError
-from effgen.kernels.workload import Conv2d, ExpandDepthwise
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.machines.target import load_target
 
 LISTING = """

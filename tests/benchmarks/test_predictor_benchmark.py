@@ -13,7 +13,7 @@ import pytest
 
 from effgen.errors import EffgenError, RegressionError
 from effgen.graph import Graph
-from effgen.method.latency.predictor import Prediction
+from effgen.method.latency.predictor import LatencyPrediction
 from effgen.network import Network
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "predictor.py"
@@ -25,8 +25,8 @@ class Knows:
 
     off: float
 
-    def predict(self, graph: Graph) -> Prediction:
-        return Prediction(graph.macs * 1e-11 * (1 + self.off / 100), 0.25, 7)
+    def predict(self, graph: Graph) -> LatencyPrediction:
+        return LatencyPrediction(graph.macs * 1e-11 * (1 + self.off / 100), 0.25, 7)
 
 
 @pytest.fixture

@@ -7,26 +7,28 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from baseline_searches import EpochJudge
 from commands import one_line
-from searches import EVERY, FINE, TRAINER, counted, kill_one_of_two, output_of, start, trials_of, until, write_search
+from searches import (
+    EVERY,
+    FINE,
+    PATIENCE_S,
+    TRAINER,
+    counted,
+    kill_one_of_two,
+    output_of,
+    start,
+    trials_of,
+    until,
+    write_search,
+)
 from servers import free_port
 
-from effgen.errors import StudyError
-from effgen.method.studies.grid import GridPlan
-from effgen.method.studies.judge import JudgeRequest
-from effgen.method.studies.latencies import LatencyRequest, open_latencies
-from effgen.method.studies.scaling_search import ScalingRequest, finish, open_search, train_all
 from effgen.network import NetworkRequest, build_network
-from effgen.report.scaling import notes_from_scaling
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +56,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("finished")
     words = write_search(folder)
     process = start([*words, "--json", "report.json", "-o", "scaled.toml"], cwd=folder)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     return Finished(folder, words, json.loads((folder / "report.json").read_text()), out, err)
 
@@ -170,7 +172,8 @@ def test_a_target_that_only_an_emulator_runs_cannot_be_timed(run: Any, words: tu
 
 
 def test_processes_of_one_command_share_the_work(words: tuple[str, ...], tmp_path: Path) -> None:
-    report = json.loads(output_of(start([*words, "--workers", "2", "--json", "-"], SECONDS="0.3")))
+    together = str(tmp_path / "together")
+    report = json.loads(output_of(start([*words, "--workers", "2", "--json", "-"], TOGETHER=together)))
     trials = trials_of(f"sqlite:///{tmp_path}/searches/scaling-fine/trials.db", "scaling-fine")
     complete = [trial for trial in trials if trial["state"] == "complete"]
     assert len(complete) == counted(report) == len({trial["item"] for trial in complete})
@@ -182,7 +185,7 @@ def test_ctrl_c_gives_the_trials_back_and_the_next_run_goes_on(words: tuple[str,
     process = start([*words, "--workers", "2"], HANG="2", HANGING=str(hanging))
     until(hanging.exists)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process in the foreground
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130 and err.endswith("interrupted\n") and "Traceback" not in err
     where = (f"sqlite:///{tmp_path}/searches/scaling-fine/trials.db", "scaling-fine")
     before = trials_of(*where)
@@ -228,85 +231,6 @@ def test_what_is_missing_is_said(run: Any, words: tuple[str, ...], tmp_path: Pat
     said = " ".join(out.split())
     for kind in ("depth", "width", "resolution"):
         assert f"compound is not compared with {kind} alone: all confirming trainings of compound failed" in said
-
-
-def request_in(folder: Path, **changed: Any) -> ScalingRequest:
-    """A small search that times nothing, in a folder where `write_search` was."""
-    request = ScalingRequest(
-        spec=str(folder / "fine.toml"),
-        judge=JudgeRequest(trainer=f"{folder / 'trainer.py'}:accuracy"),
-        storage=f"journal://{folder}/log",
-        study="mine",
-        folder=folder,
-        phi=1.0,
-        grid=GridPlan(step=0.2),
-        seeds=2,
-        confirm_seeds=1,
-        latency=None,
-    )
-    return replace(request, **changed)
-
-
-def test_settings_say_what_a_training_depends_on(tmp_path: Path, words: tuple[str, ...]) -> None:
-    with closing(open_search(request_in(tmp_path)).shared) as shared:
-        facts = shared.study.user_attrs["facts"]
-    assert facts["spec"]["stages"][0]["kernel"] == 3 and facts["trainer"]["file"] == "trainer.py"
-    assert facts["candidates"][0] == "depth 2/1/1"
-
-
-@dataclass
-class CountedTurns:
-    """As `Turns`: what was done in which."""
-
-    log: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def training(self) -> Iterator[Callable[[], None]]:
-        self.log.append("training")
-        yield lambda: self.log.append("epoch")
-
-    @contextmanager
-    def measuring(self) -> Iterator[None]:
-        self.log.append("measuring")
-        yield
-        self.log.append("measured")
-
-
-def test_trainings_leave_the_machine_to_those_who_measure(tmp_path: Path, words: tuple[str, ...]) -> None:
-    turns = CountedTurns()
-    search = open_search(request_in(tmp_path, seeds=1, confirm_seeds=0))
-    with closing(search.shared):
-        train_all(replace(search, judge=EpochJudge([], epochs=2), turns=turns))  # type: ignore[arg-type]
-    assert turns.log == ["training", "epoch", "epoch"] * len(search.searched)
-
-
-def test_latencies_are_measured_alone_and_once_for_each_number_of_threads(
-    tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    turns = CountedTurns()
-
-    def measure_networks(networks: Mapping[str, Any], target: str, threads: int | None, **more: Any) -> dict[str, Any]:
-        assert turns.log[-1] == "measuring"
-        result = SimpleNamespace(results=[SimpleNamespace(median_ms=3.0)], threads=threads or 2)
-        return dict.fromkeys(networks, SimpleNamespace(**vars(result), machine=SimpleNamespace(cpu="a CPU")))
-
-    monkeypatch.setattr("effgen.method.latency.interleaved.measure_networks", measure_networks)
-    monkeypatch.setattr("effgen.method.studies.latencies.usable_cpus", lambda: (0, 1))
-    for threads, times in ((None, 1), (1, 2), (2, 2)):  # two is all that there are
-        search = open_search(request_in(tmp_path, seeds=1, confirm_seeds=0, latency=LatencyRequest(threads=threads)))
-        with closing(search.shared):
-            train_all(search)
-            report = finish(replace(search, turns=turns))  # type: ignore[arg-type]
-        assert report.baseline.latency_ms == 3.0 and report.threads == (threads or 2)
-        assert turns.log == ["measuring", "measured"] * times
-        assert f"measured {report.measured}" in "".join(notes_from_scaling(report)) and report.measured.endswith("UTC")
-
-
-def test_a_study_of_latencies_is_looked_at_before_anything_is_trained(tmp_path: Path, words: tuple[str, ...]) -> None:
-    request = request_in(tmp_path, latency=LatencyRequest())
-    open_latencies(request.storage, request.study, {"phi": 7}, LatencyRequest()).close()
-    with pytest.raises(StudyError, match=r"study mine latency: cpu, threads \d+ in .*: phi is 7 there and 1\.0 here"):
-        open_search(request)
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """`effgen train`: a folder of pictures to weights that compile, whatever happens on the way."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,7 +19,25 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 ROOT = Path(__file__).parents[2]
 RECIPE = "epochs = 3\nbatch_size = 8\nwarmup_epochs = 1\n"
-MAIN = "from effgen.cli import main; main()"
+
+#: `effgen train`, which waits to be stopped as soon as it has told of its first epoch.
+STOPS_AFTER_AN_EPOCH = """if True:
+    import sys, time
+
+    class Waiting:
+        def write(self, text):
+            sys.__stderr__.write(text)
+            if text.startswith("epoch 1/3"):
+                sys.__stderr__.flush()
+                time.sleep(600)
+
+        def __getattr__(self, name):
+            return getattr(sys.__stderr__, name)
+
+    sys.stderr = Waiting()
+    from effgen.cli import main
+    main()
+"""
 
 
 @pytest.fixture
@@ -69,11 +86,8 @@ def test_stopped_and_started_again(
     expected = (folder / "w.safetensors").read_bytes()
     for made in ("w.safetensors", "w.labels.txt"):
         (folder / made).unlink()
-    command = [sys.executable, "-c", MAIN, *map(str, words(folder, tiny_spec))]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    command = [sys.executable, "-c", STOPS_AFTER_AN_EPOCH, *map(str, words(folder, tiny_spec))]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr
         for line in process.stderr:
             if line.startswith("epoch 1/3"):

@@ -14,7 +14,7 @@ from damage import listing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effgen.deploy.archive import Limits, extract_archive, write_archive
+from effgen.deploy.archive import ArchiveLimits, extract_archive, write_archive
 from effgen.errors import BundleError
 
 
@@ -122,7 +122,7 @@ OTHERS: dict[str, tuple[Callable[[], tuple[bytes, ...]], str]] = {
 }
 
 
-def refused(path: Path, message: str, limits: Limits | None = None) -> None:
+def refused(path: Path, message: str, limits: ArchiveLimits | None = None) -> None:
     """One clear line, and nothing outside the folder."""
     before = listing(path.parent)
     destination = path.parent / "deep" / "out"
@@ -171,8 +171,8 @@ def test_not_there(tmp_path: Path) -> None:
 
 def test_limits_hold_over_all_files(tmp_path: Path) -> None:
     path = archive(tmp_path / "x", *(entry(f"top/sub/{index}", bytes(1000)) for index in range(3)), END)
-    refused(path, "of 1000 bytes: expected at most 500 more", Limits(total=2500))
-    refused(path, "holds more than 2 files", Limits(files=2))
+    refused(path, "of 1000 bytes: expected at most 500 more", ArchiveLimits(total=2500))
+    refused(path, "holds more than 2 files", ArchiveLimits(files=2))
 
 
 def test_full_disk_is_told_before_it_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
         for _ in range(64):
             stream.write(bytes(1 << 20))
     (tmp_path / "x").write_bytes(packed.getvalue())
-    refused(tmp_path / "x", "expected at most 1048576 more", Limits(total=1 << 20))
+    refused(tmp_path / "x", "expected at most 1048576 more", ArchiveLimits(total=1 << 20))
 
 
 SAMPLE = gzip.compress(entry("top/pack.json", b"{}") + entry("top/bundle/x", bytes(range(256)) * 8) + END, mtime=0)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import effgen
-from effgen.deploy.archive import Limits, write_archive
+from effgen.deploy.archive import ArchiveLimits, write_archive
 from effgen.deploy.pack import _carried, _fill
 from effgen.deploy.unpack import unpack_archive
 from effgen.errors import BuildError, BundleError
@@ -247,9 +247,9 @@ def test_archive_that_makes_no_sense(case: str, folder: Path) -> None:
 def test_limits(small: Path, tmp_path: Path) -> None:
     archive = archive_of(small, tmp_path / "x.tar.gz")
     with pytest.raises(BundleError, match="holds more than 3 files"):
-        unpack_archive(archive, tmp_path / "out", limits=Limits(files=3))
+        unpack_archive(archive, tmp_path / "out", limits=ArchiveLimits(files=3))
     with pytest.raises(BundleError, match="expected at most"):
-        unpack_archive(archive, tmp_path / "out", limits=Limits(total=10_000))
+        unpack_archive(archive, tmp_path / "out", limits=ArchiveLimits(total=10_000))
     assert listing(tmp_path) == ["x.tar.gz"]
 
 

@@ -1,7 +1,7 @@
 """A graph counts right, prints the same text every time, and refuses what breaks its rules."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,13 @@ from effgen.errors import GraphError
 from effgen.graph import Graph, GraphBuilder, Node, Parameter, Role, Value, check_weights
 from effgen.network.weights import initial_weights
 
-GOLDENS = Path(__file__).parents[1] / "goldens"
-
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_same_relu6", "kinds"])
-def test_the_dump_is_as_recorded(name: str, request: pytest.FixtureRequest) -> None:
-    """Shows in a diff what a change of lowering does; `pytest --update-goldens` records it."""
+def test_the_dump_is_as_recorded(name: str, check_golden: Callable[[str, str], None]) -> None:
+    """Shows in a diff what a change of lowering does."""
     activation = '"silu"' if name == "tiny" else '"relu6"\npadding = "same"'
     graph = kinds_graph() if name == "kinds" else tiny_graph(activation=activation)
-    golden = GOLDENS / f"{name}.graph.txt"
-    if request.config.getoption("--update-goldens"):
-        golden.write_text(graph.dump(), encoding="utf-8")
-    assert graph.dump() == golden.read_text(encoding="utf-8")
+    check_golden(f"{name}.graph.txt", graph.dump())
 
 
 def test_counts_of_a_network_done_by_hand() -> None:

@@ -1,10 +1,11 @@
 """Measuring: warm-up, interleaving, what is counted, and peers that are missing, broken or wrong."""
 
 import os
-import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from effgen.errors import BundleError, EffgenError
 from effgen.judge import bench as bench_module
 from effgen.judge import peers
 from effgen.judge.bench import Backend, bench_bundle, burst, measure, prepare_peer, warm_up
-from effgen.judge.peers import DEFAULT_PEERS, PEERS, Job, Peer, peers_from_text
+from effgen.judge.peers import DEFAULT_PEERS, PEERS, Peer, PeerJob, peers_from_text
+from effgen.machines import host
 from effgen.machines.host import watch_other_work
 from effgen.report.bench import notes_from_bench, warning_from_bench
 from effgen.results.reports import LeftOut, Plan, read_report
@@ -26,49 +28,62 @@ ANSWER = np.zeros((1, 10), np.float32)
 QUICK = Plan(rounds=2, min_time_s=0.02)
 
 
-def sleeper(seconds: float, called: list[str], name: str) -> Backend:
-    def run() -> Logits:
-        called.append(name)
-        time.sleep(seconds)
-        return np.zeros((1, 10), np.float32)
+@dataclass
+class Clock:
+    """Stands for `time` in `effgen.judge.bench`; backends move it on."""
 
-    return Backend(name, "1", run)
+    now: float = 0.0
+    called: list[str] = field(default_factory=list)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def backend(self, name: str, *seconds: float) -> Backend:
+        """Takes each of `seconds` in turn, the last one for ever."""
+        left = list(seconds)
+
+        def run() -> Logits:
+            self.called.append(name)
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+            return np.zeros((1, 10), np.float32)
+
+        return Backend(name, "1", run)
 
 
-def test_every_backend_runs_in_every_round_and_the_order_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(bench_module, "time", clock)
+    return clock
+
+
+def test_every_backend_runs_in_every_round_and_the_order_turns(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_module, "WAKE_S", 0.0)
     monkeypatch.setattr(bench_module, "warm_up", lambda run: 0.001)
-    called: list[str] = []
-    backends = [sleeper(0.001, called, name) for name in "abc"]
+    backends = [clock.backend(name, seconds) for name, seconds in (("a", 0.001), ("b", 0.002), ("c", 0.003))]
     samples = measure(backends, Plan(rounds=3, min_time_s=0.0))
-    assert "".join(called) == "abc" + "bca" + "cab"
-    assert {name: len(times) for name, times in samples.items()} == {"a": 3, "b": 3, "c": 3}
-    assert all(seconds >= 0.001 for times in samples.values() for seconds in times)
+    assert "".join(clock.called) == "abc" + "bca" + "cab"
+    for name, seconds in (("a", 0.001), ("b", 0.002), ("c", 0.003)):
+        assert samples[name] == pytest.approx([seconds] * 3)
 
 
-def test_burst_fills_its_time_and_does_not_count_waking_up() -> None:
-    called: list[str] = []
-    run = sleeper(0.002, called, "a").run
-    samples = burst(run, time_s=0.01, wake_s=0.006)
-    assert sum(samples) >= 0.01
-    assert len(called) > len(samples) >= 2
+def test_burst_fills_its_time_and_does_not_count_waking_up(clock: Clock) -> None:
+    samples = burst(clock.backend("a", 0.002).run, time_s=0.009, wake_s=0.005)
+    assert samples == pytest.approx([0.002] * 5)
+    assert len(clock.called) == 3 + 5
 
 
-def test_burst_times_a_slow_call_once() -> None:
-    called: list[str] = []
-    assert len(burst(sleeper(0.01, called, "a").run, time_s=0.0, wake_s=0.0)) == len(called) == 1
+def test_burst_times_a_slow_call_once(clock: Clock) -> None:
+    assert len(burst(clock.backend("a", 0.01).run, time_s=0.0, wake_s=0.0)) == len(clock.called) == 1
 
 
-def test_warm_up_waits_until_times_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warm_up_waits_until_times_settle(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_module, "_WINDOW_S", 0.0)
-    now, waits = [0.0], iter([0.03, 0.02, 0.01, 0.01])
-
-    def run() -> None:
-        now[0] += next(waits)
-
-    monkeypatch.setattr(bench_module.time, "perf_counter", lambda: now[0])
-    assert warm_up(run) == pytest.approx(0.01)
-    assert next(waits, None) is None
+    assert warm_up(clock.backend("a", 0.03, 0.02, 0.01, 0.01, 99.0).run) == pytest.approx(0.01)
+    assert len(clock.called) == 4
 
 
 def test_peer_names() -> None:
@@ -84,11 +99,11 @@ def test_peer_names() -> None:
         peers_from_text("", "x")
 
 
-def job(folder: Path) -> Job:
-    return Job(folder / "model.onnx", np.zeros((1, 3, 8, 8), np.float32), 1)
+def job(folder: Path) -> PeerJob:
+    return PeerJob(folder / "model.onnx", np.zeros((1, 3, 8, 8), np.float32), 1)
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Job], peers.Run], distribution: str = "numpy") -> None:
+def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[PeerJob], peers.Run], distribution: str = "numpy") -> None:
     monkeypatch.setattr(peers, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
     monkeypatch.setattr(bench_module, "PEERS", peers.PEERS)
 
@@ -99,7 +114,7 @@ def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_peer_that_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken(job: Job) -> peers.Run:
+    def broken(job: PeerJob) -> peers.Run:
         raise RuntimeError("no compiler\nand a long trace")
 
     fake(monkeypatch, broken)
@@ -173,9 +188,18 @@ def test_other_work_is_reported() -> None:
     assert not calm.disturbed and warning_from_bench(calm) == ""
 
 
-def test_own_work_is_not_other_work() -> None:
+def test_own_work_is_not_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three seconds' work in two seconds one and a half are this process's own."""
+    a_second = os.sysconf("SC_CLK_TCK")
+    for name, readings in (("_busy_ticks", (100, 100 + 3 * a_second)), ("_own_seconds", (7.0, 8.5))):
+        monkeypatch.setattr(host, name, partial(next, iter(readings)))
+    monkeypatch.setattr(host, "time", SimpleNamespace(perf_counter=partial(next, iter((50.0, 52.0)))))
     with watch_other_work() as work:
-        end = time.perf_counter() + 0.3
-        while time.perf_counter() < end:
-            pass
-    assert work.cpus is None or 0 <= work.cpus <= os.cpu_count()  # type: ignore[operator]
+        pass
+    assert work.cpus == pytest.approx(0.75)
+
+
+def test_other_work_of_this_machine_can_be_told() -> None:
+    with watch_other_work() as work:
+        pass
+    assert work.cpus is not None and work.cpus >= 0

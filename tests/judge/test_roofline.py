@@ -1,13 +1,11 @@
 """Ceilings: buffer sizes, the higher of two measurements, and that the probes run. No test judges a speed."""
 
 import math
-from dataclasses import replace
 
 import pytest
 
-from effgen.judge.roofline import MEMORY, best_ceilings, measure_ceilings, peak_gflops, working_sets
+from effgen.judge.roofline import MEMORY, Probes, best_ceilings, working_sets
 from effgen.machines.host import describe_host
-from effgen.machines.target import load_target
 from effgen.results.ceilings import Bandwidth, Ceilings
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -38,7 +36,7 @@ def test_best_of_two_measurements() -> None:
 
 def test_probes_run() -> None:
     # A size that is no multiple of anything, and one smaller than a step of all threads.
-    found = measure_ceilings(1, {"odd": 1_000_003, "tiny": 1})
+    found = Probes(1, {"odd": 1_000_003, "tiny": 1}).measure()
     assert [bandwidth.level for bandwidth in found.bandwidths] == ["odd", "tiny"]
     assert 0 < found.bandwidths[0].working_set <= 1_000_003
     for value in (found.peak_gflops, *(bandwidth.best for bandwidth in found.bandwidths)):
@@ -46,7 +44,7 @@ def test_probes_run() -> None:
 
 
 def test_peak_of_a_machine() -> None:
-    value = peak_gflops(replace(load_target("cpu"), cores=1))
+    value = Probes(1, {}).measure().peak_gflops
     assert math.isfinite(value) and value > 0
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError, VerifyError
+from effgen.judge import case as case_module
 from effgen.judge import verify as verify_module
 from effgen.judge.case import compare, golden_case, golden_pair, jittered, new_golden_pair, relative_l2, top_agreement
 from effgen.judge.verify import GOLDEN_JUDGE, VerifyReport, seeded_inputs, verify_bundle
@@ -176,7 +177,7 @@ def test_golden_pair_is_judged_by_a_stable_pytorch_only(tiny_bundle: Path, monke
     assert golden_case(tiny_bundle, expected, 1e-5).passed
     missed = golden_case(tiny_bundle, wrong, 1e-5)
     assert (missed.judged, missed.passed) == (True, False) and 0 < missed.noise < 1e-5
-    monkeypatch.setattr(verify_module, "_JITTER", 0.1)  # a network that amplifies rounding, as it were
+    monkeypatch.setattr(case_module, "_JITTER", 0.1)  # a network that amplifies rounding, as it were
     unstable = golden_case(tiny_bundle, wrong, 1e-5)
     assert (unstable.judged, unstable.passed) == (False, True) and unstable.rel_l2 == missed.rel_l2
     assert not golden_case(tiny_bundle, infinite, 1e-5).passed
@@ -194,7 +195,7 @@ def test_compiling_says_where_pytorch_is_too_unstable_to_judge(
     with pytest.raises(VerifyError, match="disagrees with PyTorch"):
         compile_bundle(request)
     assert not (tmp_path / "bundle").exists()
-    monkeypatch.setattr(verify_module, "_JITTER", 0.1)
+    monkeypatch.setattr(case_module, "_JITTER", 0.1)
     manifest = compile_bundle(request)
     assert read_manifest(tmp_path / "bundle") == manifest
     unjudged = manifest.network["golden_not_judged"]

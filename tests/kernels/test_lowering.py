@@ -3,8 +3,10 @@
 import pytest
 import tvm
 
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.lowering import PIPELINE, tvm_target
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import load_target
 from effgen.schedules import kernel_from_workload
 

@@ -5,16 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from effgen.kernels.kinds.concat import Concat
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.packing import (
     INPUT_SCALE,
     bias_shape,
     input_shapes,
-    output_shapes,
+    kernel_arguments,
     pack_bias,
     pack_weight,
     weight_shape,
 )
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite
+from effgen.kernels.workload import Workload
 from effgen.machines.target import load_target
 
 MACHINE = load_target("x86-64-v4")
@@ -70,6 +74,10 @@ def test_parameters_make_the_scaled_argument(activation: str, groups: int) -> No
         np.testing.assert_array_equal(packed, (pack(plain, array, MACHINE).astype(np.float64) * scale).astype("f4"))
 
 
+def outputs_of(workload: Workload) -> dict[str, tuple[int, ...]]:
+    return {output.name: output.shape for output in workload.outputs}
+
+
 def test_arguments_in_order() -> None:
     gated = Conv2d(2, 5, 6, 24, 40, gated=True, residual=True)
     assert input_shapes(gated, MACHINE) == {
@@ -80,14 +88,14 @@ def test_arguments_in_order() -> None:
         "residual": (2, 5, 6, 40),
     }
     assert list(input_shapes(gated, MACHINE)) == ["data", "weight", "bias", "gate", "residual"]
-    assert output_shapes(gated) == {"out": (2, 5, 6, 40)}
+    assert outputs_of(gated) == {"out": (2, 5, 6, 40)}
     depthwise = Conv2d(2, 5, 6, 40, 40, (3, 3), padding=(1, 1, 1, 1), groups=40, row_sums=True)
     assert list(input_shapes(depthwise, MACHINE)) == ["data", "weight", "bias"]
-    assert output_shapes(depthwise) == {"out": (2, 5, 6, 40), "sums_out": (2, 5, 40)}
+    assert outputs_of(depthwise) == {"out": (2, 5, 6, 40), "sums_out": (2, 5, 40)}
     whole = ExpandDepthwise(Conv2d(2, 5, 6, 24, 40), depthwise)
     names = ["data", "expand_weight", "expand_bias", "depthwise_weight", "depthwise_bias"]
     assert list(input_shapes(whole, MACHINE)) == names
-    assert output_shapes(whole) == output_shapes(depthwise)
+    assert outputs_of(whole) == outputs_of(depthwise)
     gate = SqueezeExcite(2, 5, 6, 40, 10, "silu", "sigmoid")
     assert input_shapes(gate, MACHINE) == {
         "sums": (2, 5, 40),
@@ -96,4 +104,31 @@ def test_arguments_in_order() -> None:
         "excite_weight": (5, 1, 1, 10, 8),
         "excite_bias": (5, 8),
     }
-    assert output_shapes(gate) == {"out": (2, 1, 1, 40)}
+    assert outputs_of(gate) == {"out": (2, 1, 1, 40)}
+
+
+def test_small_arguments_and_images_of_the_user_are_float32() -> None:
+    def types(workload: Workload) -> dict[str, str]:
+        typed = workload.with_dtype("float16")
+        return {argument.name: argument.dtype for argument in kernel_arguments(typed, MACHINE)}
+
+    half, single = "float16", "float32"
+    gated = Conv2d(2, 5, 6, 24, 40, gated=True, residual=True, ahead=((5, 1, 1, 24, 8),))
+    names = ["data", "weight", "bias", "gate", "residual", "ahead0", "out"]
+    assert types(gated) == dict(zip(names, (half, half, single, single, half, half, half), strict=True))
+    stem = Conv2d(1, 8, 8, 3, 16, (3, 3), data_layout="NCHW")
+    assert types(stem) == {"data": single, "weight": half, "bias": single, "out": half}
+    depthwise = Conv2d(1, 6, 6, 16, 16, (3, 3), padding=(1, 1, 1, 1), groups=16, row_sums=True)
+    assert types(ExpandDepthwise(stem, depthwise)) == {
+        "data": single,
+        "expand_weight": half,
+        "expand_bias": single,
+        "depthwise_weight": half,
+        "depthwise_bias": single,
+        "out": half,
+        "sums_out": single,
+    }
+    gate = types(SqueezeExcite(2, 5, 6, 40, 10, "silu", "sigmoid"))
+    assert [name for name, dtype in gate.items() if dtype == half] == ["squeeze_weight", "excite_weight"]
+    joined = types(Concat(1, 5, 6, (8, 8), affine=True))
+    assert [name for name, dtype in joined.items() if dtype == single] == ["factor", "summand"]

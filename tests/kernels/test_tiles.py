@@ -13,12 +13,10 @@ from effgen.kernels.tiles import (
     fits_registers,
     fits_stack,
     level_price,
-    padded_row_bytes,
-    padded_rows,
     tile_cycles,
     turns,
 )
-from effgen.kernels.workload import Activation, Conv2d
+from effgen.kernels.workload import Activation
 from effgen.machines.target import load_target
 
 AVX2, AVX512 = load_target("x86-64-v3"), load_target("x86-64-v4")
@@ -44,12 +42,6 @@ def test_register_tiles_leave_room_to_work(rows: int, vectors: int) -> None:
     for machine in (AVX2, AVX512):
         left = machine.vector_registers - rows * vectors
         assert fits_registers(rows, vectors, machine) == (left >= max(4, vectors + 1))
-
-
-def test_rows_that_a_band_reads() -> None:
-    workload = Conv2d(1, 20, 21, 8, 8, (5, 5), (2, 2), (2, 2, 2, 2), groups=8)
-    assert [padded_rows(workload, rows) for rows in (1, 2, workload.out_height)] == [5, 7, 23]
-    assert padded_row_bytes(workload, 16) == 25 * 16 * 4
 
 
 def test_stack_is_a_share_of_the_cache_and_never_a_lot() -> None:

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from effgen.errors import TuneError
-from effgen.kernels.workload import ChannelScale, Workload
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.workload import Workload
 from effgen.measure.lanes import DeviceLostError, Job, Lanes, NoDeviceError
 from effgen.measure.protocol import Outcome
 
 JOBS = 40
+
+#: More than anything here takes on a busy machine; a test that waits so long has failed.
+PATIENCE_S = 600
 
 
 def workload(number: int) -> ChannelScale:
@@ -31,13 +35,14 @@ class Device:
     measured: list[int] = field(default_factory=list)
     calls: int = 0
     stopped: threading.Event = field(default_factory=threading.Event)
+    raised: threading.Event = field(default_factory=threading.Event)
     before: Callable[[], object] = lambda: None
 
     def connect(self) -> None:
         if not self.reconnects:
             raise NoDeviceError("no device free")
         if self.dead is not None:
-            self.stopped.wait(30)
+            self.stopped.wait(PATIENCE_S)
             raise NoDeviceError("stopped")
 
     def stop(self) -> None:
@@ -54,6 +59,7 @@ class Device:
         self.before()
         number, self.calls = self.calls, self.calls + 1
         if self.error is not None and number == 5:
+            self.raised.set()
             raise self.error
         if number in self.lost or (self.dead is not None and number >= self.dead):
             raise DeviceLostError("crashed", "gone")
@@ -84,7 +90,7 @@ EACH_ONCE = Counter(range(JOBS))
 
 
 def test_jobs_are_shared_out() -> None:
-    barrier = threading.Barrier(2, timeout=30)  # each waits for the other: so both must be at work
+    barrier = threading.Barrier(2, timeout=PATIENCE_S)  # each waits for the other: so both must be at work
     devices = [Device(before=barrier.wait), Device(before=barrier.wait)]
     assert Tuner().run(*devices) == EACH_ONCE
     assert len(devices[0].measured) == len(devices[1].measured) == JOBS // 2
@@ -125,9 +131,13 @@ def test_no_device_left_is_an_error() -> None:
 @pytest.mark.parametrize("error", [TuneError("no worker"), KeyboardInterrupt()])
 @pytest.mark.parametrize("count", [1, 2])
 def test_errors_end_the_run_with_what_is_done(error: BaseException, count: int) -> None:
-    tuner = Tuner()
+    tuner, device = Tuner(), Device(error=error)
+
+    def wait_for_the_error() -> None:
+        assert device.raised.wait(PATIENCE_S)
+
     with pytest.raises(type(error)):
-        tuner.run(Device(error=error), *(Device() for _ in range(count - 1)))
+        tuner.run(device, *(Device(before=wait_for_the_error) for _ in range(count - 1)))
     assert len(tuner.done) == len(set(tuner.done)) >= 5
 
 
@@ -137,7 +147,7 @@ def test_interrupt_stops_every_lane() -> None:
 
     def hang() -> None:
         _thread.interrupt_main()
-        assert device.stopped.wait(30)
+        assert device.stopped.wait(PATIENCE_S)
         raise TuneError("the worker was killed")
 
     device.before = hang

@@ -6,15 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import toy_spaces
-from toy_spaces import ABORTS, FAST, HANGS, SLOW, SLOWEST, UNBUILDABLE, UNFINISHED, WORKLOAD, WRONG
+from toy_spaces import ABORTS, FAST, HANGS, MACHINE, SLOW, SLOWEST, UNBUILDABLE, UNFINISHED, WORKLOAD, WRONG
 
 from effgen.errors import TuneError
-from effgen.machines.target import Machine, load_target
 from effgen.measure import protocol
 from effgen.measure.carried import timing
 from effgen.measure.carried.timing import EARLY_ROUNDS, THOROUGH_ROUNDS, Timing, alone, better, compare, timed
@@ -24,22 +22,13 @@ from effgen.measure.protocol import Outcome, PipeClosedError, PipeTimeoutError, 
 SLOW_DEFAULT = {"mode": SLOW, "salt": 0}
 
 
-def small_machine() -> Machine:
-    return replace(load_target("x86-64-v3"), cores=1)
-
-
 @pytest.fixture(scope="module")
 def measurer() -> Iterator[Measurer]:
     """One worker for the tests that do not hurt it."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    try:
-        with Measurer(Setup(small_machine(), "toy_spaces:bad_space_of"), candidate_limit_s=20) as measurer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", toy_spaces.environment()["PYTHONPATH"])
+        with Measurer(Setup(MACHINE, "toy_spaces:bad_space_of"), candidate_limit_s=600) as measurer:
             yield measurer
-    finally:
-        os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
 
 
 def measure(measurer: Measurer, mode: int, incumbent: bool = True) -> Outcome:
@@ -102,28 +91,26 @@ def test_killed_worker_is_replaced_and_the_candidate_not_blamed(measurer: Measur
 
 def test_space_that_cannot_be_had_is_one_line(measurer: Measurer) -> None:
     with (
-        Measurer(Setup(small_machine(), "toy_spaces:absent")) as other,
+        Measurer(Setup(MACHINE, "toy_spaces:absent")) as other,
         pytest.raises(TuneError, match=r"ended before a kernel ran: exit status 1: .*absent"),
     ):
         measure(other, FAST)
 
 
 PARENT = """if True:
-    import sys, time
-    import test_measure
+    from toy_spaces import FAST, HANGS, MACHINE, WORKLOAD
     from effgen.measure.pool import Measurer
     from effgen.measure.protocol import Setup
-    measurer = Measurer(Setup(test_measure.small_machine(), "toy_spaces:bad_space_of"))
-    test_measure.measure(measurer, 1, incumbent=False)
+    measurer = Measurer(Setup(MACHINE, "toy_spaces:bad_space_of"), candidate_limit_s=600)
+    measurer.measure(WORKLOAD, {"mode": FAST, "salt": 0})
     print(measurer.pid, flush=True)
-    test_measure.measure(measurer, 6, incumbent=False)  # hangs
+    measurer.measure(WORKLOAD, {"mode": HANGS, "salt": 0})
 """
 
 
 def test_worker_dies_with_a_killed_parent_even_inside_a_kernel() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", PARENT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=toy_spaces.environment()) as parent:
         assert parent.stdout
         worker = int(parent.stdout.readline())
         assert alive(worker)
@@ -139,7 +126,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], tries: int = 600) -> None:
+def wait_until(condition: Callable[[], bool], tries: int = 6000) -> None:
     for _ in range(tries):
         if condition():
             return
@@ -242,5 +229,5 @@ def test_better_means_beyond_the_noise(ratio: float, wins: float, wanted: bool) 
 
 
 def test_toys_are_what_they_say() -> None:
-    space = toy_spaces.bad_space_of(WORKLOAD, small_machine())
+    space = toy_spaces.bad_space_of(WORKLOAD, MACHINE)
     assert space is not None and space.contains(SLOW_DEFAULT) and len(list(space.points())) == 8

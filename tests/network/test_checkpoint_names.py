@@ -7,7 +7,7 @@ from networks import kinds_graph, tiny_graph
 
 from effgen.graph import Graph
 from effgen.network import NetworkRequest, build_network
-from effgen.network.checkpoint_names import SCHEMES, Blocks, Layer, Scheme, known_stems, schemes_of
+from effgen.network.checkpoint_names import SCHEMES, Blocks, NamedLayer, Scheme, known_stems, schemes_of
 from effgen.network.spec import shipped_spec_names
 
 
@@ -87,7 +87,7 @@ def test_names_of_no_scheme_and_of_two() -> None:
 
 
 def test_layers_are_read_from_names() -> None:
-    assert Layer.of("stages.1.0.se.reduce") == Layer("stages", "reduce", 1, 0, "se")
-    assert Layer.of("stages.1.2.conv") == Layer("stages", "conv", 1, 2, "")
-    assert Layer.of("stem.norm") == Layer("stem", "norm")
-    assert Layer.of("head") == Layer("head")
+    assert NamedLayer.of("stages.1.0.se.reduce") == NamedLayer("stages", "reduce", 1, 0, "se")
+    assert NamedLayer.of("stages.1.2.conv") == NamedLayer("stages", "conv", 1, 2, "")
+    assert NamedLayer.of("stem.norm") == NamedLayer("stem", "norm")
+    assert NamedLayer.of("head") == NamedLayer("head")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from effgen.errors import TuneError
-from effgen.kernels.workload import ChannelScale
+from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.target import Machine, load_target
 from effgen.records import shipped as shipped_module
 from effgen.records.database import RecordFile, best_records, default_database
-from effgen.records.lookup import Source, find_decisions, find_record, record_sources
-from effgen.records.record import Record, record_from_line
+from effgen.records.lookup import RecordSource, find_decisions, find_record, record_sources
+from effgen.records.record import Record, records_from_text
 from effgen.records.shipped import promote, record_set, shipped_records
 
 MACHINE = load_target("x86-64-v3")
@@ -41,7 +41,7 @@ class ToySpace:
         return decisions.keys() == {"mode"} and decisions["mode"] in self.modes
 
 
-def chosen(sources: list[Source], machine: Machine = MACHINE, space: ToySpace = ToySpace()) -> int | None:
+def chosen(sources: list[RecordSource], machine: Machine = MACHINE, space: ToySpace = ToySpace()) -> int | None:
     found = find_decisions(WORKLOAD, machine, space, sources)  # type: ignore[arg-type]
     return None if found is None else found["mode"]
 
@@ -100,7 +100,7 @@ def test_complete_last_line_without_its_end_counts(tmp_path: Path) -> None:
     ids=lambda line: str(line[:40]),
 )
 def test_foreign_lines_are_counted_not_raised(line: bytes, tmp_path: Path) -> None:
-    assert record_from_line(line) is None
+    assert records_from_text(line) == ([], 1)
     file = RecordFile(tmp_path / "records.jsonl")
     file.path.write_bytes(b"\n" + line + b"\n\n" + record().line.encode() + b"\n")
     loaded = file.load()
@@ -186,13 +186,13 @@ def test_best_is_the_fastest_that_was_kept() -> None:
 
 def test_order_of_sources() -> None:
     own_other_cores = replace(record(1e-6, mode=0), cores=MACHINE.cores * 4)
-    own = Source("database", (record(3e-4, mode=1),), own=True)
-    shipped = Source("shipped", (record(1e-4, mode=2), replace(record(mode=3), cores=MACHINE.cores * 2)))
+    own = RecordSource("database", (record(3e-4, mode=1),), own=True)
+    shipped = RecordSource("shipped", (record(1e-4, mode=2), replace(record(mode=3), cores=MACHINE.cores * 2)))
     assert chosen([own, shipped]) == 1
-    assert chosen([Source("database", (own_other_cores,), own=True), shipped]) == 2
+    assert chosen([RecordSource("database", (own_other_cores,), own=True), shipped]) == 2
     assert chosen([shipped]) == 2
     # No record of so many cores: the nearest larger number, never a smaller one.
-    assert chosen([Source("shipped", (replace(record(mode=3), cores=MACHINE.cores * 4),)), shipped][:1]) == 3
+    assert chosen([RecordSource("shipped", (replace(record(mode=3), cores=MACHINE.cores * 4),)), shipped][:1]) == 3
     assert chosen([shipped], replace(MACHINE, cores=MACHINE.cores * 3)) is None
     assert chosen([]) is None
     found = find_record(WORKLOAD, MACHINE, ToySpace(), [own, shipped])  # type: ignore[arg-type]
@@ -201,14 +201,14 @@ def test_order_of_sources() -> None:
 
 def test_own_records_count_for_this_processor_only_shipped_ones_prefer_it() -> None:
     elsewhere = replace(record(1e-6, mode=0), mcpu="other")
-    assert chosen([Source("database", (elsewhere,), own=True)]) is None
-    assert chosen([Source("shipped", (elsewhere,))]) == 0
-    assert chosen([Source("shipped", (elsewhere, record(1e-3, mode=1)))]) == 1
-    assert chosen([Source("shipped", (replace(elsewhere, lanes=16),))]) is None
+    assert chosen([RecordSource("database", (elsewhere,), own=True)]) is None
+    assert chosen([RecordSource("shipped", (elsewhere,))]) == 0
+    assert chosen([RecordSource("shipped", (elsewhere, record(1e-3, mode=1)))]) == 1
+    assert chosen([RecordSource("shipped", (replace(elsewhere, lanes=16),))]) is None
 
 
 def test_stale_records_are_passed_over() -> None:
-    source = Source(
+    source = RecordSource(
         "database", (record(1e-6, mode=3), record(1e-4, mode=1), replace(record(1e-7), rule="old")), own=True
     )
     assert chosen([source]) == 3

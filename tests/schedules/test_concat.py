@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from effgen.kernels.workload import Concat
+from effgen.kernels.kinds.concat import Concat
 from effgen.machines.target import Machine
 
 Check = Callable[[Concat, Machine, str], None]
@@ -23,8 +23,3 @@ Check = Callable[[Concat, Machine, str], None]
 )
 def test_matches_reference(workload: Concat, machine: Machine, check_kernel: Check) -> None:
     check_kernel(workload, machine, "concat")
-
-
-def test_the_name_counts_equal_parts() -> None:
-    assert Concat(1, 14, 14, (256, 32, 32, 32), True, "relu").name == "f32_concat_c256_c32x3_h14_affine_relu"
-    assert Concat(2, 14, 7, (24,), True).name == "f32_affine_c24_h14w7_b2"

@@ -8,8 +8,8 @@ import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.lowering import PIPELINE, tvm_target
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
 

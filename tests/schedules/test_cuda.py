@@ -18,8 +18,11 @@ from cuda_calls import Call, build, needs
 from kernel_cases import case
 from numpy.typing import NDArray
 
-from effgen.kernels.packing import argument_dtype, output_shapes
-from effgen.kernels.workload import ChannelScale, Conv2d, GlobalAveragePool, SqueezeExcite, Workload, with_dtype
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
+from effgen.kernels.workload import Workload
 from effgen.machines.target import load_target
 from effgen.schedules import kernel_from_workload, space_of
 from effgen.schedules.space import Decisions
@@ -146,7 +149,7 @@ def run_all(workloads: Sequence[Workload], count: int, driver: Path, folder: Pat
 
 def _call(name: str, workload: Workload) -> Call:
     inputs, _ = case(workload, load_target("cuda-sm90"))
-    outputs = [(shape, argument_dtype(workload, out)) for out, shape in output_shapes(workload).items()]
+    outputs = [(output.shape, output.dtype) for output in workload.outputs]
     return Call(name, name, list(inputs.values()), outputs)
 
 
@@ -167,12 +170,12 @@ def few(emulated_driver: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     """Results by the workload's name, which tells the type."""
     found: dict[str, list[Ran]] = {}
     for dtype in DTYPES:
-        workloads = [with_dtype(workload, dtype) for workload, _ in WORKLOADS]
+        workloads = [workload.with_dtype(dtype) for workload, _ in WORKLOADS]
         found |= run_all(workloads, FEW, emulated_driver, tmp_path_factory.mktemp(dtype))
     return found
 
 
-TYPED = [(with_dtype(workload, dtype), rule) for dtype in DTYPES for workload, rule in WORKLOADS]
+TYPED = [(workload.with_dtype(dtype), rule) for dtype in DTYPES for workload, rule in WORKLOADS]
 
 
 @pytest.mark.parametrize(("workload", "rule"), TYPED, ids=[workload.name for workload, _ in TYPED])
@@ -185,7 +188,7 @@ def test_kernel(few: dict[str, list[Ran]], workload: Workload, rule: str) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_many_points(emulated_driver: Path, tmp_path: Path, dtype: str) -> None:
-    workloads = [with_dtype(workload, dtype) for workload, _ in WORKLOADS]
+    workloads = [workload.with_dtype(dtype) for workload, _ in WORKLOADS]
     results = run_all(workloads, MANY, emulated_driver, tmp_path)
     for workload in workloads:
         check(workload, results[workload.name])

@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from effgen.kernels.depthwise import ring_bytes
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.tiles import fits_stack
-from effgen.kernels.workload import Activation, Conv2d, ExpandDepthwise, Workload
+from effgen.kernels.workload import Activation, Workload
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
 

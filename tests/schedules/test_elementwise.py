@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from effgen.kernels.workload import ChannelScale
+from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.target import Machine
 
 Check = Callable[[ChannelScale, Machine, str], None]

@@ -8,8 +8,9 @@ import tvm
 from numpy.typing import NDArray
 from tvm import te, topi
 
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.lowering import tvm_target
-from effgen.kernels.workload import Conv2d, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import schedule_operator
 

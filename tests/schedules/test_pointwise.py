@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.tiles import blocks
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
 from effgen.schedules.space import Decisions

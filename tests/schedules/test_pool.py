@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from effgen.kernels.workload import GlobalAveragePool
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
 from effgen.schedules.space import Decisions

@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 from effgen.compiler.blocks import fuse_blocks
 from effgen.compiler.calls import KernelCall, calls_from_graph
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
-from effgen.kernels.workload import (
-    ChannelScale,
-    Concat,
-    Conv2d,
-    ExpandDepthwise,
-    GlobalAveragePool,
-    Pool2d,
-    SqueezeExcite,
-    Workload,
-)
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.concat import Concat
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.pool2d import Pool2d
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine, load_target
 from effgen.network import NetworkRequest, build_network
 from effgen.schedules import kernel_from_workload, space_of

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from effgen.kernels.workload import SqueezeExcite
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from effgen.kernels.workload import Pool2d
+from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.machines.target import Machine, load_target
 from effgen.schedules import space_of
 

@@ -13,7 +13,8 @@ from offline_folders import results_of, runner
 import effgen.tuning.request
 from effgen.cli import main
 from effgen.errors import BuildError
-from effgen.kernels.workload import Conv2d, SqueezeExcite
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.machines.target import load_target
 from effgen.machines.toolchain import cuda_program
 from effgen.measure.carried.lines import RESULTS

@@ -1,7 +1,6 @@
 """`effgen tune`: requests, reports, and the whole with a real measuring process, stopped, killed and taken up again."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,19 +9,16 @@ from pathlib import Path
 
 import pytest
 import toy_spaces
-from toy_spaces import FAST, SLOW, WORKLOAD
+from toy_spaces import FAST, MACHINE, SLOW, WORKLOAD
 
 from effgen.errors import EffgenError
-from effgen.kernels.workload import GlobalAveragePool
-from effgen.machines.target import load_target
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.network import NetworkRequest
 from effgen.records.database import RecordFile
 from effgen.report.tune import json_from_tune, notes_from_tune, table_from_tune, warnings_from_tune
 from effgen.tuning.report import TunedKernel, TuneReport
 from effgen.tuning.request import TuneRequest, calls_of_network, check_tune_request, searches_of
 from effgen.tuning.tuner import Limits
-
-MACHINE = replace(load_target("x86-64-v3"), cores=1)
 
 
 @pytest.fixture
@@ -96,21 +92,20 @@ CLI = """if True:
 
 
 def start(provider: str, path: Path, *words: object) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", CLI, provider, "tune", "-v", "--threads", "1", "--db", path, *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([str(word) for word in command], text=True, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen([str(word) for word in command], text=True, env=toy_spaces.environment(), **pipes)  # type: ignore[call-overload, no-any-return]
 
 
 def test_tune_kill_tune_again(path: Path, tmp_path: Path) -> None:
-    with start("space_of", path) as process:
+    with start("endless_space_of", path) as process:
         for line in process.stderr:  # type: ignore[union-attr]
             if line.startswith("search "):
                 break
         process.kill()
     killed = RecordFile(path).load()
     assert len(killed.records) >= 2
-    with start("space_of", path, "--trials", "1", "--json", tmp_path / "r.json") as process:
+    with start("endless_space_of", path, "--trials", "1", "--json", tmp_path / "r.json") as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
     after = RecordFile(path).load().records
@@ -144,7 +139,7 @@ def test_tune_promote_and_be_found(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "status", "word"), [(signal.SIGINT, 130, "interrupted")])
 def test_stop_keeps_what_was_found(number: signal.Signals, status: int, word: str, path: Path) -> None:
-    with start("space_of", path) as process:
+    with start("endless_space_of", path) as process:
         for line in process.stderr:  # type: ignore[union-attr]
             if line.startswith("search "):
                 break

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from effgen.errors import TuneError
-from effgen.kernels.workload import ChannelScale, Workload
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.workload import Workload
 from effgen.machines.target import load_target
 from effgen.measure.carried.timing import THOROUGH_ROUNDS, Timing
 from effgen.measure.protocol import Outcome
 from effgen.records.database import RecordFile, best_records
-from effgen.records.lookup import Source
+from effgen.records.lookup import RecordSource
 from effgen.records.record import Record
 from effgen.report.tune import note_from_progress
 from effgen.schedules.space import Space
@@ -89,7 +90,7 @@ def run(
     measurer: FakeMeasurer,
     wanted: Sequence[KernelSearch],
     limits: Limits = NO_LIMITS,
-    sources: Sequence[Source] = (),
+    sources: Sequence[RecordSource] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Tuner:
     tuner = Tuner(wanted, MACHINE, [measurer], RecordFile(path), limits, sources, on_progress)
@@ -156,7 +157,7 @@ def test_hints_follow_the_default(path: Path) -> None:
     record = Record(LARGE.name, "toy", {"x": 5, "y": 1}, "ok", 9, "elsewhere", MACHINE.lanes, 1e-3, True)
     stale = Record(SMALL.name, "toy", {"x": 99, "y": 1}, "ok", 9, "elsewhere", MACHINE.lanes, 1e-3, True)
     measurer = FakeMeasurer()
-    run(path, measurer, searches(LARGE, SMALL), Limits(trials=4), [Source("shipped", (record, stale))])
+    run(path, measurer, searches(LARGE, SMALL), Limits(trials=4), [RecordSource("shipped", (record, stale))])
     assert [point for workload, point in measurer.asked if workload == LARGE][:2] == [(0, 0), (5, 1)]
 
 

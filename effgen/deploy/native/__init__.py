@@ -3,10 +3,10 @@ as it is or under an emulator. Nothing here loads TVM."""
 
 from effgen.deploy.native.build import build_runner
 from effgen.deploy.native.libraries import runtime_libraries
-from effgen.deploy.native.run import Runner, RunReport, run_bundle, run_images
+from effgen.deploy.native.run import NativeReport, Runner, run_bundle, run_images
 
 __all__ = [
-    "RunReport",
+    "NativeReport",
     "Runner",
     "build_runner",
     "run_bundle",

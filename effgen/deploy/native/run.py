@@ -30,7 +30,7 @@ class Runner:
 
 
 @dataclass(frozen=True)
-class RunReport:
+class NativeReport:
     """What `effgen-run` found. `rel_l2` is as in `effgen.judge.verify`: infinite where the output is not finite.
 
     `runs_ms` are the milliseconds of each timed run, `steps_ms` the median of each step (empty unless asked for).
@@ -54,15 +54,15 @@ def run_bundle(
     min_seconds: float = 0.0,
     layers: bool = False,
     timeout_s: float | None = None,
-) -> RunReport:
+) -> NativeReport:
     """Compare a bundle with its golden pair, then time it: `runs` runs at least (0: none), `min_seconds` at least.
 
-    `threads` None: as many as the bundle was compiled for. A miss is no error here: see `RunReport.passed`. Raises
+    `threads` None: as many as the bundle was compiled for. A miss is no error here: see `NativeReport.passed`. Raises
     BundleError where the bundle cannot be run, or not within `timeout_s` seconds.
     """
     options = ["--json", "--runs", str(runs), "--min-time", str(min_seconds), *(["--layers"] if layers else [])]
     data = json.loads(_run(runner, bundle, threads, options, timeout_s))
-    return RunReport(
+    return NativeReport(
         model=data["model"],
         target=data["target"],
         threads=data["threads"],

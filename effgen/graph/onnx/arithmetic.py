@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import GraphError
-from effgen.graph.onnx.reader import Array, Converter, OnnxNode, Reader
+from effgen.graph.onnx.reader import AnyArray, Converter, OnnxNode, Reader
 from effgen.graph.ops import Shape
 
 
@@ -121,7 +121,7 @@ def _operands(reader: Reader, node: OnnxNode) -> tuple[list[str], NDArray[np.flo
     return data, constant, first
 
 
-def _with_constant(reader: Reader, op_type: str, data: str, constant: Array, node: OnnxNode) -> None:
+def _with_constant(reader: Reader, op_type: str, data: str, constant: AnyArray, node: OnnxNode) -> None:
     """`data` (op) `constant`, which gets the data's rank; left out where it changes nothing."""
     rank = _rank(reader, data)
     while constant.ndim > rank and constant.shape[0] == 1:
@@ -155,5 +155,5 @@ def _matrix(reader: Reader, name: str) -> str:
     return data
 
 
-def _scaled(array: Array, factor: float) -> Array:
+def _scaled(array: AnyArray, factor: float) -> AnyArray:
     return array if factor == 1 else (array.astype(np.float64) * factor).astype(array.dtype)

@@ -17,7 +17,7 @@ from effgen.graph import Graph, Node, Parameter, Role, Value
 from effgen.graph.onnx.file import STANDARD_DOMAINS, OnnxFile
 from effgen.graph.ops import OPS, AttributeValue, Shape
 
-Array: TypeAlias = NDArray[Any]
+AnyArray: TypeAlias = NDArray[Any]
 
 #: Operators whose result depends on nothing that is known here, or that hold graphs of their own.
 _NOT_FOLDED = ("If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
@@ -79,7 +79,7 @@ class Reader:
         self.converters = converters
         self.proto = file.model.graph
         self.opset = file.opset
-        self.constants: dict[str, Array] = {"": np.zeros(0, np.float32)}
+        self.constants: dict[str, AnyArray] = {"": np.zeros(0, np.float32)}
         self.names = {file.input.name: file.input.name}
         self.pending: dict[str, Pending] = {}
         self.values: dict[str, Value] = {file.input.name: file.input}
@@ -162,7 +162,7 @@ class Reader:
     def is_constant(self, name: str) -> bool:
         return name in self.constants
 
-    def constant(self, node: OnnxNode, index: int, what: str) -> Array:
+    def constant(self, node: OnnxNode, index: int, what: str) -> AnyArray:
         """An input that must be constant. Raises GraphError where it is computed."""
         name = node.inputs[index]
         if name not in self.constants:
@@ -227,7 +227,7 @@ class Reader:
         """`output` is for another operator to finish."""
         self.pending[output] = pending
 
-    def parameter(self, name: str, array: Array, role: Role) -> str:
+    def parameter(self, name: str, array: AnyArray, role: Role) -> str:
         """Declare a constant of the network; a name that stands for other values already gets a suffix."""
         if array.dtype != np.float32:
             found = helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -241,7 +241,7 @@ class Reader:
             self.weights[wanted] = array
         return wanted
 
-    def same(self, name: str, array: Array) -> bool:
+    def same(self, name: str, array: AnyArray) -> bool:
         known = self.weights.get(name)
         return known is array or (known is not None and np.array_equal(known, array))
 
@@ -256,9 +256,9 @@ def _located(error: GraphError, node: OnnxNode) -> GraphError:
     return GraphError(f"{node.op_type} {name}: {error}")
 
 
-def _array(tensor: onnx.TensorProto) -> Array:
+def _array(tensor: onnx.TensorProto) -> AnyArray:
     try:
-        array: Array = numpy_helper.to_array(tensor)
+        array: AnyArray = numpy_helper.to_array(tensor)
     except _MALFORMED as error:
         raise GraphError(f"constant {tensor.name}: malformed: {' '.join(str(error).split())}") from None
     return array
@@ -271,11 +271,11 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _shape_of(shape: Shape, node: OnnxNode) -> Array:
+def _shape_of(shape: Shape, node: OnnxNode) -> AnyArray:
     return np.array(shape, np.int64)[slice(node.attributes.get("start", 0), node.attributes.get("end"))]
 
 
-def _evaluated(proto: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> list[Array]:
+def _evaluated(proto: onnx.NodeProto, feeds: dict[str, AnyArray], opset: int) -> list[AnyArray]:
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in feeds.items()

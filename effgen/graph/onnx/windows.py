@@ -20,7 +20,7 @@ def conv(reader: Reader, node: OnnxNode) -> None:
     if weight.ndim != 4:
         raise GraphError(f"weight of shape {weight.shape}: expected a convolution of images, [out, in, kh, kw]")
     source, border = _padded(reader, node)
-    window = _Window(node, reader.values[source].shape, weight.shape[2:], border)
+    window = _WindowNode(node, reader.values[source].shape, weight.shape[2:], border)
     inputs = [source, reader.parameter(node.inputs[1], weight, "kernel")]
     if reader.has_input(node, 2):
         inputs.append(reader.parameter(node.inputs[2], reader.constant(node, 2, "its bias"), "bias"))
@@ -33,7 +33,7 @@ def max_pool(reader: Reader, node: OnnxNode) -> None:
     maker = reader.maker(source)
     if any(border) and (maker is None or maker.op_type not in _NOT_NEGATIVE):
         raise GraphError("zeros around an image that may be negative: expected the pooling's own pads")
-    window = _Window(node, reader.values[source].shape, _kernel(node), border)
+    window = _WindowNode(node, reader.values[source].shape, _kernel(node), border)
     pads = _with_rest(window.pads, window.rest)
     if _does_nothing(window, pads):
         reader.alias(node.output, source)
@@ -46,7 +46,7 @@ def average_pool(reader: Reader, node: OnnxNode) -> None:
     """Over the whole image it is a GlobalAveragePool."""
     source, border = _padded(reader, node)
     shape = reader.values[source].shape
-    window = _Window(node, shape, _kernel(node), border)
+    window = _WindowNode(node, shape, _kernel(node), border)
     counted = node.attributes.get("count_include_pad", 0)
     if any(border):
         # The Graph has one set of pads: counted, as the zeros around the image are, or not.
@@ -125,7 +125,7 @@ CONVERTERS: Mapping[str, Converter] = {
 }
 
 
-class _Window:
+class _WindowNode:
     """A node's window over images of shape `data`, around which `border` (top, left, bottom, right) zeros were put.
 
     `rest`: rows and columns that the last windows reach beyond all padding (ceil_mode).
@@ -210,7 +210,7 @@ def _with_rest(pads: tuple[int, ...], rest: tuple[int, int]) -> tuple[int, ...]:
     return (*pads[:2], pads[2] + rest[0], pads[3] + rest[1])
 
 
-def _does_nothing(window: _Window, pads: tuple[int, ...]) -> bool:
+def _does_nothing(window: _WindowNode, pads: tuple[int, ...]) -> bool:
     return window.kernel == (1, 1) and window.strides == (1, 1) and not any(pads)
 
 

@@ -24,10 +24,10 @@ from effgen.graph.passes.prune import prune
 
 def fuse_activations(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
     """The graph with these activations in one node each, and its weights without their constants."""
-    return prune(_Fusion(graph, weights).run(), weights)
+    return prune(_ActivationFusion(graph, weights).run(), weights)
 
 
-class _Fusion:
+class _ActivationFusion:
     def __init__(self, graph: Graph, weights: Weights) -> None:
         self.graph, self.weights = graph, weights
         self.made: dict[str, Node] = {}

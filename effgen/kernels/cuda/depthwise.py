@@ -34,7 +34,7 @@ from effgen.kernels.cuda.builder import (
     synchronise,
 )
 from effgen.kernels.cuda.math import activate
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.machines.target import Gpu
 
 
@@ -57,7 +57,7 @@ class WindowPlan:
 
 
 def depthwise_primfunc(workload: Conv2d, machine: Gpu, plan: WindowPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`.
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`.
 
     The channels must be a multiple of VECTOR.
     """

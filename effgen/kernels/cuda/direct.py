@@ -14,13 +14,13 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launch, registers
 from effgen.kernels.cuda.math import finished
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import input_shapes
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Gpu
 
 
 def direct_primfunc(workload: Conv2d, machine: Gpu, threads: int) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _Direct(workload, machine, arguments).write(threads)
     return builder.get().with_attr("tirx.is_scheduled", True)

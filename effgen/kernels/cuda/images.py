@@ -9,7 +9,8 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launch, registers, shared, synchronise
-from effgen.kernels.workload import ChannelScale, GlobalAveragePool
+from effgen.kernels.kinds.channel_scale import ChannelScale
+from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.machines.target import Gpu
 
 

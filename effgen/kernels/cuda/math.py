@@ -5,10 +5,11 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.ir import Expr
 
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import activate as activate_by_arithmetic
 from effgen.kernels.math import finished as finished_with
 from effgen.kernels.packing import INPUT_SCALE
-from effgen.kernels.workload import Activation, Conv2d
+from effgen.kernels.workload import Activation
 
 # 2^a beyond this is infinite in float32, and silu's infinity divided by infinity no number.
 _LIMIT = 126.0

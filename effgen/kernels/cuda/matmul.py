@@ -37,7 +37,7 @@ from effgen.kernels.cuda.builder import (
 )
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.machines.target import Gpu
 
 #: Floats between the rows of transposed data: stores of a warp fall into different banks.
@@ -79,7 +79,7 @@ class TilePlan:
 
 
 def matmul_primfunc(workload: Conv2d, machine: Gpu, plan: TilePlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _Matmul(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)

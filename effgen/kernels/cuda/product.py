@@ -12,8 +12,8 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index
 from effgen.kernels.cuda.builder import load_vector
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape, input_shapes
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Gpu
 
 

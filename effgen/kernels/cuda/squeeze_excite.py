@@ -21,8 +21,8 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, for_share, launch, registers, shared, synchronise
 from effgen.kernels.cuda.math import activate
+from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import SqueezeExcite
 from effgen.machines.target import Gpu
 
 
@@ -35,7 +35,7 @@ class ExcitePlan:
 
 
 def squeeze_excite_primfunc(workload: SqueezeExcite, machine: Gpu, plan: ExcitePlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _SqueezeExcite(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True)

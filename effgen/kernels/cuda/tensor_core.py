@@ -33,7 +33,7 @@ from effgen.kernels.cuda.builder import (
 )
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
-from effgen.kernels.workload import Conv2d
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.machines.target import Gpu
 
 #: Rows, columns and depth of a fragment, the shape that `nvcuda::wmma` has on every GPU from sm_70 on.
@@ -83,7 +83,7 @@ class FragmentPlan:
 
 
 def tensor_core_primfunc(workload: Conv2d, machine: Gpu, plan: FragmentPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`."""
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`."""
     with function(workload, machine) as (builder, arguments):
         _TensorCores(workload, machine, plan, arguments).write()
     return builder.get().with_attr("tirx.is_scheduled", True).with_attr(ARRAYS_APART, True)

@@ -19,8 +19,8 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import VECTOR, as_float, as_type, below, guarded, launch, load_vector, registers
 from effgen.kernels.cuda.math import finished
+from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
-from effgen.kernels.workload import Conv2d
 from effgen.machines.target import Gpu
 
 
@@ -33,7 +33,7 @@ class StripPlan:
 
 
 def window_primfunc(workload: Conv2d, machine: Gpu, plan: StripPlan) -> PrimFunc:
-    """The finished kernel `workload.name`; its arguments are those of `input_shapes` and `output_shapes`.
+    """The finished kernel `workload.name`; its arguments are those of `kernel_arguments`.
 
     The output channels must be a multiple of VECTOR.
     """

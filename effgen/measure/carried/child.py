@@ -6,16 +6,18 @@ A copy of this file goes with every folder: it uses nothing but the standard lib
 from __future__ import annotations
 
 import array
-import ctypes
 import hashlib
 import json
 import math
 import os
-import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effgen.measure.carried.native import NativeError, Runtime
+from effgen.measure.carried.candidate import NativeError, measured
+from effgen.measure.carried.cuda import CudaRuntime
+from effgen.measure.carried.native import Runtime
+from effgen.measure.carried.process import answers_apart, die_with
 from effgen.measure.carried.timing import alone, better, compare
 
 if TYPE_CHECKING:
@@ -24,16 +26,17 @@ if TYPE_CHECKING:
     from effgen.measure.carried.cuda import CudaRuntime
     from effgen.measure.carried.timing import Side, Timing
 
-_PR_SET_PDEATHSIG = 1
-_LONGEST_ERROR = 300
 _NAN = float("nan")
 
 
-class Bench:
-    """One kernel of a plan: its inputs, what it must make of them, and its candidates."""
+class FolderBench:
+    """One kernel of a plan: its inputs, what it must make of them, and its candidates; `flush` makes caches cold."""
 
-    def __init__(self, runtime: Runtime | CudaRuntime, folder: Path, kernel: dict[str, Any]) -> None:
+    def __init__(
+        self, runtime: Runtime | CudaRuntime, flush: Callable[[], None], folder: Path, kernel: dict[str, Any]
+    ) -> None:
         self._runtime: Any = runtime
+        self._flush = flush
         self._library = self._runtime.library(checked(folder, kernel["library"]))
         data = memoryview(checked(folder, kernel["data"]).read_bytes())
         inputs = []
@@ -55,9 +58,9 @@ class Bench:
         """A candidate of the plan."""
         return self._runtime.kernel(self._library, candidate, self._arrays)  # type: ignore[no-any-return]
 
-    def side(self, kernel: Callable[[], None], flush: Callable[[], None]) -> Side:
-        """A candidate to be timed, with `flush` before every call."""
-        return self._runtime.side(kernel, flush)  # type: ignore[no-any-return]
+    def side(self, kernel: Callable[[], None]) -> Side:
+        """A candidate to be timed, with cold caches."""
+        return self._runtime.side(kernel, self._flush)  # type: ignore[no-any-return]
 
     def error_after(self, kernel: Callable[[], None]) -> float:
         """Relative L2 error of a call, the worst of the outputs; they are NaN before it, lest one be left out."""
@@ -70,34 +73,13 @@ class Bench:
         return _NAN if any(math.isnan(error) for error in errors) else max(errors)
 
 
-Kernel = Any  # a function of no arguments that runs a candidate once
-
-
-def measure(
-    bench: Bench, flush: Callable[[], None], candidate: dict[str, Any], incumbent: Kernel | None, tolerance: float
-) -> tuple[dict[str, Any], Kernel | None]:
-    """A candidate's outcome as a result's fields, and the candidate where it gave a time."""
-    kernel = bench.kernel(candidate)
-    try:
-        before = bench.error_after(kernel)
-        if not before <= tolerance:
-            return _failed("wrong", f"relative L2 error {before:.2e}"), None
-        side = bench.side(kernel, flush)
-        timing = alone(side) if incumbent is None else _compared(side, bench.side(incumbent, flush))
-        # Once more: threads that write where others read are right most of the time.
-        after = bench.error_after(kernel)
-    except NativeError as error:
-        return _failed("crashed", str(error)), None
-    if not after <= tolerance:
-        return _failed("wrong", f"relative L2 error {after:.2e} after {before:.2e} before"), None
-    return {"status": "ok", "error": "", "timing": vars(timing)}, kernel
-
-
-def _compared(mine: Side, theirs: Side) -> Timing:
+def timed_with(incumbent: Side | None, mine: Side) -> Timing:
     """What seems better is looked at once more, at length: of many candidates one wins by luck, and nobody here
     compares the winner again."""
-    timing = compare(mine, theirs)
-    return compare(mine, theirs, thorough=True) if better(timing) else timing
+    if incumbent is None:
+        return alone(mine)
+    timing = compare(mine, incumbent)
+    return compare(mine, incumbent, thorough=True) if better(timing) else timing
 
 
 def main(parent: int, folder: Path, runtime: Path, number: int, incumbent: int, wanted: list[int]) -> None:
@@ -105,9 +87,8 @@ def main(parent: int, folder: Path, runtime: Path, number: int, incumbent: int, 
 
     `incumbent` is the candidate that the others are timed in turn with, -1 for none: the first that works then is.
     """
-    _die_with(parent)
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else writes there must not get between the answers
+    die_with(parent)
+    answers = os.fdopen(answers_apart(), "w")
 
     def say(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=answers, flush=True)
@@ -117,14 +98,18 @@ def main(parent: int, folder: Path, runtime: Path, number: int, incumbent: int, 
     kernel = plan["kernels"][number]
     if "library" in plan["flush"]:
         checked(folder, plan["flush"]["library"])
-    bench, flush = Bench(loaded, folder, kernel), loaded.flush(folder, plan["flush"])
+    bench = FolderBench(loaded, loaded.flush(folder, plan["flush"]), folder, kernel)
     candidates = {candidate["index"]: candidate for candidate in kernel["candidates"]}
     theirs = None if incumbent < 0 else bench.kernel(candidates[incumbent])
     for index in wanted:
         say({"begun": index})
-        result, mine = measure(bench, flush, candidates[index], theirs, plan["tolerance"])
+        mine = bench.kernel(candidates[index])
+        side = None if theirs is None else bench.side(theirs)
+        outcome = measured(bench, mine, plan["tolerance"], partial(timed_with, side), refused=NativeError)
+        timing = None if outcome.timing is None else vars(outcome.timing)
+        result = {"status": outcome.status, "error": outcome.error, "timing": timing}
         say({**result, "candidate": index, "incumbent": None if theirs is None else incumbent})
-        if theirs is None and mine is not None:
+        if theirs is None and timing is not None:
             theirs, incumbent = mine, index
 
 
@@ -132,8 +117,6 @@ def _runtime(plan: dict[str, Any], folder: Path) -> Any:
     """What runs the plan's kernels: TVM's runtime, or the GPU's driver."""
     if plan["device"]["kind"] == "cpu":
         return Runtime(folder, plan["cores"])
-    from effgen.measure.carried.cuda import CudaRuntime
-
     return CudaRuntime()
 
 
@@ -145,20 +128,9 @@ def checked(folder: Path, file: dict[str, str]) -> Path:
     return path
 
 
-def _failed(status: str, error: str) -> dict[str, Any]:
-    return {"status": status, "error": error[:_LONGEST_ERROR], "timing": None}
-
-
 def _floats(data: memoryview, scale: float | None, size: int) -> bytes:
     """float32 of int8 times a scale; without a scale nothing but NaN, which no kernel may depend on."""
     if scale is None:
         return array.array("f", [_NAN]).tobytes() * size
     table = [scale * (byte - 256 if byte > 127 else byte) for byte in range(256)]
     return array.array("f", map(table.__getitem__, data)).tobytes()
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent is gone, which it may be already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        raise SystemExit(1)

@@ -18,6 +18,14 @@ PLAN, RESULTS = "plan.json", "results.jsonl"
 STATUSES = ("ok", "wrong", "crashed", "timeout")
 
 
+def value_from_line(text: bytes) -> Any:
+    """What a line of JSON holds; raises ValueError where it is torn, or no JSON."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def digest_of(content: Mapping[str, Any]) -> str:
     """SHA-256 of the content without its `digest`; a result names its plan, so it is of one plan alone.
 

@@ -9,6 +9,7 @@ import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effgen.measure.carried.candidate import NativeError
 from effgen.measure.carried.timing import timed
 
 if TYPE_CHECKING:
@@ -69,11 +70,7 @@ class _Tensor(ctypes.Structure):
     )
 
 
-class NativeError(Exception):
-    """TVM refused; the text is its own."""
-
-
-class Array:
+class HostArray:
     """A float32 array in this machine's memory."""
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -114,33 +111,33 @@ class Runtime:
         """Load kernels."""
         return self._call(self._load, [_text(str(path))])
 
-    def array(self, shape: Sequence[int]) -> Array:
+    def array(self, shape: Sequence[int]) -> HostArray:
         """A new array."""
-        return Array(shape)
+        return HostArray(shape)
 
-    def kernel(self, library: Any, candidate: dict[str, t.Any], arrays: Sequence[Array]) -> Call:
+    def kernel(self, library: Any, candidate: dict[str, t.Any], arrays: Sequence[HostArray]) -> NativeCall:
         """A candidate of the plan, or another function of the library, with its arguments."""
         return self.function(library, candidate["function"], arrays)
 
-    def flush(self, folder: Path, stated: dict[str, t.Any]) -> Call:
+    def flush(self, folder: Path, stated: dict[str, t.Any]) -> NativeCall:
         """What fills every core's first and second level cache with something else."""
         arrays = [self.array(shape) for shape in stated["arrays"]]
         for made in arrays:
             made.write(bytes(4 * made.size))
         return self.function(self.library(folder / stated["library"]["path"]), stated["function"], arrays)
 
-    def side(self, call: Call, between: Call) -> Side:
+    def side(self, call: NativeCall, between: NativeCall) -> Side:
         """The kernel to be timed by this machine's clock, with cold caches."""
         return timed(call, between)
 
-    def function(self, library: Any, name: str, arrays: Sequence[Array]) -> Call:
+    def function(self, library: Any, name: str, arrays: Sequence[HostArray]) -> NativeCall:
         """A function of the library with its arguments."""
         query = Any(_BOOL, 0)
         query.number = 0
         found = self._call(self._function, [library, _text(name), query])
         if found.type < _OBJECT:
             raise NativeError(f"{name}: not in the library")
-        return Call(self, found.pointer, arrays)
+        return NativeCall(self, found.pointer, arrays)
 
     def check(self, status: int) -> None:
         """Raise NativeError unless a call of TVM went well."""
@@ -171,10 +168,10 @@ class Runtime:
         return result
 
 
-class Call:
+class NativeCall:
     """A kernel with its arguments: called, it runs once. What it works on lives as long as this does."""
 
-    def __init__(self, runtime: Runtime, function: int, arrays: Sequence[Array]) -> None:
+    def __init__(self, runtime: Runtime, function: int, arrays: Sequence[HostArray]) -> None:
         self._runtime, self._arrays = runtime, list(arrays)
         self._values = (Any * len(arrays))()
         for value, array in zip(self._values, arrays):  # noqa: B905  # Python 3.8

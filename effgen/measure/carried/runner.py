@@ -10,28 +10,25 @@ import argparse
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from effgen.errors import EffgenError
+from effgen.machines.cuda_driver import cuda_driver
 from effgen.machines.identity import identity, unfit_for
 from effgen.measure.carried import child
-from effgen.measure.carried.lines import PLAN, RESULTS, is_sealed, sealed
+from effgen.measure.carried.candidate import ATTEMPTS, CALLS, PREPARE_LIMIT_S, Outcome, late
+from effgen.measure.carried.lines import PLAN, RESULTS, is_sealed, sealed, value_from_line
 from effgen.measure.carried.native import LIBRARIES, found_library
+from effgen.measure.carried.process import how_it_ended, last_words
 
 #: The environment's way to say `--runtime`.
 RUNTIME_VARIABLE = "EFFGEN_TVM_RUNTIME"
-
-#: Seconds in which a child must have its inputs ready; so many calls of the incumbent must fit into a candidate's time.
-_READY_S, _CALLS = 300.0, 400
-
-#: Processes that a candidate may cost before it has crashed: something else may have killed the first.
-_ATTEMPTS = 2
 
 
 class RunnerError(Exception):
@@ -57,14 +54,14 @@ def main() -> None:
     parser.add_argument("--results", metavar="FILE", default=folder / RESULTS, type=Path, help="where to write")
     options = parser.parse_args(words)
     try:
-        Runner(folder, Path(options.runtime or folder / "runtime"), options.results).run()
+        FolderRunner(folder, Path(options.runtime or folder / "runtime"), options.results).run()
     except RunnerError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(f"stopped: {options.results} keeps what was measured; run again to go on")
 
 
-class Runner:
+class FolderRunner:
     """One run over what is left of a folder's plan."""
 
     def __init__(self, folder: Path, runtime: Path, results: Path) -> None:
@@ -92,33 +89,36 @@ class Runner:
             if not wanted:
                 return
             incumbent, incumbent_s = self._incumbent(kernel)
-            limit_s = self._plan["limit_s"] + _CALLS * incumbent_s
+            limit_s = self._plan["limit_s"] + CALLS * incumbent_s
             words = [os.getpid(), self._runtime, number, incumbent, *wanted]
             with Child([sys.executable, sys.argv[0], "--child", *map(str, words)], self._plan["cores"]) as process:
                 begun, fate = self._listen(kernel, process, limit_s)
             if fate is None:
                 continue
             deaths[begun] += 1
-            if fate["status"] == "timeout" or deaths[begun] >= _ATTEMPTS:
-                self._take(kernel, {**fate, "candidate": begun, "timing": None, "incumbent": None})
+            if fate.status == "timeout" or deaths[begun] >= ATTEMPTS:
+                ended = {"status": fate.status, "error": fate.error, "timing": None}
+                self._take(kernel, {**ended, "candidate": begun, "incumbent": None})
 
-    def _listen(self, kernel: dict[str, Any], process: Child, limit_s: float) -> tuple[int, dict[str, Any] | None]:
+    def _listen(self, kernel: dict[str, Any], process: Child, limit_s: float) -> tuple[int, Outcome | None]:
         """Take a child's results in; the candidate that it ended with, and how, None where it ended well."""
         begun = -1
         while True:
             try:
-                message = process.message(_READY_S if begun < 0 else limit_s)
+                message = process.message(PREPARE_LIMIT_S if begun < 0 else limit_s)
             except TimeoutError:
                 if begun < 0:
-                    raise RunnerError(f"{kernel['name']}: its inputs were not ready in {_READY_S:.0f} s") from None
-                return begun, {"status": "timeout", "error": f"no result within {limit_s:.0f} s"}
+                    raise RunnerError(
+                        f"{kernel['name']}: its inputs were not ready in {PREPARE_LIMIT_S:.0f} s"
+                    ) from None
+                return begun, late(limit_s)
             if message is None:
-                status, words = process.end()
+                status, stderr = process.end()
                 if status == 0:
                     return begun, None
                 if begun < 0:
-                    raise RunnerError(f"{kernel['name']}: nothing could be run: {words}")
-                return begun, {"status": "crashed", "error": f"{_how(status)}{words and ': '}{words}"}
+                    raise RunnerError(f"{kernel['name']}: nothing could be run: {last_words(stderr)}")
+                return begun, Outcome("crashed", how_it_ended(status, stderr))
             if "begun" in message:
                 begun = message["begun"]
             else:
@@ -193,9 +193,6 @@ class Runner:
 
     def _checked_gpu(self, arch: str) -> str:
         """The GPU's name; raises RunnerError where there is none, or it is older than the plan's."""
-        from effgen.errors import EffgenError
-        from effgen.machines.cuda_driver import cuda_driver
-
         try:
             driver = cuda_driver()
             device, _ = driver.use_first_device()
@@ -211,7 +208,7 @@ class Runner:
         done = {}
         for text in self._results.read_bytes().split(b"\n") if self._results.is_file() else []:
             try:
-                line = json.loads(text)
+                line = value_from_line(text)
             except ValueError:
                 continue
             if isinstance(line, dict) and line.get("plan") == self._plan["id"] and is_sealed(line):
@@ -255,18 +252,11 @@ class Child:
         line, _, self._left = self._left.partition(b"\n")
         return json.loads(line)  # type: ignore[no-any-return]
 
-    def end(self) -> tuple[int, str]:
-        """The exit status of a child that has closed its pipe, and its last words."""
-        status = self._process.wait()
-        self._stderr.seek(0)
-        lines = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines() if line.strip()]
-        return status, lines[-1][:200] if lines else ""
+    def end(self) -> tuple[int, IO[bytes]]:
+        """The exit status of a child that has closed its pipe, and what it wrote to standard error."""
+        return self._process.wait(), self._stderr
 
 
 def wanted_of(kernel: dict[str, Any]) -> list[int]:
     """The candidates of a kernel that are to be measured: all but an incumbent that is known."""
     return [candidate["index"] for candidate in kernel["candidates"] if candidate["index"] != kernel["incumbent"]]
-
-
-def _how(status: int) -> str:
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

@@ -6,7 +6,7 @@ comparison for any spec at equal multiply-adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from effgen.machines.host import Host
 from effgen.method.budget.equal_macs import networks_of_equal_macs
 from effgen.method.budget.paper_tables import PAPER_TABLES, Dimension, PaperRow, Published, TableNumber
+from effgen.method.latency.interleaved import check_timed_here
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.network.scaling import Overrides
 from effgen.results.reports import DEFAULT_PLAN, Origin, Plan, is_disturbing
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
     from effgen.results.reports import BenchReport
-
-OnPhase = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Family:
+class ScaledFamily:
     """Ways to scale one baseline, which is the first of `variants`. They are timed in one interleaved run."""
 
     name: str
@@ -44,16 +44,16 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TablePlan:
     """A table to be: families one below the other. `factor`: times the baseline's multiply-adds, None: the paper's."""
 
     title: str
-    families: tuple[Family, ...]
+    families: tuple[ScaledFamily, ...]
     factor: float | None = None
 
 
 @dataclass(frozen=True)
-class Timing:
+class TimingOptions:
     """How latency is measured: as the arguments of `effgen.method.latency.interleaved.measure_networks`."""
 
     target: str = "cpu"
@@ -99,7 +99,7 @@ class DimensionRow:
 
 @dataclass(frozen=True)
 class DimensionTable:
-    """Rows of each family together, its baseline first; `factor` as in `Comparison`."""
+    """Rows of each family together, its baseline first; `factor` as in `TablePlan`."""
 
     title: str
     factor: float | None
@@ -107,7 +107,7 @@ class DimensionTable:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Circumstances:
     """Where and how the latencies were measured, as in `BenchReport`; `other_cpus` is the most of any run."""
 
     origin: Origin
@@ -128,15 +128,18 @@ class DimensionsReport:
     """`measured` None: counts only."""
 
     tables: tuple[DimensionTable, ...]
-    measured: Measured | None
+    measured: Circumstances | None
 
 
-def paper_comparisons(numbers: Sequence[TableNumber]) -> tuple[Comparison, ...]:
+def paper_comparisons(numbers: Sequence[TableNumber]) -> tuple[TablePlan, ...]:
     """The paper's tables with these numbers, each network built as `effgen inspect --spec ... --width ...` does."""
     return tuple(
-        Comparison(
+        TablePlan(
             table.title,
-            tuple(Family(name, tuple(map(_variant, rows))) for name, rows in groupby(table.rows, lambda row: row.spec)),
+            tuple(
+                ScaledFamily(name, tuple(map(_variant, rows)))
+                for name, rows in groupby(table.rows, lambda row: row.spec)
+            ),
         )
         for table in PAPER_TABLES
         if table.number in numbers
@@ -148,27 +151,25 @@ def _variant(row: PaperRow) -> Variant:
     return Variant(row.dimension, build_network(NetworkRequest(row.spec, overrides=overrides)), row.published, row.note)
 
 
-def equal_macs_comparison(spec: str, factor: float) -> Comparison:
+def equal_macs_comparison(spec: str, factor: float) -> TablePlan:
     """A baseline (a family's name or a path) scaled to `factor` times its multiply-adds in each way.
 
     Raises SpecError as `networks_of_equal_macs` does.
     """
     networks = networks_of_equal_macs(spec, factor)
     name = networks["baseline"].spec.name
-    family = Family(name, tuple(Variant(dimension, network) for dimension, network in networks.items()))
-    return Comparison(f"{name} at {factor:g} times the multiply-adds", (family,), factor)
+    family = ScaledFamily(name, tuple(Variant(dimension, network) for dimension, network in networks.items()))
+    return TablePlan(f"{name} at {factor:g} times the multiply-adds", (family,), factor)
 
 
 def compare_dimensions(
-    comparisons: Sequence[Comparison], timing: Timing | None = None, on_phase: OnPhase = lambda phase: None
+    comparisons: Sequence[TablePlan], timing: TimingOptions | None = None, on_phase: OnPhase = lambda phase: None
 ) -> DimensionsReport:
     """Count every network, and measure it where `timing` says how: each family compiled, then timed in turns.
 
     Raises an EffgenError before any work where the target cannot be timed here.
     """
     if timing is not None:
-        from effgen.method.latency.interleaved import check_timed_here
-
         on_phase(f"load TVM, describe the target {timing.target}")
         check_timed_here(timing.target, timing.threads)
     tables: list[DimensionTable] = []
@@ -183,7 +184,7 @@ def compare_dimensions(
     return DimensionsReport(tuple(tables), None if timing is None else _measured(timing, runs))
 
 
-def _timed(family: Family, timing: Timing, on_phase: OnPhase) -> dict[Dimension, BenchReport]:
+def _timed(family: ScaledFamily, timing: TimingOptions, on_phase: OnPhase) -> dict[Dimension, BenchReport]:
     from effgen.method.latency.interleaved import measure_networks
 
     networks = {f"{family.name} {variant.dimension}": variant.network for variant in family.variants}
@@ -191,7 +192,7 @@ def _timed(family: Family, timing: Timing, on_phase: OnPhase) -> dict[Dimension,
     return {variant.dimension: report for variant, report in zip(family.variants, reports.values(), strict=True)}
 
 
-def _rows(family: Family, reports: dict[Dimension, BenchReport]) -> list[DimensionRow]:
+def _rows(family: ScaledFamily, reports: dict[Dimension, BenchReport]) -> list[DimensionRow]:
     base = family.variants[0]
     base_ms = reports[base.dimension].results[0].median_ms if reports else 1.0
     return [
@@ -227,9 +228,9 @@ def _latency(report: BenchReport | None, base_ms: float) -> Latency | None:
     return Latency(result.median_ms, result.p10_ms, result.p90_ms, result.calls, result.median_ms / base_ms)
 
 
-def _measured(timing: Timing, runs: Sequence[BenchReport]) -> Measured:
+def _measured(timing: TimingOptions, runs: Sequence[BenchReport]) -> Circumstances:
     first = runs[0]
     other = [run.other_cpus for run in runs if run.other_cpus is not None]
-    return Measured(
+    return Circumstances(
         first.origin, first.target, first.threads, timing.plan, first.machine, max(other) if other else None
     )

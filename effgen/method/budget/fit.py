@@ -9,15 +9,16 @@ from functools import cache, partial
 from effgen.errors import TargetError
 from effgen.machines.target import check_target
 from effgen.measure.routes import check_tracker
-from effgen.method.budget.limits import KINDS, OF_A_MACHINE, Kind, Limit, limit_for
+from effgen.method.budget.limits import KINDS, OF_A_MACHINE, Limit, LimitKind, limit_for
 from effgen.method.budget.line import STEPS, Line, Rung
-from effgen.method.budget.sites import OnPhase, Site, SiteOptions, open_sites
+from effgen.method.budget.sites import Site, SiteOptions, open_sites
 from effgen.method.budget.solver import Bound, Cost, How, Search
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.network.scaling import Overrides
 from effgen.network.spec import NetworkSpec, load_spec
+from effgen.words import OnPhase
 
-_ESTIMATED: Mapping[Kind, How] = {"latency": "predicted", "memory": "planned", "size": "estimated"}
+_ESTIMATED: Mapping[LimitKind, How] = {"latency": "predicted", "memory": "planned", "size": "estimated"}
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class FitRequest:
 
 @dataclass(frozen=True)
 class Expense:
-    """What a network costs by one limit, in the units of `effgen.method.budget.limits.Kind`; `written` for people, in
-    the unit of the limit, which is `option`. `target` None: the same everywhere."""
+    """What a network costs by one limit, in the units of `effgen.method.budget.limits.LimitKind`; `written` for people,
+    in the unit of the limit, which is `option`. `target` None: the same everywhere."""
 
-    kind: Kind
+    kind: LimitKind
     target: str | None
     value: float
     limit: float
@@ -86,8 +87,8 @@ class FittedTarget:
     """What of a target was limited, what of that was measured, and why not the rest; `timing`: here, rpc or no."""
 
     name: str
-    limited: tuple[Kind, ...]
-    measured: tuple[Kind, ...]
+    limited: tuple[LimitKind, ...]
+    measured: tuple[LimitKind, ...]
     timing: str
     why_not: str
 
@@ -215,7 +216,7 @@ class _Fit:
                     found.append(Bound(limit, site.name, _ESTIMATED[kind], estimate, kind in site.measurable))
         return found
 
-    def estimate(self, site: Site, kind: Kind, rung: Rung) -> float:
+    def estimate(self, site: Site, kind: LimitKind, rung: Rung) -> float:
         return site.estimate(kind, self.networks.of(rung))
 
     def measure(self, rung: Rung) -> Mapping[Bound, float]:
@@ -247,7 +248,7 @@ class _Fit:
         )
 
 
-def _limited(request: FitRequest, target: str) -> frozenset[Kind]:
+def _limited(request: FitRequest, target: str) -> frozenset[LimitKind]:
     """What is limited on the target."""
     return frozenset(kind for kind in OF_A_MACHINE if limit_for(kind, request.limits, target))
 

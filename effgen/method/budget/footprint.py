@@ -1,9 +1,10 @@
 """The bytes that a network needs on a machine, planned over its kernel calls before any of them is compiled.
 
-Weights lie packed one after the other, each at a multiple of ALIGNMENT. Activations share blocks of memory as TVM's
-StaticPlanBlockMemory assigns them: a tensor takes the smallest free block that holds it, else makes the largest free
-one larger, else gets one of its own; blocks of more or less than 16 times its size are no candidates; a block is free
-once the last call that reads it has run.
+Weights lie packed one after the other, and so do blocks of memory (`FlatLayout`, by which the compiler lays them out).
+Activations share blocks as TVM's StaticPlanBlockMemory assigns them: a tensor takes the smallest free block that holds
+it, else makes the largest free one larger, else gets one of its own; blocks of more or less than 16 times its size are
+no candidates; a block is free once the last call that reads it has run. The compiler has TVM plan; its planner cannot
+be asked without a module of kernels, so the rule is said here once more, and a test holds both to the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from effgen.graph import FLOAT32_BYTES, Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
 from effgen.kernels.packing import bias_shape, weight_shape
 from effgen.machines.target import Machine
-from effgen.runtime.arrays import ALIGNMENT
+from effgen.runtime.arrays import FlatLayout
 
 #: How many times larger or smaller than a tensor a free block may be.
 _MATCH_RANGE = 16
@@ -53,16 +54,12 @@ def footprint(graph: Graph, machine: Machine) -> Footprint:
     folded = folded_graph(graph)
     calls = kernel_calls(folded, backend_of(machine).kernels)
     return Footprint(
-        weights=_weight_bytes(calls, folded, machine),
-        workspace=_Planner(folded).run(calls) or ALIGNMENT,
+        weights=FlatLayout(_constant_sizes(calls, folded, machine)).bytes,
+        workspace=FlatLayout(_Planner(folded).run(calls)).bytes,
         image=graph.input.nbytes,
         logits=graph.values[graph.output].nbytes,
         kernels=len({call.workload for call in calls if isinstance(call, KernelCall)}),
     )
-
-
-def _weight_bytes(calls: Sequence[Call], graph: Graph, machine: Machine) -> int:
-    return sum(map(_aligned, _constant_sizes(calls, graph, machine))) or ALIGNMENT
 
 
 def _constant_sizes(calls: Sequence[Call], graph: Graph, machine: Machine) -> Iterator[int]:
@@ -76,10 +73,6 @@ def _constant_sizes(calls: Sequence[Call], graph: Graph, machine: Machine) -> It
             yield from () if call.norm is None else (graph.parameters[call.norm.inputs[1]].nbytes,) * 2
         else:
             yield from (graph.parameters[name].nbytes for name in call.node.inputs if name in graph.parameters)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass
@@ -100,8 +93,8 @@ class _Planner:
         self.alias: dict[str, str] = {}
         self.readers: Counter[str] = Counter()
 
-    def run(self, calls: Sequence[Call]) -> int:
-        """Bytes of all blocks."""
+    def run(self, calls: Sequence[Call]) -> list[int]:
+        """Bytes of each block."""
         kept = [call for call in calls if not self._is_view(call)]
         inputs = [[self.alias.get(name, name) for name in _inputs(call)] for call in kept]
         self.readers = Counter(name for names in inputs for name in names)
@@ -111,7 +104,7 @@ class _Planner:
                 if name != returned:
                     self.held[name] = self._taken(size)
             self._read(names)
-        return sum(_aligned(block.size) for block in self.blocks)
+        return [block.size for block in self.blocks]
 
     def _is_view(self, call: Call) -> bool:
         if isinstance(call, KernelCall) or call.node.op_type not in _VIEWS:

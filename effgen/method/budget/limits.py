@@ -12,23 +12,23 @@ from effgen.errors import BudgetError, candidates
 
 #: `latency`: seconds of one call; `macs`: multiply-adds for one image; `params`: trainable parameters; `memory`: bytes
 #: of weights, activations, image and logits while it runs; `size`: bytes of code and weights as they are shipped.
-Kind = Literal["latency", "macs", "params", "memory", "size"]
-KINDS: tuple[Kind, ...] = ("latency", "macs", "params", "memory", "size")
+LimitKind = Literal["latency", "macs", "params", "memory", "size"]
+KINDS: tuple[LimitKind, ...] = ("latency", "macs", "params", "memory", "size")
 
 #: Kinds that depend on the machine; the others are the network's own.
-OF_A_MACHINE: tuple[Kind, ...] = ("latency", "memory", "size")
+OF_A_MACHINE: tuple[LimitKind, ...] = ("latency", "memory", "size")
 
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_UNITS: Mapping[Kind, Mapping[str, float]] = {
+_UNITS: Mapping[LimitKind, Mapping[str, float]] = {
     "latency": _SECONDS,
     "macs": _COUNTS,
     "params": _COUNTS,
     "memory": _BYTES,
     "size": _BYTES,
 }
-_EXPECTED: Mapping[Kind, str] = {
+_EXPECTED: Mapping[LimitKind, str] = {
     "latency": "a time above 0 with its unit (us, ms, s), e.g. 20ms",
     "macs": "a number of multiply-adds above 0, e.g. 400M or 1.5G",
     "params": "a number of parameters above 0, e.g. 5.3M",
@@ -40,9 +40,9 @@ _QUANTITY = re.compile(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*([a-zµ
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `most` (unit: see `Kind`), `text` as it was written. `target` None: on every machine asked for."""
+    """At most `most` (unit: see `LimitKind`), `text` as it was written. `target` None: on every machine asked for."""
 
-    kind: Kind
+    kind: LimitKind
     most: float
     text: str
     target: str | None = None
@@ -61,17 +61,17 @@ class Limit:
         return f"{value / _UNITS[self.kind][unit.lower()]:.4g}{unit}"
 
 
-def option_of(kind: Kind) -> str:
+def option_of(kind: LimitKind) -> str:
     """The option that limits `kind`."""
     return f"--max-{kind}"
 
 
-def quantity_from_text(kind: Kind, text: str, option: str | None = None) -> float:
+def quantity_from_text(kind: LimitKind, text: str, option: str | None = None) -> float:
     """`20ms` as 0.02, `1.5G` as 1.5e9, `64MiB` as 67108864. Raises BudgetError, naming `option`, for anything else."""
     return _quantity(kind, text, f"{option or option_of(kind)} {text}")
 
 
-def _quantity(kind: Kind, text: str, typed: str) -> float:
+def _quantity(kind: LimitKind, text: str, typed: str) -> float:
     number, unit = _parts(text)
     value = number * _UNITS[kind].get(unit.lower(), 0.0)
     if not 0 < value < math.inf:
@@ -79,7 +79,7 @@ def _quantity(kind: Kind, text: str, typed: str) -> float:
     return value
 
 
-def limits_from_texts(kind: Kind, texts: Sequence[str], targets: Sequence[str]) -> list[Limit]:
+def limits_from_texts(kind: LimitKind, texts: Sequence[str], targets: Sequence[str]) -> list[Limit]:
     """`20ms` holds for all `targets`, `rpi4=80ms` for one of them and instead of the first.
 
     Raises BudgetError for what is no quantity, for a machine that is not among `targets`, and for two limits of one.
@@ -93,7 +93,7 @@ def limits_from_texts(kind: Kind, texts: Sequence[str], targets: Sequence[str]) 
     return limits
 
 
-def limit_for(kind: Kind, limits: Sequence[Limit], target: str | None = None) -> Limit | None:
+def limit_for(kind: LimitKind, limits: Sequence[Limit], target: str | None = None) -> Limit | None:
     """The limit of `kind` that holds on `target`: its own before that of all."""
     of_kind = {limit.target: limit for limit in limits if limit.kind == kind}
     return of_kind.get(target, of_kind.get(None))
@@ -105,7 +105,7 @@ def _parts(text: str) -> tuple[float, str]:
     return (float(found[1]), found[2]) if found else (0.0, "")
 
 
-def _limit(kind: Kind, text: str, targets: Sequence[str]) -> Limit:
+def _limit(kind: LimitKind, text: str, targets: Sequence[str]) -> Limit:
     target, equals, quantity = text.rpartition("=")
     if not equals:
         return Limit(kind, quantity_from_text(kind, text), text.strip())

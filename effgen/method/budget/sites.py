@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -14,10 +14,11 @@ from effgen.machines.abilities import Ability, ability_of, times_kernels_here
 from effgen.machines.target import Machine, load_target, stated_target
 from effgen.measure.routes import RouteOptions, remote_of
 from effgen.method.budget.footprint import footprint
-from effgen.method.budget.limits import Kind
+from effgen.method.budget.limits import LimitKind
 from effgen.network import Network
 from effgen.results.reports import DEFAULT_PLAN, BenchReport, Plan
 from effgen.runtime.library import prepare_tvm
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
     from effgen.measure.protocol import Remote
@@ -29,9 +30,7 @@ _CODE_BYTES_OF_A_KERNEL = 7_000
 # Other work takes a machine for a while: a moment later the time may be right.
 _TIMES_WHERE_DISTURBED = 3
 
-_NOTHING: frozenset[Kind] = frozenset()
-
-OnPhase = Callable[[str], None]
+_NOTHING: frozenset[LimitKind] = frozenset()
 
 
 class Predicted(Protocol):
@@ -66,7 +65,7 @@ class SiteOptions:
 class Measured:
     """What one compiled network came to, by kind of limit; `disturbed`: other work makes its time doubtful."""
 
-    values: Mapping[Kind, float]
+    values: Mapping[LimitKind, float]
     disturbed: bool = False
 
 
@@ -78,8 +77,8 @@ class Site:
     """
 
     name: str
-    kinds: frozenset[Kind]
-    measurable: frozenset[Kind]
+    kinds: frozenset[LimitKind]
+    measurable: frozenset[LimitKind]
     why_not: str
     machine: Machine
     options: SiteOptions
@@ -92,7 +91,7 @@ class Site:
             return "no"
         return "here" if self.remote is None else "rpc"
 
-    def estimate(self, kind: Kind, network: Network) -> float:
+    def estimate(self, kind: LimitKind, network: Network) -> float:
         """What the network will cost: seconds or bytes. Memory is planned as the compiler does."""
         if kind == "latency":
             assert self.predictor is not None
@@ -109,7 +108,7 @@ class Site:
         with compiled(network, self.name, options.threads, options.database) as made:
             size = made.facts.bundle_bytes
             assert size is not None
-            values: dict[Kind, float] = {"size": size, "memory": _memory(made)}
+            values: dict[LimitKind, float] = {"size": size, "memory": _memory(made)}
             disturbed = False
             if "latency" in self.measurable:
                 on_phase(f"measure {network.title} on {self.name}")
@@ -129,7 +128,7 @@ class Site:
 
 
 def open_sites(
-    limited: Mapping[str, frozenset[Kind]], options: SiteOptions, on_phase: OnPhase = lambda phase: None
+    limited: Mapping[str, frozenset[LimitKind]], options: SiteOptions, on_phase: OnPhase = lambda phase: None
 ) -> list[Site]:
     """The machines of the targets on which something is limited, ready to say what that will be.
 
@@ -146,7 +145,7 @@ def open_sites(
     return [opened[site.name] for site in sites]
 
 
-def _described(target: str, kinds: frozenset[Kind], options: SiteOptions, on_phase: OnPhase) -> Site:
+def _described(target: str, kinds: frozenset[LimitKind], options: SiteOptions, on_phase: OnPhase) -> Site:
     stated_target(target)
     on_phase(f"describe the target {target}")
     prepare_tvm()
@@ -209,7 +208,9 @@ def _remote(target: str, ability: Ability, options: SiteOptions) -> Remote | Non
     return remote_of(target, RouteOptions(rpc_tracker=options.rpc_tracker, rpc_key=options.rpc_key))
 
 
-def _measurable(kinds: frozenset[Kind], ability: Ability, remote: Remote | None) -> tuple[frozenset[Kind], str]:
+def _measurable(
+    kinds: frozenset[LimitKind], ability: Ability, remote: Remote | None
+) -> tuple[frozenset[LimitKind], str]:
     """What of `kinds` can be measured, and why not the rest."""
     if not ability.builds:
         return _NOTHING, ability.why_not

@@ -50,7 +50,7 @@ class Bound:
 
 
 #: Measured values of those bounds that can be.
-Measure: TypeAlias = Callable[[Rung], Mapping[Bound, float]]
+MeasureRung: TypeAlias = Callable[[Rung], Mapping[Bound, float]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Search:
     """`measure` None: estimates decide. `measured`: medians of what was found; `gave_up`: whether the search ended
     because it had measured as many networks as it may."""
 
-    def __init__(self, line: Line, bounds: Sequence[Bound], measure: Measure | None = None) -> None:
+    def __init__(self, line: Line, bounds: Sequence[Bound], measure: MeasureRung | None = None) -> None:
         self.line = line
         # What is cheap to know is asked first.
         self.bounds = sorted(bounds, key=lambda bound: not bound.grows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +17,23 @@ from effgen.compiler.blocks import kernel_calls, kernel_counts
 from effgen.compiler.calls import KernelCall
 from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
-from effgen.kernels.workload import Workload, without_ahead
+from effgen.judge.bench import load_to_time
+from effgen.judge.bench_layers import plain_and_traced
+from effgen.judge.case import golden_pair
+from effgen.kernels.workload import Workload
 from effgen.machines.host import watch_other_work
+from effgen.machines.identity import device_name
 from effgen.machines.target import Cpu, Machine
 from effgen.method.latency.samples import sample_networks
 from effgen.method.latency.table import TableProgress, complete_kernels, machine_measured_here, measuring
-from effgen.method.latency.times import KernelTime, NetworkTime, Setting, load_times, times_file
+from effgen.method.latency.times import KernelSetting, KernelTime, NetworkTime, load_times, times_file
 from effgen.method.latency.work import work_of
 from effgen.network import Network, network_from_spec
 from effgen.network.spec import NetworkSpec
 from effgen.results.reports import DISTURBING_CPUS, Plan
+from effgen.runtime.profile import profile_from_traces
 from effgen.tuning.ledger import now
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:  # needs TVM
     from effgen.records.choice import KernelChoices
@@ -39,8 +45,6 @@ SEED = "calibration"
 
 #: Of each network: so long without and with clocks.
 PLAN = Plan(rounds=4, min_time_s=0.4)
-
-OnPhase = Callable[[str], None]
 
 
 def calibrate(
@@ -98,10 +102,8 @@ def identity(spec: NetworkSpec) -> str:
 
 def _network_lines(network: Network, target: str, choices: KernelChoices, database: Path | None) -> Iterator[str]:
     """The lines of one network, its own first."""
-    from effgen.machines.identity import device_name
-
     machine, device, date = choices.machine, device_name(), now()
-    setting = Setting.of(machine)
+    setting = KernelSetting.of(machine)
     seconds, profile = _profiled(network, target, machine, database)
     kernels_s = sum(call.seconds for call in profile.calls)
     yield NetworkTime(identity(network.spec), seconds, kernels_s, setting, device, date).line
@@ -114,10 +116,6 @@ def _network_lines(network: Network, target: str, choices: KernelChoices, databa
 def _profiled(network: Network, target: str, machine: Machine, database: Path | None) -> tuple[float, Profile]:
     """Median seconds of a run, and of each of its kernels."""
     from effgen.driver import CompileRequest, compile_bundle
-    from effgen.judge.bench import load_to_time
-    from effgen.judge.bench_layers import plain_and_traced
-    from effgen.judge.case import golden_pair
-    from effgen.runtime.profile import profile_from_traces
 
     with tempfile.TemporaryDirectory(prefix="effgen-calibrate-") as folder:
         bundle = Path(folder) / "bundle"
@@ -133,7 +131,7 @@ def kernel_seconds(graph: Graph, profile: Profile) -> dict[Workload, float]:
     calls = [call for call in kernel_calls(folded_graph(graph)) if isinstance(call, KernelCall)]
     found: dict[Workload, list[float]] = {}
     for call, timed in zip(calls, profile.calls, strict=True):
-        workload = without_ahead(call.workload)
+        workload = call.workload.without_ahead
         assert timed.name.startswith(workload.name), (timed.name, workload.name)
         found.setdefault(workload, []).append(timed.seconds)
     return {workload: statistics.median(seconds) for workload, seconds in found.items()}
@@ -143,7 +141,7 @@ def _spanning() -> Sequence[Workload]:
     """Some of the standard set's kernels, from the middle of them to those with most to do: small ones, which many
     are, tell little of what networks spend their time on."""
     graphs = (network_from_spec(spec).graph for spec in sample_networks(NETWORKS, SEED))
-    workloads = dict.fromkeys(without_ahead(workload) for graph in graphs for workload in kernel_counts(graph))
+    workloads = dict.fromkeys(workload.without_ahead for graph in graphs for workload in kernel_counts(graph))
     by_work = sorted(workloads, key=lambda workload: (workload.macs, workload.name))
     larger = by_work[len(by_work) // 2 :]
     return larger[:: len(larger) // ALONE][:ALONE]

@@ -27,7 +27,7 @@ _LEAST_S = 1e-8
 
 
 @dataclass(frozen=True)
-class Sample:
+class TimedKernel:
     """A kernel whose time is known, seconds a call."""
 
     work: Work
@@ -37,8 +37,8 @@ class Sample:
 class Estimator:
     """Fitted to `samples`, at least one; estimates seconds of any work."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        groups: dict[str, list[Sample]] = {}
+    def __init__(self, samples: Sequence[TimedKernel]) -> None:
+        groups: dict[str, list[TimedKernel]] = {}
         for sample in samples:
             groups.setdefault(sample.work.group, []).append(sample)
         self._prices = {name: _prices(group) for name, group in groups.items() if len(group) >= MIN_KERNELS}
@@ -50,7 +50,7 @@ class Estimator:
         return max(float(np.array(work.amounts) @ prices), _LEAST_S)
 
 
-def _prices(samples: Sequence[Sample], with_cycles: bool = True) -> Floats:
+def _prices(samples: Sequence[TimedKernel], with_cycles: bool = True) -> Floats:
     """Seconds of each of a call's amounts; of a cycle 0 where the samples' cycles are not to be compared."""
     amounts = np.array([sample.work.amounts for sample in samples], np.float64)
     if not with_cycles:

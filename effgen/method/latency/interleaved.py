@@ -19,12 +19,13 @@ from effgen.judge.case import golden_pair
 from effgen.machines.abilities import running_here
 from effgen.machines.host import describe_host, watch_other_work
 from effgen.machines.target import load_target
-from effgen.method.latency.measured import OnPhase, compiled
+from effgen.method.latency.measured import compiled
 from effgen.network import Network
 from effgen.results.provenance import facts_of, origin_of
 from effgen.results.reports import DEFAULT_PLAN, OURS, BenchReport, Plan, Result
 from effgen.runtime.library import prepare_tvm
 from effgen.version import __version__
+from effgen.words import OnPhase
 
 
 def check_timed_here(target: str, threads: int | None = None) -> None:

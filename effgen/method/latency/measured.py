@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,7 @@ from effgen.network import Network
 from effgen.results.provenance import facts_of
 from effgen.results.reports import DEFAULT_PLAN, BenchReport, ModelFacts, Plan
 from effgen.runtime import Manifest
-
-OnPhase = Callable[[str], None]
+from effgen.words import OnPhase
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,17 @@ from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_counts
 from effgen.errors import TuneError
 from effgen.graph import Graph
-from effgen.kernels.workload import Workload, without_ahead
+from effgen.kernels.kinds import workload_from_name
+from effgen.kernels.workload import Workload
 from effgen.machines.abilities import times_kernels_here
 from effgen.machines.identity import device_name
 from effgen.machines.target import Machine, check_target, load_target
-from effgen.method.latency.estimate import MIN_KERNELS, Estimator, Sample, fitted_prices
+from effgen.method.latency.estimate import MIN_KERNELS, Estimator, TimedKernel, fitted_prices
 from effgen.method.latency.times import Times, load_times
 from effgen.method.latency.work import Work, work_of
 from effgen.records.lookup import record_sources
 from effgen.records.record import Record
+from effgen.runtime.library import prepare_tvm
 from effgen.tuning.ledger import measured_here
 
 if TYPE_CHECKING:  # needs TVM
@@ -42,7 +44,7 @@ Choose = Callable[[Workload], "Choice"]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LatencyPrediction:
     """`seconds` of one call of a network of so many `kernels` calls; `measured_share` is the share of them that comes
     from kernels measured as they are, the rest is estimated."""
 
@@ -77,17 +79,17 @@ class Predictor:
             raise TuneError(nothing_known(machine, len(samples)))
         self._estimator = Estimator(samples)
 
-    def predict(self, graph: Graph) -> Prediction:
+    def predict(self, graph: Graph) -> LatencyPrediction:
         """Of a network with or without folded batch norms. Operators without a kernel of effgen's own count nothing."""
         counts = kernel_counts(graph, backend_of(self.machine).kernels)
         found = [(self.kernel(workload), count) for workload, count in counts.items()]
         total = sum(kernel.seconds * count for kernel, count in found)
         measured = sum(kernel.seconds * count for kernel, count in found if kernel.measured)
-        return Prediction(total * self._overhead, measured / total if total else 0.0, sum(counts.values()))
+        return LatencyPrediction(total * self._overhead, measured / total if total else 0.0, sum(counts.values()))
 
     def kernel(self, workload: Workload) -> KernelPrediction:
         """Of one call inside a network."""
-        workload = without_ahead(workload)
+        workload = workload.without_ahead
         if workload not in self._kernels:
             choice = self._choose(workload)
             work = work_of(workload, self.machine, choice.cycles)
@@ -105,22 +107,22 @@ class Predictor:
         alone = recorded_seconds(choice, self.machine) if alone is None else alone
         return None if alone is None else self._inside.seconds(alone, work)
 
-    def _samples(self, known: Sequence[Workload]) -> Iterator[Sample]:
+    def _samples(self, known: Sequence[Workload]) -> Iterator[TimedKernel]:
         timed: set[str] = set()
         for time in self._times.kernels("network"):
             timed.add(time.kernel)
-            yield Sample(time.work, time.seconds)
+            yield TimedKernel(time.work, time.seconds)
         for time in self._times.kernels("alone"):
             if time.kernel not in timed:
                 timed.add(time.kernel)
-                yield Sample(time.work, self._inside.seconds(time.seconds, time.work))
+                yield TimedKernel(time.work, self._inside.seconds(time.seconds, time.work))
         for workload in known:
             if workload.name not in timed:
                 choice = self._choose(workload)
                 seconds = recorded_seconds(choice, self.machine)
                 work = work_of(workload, self.machine, choice.cycles)
                 if seconds is not None:
-                    yield Sample(work, self._inside.seconds(seconds, work))
+                    yield TimedKernel(work, self._inside.seconds(seconds, work))
 
 
 class _Correction:
@@ -178,8 +180,6 @@ def open_predictor(target: str = "cpu", threads: int | None = None, database: Pa
 
 def machine_of(target: str, threads: int | None) -> Machine:
     """The target with so many threads. Raises TargetError, or TuneError for a number that makes no sense."""
-    from effgen.runtime.library import prepare_tvm
-
     check_target(target)
     if threads is not None and not 1 <= threads <= 1024:
         raise TuneError(f"--threads {threads}: expected from 1 to 1024")
@@ -188,32 +188,14 @@ def machine_of(target: str, threads: int | None) -> Machine:
 
 
 def recorded_workloads(machine: Machine, database: Path | None = None) -> list[Workload]:
-    """The kernels of the shipped families of which the user has a record of this very machine: a record holds a
-    kernel's name, which does not say all that there is to it."""
-    names = {
+    """The kernels of which the user has a record of this very machine."""
+    names = dict.fromkeys(
         record.kernel
         for source in record_sources(machine, database)
         for record in source.records
         if source.own and record.chosen and _is_of(record, machine)
-    }
-    if not names:
-        return []
-    found = {workload.name: workload for graph in _shipped_graphs() for workload in _kernels(graph, machine)}
-    return [workload for name, workload in found.items() if name in names]
-
-
-def _shipped_graphs() -> Iterator[Graph]:
-    from effgen.network import NetworkRequest, build_network
-    from effgen.network.spec import load_spec, shipped_spec_names
-
-    for name in shipped_spec_names():
-        rows = [row.name for row in load_spec(name).scaling.published] or ["0"]
-        for row in rows:
-            yield build_network(NetworkRequest(name, row)).graph
-
-
-def _kernels(graph: Graph, machine: Machine) -> Iterator[Workload]:
-    return iter(kernel_counts(graph, backend_of(machine).kernels))
+    )
+    return [workload for name in names if (workload := workload_from_name(name)) is not None]
 
 
 def nothing_known(machine: Machine, known: int) -> str:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
+from effgen.network.lowering.network import lower
 from effgen.network.spec import (
     Activation,
     BlockKind,
@@ -31,8 +32,6 @@ _MOST_MACS = 2_500_000_000
 
 def sample_networks(count: int, seed: str, blocks: Sequence[BlockKind] = BLOCKS) -> Iterator[NetworkSpec]:
     """`count` specs of networks, scaled already, called `<seed>_0`, `<seed>_1`, ...: the same for the same `seed`."""
-    from effgen.network.lowering.network import lower
-
     draw, found = random.Random(seed), 0
     while found < count:
         spec = _network(draw, f"{seed}_{found}", blocks)

@@ -12,18 +12,28 @@ from filelock import FileLock
 from effgen.compiler.blocks import kernel_counts
 from effgen.errors import TuneError
 from effgen.graph import Graph
-from effgen.kernels.workload import Workload, without_ahead
+from effgen.kernels.workload import Workload
 from effgen.machines.abilities import of_this_family
 from effgen.machines.cpu import usable_cpus
 from effgen.machines.target import Cpu
+from effgen.measure.protocol import Setup
 from effgen.method.latency.predictor import machine_of, recorded_seconds
-from effgen.method.latency.times import KernelFailure, KernelTime, Setting, Times, load_times, table_path, times_file
+from effgen.method.latency.times import (
+    KernelFailure,
+    KernelSetting,
+    KernelTime,
+    Times,
+    load_times,
+    table_path,
+    times_file,
+)
 from effgen.method.latency.work import work_of
 from effgen.records.record import Status
 from effgen.tuning.ledger import now
+from effgen.tuning.request import measured_here_as
 
 if TYPE_CHECKING:  # needs TVM
-    from effgen.measure.protocol import Outcome
+    from effgen.measure.carried.candidate import Outcome
     from effgen.records.choice import Choice, KernelChoices
 
 
@@ -73,7 +83,7 @@ def missing_kernels(
 
 def _kernels(graphs: Sequence[Graph]) -> list[Workload]:
     """The kernels of the networks, each once."""
-    return [*dict.fromkeys(without_ahead(workload) for graph in graphs for workload in kernel_counts(graph))]
+    return [*dict.fromkeys(workload.without_ahead for graph in graphs for workload in kernel_counts(graph))]
 
 
 def complete_kernels(
@@ -96,8 +106,6 @@ def complete_kernels(
 
 def machine_measured_here(target: str, threads: int | None) -> Cpu:
     """The target, whose kernels this computer can run. Raises TargetError, or TuneError where it cannot."""
-    from effgen.tuning.request import measured_here_as
-
     machine = machine_of(target, threads)
     if not of_this_family(machine):
         raise TuneError(
@@ -135,7 +143,6 @@ def _measure(
     on_progress: OnTableProgress,
 ) -> int:
     from effgen.measure.pool import Measurer
-    from effgen.measure.protocol import Setup
 
     file, measured = times_file(database), 0
     with Measurer(Setup(machine)) as measurer:
@@ -149,7 +156,7 @@ def _measure(
 
 
 def _line(workload: Workload, choice: Choice, outcome: Outcome, machine: Cpu) -> str:
-    setting, facts = Setting.of(machine), {"device": outcome.device, "date": now()}
+    setting, facts = KernelSetting.of(machine), {"device": outcome.device, "date": now()}
     if outcome.timing is None:
         return KernelFailure(workload.name, choice.decisions, outcome.status, outcome.error, setting, **facts).line
     work = work_of(workload, machine, choice.cycles)

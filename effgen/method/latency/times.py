@@ -14,27 +14,30 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
-from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from effgen.files.lines import LinesFile
+from pydantic import BeforeValidator, PositiveFloat, TypeAdapter, with_config
+
+from effgen.files.lines import LinesFile, read_lines
+from effgen.files.strict import STRICT
 from effgen.machines.target import Machine
 from effgen.method.latency.work import Work
 from effgen.records.database import default_database
-from effgen.records.record import STATUSES, Status
+from effgen.records.record import DecisionKey, Status, decision_key
 
 #: How a kernel was timed: where it stands in a running network, or by itself with cold caches.
-How = Literal["network", "alone"]
-_HOWS: tuple[How, ...] = ("network", "alone")
+Surroundings = Literal["network", "alone"]
+_HOWS: tuple[Surroundings, ...] = ("network", "alone")
 
 #: Sources that decide what a kernel is, and what its stored work means: with any of them changed, times are measured
 #: anew.
 _CODE = ("effgen.kernels", "effgen.schedules", "effgen.method.latency.work", "effgen.machines.target")
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
-class Setting:
+class KernelSetting:
     """What a time holds for: the processor as records name it, its lanes and cores, effgen's code and TVM."""
 
     mcpu: str
@@ -44,10 +47,10 @@ class Setting:
     tvm: str
 
     @staticmethod
-    def of(machine: Machine) -> Setting:
+    def of(machine: Machine) -> KernelSetting:
         """The setting of kernels that are made now for a machine."""
         code = code_fingerprint(json.dumps(machine.rule_facts, sort_keys=True))
-        return Setting(machine.processor, machine.lanes, machine.threads, code, version("apache-tvm"))
+        return KernelSetting(machine.processor, machine.lanes, machine.threads, code, version("apache-tvm"))
 
 
 @cache
@@ -75,33 +78,36 @@ class _Entry:
         return json.dumps(asdict(self), default=dict, allow_nan=False)
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class KernelTime(_Entry):
     """Seconds of a call of one kernel with these decisions (none for the fallback schedule)."""
 
     kernel: str
     decisions: Mapping[str, int]
-    how: How
-    seconds: float
-    work: Work
-    setting: Setting
+    how: Surroundings
+    seconds: PositiveFloat
+    work: Annotated[Work, BeforeValidator(Work.from_facts)]
+    setting: KernelSetting
     device: str = ""
     date: str = ""
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class NetworkTime(_Entry):
     """Seconds of a run of a whole network, and of its kernels added up, measured in turn. `network` says which one it
     was, to the last of its layers."""
 
     network: str
-    seconds: float
-    kernels_s: float
-    setting: Setting
+    seconds: PositiveFloat
+    kernels_s: PositiveFloat
+    setting: KernelSetting
     device: str = ""
     date: str = ""
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class KernelFailure(_Entry):
     """A kernel that, with these decisions, could not be timed by itself; `status` and `error` say why."""
@@ -110,77 +116,20 @@ class KernelFailure(_Entry):
     decisions: Mapping[str, int]
     status: Status
     error: str
-    setting: Setting
+    setting: KernelSetting
     device: str = ""
     date: str = ""
 
 
-Line = KernelTime | NetworkTime | KernelFailure
+TableLine = KernelTime | NetworkTime | KernelFailure
 
 
-def time_from_line(line: str | bytes) -> Line | None:
-    """What a line of the table holds; None where it holds nothing: torn, foreign, or not of this version."""
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("device", "date")):
-        return None
-    setting = _setting_from(data.get("setting"))
-    if setting is None:
-        return None
-    if "status" in data:
-        return _kernel_failure(data, setting)
-    if not _is_time(data.get("seconds")):
-        return None
-    return _kernel_time(data, setting) if "kernel" in data else _network_time(data, setting)
+_LINE: TypeAdapter[TableLine] = TypeAdapter(TableLine)
 
 
-def _setting_from(data: object) -> Setting | None:
-    if not isinstance(data, dict) or data.keys() != {"mcpu", "lanes", "cores", "code", "tvm"}:
-        return None
-    texts = all(isinstance(data[key], str) for key in ("mcpu", "code", "tvm"))
-    return Setting(**data) if texts and all(type(data[key]) is int for key in ("lanes", "cores")) else None
-
-
-def _kernel_time(data: dict[str, Any], setting: Setting) -> KernelTime | None:
-    work = Work.from_facts(data.get("work"))
-    if work is None or not _names_kernel(data) or data.get("how") not in _HOWS:
-        return None
-    try:
-        return KernelTime(**data | {"work": work, "setting": setting})
-    except TypeError:
-        return None
-
-
-def _kernel_failure(data: dict[str, Any], setting: Setting) -> KernelFailure | None:
-    if not _names_kernel(data) or data["status"] not in STATUSES or not isinstance(data.get("error"), str):
-        return None
-    try:
-        return KernelFailure(**data | {"setting": setting})
-    except TypeError:
-        return None
-
-
-def _names_kernel(data: dict[str, Any]) -> bool:
-    """Whether a kernel and its decisions are what they should be."""
-    decisions = data.get("decisions")
-    if not isinstance(data.get("kernel"), str) or not isinstance(decisions, dict):
-        return False
-    return all(type(value) is int for value in decisions.values())
-
-
-def _network_time(data: dict[str, Any], setting: Setting) -> NetworkTime | None:
-    if not isinstance(data.get("network"), str) or not _is_time(data.get("kernels_s")):
-        return None
-    try:
-        return NetworkTime(**data | {"setting": setting})
-    except TypeError:
-        return None
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf
+def lines_from_text(text: bytes) -> tuple[list[TableLine], int]:
+    """What the lines of a table hold, and how many hold nothing: torn, foreign, or not of this version."""
+    return read_lines(_LINE, text)
 
 
 def table_path(database: Path | None = None) -> Path:
@@ -189,27 +138,23 @@ def table_path(database: Path | None = None) -> Path:
     return (database or default_database()).with_suffix(".times.jsonl")
 
 
-_Key = tuple[str, tuple[tuple[str, int], ...]]
+_KernelKey = tuple[str, DecisionKey]
 
 
 class Times:
     """What a table says of one setting. Kernels measured several times have the median of their times."""
 
-    def __init__(self, lines: bytes, setting: Setting) -> None:
-        self._kernels: dict[How, dict[_Key, list[KernelTime]]] = {how: {} for how in _HOWS}
-        self._failed: set[_Key] = set()
+    def __init__(self, lines: bytes, setting: KernelSetting) -> None:
+        self._kernels: dict[Surroundings, dict[_KernelKey, list[KernelTime]]] = {how: {} for how in _HOWS}
+        self._failed: set[_KernelKey] = set()
         self.networks: list[NetworkTime] = []
-        self.ignored = 0
-        for line in lines.split(b"\n"):
-            if line.strip():
-                self._take(time_from_line(line), setting)
+        entries, self.ignored = lines_from_text(lines)
+        for entry in entries:
+            if entry.setting == setting:
+                self._take(entry)
 
-    def _take(self, found: Line | None, setting: Setting) -> None:
-        if found is None:
-            self.ignored += 1
-        elif found.setting != setting:
-            return
-        elif isinstance(found, NetworkTime):
+    def _take(self, found: TableLine) -> None:
+        if isinstance(found, NetworkTime):
             self.networks.append(found)
         elif isinstance(found, KernelFailure):
             self._failed.add(_key(found.kernel, found.decisions))
@@ -217,7 +162,7 @@ class Times:
             key = _key(found.kernel, found.decisions)
             self._kernels[found.how].setdefault(key, []).append(found)
 
-    def seconds(self, how: How, kernel: str, decisions: Mapping[str, int]) -> float | None:
+    def seconds(self, how: Surroundings, kernel: str, decisions: Mapping[str, int]) -> float | None:
         """Of a call of this kernel as built with these decisions; None where it was not timed so."""
         times = self._kernels[how].get(_key(kernel, decisions))
         return statistics.median(time.seconds for time in times) if times else None
@@ -226,7 +171,7 @@ class Times:
         """Whether this kernel could not be timed by itself when that was tried."""
         return _key(kernel, decisions) in self._failed
 
-    def kernels(self, how: How) -> list[KernelTime]:
+    def kernels(self, how: Surroundings) -> list[KernelTime]:
         """One of each kernel timed so, its seconds the median's."""
         return [_median(times) for times in self._kernels[how].values()]
 
@@ -237,8 +182,8 @@ def _median(times: list[KernelTime]) -> KernelTime:
     return KernelTime(first.kernel, first.decisions, first.how, seconds, first.work, first.setting)
 
 
-def _key(kernel: str, decisions: Mapping[str, int]) -> _Key:
-    return kernel, tuple(sorted(decisions.items()))
+def _key(kernel: str, decisions: Mapping[str, int]) -> _KernelKey:
+    return kernel, decision_key(decisions)
 
 
 def times_file(database: Path | None = None) -> LinesFile:
@@ -248,4 +193,4 @@ def times_file(database: Path | None = None) -> LinesFile:
 
 def load_times(machine: Machine, database: Path | None = None) -> Times:
     """What the table says of a machine as kernels are made for it now. Raises TuneError where it cannot be read."""
-    return Times(times_file(database).read(), Setting.of(machine))
+    return Times(times_file(database).read(), KernelSetting.of(machine))

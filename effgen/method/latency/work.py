@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from math import isfinite, prod
+from math import isfinite
 from typing import Any, Self
 
-from effgen.kernels.workload import Conv2d, ExpandDepthwise, SqueezeExcite, Workload
+from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
 
 #: Share of the second-level caches that a kernel's data may take to be found there by the next one.
@@ -62,46 +62,14 @@ def _is_amount(value: object) -> bool:
 
 def work_of(workload: Workload, machine: Machine, cycles: float | None) -> Work:
     """The work of one call of a kernel; `cycles` as estimated for the schedule that it has."""
-    weights = _weight_bytes(workload)
-    data = workload.bytes - weights
+    data = workload.bytes - workload.weight_bytes
     return Work(
-        group=_group(workload),
+        group=workload.group,
         half=machine.lanes_of(workload.out_shape[3]) < machine.lanes,
         cycles=cycles or 0.0,
         macs=workload.macs,
         data_bytes=data,
         far_bytes=data if data > machine.second_level_bytes * _STAYS_NEAR else 0,
-        weight_bytes=weights,
-        exponentials=_exponentials(workload),
+        weight_bytes=workload.weight_bytes,
+        exponentials=workload.activated("silu", "sigmoid"),
     )
-
-
-def _group(workload: Workload) -> str:
-    """The family, or a part of it: expansions, stems and gated products are groups of their own."""
-    if isinstance(workload, ExpandDepthwise):
-        return "stem_depthwise" if workload.expand.is_stem else "expand_depthwise"
-    if isinstance(workload, Conv2d) and workload.is_stem:
-        return "stem"
-    if isinstance(workload, Conv2d) and workload.gated:
-        return "gated_pointwise"
-    return workload.family
-
-
-def _weight_bytes(workload: Workload) -> int:
-    """Bytes of a kernel's weights, biases left out."""
-    if isinstance(workload, ExpandDepthwise):
-        return _weight_bytes(workload.expand) + _weight_bytes(workload.depthwise)
-    if isinstance(workload, SqueezeExcite):
-        return _weight_bytes(workload.squeeze) + _weight_bytes(workload.excite)
-    if isinstance(workload, Conv2d):
-        of_an_output = workload.in_channels // workload.groups * workload.kernel[0] * workload.kernel[1]
-        return 4 * workload.out_channels * of_an_output
-    return 0
-
-
-def _exponentials(workload: Workload) -> int:
-    if isinstance(workload, ExpandDepthwise):
-        return _exponentials(workload.expand) + _exponentials(workload.depthwise)
-    if isinstance(workload, Conv2d) and workload.activation in ("silu", "sigmoid"):
-        return prod(workload.out_shape)
-    return 0

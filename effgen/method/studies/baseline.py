@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from effgen.method.studies.baseline_search import BaselineRequest, BaselineSearc
 from effgen.method.studies.confirmation import time_together, train_again
 from effgen.method.studies.front import BaselineReport, Member
 from effgen.method.studies.workers import OnSettled
+from effgen.words import OnPhase
 
 
 def help_baseline(request: BaselineRequest) -> None:
@@ -33,9 +33,7 @@ def search_and_confirm(
     return train_again(search, networks_to_confirm(search), on_confirmed)
 
 
-def finish(
-    search: BaselineSearch, members: list[Member], on_phase: Callable[[str], None] = lambda phase: None
-) -> BaselineReport:
+def finish(search: BaselineSearch, members: list[Member], on_phase: OnPhase = lambda phase: None) -> BaselineReport:
     """Time the members where the target is this machine, and put everything together.
 
     Where one of them cannot be compiled or timed that is told, and the report is of the accuracies and predictions.

@@ -25,15 +25,16 @@ from effgen.machines.identity import device_name
 from effgen.machines.target import load_target
 from effgen.method.studies.front import EXPONENT, reward
 from effgen.method.studies.judge import Judge, JudgeRequest, judged, open_judge
-from effgen.method.studies.kernel_latency import KernelLatency, Latencies, OnPhase
+from effgen.method.studies.kernel_latency import KernelLatency, LatencySource
 from effgen.method.studies.sampling import PrunerName, SamplerName, pruner_named, sampler_named
-from effgen.method.studies.space import Point, Space, digest_of_network, space_around
+from effgen.method.studies.space import NetworkSpace, Point, digest_of_network, space_around
 from effgen.method.studies.standings import Item, counts, reason_of
 from effgen.method.studies.storage import SharedStudy, open_study
 from effgen.method.studies.turns import Turns, turns_here
 from effgen.method.studies.workers import DEFAULT_POLICY, Claim, Policy, Repeated, Settled, patiently, run_samples
 from effgen.network.lowering.network import lower
 from effgen.network.spec import NetworkSpec, load_spec
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
     from effgen.method.training.trainer import EpochResult
@@ -101,10 +102,10 @@ class BaselineSearch:
     """A search that this process takes part in. `retried`: so many trials failed before and count no more."""
 
     request: BaselineRequest
-    space: Space
+    space: NetworkSpace
     judge: Judge
     turns: Turns
-    latencies: Latencies
+    latencies: LatencySource
     shared: SharedStudy
     retried: int = 0
 
@@ -177,7 +178,7 @@ class BaselineSearch:
             target_s=self.latency_target_s(),
             exponent=self.request.plan.exponent,
         )
-        training = _Training(self.shared, claim, reward_of)
+        training = _TrialTraining(self.shared, claim, reward_of)
         accuracy = self.train(claim, spec, self.request.plan.seed, training.after_epoch)
         claim.notes.update(accuracy=accuracy, epochs=training.epochs)
         if training.stopped:
@@ -226,7 +227,7 @@ class BaselineSearch:
             time.sleep(policy.poll_s)
 
 
-class _Training:
+class _TrialTraining:
     """What a trial's training reports after each epoch, and whether it goes on.
 
     The starting network's does to its end: all others are compared with it.
@@ -250,7 +251,7 @@ class _Training:
         return not (self.stopped or self._claim.lost)
 
 
-def open_baseline_search(request: BaselineRequest, latencies: Latencies | None = None) -> BaselineSearch:
+def open_baseline_search(request: BaselineRequest, latencies: LatencySource | None = None) -> BaselineSearch:
     """Look everything over, and make or join the study. `latencies`: by default from kernels, measured here.
 
     Raises an EffgenError of one line for anything that would fail later: plan, spec, data, trainer, storage, or
@@ -288,7 +289,7 @@ def _check(plan: BaselinePlan) -> None:
         raise StudyError(f"--exponent {plan.exponent:g}: expected from -10 to 0; MnasNet's is {EXPONENT:g}")
 
 
-def _facts(request: BaselineRequest, space: Space, judge: Judge) -> dict[str, Any]:
+def _facts(request: BaselineRequest, space: NetworkSpace, judge: Judge) -> dict[str, Any]:
     """What all workers of a search agree on. The number of trials is not among it: a search can be continued."""
     plan = request.plan
     return {

@@ -15,13 +15,14 @@ from optuna.trial import TrialState
 
 from effgen.method.latency.interleaved import measure_networks
 from effgen.method.studies.baseline_search import BaselineSearch
-from effgen.method.studies.front import Member, Timing, TriedNetwork
+from effgen.method.studies.front import FrontTiming, Member, TriedNetwork
 from effgen.method.studies.samples import sample_of
 from effgen.method.studies.standings import Item, reason_of, settled_items
 from effgen.method.studies.storage import SharedStudy, open_study
 from effgen.method.studies.workers import Claim, Settled, run_items
 from effgen.network import network_from_spec
 from effgen.results.reports import DEFAULT_PLAN, Plan, Result
+from effgen.words import OnPhase
 
 
 def train_again(
@@ -56,7 +57,7 @@ def time_together(
     search: BaselineSearch,
     members: Sequence[Member],
     plan: Plan = DEFAULT_PLAN,
-    on_phase: Callable[[str], None] = lambda phase: None,
+    on_phase: OnPhase = lambda phase: None,
 ) -> list[Member]:
     """Compile the members and time them in turn in one run, while no worker of this machine does anything else.
 
@@ -69,9 +70,9 @@ def time_together(
     return [replace(member, timing=_timing(reports[member.candidate.name].results[0])) for member in members]
 
 
-def _timing(found: Result) -> Timing:
+def _timing(found: Result) -> FrontTiming:
     assert found.p10_ms is not None and found.p90_ms is not None  # None only in results of earlier versions
-    return Timing(found.median_ms, found.p10_ms, found.p90_ms)
+    return FrontTiming(found.median_ms, found.p10_ms, found.p90_ms)
 
 
 def _study(search: BaselineSearch) -> SharedStudy:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from effgen.method.studies.samples import Comparison, Sample, compare
+from effgen.method.studies.samples import Sample, Verdict, compare
 from effgen.network.spec import NetworkSpec
 from effgen.results.front import pareto_front
 
@@ -57,7 +57,7 @@ class TriedNetwork:
 
 
 @dataclass(frozen=True)
-class Timing:
+class FrontTiming:
     """A compiled network's latency, milliseconds a call, timed in turn with the others of the front."""
 
     median_ms: float
@@ -75,7 +75,7 @@ class Member:
 
     candidate: TriedNetwork
     confirmed: Sample | None = None
-    timing: Timing | None = None
+    timing: FrontTiming | None = None
     error: str = ""
 
     @property
@@ -149,7 +149,7 @@ def beside(member: Member, start: Member, comparisons: int = 1, pictures: int | 
     )
 
 
-def _accuracy_by(found: Comparison | None) -> Accuracy:
+def _accuracy_by(found: Verdict | None) -> Accuracy:
     if found is None or found.low is None:
         return "accuracy not told apart"
     if found.outcome == "is not told apart from":

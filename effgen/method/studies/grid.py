@@ -21,12 +21,16 @@ from effgen.network.scaling import coefficients_for, scale
 from effgen.network.spec import NetworkSpec, ScalingSpec
 from effgen.network.steps import around_step
 
-Kind = Literal["compound", "depth", "width", "resolution", "baseline"]
+CandidateKind = Literal["compound", "depth", "width", "resolution", "baseline"]
 
 Triple = tuple[float, float, float]
 
 #: One dimension alone: what compound scaling is compared with (paper, Table 3).
-SINGLE: dict[Kind, Triple] = {"depth": (2.0, 1.0, 1.0), "width": (1.0, 2**0.5, 1.0), "resolution": (1.0, 1.0, 2**0.5)}
+SINGLE: dict[CandidateKind, Triple] = {
+    "depth": (2.0, 1.0, 1.0),
+    "width": (1.0, 2**0.5, 1.0),
+    "resolution": (1.0, 1.0, 2**0.5),
+}
 
 #: What the paper found for EfficientNet-B0 (section 3.3).
 PAPER: Triple = (1.2, 1.1, 1.15)
@@ -55,7 +59,7 @@ class Candidate:
     `network` is the baseline scaled by alpha^phi, beta^phi, gamma^phi.
     """
 
-    kind: Kind
+    kind: CandidateKind
     nominal: Triple
     alpha: float
     beta: float
@@ -74,7 +78,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutPoint:
     """A point of the grid that is no candidate, and why."""
 
     nominal: Triple
@@ -92,7 +96,7 @@ class Grid:
     unscaled: Candidate
     goal: float
     candidates: tuple[Candidate, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutPoint, ...]
 
 
 def make_grid(spec: NetworkSpec, phi: float, plan: GridPlan = GridPlan()) -> Grid:
@@ -107,17 +111,19 @@ def make_grid(spec: NetworkSpec, phi: float, plan: GridPlan = GridPlan()) -> Gri
     unscaled = Candidate("baseline", (1.0, 1.0, 1.0), 1.0, 1.0, 1.0, baseline)
     goal = 2**phi * unscaled.macs
     candidates: list[Candidate] = []
-    left_out: list[LeftOut] = []
+    left_out: list[LeftOutPoint] = []
     for kind, point in _points(plan):
         found = _nearest(spec, kind, point, phi, goal)
         if found is None:
-            left_out.append(LeftOut(point, f"no network of its balance reaches {goal:,.0f} multiply-adds"))
+            left_out.append(LeftOutPoint(point, f"no network of its balance reaches {goal:,.0f} multiply-adds"))
         elif any(found.network.spec == other.network.spec for other in candidates):
-            left_out.append(LeftOut(point, "the same network as another point"))
+            left_out.append(LeftOutPoint(point, "the same network as another point"))
         elif kind == "compound" and len(changed := _scaled_dimensions(baseline.spec, found.network.spec)) < 2:
-            left_out.append(LeftOut(point, f"rounding leaves {changed[0] if changed else 'nothing'} alone of it"))
+            left_out.append(LeftOutPoint(point, f"rounding leaves {changed[0] if changed else 'nothing'} alone of it"))
         elif kind == "compound" and abs(found.macs / goal - 1) > plan.macs_tolerance:
-            left_out.append(LeftOut(point, f"its nearest network has {found.macs / goal:.2f} of the multiply-adds"))
+            left_out.append(
+                LeftOutPoint(point, f"its nearest network has {found.macs / goal:.2f} of the multiply-adds")
+            )
         else:
             candidates.append(found)
     if all(candidate.kind != "compound" for candidate in candidates):
@@ -143,7 +149,7 @@ def _check(phi: float, plan: GridPlan) -> None:
             raise StudyError(f"{option} {value:g}: expected a share above 0, below 1")
 
 
-def _points(plan: GridPlan) -> Iterator[tuple[Kind, Triple]]:
+def _points(plan: GridPlan) -> Iterator[tuple[CandidateKind, Triple]]:
     yield from SINGLE.items()
     yield "compound", PAPER
     for alpha in _steps(2.0, plan.step):
@@ -158,7 +164,7 @@ def _steps(highest: float, step: float) -> list[float]:
     return [round(1 + index * step, _DIGITS) for index in range(math.floor((highest - 1) / step + 1e-9) + 1)]
 
 
-def _nearest(spec: NetworkSpec, kind: Kind, point: Triple, phi: float, goal: float) -> Candidate | None:
+def _nearest(spec: NetworkSpec, kind: CandidateKind, point: Triple, phi: float, goal: float) -> Candidate | None:
     """The candidate of the point's balance whose multiply-adds are next to `goal`; None where all have fewer.
 
     Multiply-adds grow with t in steps: the last network below the goal and the first that is not are compared.
@@ -179,7 +185,7 @@ def _nearest(spec: NetworkSpec, kind: Kind, point: Triple, phi: float, goal: flo
     return as_it_is if as_it_is is not None and as_it_is.network.spec == best.network.spec else best
 
 
-def _moved(spec: NetworkSpec, kind: Kind, point: Triple, phi: float, t: float) -> Candidate | None:
+def _moved(spec: NetworkSpec, kind: CandidateKind, point: Triple, phi: float, t: float) -> Candidate | None:
     """The candidate at (alpha^t, beta^t, gamma^t); None where that is too large for a spec."""
     alpha, beta, gamma = (round(value**t, _DIGITS) for value in point)
     candidate = with_coefficients(spec, alpha, beta, gamma)
@@ -192,12 +198,12 @@ def _moved(spec: NetworkSpec, kind: Kind, point: Triple, phi: float, t: float) -
     return Candidate(kind, point, alpha, beta, gamma, network)
 
 
-def _scaled_dimensions(before: NetworkSpec, after: NetworkSpec) -> list[Kind]:
+def _scaled_dimensions(before: NetworkSpec, after: NetworkSpec) -> list[CandidateKind]:
     """The dimensions in which a network differs from its baseline, whatever the coefficients say."""
     depth = [stage.repeats for stage in before.stages] != [stage.repeats for stage in after.stages]
     width = _channels(before) != _channels(after)
     resolution = before.input.resolution != after.input.resolution
-    found: dict[Kind, bool] = {"depth": depth, "width": width, "resolution": resolution}
+    found: dict[CandidateKind, bool] = {"depth": depth, "width": width, "resolution": resolution}
     return [kind for kind, differs in found.items() if differs]
 
 

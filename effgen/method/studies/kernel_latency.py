@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,21 +9,19 @@ from effgen.graph import Graph
 from effgen.machines.abilities import times_kernels_here
 from effgen.machines.target import load_target
 from effgen.method.studies.turns import Turns
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
-    from effgen.method.latency.predictor import Prediction
+    from effgen.method.latency.predictor import LatencyPrediction
 
 
-OnPhase = Callable[[str], None]
-
-
-class Latencies(Protocol):
+class LatencySource(Protocol):
     """What a search asks for the latency of its candidates."""
 
     def prepare(self, on_phase: OnPhase = ...) -> None:
         """What is to be done once, before the first one. Raises an EffgenError where latencies cannot be had."""
 
-    def __call__(self, graph: Graph) -> Prediction:
+    def __call__(self, graph: Graph) -> LatencyPrediction:
         """The latency of a network."""
 
 
@@ -49,7 +46,7 @@ class KernelLatency:
                 calibrate(self._target, self._threads, self._database, on_phase)
         open_predictor(self._target, self._threads, self._database)
 
-    def __call__(self, graph: Graph) -> Prediction:
+    def __call__(self, graph: Graph) -> LatencyPrediction:
         """Raises an EffgenError as `prepare` does, or where the table cannot be written."""
         known = self._predict(graph)
         if known.measured_share == 1 or not self._measures_here or not self._complete(graph):
@@ -66,7 +63,7 @@ class KernelLatency:
         with self._turns.measuring():
             return complete_table([graph], self._target, self._threads, self._database)
 
-    def _predict(self, graph: Graph) -> Prediction:
+    def _predict(self, graph: Graph) -> LatencyPrediction:
         """From what is in the table and the records now."""
         from effgen.method.latency.predictor import open_predictor
 

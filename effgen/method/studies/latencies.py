@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +12,15 @@ from effgen.errors import EffgenError, StudyError, TargetError, TuneError
 from effgen.machines.cpu import usable_cpus
 from effgen.measure.protocol import Remote
 from effgen.measure.routes import RouteOptions, remote_of
+from effgen.method.latency.interleaved import check_timed_here
+from effgen.method.latency.measured import measure_network
 from effgen.method.studies.standings import Item, settled_items
 from effgen.method.studies.storage import SharedStudy, open_study
 from effgen.method.studies.turns import Turns
 from effgen.method.studies.workers import DEFAULT_POLICY, Claim, Policy, run_items
 from effgen.network import Network
 from effgen.results.reports import BenchReport
-
-OnPhase = Callable[[str], None]
+from effgen.words import OnPhase
 
 _ITEM = "latencies"
 
@@ -63,8 +64,6 @@ def check_latency(request: LatencyRequest) -> None:
     if request.rpc_tracker is not None:
         _remote(request)
     elif (request.target, request.threads) != ("cpu", None):  # which is this machine as it is
-        from effgen.method.latency.interleaved import check_timed_here
-
         try:
             check_timed_here(request.target, request.threads)
         except TargetError as error:
@@ -127,8 +126,6 @@ def _reports(
         on_phase("wait for the trainings on this machine")
         with turns.measuring():
             return measure_networks(networks, target, threads, database=database, on_phase=on_phase)
-    from effgen.method.latency.measured import measure_network
-
     remote, reports = _remote(request), {}
     for key, network in networks.items():
         on_phase(f"time {key}")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from effgen.method.studies.student import quantile
 
-Outcome = Literal["beats", "loses to", "is not told apart from"]
+Finding = Literal["beats", "loses to", "is not told apart from"]
 
 #: How likely one wrong verdict is at the most, over all comparisons that a search makes.
 LEVEL = 0.05
@@ -26,14 +26,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Verdict:
     """One network's mean accuracy over another's.
 
     `error` is the difference's standard error, `low` and `high` what the true difference is between, for all we know;
     None: unknown.
     """
 
-    outcome: Outcome
+    outcome: Finding
     difference: float
     error: float | None = None
     low: float | None = None
@@ -48,7 +48,7 @@ def sample_of(values: Sequence[float]) -> Sample | None:
     return Sample(tuple(values), statistics.fmean(values), spread)
 
 
-def compare(one: Sample, other: Sample, comparisons: int = 1, pictures: int | None = None) -> Comparison:
+def compare(one: Sample, other: Sample, comparisons: int = 1, pictures: int | None = None) -> Verdict:
     """Whether the means differ by more than seeds and pictures make: Welch's t-test.
 
     `low` to `high` holds the true difference with probability 1 - LEVEL / comparisons (Bonferroni), so that of so many
@@ -58,11 +58,11 @@ def compare(one: Sample, other: Sample, comparisons: int = 1, pictures: int | No
     """
     difference, error = one.mean - other.mean, _error(one, other, pictures)
     if error is None:
-        return Comparison("is not told apart from", difference)
+        return Verdict("is not told apart from", difference)
     reach = quantile(LEVEL / comparisons, _degrees(one, other)) * error
     low, high = difference - reach, difference + reach
-    outcome: Outcome = "beats" if low > 0 else "loses to" if high < 0 else "is not told apart from"
-    return Comparison(outcome, difference, error, low, high)
+    outcome: Finding = "beats" if low > 0 else "loses to" if high < 0 else "is not told apart from"
+    return Verdict(outcome, difference, error, low, high)
 
 
 def _error(one: Sample, other: Sample, pictures: int | None) -> float | None:

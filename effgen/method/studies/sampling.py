@@ -19,7 +19,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from effgen.method.studies.space import Point, Space
+from effgen.method.studies.space import NetworkSpace, Point
 
 SamplerName = Literal["tpe", "evolution"]
 PrunerName = Literal["median", "hyperband", "none"]
@@ -28,7 +28,7 @@ PrunerName = Literal["median", "hyperband", "none"]
 _REDRAWN = (0.1, 0.2, 0.3, 0.5)
 
 
-def first_points(space: Space, count: int, seed: int) -> list[Point]:
+def first_points(space: NetworkSpace, count: int, seed: int) -> list[Point]:
     """The starting network, then points around it, nearer and further ones in turn."""
     generator = random.Random(seed)
     points: list[Point] = [space.start_point]
@@ -42,7 +42,7 @@ def first_points(space: Space, count: int, seed: int) -> list[Point]:
     return points
 
 
-def sampler_named(name: SamplerName, space: Space, population: int, seed: int) -> BaseSampler:
+def sampler_named(name: SamplerName, space: NetworkSpace, population: int, seed: int) -> BaseSampler:
     """The sampler of every worker: what it draws depends on the seed, the trial's number and the trials before it."""
 
     def make(seed: int) -> BaseSampler:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from effgen.method.studies.grid import SINGLE, Candidate, Grid, Kind, LeftOut
+from effgen.method.studies.grid import SINGLE, Candidate, CandidateKind, Grid, LeftOutPoint
 from effgen.method.studies.latencies import Latencies
-from effgen.method.studies.samples import Comparison, Sample, compare
+from effgen.method.studies.samples import Sample, Verdict, compare
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class AgainstSingle:
 
     kind: str
     macs_share: float | None
-    comparison: Comparison | None
+    comparison: Verdict | None
     missing: str = ""
 
 
@@ -68,7 +68,7 @@ class ScalingReport:
     chosen: ScaledRow
     compound: ScaledRow | None
     against: tuple[AgainstSingle, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutPoint, ...]
     errors: tuple[str, ...]
     machine: str
     threads: int
@@ -101,7 +101,7 @@ def ranked(rows: Sequence[ScaledRow]) -> list[ScaledRow]:
 
 
 def compared(
-    rows: Sequence[ScaledRow], left_out: Sequence[LeftOut], confirm_seeds: int, pictures: int | None
+    rows: Sequence[ScaledRow], left_out: Sequence[LeftOutPoint], confirm_seeds: int, pictures: int | None
 ) -> tuple[ScaledRow | None, tuple[AgainstSingle, ...]]:
     """The best compound row, and how it does against each single dimension, or why that is not known.
 
@@ -115,7 +115,7 @@ def compared(
     singles = {row.kind: row for row in rows if row.kind != "compound"}
     comparisons = sum(row.judged(confirmed) is not None for row in singles.values())
 
-    def against(kind: Kind) -> AgainstSingle:
+    def against(kind: CandidateKind) -> AgainstSingle:
         row = singles.get(kind)
         if row is None:
             reason = next((item.reason for item in left_out if item.nominal == SINGLE[kind]), "it is no candidate")

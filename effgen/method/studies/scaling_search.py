@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,8 +31,7 @@ from effgen.method.studies.turns import Turns, turns_here
 from effgen.method.studies.workers import DEFAULT_POLICY, Claim, OnSettled, Policy, run_items
 from effgen.network.spec import NetworkSpec, load_spec
 from effgen.network.spec_file import write_spec
-
-OnPhase = Callable[[str], None]
+from effgen.words import OnPhase
 
 #: What the parameters of a training may be, for Optuna's own tools.
 _COEFFICIENT = FloatDistribution(1.0, LARGEST)

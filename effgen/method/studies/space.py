@@ -19,10 +19,10 @@ from effgen.network.lowering.network import lower
 from effgen.network.scaling import round_channels
 from effgen.network.spec import KEYS_OF_BLOCKS, BlockKind, NetworkSpec, RoundingSpec, SqueezeExciteSpec, StageSpec
 
-Choice: TypeAlias = str | int | float | bool
+DecisionValue: TypeAlias = str | int | float | bool
 
 #: The decisions that make a network, e.g. {"stages.0.block": "mbconv", "stages.0.kernel": 5, ...}.
-Point: TypeAlias = Mapping[str, Choice]
+Point: TypeAlias = Mapping[str, DecisionValue]
 
 #: MnasNet's convolutions (its section 4.1 and figure 7), and the fused block of EfficientNetV2 (arXiv 2104.00298).
 BLOCKS: tuple[BlockKind, ...] = ("mbconv", "fused_mbconv", "depthwise_separable", "conv")
@@ -37,11 +37,11 @@ EXTRA_LAYERS = (-1, 0, 1)
 
 
 @dataclass(frozen=True)
-class Space:
+class NetworkSpace:
     """All networks around `start`. `choices` has each decision's values in order, `start`'s own among them."""
 
     start: NetworkSpec
-    choices: Mapping[str, tuple[Choice, ...]]
+    choices: Mapping[str, tuple[DecisionValue, ...]]
 
     @property
     def size(self) -> int:
@@ -70,7 +70,7 @@ class Space:
         return next(found, SqueezeExciteSpec(ratio=0.25))
 
 
-def space_around(start: NetworkSpec) -> Space:
+def space_around(start: NetworkSpec) -> NetworkSpace:
     """The space whose networks have `start`'s stages. Raises SpecError where `start` itself makes no network."""
     lower(start)
     choices = {
@@ -78,7 +78,7 @@ def space_around(start: NetworkSpec) -> Space:
         for index, stage in enumerate(start.stages)
         for key, values in _choices(stage, start.rounding).items()
     }
-    return Space(start, choices)
+    return NetworkSpace(start, choices)
 
 
 def digest_of_network(graph: Graph) -> str:
@@ -92,7 +92,7 @@ def digest_of_network(graph: Graph) -> str:
     return hashlib.sha256(repr((graph.input.shape, nodes, shapes)).encode()).hexdigest()
 
 
-def _choices(stage: StageSpec, rounding: RoundingSpec) -> dict[str, tuple[Choice, ...]]:
+def _choices(stage: StageSpec, rounding: RoundingSpec) -> dict[str, tuple[DecisionValue, ...]]:
     start = _decided(stage)
     channels = (round_channels(stage.channels * width, rounding) for width in WIDTHS)
     return {
@@ -106,11 +106,11 @@ def _choices(stage: StageSpec, rounding: RoundingSpec) -> dict[str, tuple[Choice
     }
 
 
-def _ordered(*values: Any) -> tuple[Choice, ...]:
+def _ordered(*values: Any) -> tuple[DecisionValue, ...]:
     return tuple(sorted(set(values)))
 
 
-def _decided(stage: StageSpec) -> dict[str, Choice]:
+def _decided(stage: StageSpec) -> dict[str, DecisionValue]:
     squeeze = stage.squeeze_excite
     return {
         "block": stage.block,

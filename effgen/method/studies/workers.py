@@ -35,7 +35,7 @@ log = logging.getLogger("effgen")
 #: Seconds between attempts to reach a storage: a server that is started anew.
 _PAUSES_S = (1.0, 5.0, 15.0, 30.0)
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 #: So many failures in a row at a worker's beginning are no longer the trials' own.
 _FIRST_FAILURES = 3
@@ -328,7 +328,7 @@ def _given_up(claim: Claim) -> None:
     claim.over()
 
 
-def patiently(action: Callable[[], Result], on_failure: Callable[[], None] = lambda: None) -> Result:
+def patiently(action: Callable[[], Returned], on_failure: Callable[[], None] = lambda: None) -> Returned:
     """What an action on the storage returns, tried again for a while where it is out of reach."""
     for pause_s in _PAUSES_S:
         try:

@@ -25,7 +25,7 @@ KEPT_BYTES = 2**30
 _MOST_WORKERS = 8
 
 
-class Images(Protocol):
+class LabelledImages(Protocol):
     """Pictures of one size with their labels."""
 
     def __len__(self) -> int: ...
@@ -34,7 +34,7 @@ class Images(Protocol):
         """Pixels uint8 (n, channels, side, side) and labels int64 (n,), `size` at a time, the last may be smaller."""
 
 
-def open_images(data: DataSource, pictures: LabelledPictures, preparation: Preparation) -> Images:
+def open_images(data: DataSource, pictures: LabelledPictures, preparation: Preparation) -> LabelledImages:
     """`pictures` of `data` decoded as `preparation` says, which takes their squares of `crop` pixels a side.
 
     Raises DataError, which names the picture, for one that cannot be read: at once; where pictures are read anew, only

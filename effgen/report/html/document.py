@@ -39,7 +39,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Line:
+class PageRow:
     """A table's row; `mark` is a class: ours, slower, faster."""
 
     cells: Sequence[Cell]

@@ -18,7 +18,7 @@ from effgen.report.html.drawing import (
     short_name,
 )
 from effgen.report.text import bytes_text, milliseconds_text, threads_text
-from effgen.results.reports import Layer, LayersReport
+from effgen.results.reports import LayersReport, LayerTime
 from effgen.results.rows import machine_label
 from effgen.results.sources import LayersSource
 
@@ -134,7 +134,7 @@ def roofline_view(source: LayersSource) -> View:
 
 
 def _draw_ceilings(
-    figure: go.Figure, report: LayersReport, placed: Sequence[Layer]
+    figure: go.Figure, report: LayersReport, placed: Sequence[LayerTime]
 ) -> tuple[Sequence[float], Sequence[float]]:
     """The peak and a slope for each bandwidth; returns the ends of both axes."""
     intensities = [layer.rates.intensity or 1.0 for layer in placed]
@@ -168,7 +168,7 @@ def _draw_ceilings(
     return (low, high), (lowest, peak)
 
 
-def _points(family: str, layers: Sequence[Layer], colour: str) -> go.Scatter:
+def _points(family: str, layers: Sequence[LayerTime], colour: str) -> go.Scatter:
     return go.Scatter(
         name=plain_text(f"{family} {sum(layer.share for layer in layers):.0%}"),
         mode="markers",

@@ -9,14 +9,13 @@ from typing import Any
 from effgen.machines.host import Host
 from effgen.report.bench import host_line, plan_line
 from effgen.report.compare import HIGHLIGHT, change_cells, hardware_text, verdict
-from effgen.report.html.document import Cell, Column, Line, document, number_cell, time_cell, word_cell
+from effgen.report.html.document import Cell, Column, PageRow, document, number_cell, time_cell, word_cell
 from effgen.report.text import NOT_MEASURED, bytes_text, count_text, milliseconds_text, ratio_text, threads_text
 from effgen.results.comparison import Comparison
-from effgen.results.growth import best_peer
 from effgen.results.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.results.regressions import Change, Regressions
 from effgen.results.reports import LayersReport
-from effgen.results.rows import Row, by_setting, machine_label
+from effgen.results.rows import Row, best_peer, by_setting, machine_label
 from effgen.results.sources import BenchSource, LayersSource
 
 
@@ -109,7 +108,7 @@ def _result_table(rows: Sequence[Row]) -> dict[str, Any]:
     found = {key: {cell(row).text for row in rows} for key, (_, cell) in _RESULT_COLUMNS.items()}
     common = {key: next(iter(found[key])) for key in _SETTING_COLUMNS if len(found[key]) == 1}
     shown = [column for key, column in _RESULT_COLUMNS.items() if key not in common and found[key] != {""}]
-    lines = [Line([cell(row) for _, cell in shown], "ours" if row.is_ours else "") for row in rows]
+    lines = [PageRow([cell(row) for _, cell in shown], "ours" if row.is_ours else "") for row in rows]
     words = {"hardware": "{}", "threads": "threads: {}", "batch": "batch {}", "type": "{}"}
     same = ", ".join(words[key].format(text) for key, text in common.items())
     return {"columns": [column for column, _ in shown], "lines": lines, "same": f"All rows: {same}. " if same else ""}
@@ -148,7 +147,7 @@ def _regressions(regressions: Regressions | None, gate: float | None) -> dict[st
     }
 
 
-def _change_line(change: Change, gate: float | None) -> Line:
+def _change_line(change: Change, gate: float | None) -> PageRow:
     _, now_ms, before_ms, judge, now, before, percent, words = change_cells(change, gate)
     cells = (
         word_cell(change.case.model),
@@ -161,7 +160,7 @@ def _change_line(change: Change, gate: float | None) -> Line:
         number_cell(change.change, percent),
         word_cell(words),
     )
-    return Line(cells, verdict(change, gate))
+    return PageRow(cells, verdict(change, gate))
 
 
 _PAPER_COLUMNS = (
@@ -174,13 +173,13 @@ _PAPER_COLUMNS = (
 )
 
 
-def _paper_lines(pair: Pair, measured: Sequence[Remeasured]) -> Iterable[Line]:
+def _paper_lines(pair: Pair, measured: Sequence[Remeasured]) -> Iterable[PageRow]:
     """The paper's own line, then those measured here, or that there is none."""
     name = word_cell(f"{pair.large.name} / {pair.small.name}")
     large, small = (network.published_s * 1e3 for network in (pair.large, pair.small))
     published = (number_cell(large, f"{large:g}"), number_cell(small, f"{small:g}"))
     ratio = number_cell(pair.published, f"{pair.published:g}x")
-    yield Line((name, word_cell(f"published: {PAPER_SETTING}"), word_cell(""), *published, ratio), "published")
+    yield PageRow((name, word_cell(f"published: {PAPER_SETTING}"), word_cell(""), *published, ratio), "published")
     here = [each for each in measured if each.pair == pair]
     for each in here:
         times = (
@@ -189,10 +188,10 @@ def _paper_lines(pair: Pair, measured: Sequence[Remeasured]) -> Iterable[Line]:
         )
         ratio = number_cell(each.ratio, "" if each.ratio is None else ratio_text(each.ratio))
         how = f"{each.setting.title}; {each.statistic}s{'; like the paper' if each.like_the_paper else ''}"
-        yield Line((name, word_cell(how), word_cell(each.backend), *times, ratio))
+        yield PageRow((name, word_cell(how), word_cell(each.backend), *times, ratio))
     if not here:
         none = number_cell(None, NOT_MEASURED)
-        yield Line((name, word_cell("here"), word_cell(""), none, none, number_cell(None, "")))
+        yield PageRow((name, word_cell("here"), word_cell(""), none, none, number_cell(None, "")))
 
 
 def _machines(comparison: Comparison) -> list[tuple[str, str]]:
@@ -215,7 +214,7 @@ _FILE_COLUMNS = (
 )
 
 
-def _file_line(source: BenchSource | LayersSource) -> Line:
+def _file_line(source: BenchSource | LayersSource) -> PageRow:
     report = source.report
     origin, busy = report.origin, report.other_cpus
     if isinstance(source.report, LayersReport):
@@ -234,7 +233,7 @@ def _file_line(source: BenchSource | LayersSource) -> Line:
         word_cell(_versions(origin.compiled_by)),
         word_cell(left_out),
     )
-    return Line(cells)
+    return PageRow(cells)
 
 
 def _versions(versions: dict[str, str]) -> str:

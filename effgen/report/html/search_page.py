@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from effgen.method.studies.front import BaselineReport, Member, TriedNetwork
-from effgen.report.html.document import Cell, Column, Line, document, number_cell, time_cell, word_cell
+from effgen.report.html.document import Cell, Column, PageRow, document, number_cell, time_cell, word_cell
 from effgen.report.search import (
     MEMBER_COLUMNS,
     member_cells,
@@ -54,7 +54,7 @@ def _headlines(report: BaselineReport) -> list[tuple[str, str]]:
 _MEMBER_COLUMNS = tuple(Column(title, numeric=title not in ("network", "")) for title in MEMBER_COLUMNS)
 
 
-def _member_line(member: Member, report: BaselineReport) -> Line:
+def _member_line(member: Member, report: BaselineReport) -> PageRow:
     """The terminal's cells, and what they are sorted by."""
     found, timing = member.candidate, member.timing
     by, judged = None if report.is_start(member) else report.beside_start(member), report.judged(member)
@@ -73,7 +73,7 @@ def _member_line(member: Member, report: BaselineReport) -> Line:
         verdict_text(by) or None,
     )
     cells = [Cell(text, key) for text, key in zip(member_cells(member, report), keys, strict=True)]
-    return Line(cells, "ours" if by is None else "faster" if by.beyond_spread else "")
+    return PageRow(cells, "ours" if by is None else "faster" if by.beyond_spread else "")
 
 
 _STAGE_COLUMNS = (
@@ -90,7 +90,7 @@ _STAGE_COLUMNS = (
 )
 
 
-def _stage_lines(member: Member, report: BaselineReport) -> Iterable[Line]:
+def _stage_lines(member: Member, report: BaselineReport) -> Iterable[PageRow]:
     for number, stage in enumerate(member.candidate.spec.stages):
         squeeze = None if stage.squeeze_excite is None else stage.squeeze_excite.ratio
         cells = (
@@ -105,7 +105,7 @@ def _stage_lines(member: Member, report: BaselineReport) -> Iterable[Line]:
             number_cell(stage.channels, str(stage.channels)),
             number_cell(stage.repeats, str(stage.repeats)),
         )
-        yield Line(cells, "ours" if report.is_start(member) else "")
+        yield PageRow(cells, "ours" if report.is_start(member) else "")
 
 
 _TRIAL_COLUMNS = (
@@ -122,7 +122,7 @@ _TRIAL_COLUMNS = (
 )
 
 
-def _trial_line(candidate: TriedNetwork) -> Line:
+def _trial_line(candidate: TriedNetwork) -> PageRow:
     reward, share, epochs = candidate.reward, candidate.measured_share, candidate.epochs
     cells = (
         number_cell(candidate.trial, str(candidate.trial)),
@@ -136,7 +136,7 @@ def _trial_line(candidate: TriedNetwork) -> Line:
         _count(candidate.parameters),
         word_cell(candidate.error),
     )
-    return Line(cells)
+    return PageRow(cells)
 
 
 def _provenance(report: BaselineReport) -> list[tuple[str, str]]:

@@ -23,11 +23,9 @@ _FLUSHES = 2
 
 
 class Code(Protocol):
-    """How kernels are compiled for a machine; `suffix` is that of the file which holds them. `carried`: what of this
-    package a folder takes along for such a machine, beside what every folder takes."""
+    """How kernels are compiled for a machine; `suffix` is that of the file which holds them."""
 
     suffix: str
-    carried: tuple[str, ...]
 
     def compile(self, functions: Mapping[str, PrimFunc]) -> Any:
         """Scheduled functions compiled together; raises whatever compiling raises."""
@@ -52,7 +50,6 @@ class CpuCode:
     """Shared libraries, by TVM and the target's linker."""
 
     suffix = ".so"
-    carried: tuple[str, ...] = ()
 
     def __init__(self, machine: Cpu) -> None:
         self._machine, self._target = machine, tvm.target.Target(machine.llvm)
@@ -82,7 +79,6 @@ class CudaCode:
     """Machine code for GPUs, by TVM and nvcc, and the launches of each function."""
 
     suffix = ".fatbin"
-    carried: tuple[str, ...] = ("errors.py", "measure/carried/cuda.py", "machines/cuda_driver.py")
 
     def __init__(self, machine: Gpu) -> None:
         self._machine = machine

@@ -16,31 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.compiler.link import last_line
-from effgen.kernels.reference import random_inputs, reference_outputs
+from effgen.kernels.reference import random_inputs
 from effgen.kernels.workload import Workload
 from effgen.machines.target import Machine
+from effgen.measure.carried.candidate import error_text
 from effgen.measure.carried.lines import PLAN, digest_of
 from effgen.measure.case import TOLERANCE
 from effgen.measure.pool import CANDIDATE_LIMIT_S
-from effgen.measure.worker import LONGEST_ERROR
 from effgen.tuning.ledger import now
 from effgen.tuning.offline.code import Code, code_of
 from effgen.tuning.offline.plan import Chosen
 from effgen.tuning.search import KernelSearch
 from effgen.version import __version__
 
-#: Files of this package that go with a folder, as they are.
-_CARRIED = (
-    "measure/__init__.py",
-    "machines/identity.py",
-    "measure/carried/timing.py",
-    "measure/carried/__init__.py",
-    "measure/carried/child.py",
-    "measure/carried/lines.py",
-    "measure/carried/native.py",
-    "measure/carried/runner.py",
-)
+#: What goes with a folder, as it is: the room that measures there, and what it imports.
+_CARRIED, _NEEDED = "measure/carried", ("errors.py", "machines/cuda_driver.py", "machines/identity.py")
 
 _RUN = '''"""Measures the kernels in this folder: python3 run.py"""
 
@@ -100,7 +90,7 @@ def write_folder(folder: Path, chosen: Sequence[Chosen], machine: Machine) -> tu
     }
     plan = {"id": digest_of(content), **content}
     (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
-    _write_runner(folder, (*_CARRIED, *code.carried))
+    _write_runner(folder)
     return plan, unbuilt
 
 
@@ -180,7 +170,7 @@ def _build(
 
 
 def _unbuilt(search: KernelSearch, decisions: Mapping[str, int], error: Exception) -> Unbuilt:
-    return Unbuilt(search, decisions, f"{type(error).__name__}: {last_line(error)}"[:LONGEST_ERROR])
+    return Unbuilt(search, decisions, error_text(error))
 
 
 def _write_data(folder: Path, number: int, workload: Workload, machine: Machine) -> dict[str, Any]:
@@ -188,7 +178,7 @@ def _write_data(folder: Path, number: int, workload: Workload, machine: Machine)
     inputs = random_inputs(workload, machine, np.random.default_rng(zlib.crc32(workload.name.encode())))
     small = {name: quantised(array) for name, array in inputs.items()}
     exact = {name: dequantised(*small[name], array.shape) for name, array in inputs.items()}
-    expected = reference_outputs(workload, exact, machine)
+    expected = workload.reference(exact)
     path = folder / "data" / f"{number:03d}.bin"
     path.parent.mkdir(exist_ok=True)
     parts = [numbers.tobytes() for numbers, _ in small.values()]
@@ -207,17 +197,21 @@ def _write_flush(folder: Path, code: Code) -> dict[str, Any]:
     return {**flush, "library": _stated(folder, path)} if path.exists() else flush
 
 
-def _write_runner(folder: Path, carried: Sequence[str]) -> None:
+def carried_files() -> list[str]:
+    """The files of this package that go with every folder."""
+    room = resources.files("effgen") / _CARRIED
+    return [*_NEEDED, *sorted(f"{_CARRIED}/{file.name}" for file in room.iterdir() if file.name.endswith(".py"))]
+
+
+def _write_runner(folder: Path) -> None:
     (folder / "run.py").write_text(_RUN, encoding="utf-8")
     package = resources.files("effgen")
-    for name in carried:
+    for name in carried_files():
         path = folder / "effgen" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(package.joinpath(name).read_text(encoding="utf-8"), encoding="utf-8")
-    for part in {Path(name).parent for name in carried} | {Path(".")}:
-        marker = folder / "effgen" / part / "__init__.py"
-        if not marker.exists():
-            marker.write_text("", encoding="utf-8")
+        for parent in path.relative_to(folder).parents[:-1]:
+            (folder / parent / "__init__.py").touch()
 
 
 def _stated(folder: Path, path: Path) -> dict[str, str]:

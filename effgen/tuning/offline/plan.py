@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from effgen.files.staging import Kind
+from effgen.files.staging import FolderKind
 from effgen.measure.carried.lines import PLAN
 from effgen.tuning.search import KernelSearch
-
-if TYPE_CHECKING:
-    pass
 
 #: Candidates of a kernel in a round, its default among them in the first.
 A_ROUND = 8
@@ -48,4 +44,4 @@ def plan_round(searches: Sequence[KernelSearch], most: int | None = None) -> lis
 
 
 #: What --offline-out may replace.
-FOLDER = Kind(PLAN, "a folder of candidates", "--offline-out")
+FOLDER = FolderKind(PLAN, "a folder of candidates", "--offline-out")

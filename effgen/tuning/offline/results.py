@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from effgen.errors import TuneError
-from effgen.measure.carried.lines import STATUSES, is_sealed
+from effgen.measure.carried.candidate import Outcome
+from effgen.measure.carried.lines import STATUSES, is_sealed, value_from_line
 from effgen.measure.carried.timing import Timing
-from effgen.measure.protocol import Outcome
 from effgen.records.record import Status
 
 #: What a call of a kernel takes at least and at most, seconds.
@@ -26,7 +26,7 @@ _Candidates = dict[int, tuple[dict[str, Any], dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Result:
+class CandidateResult:
     """What became of a candidate; `incumbent` is the decisions that it was timed in turn with, None: alone."""
 
     kernel: str
@@ -51,7 +51,7 @@ def remember(database: Path, plan: Mapping[str, Any]) -> None:
         raise TuneError(f"{folder}: cannot be written: {error.strerror}; expected a folder for plans") from None
 
 
-def read_results(path: Path, database: Path) -> tuple[dict[str, Any], list[Result]]:
+def read_results(path: Path, database: Path) -> tuple[dict[str, Any], list[CandidateResult]]:
     """The plan and the results of it in a file, each candidate's first one, in the order of the plan.
 
     A last line that was torn, by a kill or a copy, does not count. Raises TuneError with the file and line for
@@ -60,7 +60,7 @@ def read_results(path: Path, database: Path) -> tuple[dict[str, Any], list[Resul
     lines = _lines(path)
     plan: dict[str, Any] | None = None
     candidates: _Candidates = {}
-    found: dict[int, Result] = {}
+    found: dict[int, CandidateResult] = {}
     for where, line in lines:
         if plan is None:
             plan = _plan(where, line, database)
@@ -88,8 +88,8 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
         if not text.strip():
             continue
         try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
+            line = value_from_line(text)
+        except ValueError:
             if _is_torn(texts, number):
                 continue
             raise TuneError(f"{where}: is no JSON; expected a line that run.py wrote; copy the file again") from None
@@ -150,7 +150,7 @@ def _plan(where: str, line: Mapping[str, Any], database: Path) -> dict[str, Any]
     return plan
 
 
-def _result(where: str, line: Mapping[str, Any], candidates: _Candidates) -> Result:
+def _result(where: str, line: Mapping[str, Any], candidates: _Candidates) -> CandidateResult:
     """The line with its candidate; raises TuneError for numbers that the plan does not have."""
     if not isinstance(line["candidate"], int) or line["candidate"] not in candidates:
         raise TuneError(f"{where}: candidate {line['candidate']!r}: the plan has none of that number")
@@ -160,4 +160,6 @@ def _result(where: str, line: Mapping[str, Any], candidates: _Candidates) -> Res
         raise TuneError(f"{where}: incumbent {line['incumbent']!r}: no candidate of {kernel['name']}")
     timing = None if line["timing"] is None else Timing(**line["timing"])
     outcome = Outcome(cast(Status, line["status"]), line["error"], timing, line["device"])
-    return Result(kernel["name"], kernel["rule"], candidate["decisions"], outcome, theirs and theirs[1]["decisions"])
+    return CandidateResult(
+        kernel["name"], kernel["rule"], candidate["decisions"], outcome, theirs and theirs[1]["decisions"]
+    )

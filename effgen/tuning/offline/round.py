@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effgen.errors import TuneError
 from effgen.files.staging import staged_directory
 from effgen.machines.target import Machine
-from effgen.measure.protocol import Outcome
+from effgen.measure.carried.candidate import Outcome
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
 from effgen.records.lookup import record_sources
 from effgen.tuning.ledger import Ledger
 from effgen.tuning.offline.plan import FOLDER, plan_round
-from effgen.tuning.offline.results import Result, read_results, remember
+from effgen.tuning.offline.results import CandidateResult, read_results, remember
 from effgen.tuning.report import TuneReport, Written, report_of
+from effgen.tuning.request import begin, promote_found
+from effgen.words import OnPhase
 
 if TYPE_CHECKING:
     from effgen.tuning.request import TuneRequest
 
 
 def tune_offline(
-    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine, on_phase: Callable[[str], None]
+    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine, on_phase: OnPhase
 ) -> TuneReport:
     """One step of the exchange: read what there is to read, then write what there is to write.
 
     Raises TuneError for results that are none of the network's on this machine, BuildError for the folder.
     """
-    from effgen.tuning.request import begin, promote_found
-
     started = time.monotonic()
     on_phase("list the kernels")
     file, searches, untuned = begin(request, network, machine)
@@ -79,7 +78,7 @@ def _check_plan(path: Path, plan: dict[str, Any], machine: Machine, ledger: Ledg
         )
 
 
-def _take(ledger: Ledger, result: Result) -> None:
+def _take(ledger: Ledger, result: CandidateResult) -> None:
     """Record a result, unless its candidate is known: it may have come back before."""
     search = ledger.search_of(result.kernel)
     assert search is not None
@@ -89,7 +88,7 @@ def _take(ledger: Ledger, result: Result) -> None:
     ledger.take(search, result.decisions, result.outcome, incumbent)
 
 
-def _write(request: TuneRequest, machine: Machine, ledger: Ledger, on_phase: Callable[[str], None]) -> Written:
+def _write(request: TuneRequest, machine: Machine, ledger: Ledger, on_phase: OnPhase) -> Written:
     from effgen.tuning.offline.folder import write_folder
 
     output = request.route.offline_out

@@ -11,10 +11,10 @@ from reports import bench_report
 
 from effgen.errors import TargetError
 from effgen.method.budget.dimensions import (
-    Comparison,
     DimensionRow,
     DimensionsReport,
-    Timing,
+    TablePlan,
+    TimingOptions,
     compare_dimensions,
     equal_macs_comparison,
     paper_comparisons,
@@ -40,12 +40,12 @@ ELSEWHERE = {
 
 
 @pytest.fixture(scope="module")
-def paper() -> tuple[Comparison, ...]:
+def paper() -> tuple[TablePlan, ...]:
     return paper_comparisons(("3", "7"))
 
 
 @pytest.fixture(scope="module")
-def counted(paper: tuple[Comparison, ...]) -> DimensionsReport:
+def counted(paper: tuple[TablePlan, ...]) -> DimensionsReport:
     return compare_dimensions(paper)
 
 
@@ -111,9 +111,9 @@ TIMES = {"baseline": 2.0, "depth": 8.0, "width": 6.0, "resolution": 10.0, "compo
 
 
 @pytest.fixture
-def measured(paper: tuple[Comparison, ...], monkeypatch: pytest.MonkeyPatch) -> DimensionsReport:
+def measured(paper: tuple[TablePlan, ...], monkeypatch: pytest.MonkeyPatch) -> DimensionsReport:
     monkeypatch.setattr(interleaved, "measure_networks", made_up(TIMES, []))
-    return compare_dimensions(paper, Timing(plan=Plan(3, 0.5)))
+    return compare_dimensions(paper, TimingOptions(plan=Plan(3, 0.5)))
 
 
 def test_latency_is_beside_the_baseline_s_of_the_same_run(measured: DimensionsReport) -> None:
@@ -124,10 +124,10 @@ def test_latency_is_beside_the_baseline_s_of_the_same_run(measured: DimensionsRe
     assert (measured.measured.plan, measured.measured.other_cpus) == (Plan(3, 0.5), 0.1)
 
 
-def test_a_family_is_timed_in_one_run_as_asked(paper: tuple[Comparison, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_is_timed_in_one_run_as_asked(paper: tuple[TablePlan, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(interleaved, "measure_networks", made_up(TIMES, asked))
-    timing = Timing("cpu", 1, Plan(3, 0.5), Path("records.jsonl"))
+    timing = TimingOptions("cpu", 1, Plan(3, 0.5), Path("records.jsonl"))
     compare_dimensions(paper[:1], timing)
     assert [len(names) for names, *_ in asked] == [4, 5, 5]
     assert asked[0][0] == [f"mobilenet_v1 {way}" for way in ("baseline", "width", "resolution", "compound")]
@@ -135,13 +135,13 @@ def test_a_family_is_timed_in_one_run_as_asked(paper: tuple[Comparison, ...], mo
 
 
 def test_what_cannot_be_timed_is_refused_before_any_work(
-    paper: tuple[Comparison, ...], monkeypatch: pytest.MonkeyPatch
+    paper: tuple[TablePlan, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interleaved, "measure_networks", made_up(TIMES, asked := []))
     with pytest.raises(TargetError, match=r"^--target rpi4: cannot be timed here: "):
-        compare_dimensions(paper, Timing(target="rpi4"))
+        compare_dimensions(paper, TimingOptions(target="rpi4"))
     with pytest.raises(TargetError, match=r"^--threads 4096: expected from 1 to "):
-        compare_dimensions(paper, Timing(threads=4096))
+        compare_dimensions(paper, TimingOptions(threads=4096))
     assert asked == []
 
 

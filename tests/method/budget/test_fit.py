@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from effgen.errors import BudgetError
 from effgen.method.budget.fit import FitReport, FitRequest, fit
-from effgen.method.budget.limits import Kind, limits_from_texts
+from effgen.method.budget.limits import LimitKind, limits_from_texts
 from effgen.method.budget.line import phi_text
 from effgen.method.budget.sites import Measured, SiteOptions
 from effgen.network import Network, NetworkRequest, build_network
@@ -34,14 +34,14 @@ class Machine:
 
     def __init__(self, name: str, macs_per_ns: float, slower: float = 1.0, measurable: bool = True) -> None:
         self.name, self.macs_per_ns, self.slower = name, macs_per_ns, slower
-        self.kinds: frozenset[Kind] = frozenset({"latency"})
+        self.kinds: frozenset[LimitKind] = frozenset({"latency"})
         self.measurable = self.kinds if measurable else frozenset()
         self.timing = "here" if measurable else "no"
         self.why_not = "" if measurable else "no such machine here"
         self.measured: list[float] = []
         self.disturbed = False
 
-    def estimate(self, kind: Kind, network: Network) -> float:
+    def estimate(self, kind: LimitKind, network: Network) -> float:
         return network.graph.macs / self.macs_per_ns * 1e-9
 
     def measure(self, network: Network, on_phase: object) -> Measured:

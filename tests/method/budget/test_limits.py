@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effgen.errors import BudgetError
-from effgen.method.budget.limits import KINDS, Kind, Limit, limit_for, limits_from_texts, quantity_from_text
+from effgen.method.budget.limits import KINDS, Limit, LimitKind, limit_for, limits_from_texts, quantity_from_text
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from effgen.method.budget.limits import KINDS, Kind, Limit, limit_for, limits_fr
         ("size", "900B", 900),
     ],
 )
-def test_quantities(kind: Kind, text: str, value: float) -> None:
+def test_quantities(kind: LimitKind, text: str, value: float) -> None:
     assert quantity_from_text(kind, text) == pytest.approx(value, rel=1e-12)
 
 
@@ -51,7 +51,7 @@ def test_quantities(kind: Kind, text: str, value: float) -> None:
         ("size", "64MBs"),
     ],
 )
-def test_what_is_no_quantity_is_refused_in_one_line(kind: Kind, text: str) -> None:
+def test_what_is_no_quantity_is_refused_in_one_line(kind: LimitKind, text: str) -> None:
     with pytest.raises(BudgetError) as caught:
         quantity_from_text(kind, text)
     message = str(caught.value)
@@ -59,7 +59,7 @@ def test_what_is_no_quantity_is_refused_in_one_line(kind: Kind, text: str) -> No
 
 
 @given(st.sampled_from(KINDS), st.text("0123456789.eE+-mskMGBi µ", max_size=8))
-def test_no_text_is_more_than_refused(kind: Kind, text: str) -> None:
+def test_no_text_is_more_than_refused(kind: LimitKind, text: str) -> None:
     with contextlib.suppress(BudgetError):
         assert quantity_from_text(kind, text) > 0
 
@@ -95,7 +95,7 @@ def test_a_limit_of_one_target_goes_before_that_of_all() -> None:
     ],
     ids=["unknown", "no unit", "nothing", "twice", "twice on one", "of no machine"],
 )
-def test_limits_that_make_no_sense(kind: Kind, texts: list[str], message: str) -> None:
+def test_limits_that_make_no_sense(kind: LimitKind, texts: list[str], message: str) -> None:
     with pytest.raises(BudgetError) as caught:
         limits_from_texts(kind, texts, ["cpu", "rpi4"])
     assert message in str(caught.value)

@@ -11,12 +11,12 @@ from networks import tiny_spec
 from effgen.errors import TargetError, TuneError
 from effgen.machines.abilities import Ability
 from effgen.method.budget import sites
-from effgen.method.budget.limits import OF_A_MACHINE, Kind
+from effgen.method.budget.limits import OF_A_MACHINE, LimitKind
 from effgen.method.budget.sites import Site, SiteOptions, open_sites
 from effgen.network import network_from_spec
 
-ALL: frozenset[Kind] = frozenset(OF_A_MACHINE)
-STILL: frozenset[Kind] = frozenset({"memory", "size"})
+ALL: frozenset[LimitKind] = frozenset(OF_A_MACHINE)
+STILL: frozenset[LimitKind] = frozenset({"memory", "size"})
 
 NATIVE = Ability("rpi4", "", "cortex-a72", builds=True, runs="native", why_not="", route="local")
 
@@ -43,7 +43,7 @@ def able(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
     monkeypatch.setattr(sites, "times_kernels_here", lambda machine: ability.runs == "native")
 
 
-def open_site(target: str, kinds: frozenset[Kind], options: SiteOptions) -> Site:
+def open_site(target: str, kinds: frozenset[LimitKind], options: SiteOptions) -> Site:
     (site,) = open_sites({target: kinds}, options)
     return site
 
@@ -65,7 +65,7 @@ def test_what_is_measured(
     calibrated: list[str],
     facts: dict[str, Any],
     options: dict[str, Any],
-    measurable: frozenset[Kind],
+    measurable: frozenset[LimitKind],
     timing: str,
     why_not: str,
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effgen.errors import BudgetError
-from effgen.method.budget.limits import Kind, Limit
+from effgen.method.budget.limits import Limit, LimitKind
 from effgen.method.budget.line import STEPS, Rung
 from effgen.method.budget.solver import CLOSE, Bound, Search
 
@@ -44,7 +44,7 @@ def fine_line(count: int = 800) -> Stretches:
     return Stretches([(index - count // 2) * STEPS // 100 for index in range(count)], count // 2 * STEPS // 100 - 1)
 
 
-def bound(most: float, cost: Callable[[Rung], float], kind: Kind = "macs", **more: Any) -> Bound:
+def bound(most: float, cost: Callable[[Rung], float], kind: LimitKind = "macs", **more: Any) -> Bound:
     how = "predicted" if kind == "latency" else "exact"
     return Bound(Limit(kind, most, f"{most:g}"), more.pop("target", None), how, cost, **more)
 

@@ -9,7 +9,7 @@ import pytest
 from networks import tiny_graph
 
 from effgen.method.latency import calibration, predictor, table
-from effgen.method.latency.predictor import Prediction
+from effgen.method.latency.predictor import LatencyPrediction
 from effgen.method.studies.kernel_latency import KernelLatency
 from effgen.method.studies.turns import Turns
 
@@ -27,9 +27,9 @@ class Machine:
     def opened(self, *rest: Any) -> Machine:
         return self
 
-    def predict(self, graph: object) -> Prediction:
+    def predict(self, graph: object) -> LatencyPrediction:
         self.log.append("predicted")
-        return Prediction(1e-3, 0.5 if self.missing or self.broken else 1.0, 10)
+        return LatencyPrediction(1e-3, 0.5 if self.missing or self.broken else 1.0, 10)
 
     def completed(self, graphs: object, *rest: Any) -> int:
         self.log.append("measured")

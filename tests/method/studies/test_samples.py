@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effgen.method.studies.samples import Comparison, Sample, compare, sample_of
+from effgen.method.studies.samples import Sample, Verdict, compare, sample_of
 
 _ACCURACIES = st.lists(st.floats(0, 1), min_size=2, max_size=6)
 
@@ -72,7 +72,7 @@ def test_one_seed_tells_nothing_apart() -> None:
 def test_seeds_that_agree_are_not_certain() -> None:
     """The 400 pictures differ by one."""
     one, other = sample(0.95, 0.95), sample(0.9475, 0.9475)
-    assert compare(one, other) == Comparison("is not told apart from", pytest.approx(0.0025))
+    assert compare(one, other) == Verdict("is not told apart from", pytest.approx(0.0025))
     assert compare(one, sample(0.5, 0.5)).outcome == "is not told apart from"
     assert compare(one, other, pictures=400).outcome == "is not told apart from"
     found = compare(one, sample(0.85, 0.85), pictures=400)

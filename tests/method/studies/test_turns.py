@@ -10,7 +10,7 @@ from effgen.errors import StudyError
 from effgen.method.studies.turns import Turns, turns_here
 
 #: Far more than anything here takes; a test that waits so long has failed.
-LONG = 30.0
+LONG = 600.0
 
 
 def in_thread(work: object) -> threading.Thread:

@@ -1,0 +1,18 @@
+"""What several rooms say alike, from the command line down: types alone, so that `effgen --help` answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+#: Told, in a few words, what begins now: "compile", say.
+OnPhase: TypeAlias = Callable[[str], None]
+
+#: Where coefficients of a scaled network come from: the published row of a phi, or the compound formula.
+Law = Literal["published", "formula"]
+
+#: Where the border of a strided convolution is: on both sides as in PyTorch, or as TensorFlow puts it.
+Padding = Literal["symmetric", "same"]
+
+#: Where kernels are measured: on this machine, by TVM's RPC, in a folder that is carried there.
+Route = Literal["local", "rpc", "offline"]

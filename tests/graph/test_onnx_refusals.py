@@ -1,0 +1,175 @@
+"""ONNX files that cannot be read are refused in one line that says why."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from foreign import (
+    KERNEL,
+    Array,
+    answer,
+    assert_understood,
+    floats,
+    integers,
+    node,
+    operators,
+    refused,
+    save_model,
+    scalar,
+)
+from networks import noise
+from onnx import TensorProto
+
+
+def test_all_unsupported_operators_are_named_at_once(tmp_path: Path) -> None:
+    """Also behind something else that is refused; not what only follows from them."""
+    nodes = [node("Sin", ["x"], "a"), node("Conv", ["a", "x"], "b"), node("Reshape", ["x", "c"], "d"),
+             node("Shape", ["a"], "s"), node("Gather", ["s", "zero"], "n"), node("Mul", ["d", "n"], "e"),
+             node("Gelu", ["x"], "f", domain="com.microsoft"), node("Tanh", ["x"], "y")]  # fmt: skip
+    path = save_model(tmp_path / "m.onnx", nodes, {"c": integers(7, 7), "zero": np.array(0)})
+    line = refused(path)
+    assert line.startswith("operators that are not supported: Sin, Tanh, com.microsoft.Gelu; supported: Add, ")
+
+
+REFUSED = {
+    "input Conv": ([node("Conv", ["x", "x"])], {}, "Conv y: its weight is computed by the network: expected a"),
+    "1-D Conv": ([node("Conv", ["x", "w"])], {"w": noise((2, 6, 3))}, "expected a convolution of images"),
+    "weights of another type": ([node("Conv", ["x", "w"])], {"w": np.ones((2, 6, 1, 1))}, "w: weights of type DOUBLE"),
+    "Pad read by Relu": (
+        [node("Pad", ["x", "p"], "a"), node("Relu", ["a"])], {"p": integers(0, 0, 1, 1, 0, 0, 1, 1)},
+        "Relu y: Pad to (1, 6, 11, 13) is read by an operator that cannot take it",
+    ),
+    "Pad by ones": (
+        [node("Pad", ["x", "p", "one"], "a"), node("Conv", ["a", "w"])],
+        {"p": integers(0, 0, 1, 1, 0, 0, 1, 1), "one": scalar(1), "w": noise((2, 6, 1, 1))},
+        "value 1: expected zeros around an image",
+    ),
+    "Pad by two numbers": (
+        [node("Pad", ["x", "p", "v"], "a"), node("Conv", ["a", "w"])],
+        {"p": integers(0, 0, 1, 1, 0, 0, 1, 1), "v": floats(0, 0), "w": noise((2, 6, 1, 1))},
+        "Pad a: its value of shape (2,): expected one number",
+    ),
+    "Concat of rows": ([node("Concat", ["x", "x"], axis=2)], {}, "Concat: axis = 2: expected 1, channels"),
+    "Transpose": ([node("Transpose", ["x"], perm=[0, 2, 3, 1])], {}, "perm (0, 2, 3, 1) of (1, 6, 9, 11)"),
+    "Slice of rows": (
+        [node("Slice", ["x", "a", "b", "c"])], {"a": integers(0), "b": integers(3), "c": integers(2)},
+        "axis 2, 0 to 3 in steps of 1 of (1, 6, 9, 11): expected channels, step 1",
+    ),
+    "Div of tensors": ([node("Div", ["x", "x"])], {}, "expected a division by a constant other than 0"),
+    "ReduceMean of channels": ([node("ReduceMean", ["x"], axes=[1])], {}, "axes (1,) of 4: expected height and width"),
+    "training": (
+        [node("BatchNormalization", ["x", "c", "c", "c", "c"], training_mode=1)], {"c": np.ones(6, np.float32)},
+        "training_mode = 1: expected a model exported for inference",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    nodes, constants, text = REFUSED[case]
+    assert text in refused(save_model(tmp_path / "m.onnx", nodes, constants))
+
+
+MALFORMED = {
+    "zeros of another size": ([node("Add", ["x", "c"])], {"c": np.zeros((5, 1, 1), np.float32)}, "Add y: "),
+    "ones of another size": ([node("Mul", ["c", "x"])], {"c": np.ones((1, 6, 4, 1), np.float32)}, "Mul y: "),
+    "a 0 beyond the axes": (
+        [node("Reshape", ["x", "s"])], {"s": integers(1, -1, 1, 1, 0)},
+        "Reshape y: malformed: tuple index out of range; expected what ONNX says of Reshape",
+    ),
+    "one dilation": (
+        [node("Conv", ["x", "w"], dilations=[1])], {"w": noise((2, 6, 3, 3))},
+        "Conv y: malformed: zip() argument 2 is shorter than argument 1; expected what ONNX says of Conv",
+    ),
+    "two pads": ([node("Conv", ["x", "w"], pads=[1, 1])], {"w": noise((2, 6, 3, 3))}, "Conv y: malformed: zip() "),
+    "one stride": ([node("MaxPool", ["x"], kernel_shape=[2, 2], strides=[2])], {}, "MaxPool y: "),
+    "strides that are a number": ([node("MaxPool", ["x"], kernel_shape=[2, 2], strides=2)], {}, "MaxPool y: malformed"),
+    "strides of 0": (
+        [node("MaxPool", ["x"], kernel_shape=[2, 2], strides=[0, 0], auto_pad="SAME_UPPER")], {}, "MaxPool y: ",
+    ),
+    "no kernel_shape": (
+        [node("MaxPool", ["x"])], {},
+        "MaxPool y: malformed: 'kernel_shape' is missing; expected what ONNX says of MaxPool",
+    ),
+    "no axis": ([node("Concat", ["x", "x"])], {}, "Concat y: malformed: 'axis' is missing; expected"),
+    "no type": ([node("Cast", ["x"])], {}, "Cast y: malformed: 'to' is missing; expected"),
+    "no weight": ([node("Conv", ["x"])], {}, "Conv y: malformed: list index out of range; expected"),
+    "no input": ([node("Relu", [])], {}, "Relu y: malformed: list index out of range; expected"),
+    "the shape of nothing": ([node("Shape", [])], {}, "operators that are not supported: Shape"),
+    "an axis twice": (
+        [node("GlobalAveragePool", ["x"], "g"), node("Unsqueeze", ["g", "a"])], {"a": integers(1, 1)},
+        "Unsqueeze y: axes (1, 1): expected each once",
+    ),
+    "too few sizes": (
+        [node("Split", ["x", "s"], "y z", axis=1)], {"s": integers(6)},
+        "Split y: malformed: zip() argument 2 is longer than argument 1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_files_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    """What onnxruntime refuses too."""
+    nodes, constants, text = MALFORMED[case]
+    path = save_model(tmp_path / "m.onnx", nodes, constants)
+    assert text in refused(path)
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        answer(path, noise((1, 6, 9, 11)))
+
+
+def test_a_constant_of_too_few_bytes_is_refused(tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", [node("Conv", ["x", "w", "b"])], KERNEL)
+    model = onnx.load(path)
+    model.graph.initializer[1].raw_data = b"1234"
+    onnx.save(model, path)
+    assert refused(path).startswith("constant b: malformed: ")
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        answer(path, noise((1, 6, 9, 11)))
+
+
+def test_no_channels_are_refused(tmp_path: Path) -> None:
+    """An image of none, which only onnxruntime can make."""
+    path = save_model(tmp_path / "m.onnx", [node("Gather", ["x", "i"], axis=1)], {"i": integers()})
+    assert answer(path, noise((1, 6, 9, 11))).shape == (1, 0, 9, 11)
+    assert refused(path) == "Gather y: indices [] of axis 1: expected channels that stand side by side"
+
+
+@pytest.mark.parametrize("opset", [9, 13, 17])
+def test_batch_norm_with_the_outputs_of_training(opset: int, tmp_path: Path) -> None:
+    """Before opset 14 nothing else tells training."""
+    outputs = "y m v" if opset == 17 else "y m v sm sv"
+    norm = node("BatchNormalization", ["x", "c", "c", "c", "c"], outputs)
+    path = save_model(tmp_path / "m.onnx", [norm], {"c": np.ones(6, np.float32)}, opset=opset)
+    found = f"BatchNormalization y: {len(outputs.split())} outputs, as in training: expected a model exported for"
+    assert refused(path).startswith(found)
+    del norm.output[1:]
+    assert_understood(save_model(path, [norm], {"c": np.full(6, 0.5, np.float32)}, opset=opset))
+
+
+def test_dropout_in_training(tmp_path: Path) -> None:
+    nodes, path = [node("Relu", ["x"], "r"), node("Dropout", ["r", "half", "t"])], tmp_path / "m.onnx"
+    constants: dict[str, Array] = {"half": scalar(0.5)}
+    graph, _ = assert_understood(save_model(path, nodes, {**constants, "t": np.array(False)}))
+    assert operators(graph) == ["Relu"]
+    save_model(path, nodes, {**constants, "t": np.array(True)})
+    image = np.abs(noise((1, 6, 9, 11))) + np.float32(0.1)
+    assert not answer(path, image).all()  # it does drop
+    assert refused(path) == "Dropout y: training_mode is true: expected a model exported for inference"
+    cast = node("Cast", ["x"], "t", to=TensorProto.BOOL)
+    assert "Cast t: to another type" in refused(save_model(path, [cast, *nodes], constants))
+    nodes[1].input[2] = "x"
+    assert "training_mode is computed by the network" in refused(save_model(path, nodes, constants))
+
+
+def test_files_of_another_kind(tmp_path: Path) -> None:
+    relu, path = node("Relu", ["x"]), tmp_path / "m.onnx"
+    assert "opset 8: expected 9 to" in refused(save_model(path, [relu], opset=8))
+    two = [node("Relu", ["x"]), node("Sigmoid", ["x"], "z")]
+    assert refused(save_model(path, two, outputs=("y", "z"))) == "expected one output, found y, z"
+    half = save_model(path, [relu], dtype=TensorProto.FLOAT16)
+    assert refused(half).startswith("input x is of type FLOAT16: expected FLOAT; export the model in float32")
+    line = refused(save_model(path, [relu], shape=("N", 3, "H", 8)))
+    assert line.startswith("input x: found shape (N, 3, H, 8): axis 2 is H, expected a static shape; only the batch")
+    line = refused(save_model(path, [relu], shape=(2, 3, 4, 4)), batch=3)
+    assert line == "input x: the file's batch is 2, not 3; leave out --batch or export again"

@@ -1,0 +1,64 @@
+"""Convolutions written as loops, and random inputs to try them on."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import exp
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effgen.kernels.kinds.conv2d import Conv2d
+from effgen.kernels.packing import INPUT_SCALE
+from effgen.kernels.reference import random_inputs
+from effgen.kernels.workload import Activation, Workload
+from effgen.machines.target import Machine, load_target
+
+MACHINE = load_target("x86-64-v3")
+
+
+def inputs_of(workload: Workload, machine: Machine = MACHINE) -> dict[str, NDArray[np.float32]]:
+    return random_inputs(workload, machine, np.random.default_rng(0))
+
+
+def scalar(x: float, activation: Activation) -> float:
+    sigmoid, hard = 1 / (1 + exp(-x)), min(max(x + 3, 0), 6) / 6
+    return {
+        "none": x,
+        "silu": x * sigmoid,
+        "sigmoid": sigmoid,
+        "relu": max(x, 0),
+        "relu6": min(max(x, 0), 6),
+        "hard_sigmoid": hard,
+        "hard_swish": x * hard,
+    }[activation]
+
+
+def packed_weight(workload: Conv2d, weight: NDArray[np.float32], n: int, k: int, y: int, x: int) -> float:
+    if workload.family == "grouped":
+        return float(weight[n, y, x, k])
+    vector, lane = divmod(n, weight.shape[-1])
+    return float(weight[vector, y, x, lane] if workload.family == "depthwise" else weight[vector, y, x, k, lane])
+
+
+def naive(workload: Conv2d, inputs: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    data = inputs["data"] if workload.data_layout == "NHWC" else inputs["data"].transpose(0, 2, 3, 1)
+    depth, wide = workload.in_channels // workload.groups, workload.out_channels // workload.groups
+    out = np.zeros(workload.out_shape)
+    for b, oy, ox, n in product(*map(range, workload.out_shape)):
+        total = float(inputs["bias"].reshape(-1)[n])
+        for ky, kx, k in product(*map(range, workload.kernel), range(depth)):
+            y = oy * workload.stride[0] + ky * workload.dilation[0] - workload.padding[0]
+            x = ox * workload.stride[1] + kx * workload.dilation[1] - workload.padding[1]
+            if 0 <= y < workload.height and 0 <= x < workload.width:
+                channel = n // wide * depth + k
+                gate = float(inputs["gate"][b, 0, 0, channel]) if workload.gated else 1.0
+                weight = packed_weight(workload, inputs["weight"], n, k, ky, kx)
+                total += float(data[b, y, x, channel]) * gate * weight
+        total /= INPUT_SCALE.get(workload.activation, 1.0)
+        residual = float(inputs["residual"][b, oy, ox, n]) if workload.residual else 0.0
+        if workload.activation_last:
+            out[b, oy, ox, n] = scalar(total + residual, workload.activation)
+        else:
+            out[b, oy, ox, n] = scalar(total, workload.activation) + residual
+    return out

@@ -1,0 +1,159 @@
+"""Files that are no checkpoint, or another network's: refused in one line that names what does not fit."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checkpoint_files import in_torchvision_names, message_of
+from safetensors.torch import save_file
+
+from effgen.graph import Graph
+
+
+def test_files_that_are_not_there(tmp_path: Path, graph: Graph) -> None:
+    assert message_of(tmp_path / "none.pth", graph) == "cannot read the checkpoint: No such file or directory"
+    (tmp_path / "folder.pth").mkdir()
+    assert message_of(tmp_path / "folder.pth", graph) == "cannot read the checkpoint: Is a directory"
+    assert message_of(tmp_path / "weights.h5", graph) == (
+        "unknown kind of checkpoint '.h5': expected .pt, .pth, .safetensors"
+    )
+
+
+class RunsCode:
+    """Unpickling it would create a file."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.witness),)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("kind", ["truncated", "no tail", "empty", "text", "html", "zip", "pickle"])
+def test_foreign_and_damaged_files(
+    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor], kind: str, suffix: str
+) -> None:
+    path = tmp_path / f"bad{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(tensors, path)
+    whole = path.read_bytes()
+    contents = {
+        "truncated": whole[: len(whole) // 2],
+        "no tail": whole[:-4],
+        "empty": b"",
+        "text": b"hello, this is no checkpoint\n" * 9,
+        "html": b"<!DOCTYPE html><title>404</title>",
+        "pickle": pickle.dumps({"a": 1}),
+    }
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "hello")
+    else:
+        path.write_bytes(contents[kind])
+    expected = "not a safetensors file" if suffix == ".safetensors" else "not a PyTorch checkpoint"
+    assert message_of(path, graph).startswith(f"{expected}, or damaged or cut short: ")
+
+
+def test_python_objects_are_not_loaded(tmp_path: Path, graph: Graph) -> None:
+    path, witness = tmp_path / "evil.pth", tmp_path / "witness"
+    torch.save({"state_dict": RunsCode(witness)}, path)
+    assert message_of(path, graph).startswith("holds a Python object (posix.mkdir), which is not loaded")
+    assert not witness.exists()
+    torch.save(torch.nn.Linear(2, 2), path)
+    assert message_of(path, graph) == (
+        "holds a Python object (torch.nn.modules.linear.Linear), which is not loaded because that can run code: "
+        "expected tensors only; save model.state_dict() instead"
+    )
+
+
+def test_a_torchscript_archive(tmp_path: Path, graph: Graph) -> None:
+    path = tmp_path / "script.pt"
+    torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save(path)
+    assert message_of(path, graph).startswith("not a PyTorch checkpoint")
+
+
+def test_without_torch(tmp_path: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert message_of(path, graph) == (
+        "reading it needs PyTorch: pip install 'effgen[torch]', or save the weights as .safetensors"
+    )
+
+
+def test_contents_that_are_no_state_dict(tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "a.pth"
+
+    def message(content: Any) -> str:
+        torch.save(content, path)
+        return message_of(path, graph)
+
+    assert message([1, 2]) == "holds list: expected a dictionary of tensors"
+    assert message({"stem.conv.weight": 3}).startswith("'stem.conv.weight' holds int: expected names with tensors")
+    assert message({5: torch.zeros(1)}).startswith("5 holds Tensor")
+    assert message({"model": tensors, "state_dict": tensors}).startswith(
+        "holds several sets of weights (state_dict, model): expected one"
+    )
+    assert message(tensors | {"stem.conv.weight": torch.zeros(3, dtype=torch.int8)}) == (
+        "stem.conv.weight is torch.int8: expected dense floating-point tensors"
+    )
+    assert message({}).startswith("holds nothing: expected the names of one of torchvision (features.0.0.weight, ")
+    assert message({"b": torch.zeros(1), "a": torch.zeros(1)}).startswith("holds a, b: expected")
+    assert message(tensors | {"conv_stem.weight": torch.zeros(1)}).startswith("holds names of timm and effgen: ")
+
+
+def test_integers_in_safetensors(tmp_path: Path, graph: Graph) -> None:
+    save_file({"stem.conv.weight": torch.zeros(3, dtype=torch.int64)}, tmp_path / "a.safetensors")
+    assert message_of(tmp_path / "a.safetensors", graph) == ("stem.conv.weight is I64: expected F32, F16, BF16 or F64")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_values_that_are_no_numbers(
+    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor], value: float, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    tensors["head.conv.weight"] = tensors["head.conv.weight"].double()
+    tensors["head.conv.weight"].view(-1)[:2] = value
+    (save_file if suffix == ".safetensors" else torch.save)(tensors, path)
+    assert message_of(path, graph) == (
+        "head.conv.weight holds 2 values that are NaN or beyond float32: expected numbers"
+    )
+
+
+def test_negative_variances(tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]) -> None:
+    tensors["stem.norm.running_var"][3] = -0.5
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert message_of(tmp_path / "a.safetensors", graph) == (
+        "stem.norm.running_var holds -0.5: expected variances of 0 or more"
+    )
+
+
+def test_all_that_does_not_fit_is_one_line(tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "a.safetensors"
+    for name in ("stem.norm.weight", "stem.norm.bias", "stem.norm.running_mean", "stem.norm.running_var"):
+        del tensors[name]
+    tensors["stem.bn.weight"] = torch.zeros(8)
+    tensors["head.norm.bias"] = torch.zeros(3)
+    save_file(tensors, path)
+    assert message_of(path, graph) == (
+        "does not fit tiny (effgen names): "
+        "4 missing: stem.norm.weight, stem.norm.bias, stem.norm.running_mean and 1 more; "
+        "1 surplus: stem.bn.weight; "
+        "1 misshapen: head.norm.bias (3,), expected (32,)"
+    )
+
+
+def test_misshapen_tensors_are_named_as_in_the_file(
+    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]
+) -> None:
+    tensors["head.norm.bias"] = torch.zeros(3)
+    save_file(in_torchvision_names(tensors), tmp_path / "a.safetensors")
+    assert message_of(tmp_path / "a.safetensors", graph).endswith("1 misshapen: features.4.1.bias (3,), expected (32,)")
