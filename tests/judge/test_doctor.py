@@ -63,7 +63,7 @@ def test_thread_limits_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_target_that_cannot_be_found_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(name: str) -> None:
+    def broken() -> None:
         raise TargetError("targets/cpu.toml: broken")
 
     monkeypatch.setattr(doctor, "this_cpu", broken)

@@ -111,6 +111,7 @@ def test_manifest_that_lies(broken, changes, message):
         (["target", "features"], "avx2", r"target.features = 'avx2': expected list"),
         (["target", "features"], [1], "files, features or steps: expected text"),
         (["device"], {}, r"device.kind = None: expected str"),
+        (["device", "kind"], "tpu", r"device.kind = 'tpu': expected cpu or cuda; compile the bundle again"),
         (["files", "lib.so"], 5, "files, features or steps: expected text"),
         (["input", "shape"], [1, 3, 32], "shapes, threads or workspace_bytes make no sense"),
         (["input", "shape"], [1, 3, -32, 32], "shapes, threads or workspace_bytes make no sense"),

@@ -38,7 +38,9 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def able(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
-    monkeypatch.setattr(sites, "ability_of", lambda machine: replace(NATIVE, **facts))
+    ability = replace(NATIVE, **facts)
+    monkeypatch.setattr(sites, "ability_of", lambda machine: ability)
+    monkeypatch.setattr(sites, "times_kernels_here", lambda machine: ability.runs == "native")
 
 
 def open_site(target: str, kinds: frozenset[LimitKind], options: SiteOptions) -> Site:
@@ -136,6 +138,7 @@ def test_what_may_be_refused_is_opened_before_anything_is_calibrated(monkeypatch
     monkeypatch.setattr(
         sites, "ability_of", lambda machine: replace(NATIVE, runs="no" if machine.name == "rpi4" else "native")
     )
+    monkeypatch.setattr(sites, "times_kernels_here", lambda machine: machine.name != "rpi4")
     with pytest.raises(TuneError, match="--target rpi4: "):
         open_sites({"cpu": ALL, "rpi4": ALL}, SiteOptions())
     assert calibrated == []

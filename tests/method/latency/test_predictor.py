@@ -114,7 +114,7 @@ def test_own_records_of_this_machine_are_measurements(
 ) -> None:
     """Records that ship, or come from another processor that the target fits, are none."""
     monkeypatch.setattr(predictor_module, "_this_device", lambda: "this one")
-    monkeypatch.setattr(predictor_module, "_is_here", lambda machine: is_here)
+    monkeypatch.setattr(predictor_module, "times_kernels_here", lambda machine: is_here)
     workload = workloads_of(sample_graphs(1, "others"))[3]
 
     def recorded(asked: Workload) -> ToyChoice:
