@@ -21,8 +21,9 @@ import numpy as np
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.workload import Workload
+from effgen.machines.machine import Cpu
 from effgen.machines.processor import usable_cpus
-from effgen.machines.target import Cpu, load_target
+from effgen.machines.target import load_target
 from effgen.network import NetworkRequest, build_network
 from effgen.runtime.library import prepare_tvm
 

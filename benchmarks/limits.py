@@ -20,7 +20,8 @@ from growth import measured_peak
 
 from effgen.errors import EffgenError, ResultsError
 from effgen.machines.host import describe_host
-from effgen.machines.target import Cpu, this_cpu
+from effgen.machines.machine import Cpu
+from effgen.machines.target import this_cpu
 from effgen.network import NetworkRequest, build_network
 from effgen.report.compare import markdown_table
 from effgen.results.reports import BenchReport

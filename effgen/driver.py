@@ -26,7 +26,8 @@ from effgen.judge.case import Case, golden_case, golden_pair, new_golden_pair
 from effgen.judge.reading import check_reading
 from effgen.judge.standalone import check_standalone
 from effgen.machines.abilities import running_here
-from effgen.machines.target import Machine, archs_of_a_cpu, load_target, stated_target
+from effgen.machines.machine import Machine, archs_of_a_cpu
+from effgen.machines.target import load_target, stated_target
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import Model, model_from_network, model_of, resolve

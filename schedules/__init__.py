@@ -15,7 +15,7 @@ from tvm.tirx import PrimFunc
 from effgen.kernels.compute import grouped_primfunc
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Cpu, Gpu, Machine
+from effgen.machines.machine import Cpu, Gpu, Machine
 from effgen.schedules import (
     concat,
     conv2d,

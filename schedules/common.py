@@ -13,7 +13,7 @@ from tvm.tirx import IterVar, PrimFunc
 
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.workload import AnyWorkload, Workload
-from effgen.machines.target import Cpu, Gpu
+from effgen.machines.machine import Cpu, Gpu
 from effgen.schedules.space import Space
 
 AnyMachine = TypeVar("AnyMachine", Cpu, Gpu)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from effgen.kernels.joining import ConcatPlan, concat_primfunc
 from effgen.kernels.kinds.concat import Concat
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.schedules.common import bands_for, rule, worth_a_launch
 from effgen.schedules.space import Space
 

@@ -14,7 +14,7 @@ from effgen.kernels import tiles
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.window import Geometry, WindowPlan, window_primfunc
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.schedules.common import bands_for, depth_axis, rule
 from effgen.schedules.space import Decisions, Space
 

@@ -16,7 +16,7 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.machines.target_file import Costs
 from effgen.schedules.common import bands_for, depth_axis, rule, worth_prefetching
 from effgen.schedules.space import Decisions, Space

@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels.compute import channel_scale_primfunc
 from effgen.kernels.kinds.channel_scale import ChannelScale
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.schedules.common import rule, schedule_of, scheduled, split, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 

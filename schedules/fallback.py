@@ -11,7 +11,7 @@ from functools import partial
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.tirx import IntImm, PrimFunc
 
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.schedules.common import DATA_PARALLEL, Handle, schedule_of, split, worth_a_launch
 
 

@@ -15,7 +15,7 @@ from effgen.kernels import tiles
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.matmul import MatmulPlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.schedules.common import bands_for, depth_axis, rule, worth_a_launch, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 

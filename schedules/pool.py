@@ -16,7 +16,7 @@ from tvm.tirx import PrimFunc
 from effgen.kernels import tiles
 from effgen.kernels.compute import average_pool_primfunc
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.schedules.common import in_registers, rule, schedule_of, scheduled, split, unroll_tile, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.squeeze_excite import SqueezeExcitePlan, squeeze_excite_primfunc
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.schedules.common import rule, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 

@@ -7,7 +7,7 @@ from tvm.tirx import PrimFunc
 from effgen.kernels import tiles
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.pooling import PoolPlan, pool2d_primfunc, vector_lanes
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.schedules.common import rule, worth_a_launch
 from effgen.schedules.space import Decisions, Space
 

@@ -22,7 +22,7 @@ from tvm.tirx import PrimFunc
 from effgen.compiler.cuda_build import CudaSource, compile_fatbin, cuda_source
 from effgen.errors import BuildError
 from effgen.kernels.lowering import tvm_target
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.machines.toolchain import cuda_program
 
 FOLDER = Path(__file__).parent

@@ -14,7 +14,7 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import pack_bias, pack_weight
 from effgen.kernels.reference import random_inputs
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 Arrays = dict[str, NDArray[Any]]
 

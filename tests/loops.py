@@ -12,7 +12,8 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.reference import random_inputs
 from effgen.kernels.workload import Activation, Workload
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 
 MACHINE = load_target("x86-64-v3")
 

@@ -16,7 +16,8 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules.space import Decisions, Space
 
 WORKLOAD = ChannelScale(1, 8, 8, 16)

@@ -39,8 +39,8 @@ from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.lowering import tvm_target
 from effgen.kernels.reference import random_inputs
 from effgen.kernels.workload import Activation, Workload
+from effgen.machines.machine import Cpu
 from effgen.machines.programs import required_tool, tool_output
-from effgen.machines.target import Cpu
 from effgen.machines.toolchain import cross_compiler, emulator
 from effgen.runtime.arrays import ALIGNMENT
 from effgen.runtime.manifest import LIBRARY, MANIFEST, Manifest, sha256_of

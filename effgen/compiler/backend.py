@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from effgen.compiler.repertoire import CPU_KERNELS, GPU_KERNELS, Repertoire
-from effgen.machines.target import Cpu, Gpu, Machine
+from effgen.machines.machine import Cpu, Gpu, Machine
 
 if TYPE_CHECKING:  # needs TVM
     from effgen.compiler.dump import Dump

@@ -15,8 +15,8 @@ from effgen.compiler.entry import module_from_program
 from effgen.compiler.link import link_library
 from effgen.compiler.pipeline import ScheduledModule
 from effgen.kernels.lowering import PIPELINE, tvm_target
+from effgen.machines.machine import Cpu, Gpu
 from effgen.machines.programs import tool_version
-from effgen.machines.target import Cpu, Gpu
 from effgen.machines.toolchain import cuda_program, linker
 from effgen.runtime.manifest import KERNELS, LIBRARY, WEIGHTS
 

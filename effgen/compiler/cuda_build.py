@@ -24,7 +24,7 @@ from effgen.compiler.program import Program
 from effgen.errors import BuildError
 from effgen.kernels.cuda.tensor_core import ARRAYS_APART
 from effgen.kernels.lowering import tvm_target
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 from effgen.machines.target_file import cuda_number
 from effgen.machines.toolchain import cuda_program
 

@@ -21,7 +21,7 @@ from effgen.graph import Graph, Node, Weights
 from effgen.graph.ops import Shape, number
 from effgen.kernels.packing import pack_bias, pack_weight, weight_shape
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 ENTRY = "main"
 # The scheduled kernel of a workload, named like it.

@@ -9,7 +9,7 @@ from typing import Any
 import tvm
 
 from effgen.errors import BuildError, last_line
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.machines.toolchain import linker
 
 

@@ -12,7 +12,7 @@ from effgen.compiler.dump import Dump
 from effgen.compiler.importer import ImportedModule
 from effgen.compiler.program import Program, program_from_relax
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.records.choice import KernelChoices
 from effgen.schedules import schedule_operator
 

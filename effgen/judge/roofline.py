@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from effgen.machines.target import Cpu, this_cpu
+from effgen.machines.machine import Cpu
+from effgen.machines.target import this_cpu
 from effgen.results.ceilings import Bandwidth, Ceilings
 from effgen.runtime.library import prepare_tvm
 

@@ -16,7 +16,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.packing import kernel_arguments
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 Index: TypeAlias = Expr | int
 

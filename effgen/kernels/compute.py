@@ -15,7 +15,7 @@ from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.math import finished
-from effgen.machines.target import Cpu, Machine
+from effgen.machines.machine import Cpu, Machine
 
 
 def _finish(workload: Conv2d, value: Expr, arguments: list[Buffer], position: Sequence[Index]) -> None:

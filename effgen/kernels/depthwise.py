@@ -43,7 +43,7 @@ from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.math import activate, finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.stem import StemRows
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 
 # Steps of the expansion's reduction for one look ahead where nothing else asks for shorter ones.
 _STEP = 8

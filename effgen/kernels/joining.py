@@ -18,7 +18,7 @@ from effgen.kernels.builder import Index, function, tile_start
 from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.math import activate
 from effgen.kernels.pooling import vector_lanes
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 
 #: Vectors of one image that are copied without a loop.
 _UNROLLED = 4

@@ -12,7 +12,7 @@ from tvm import tirx
 from tvm.ir import IRModule
 from tvm.tirx import PrimFunc, Stmt, compilation_pipeline
 
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 # What `tvm.compile(..., tir_pipeline=PIPELINE)` and its relatives take.
 PIPELINE = "effgen"

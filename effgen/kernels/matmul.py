@@ -30,7 +30,7 @@ from effgen.kernels.builder import Ahead, Index, fewer, function, if_real, loade
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 
 
 @dataclass(frozen=True)

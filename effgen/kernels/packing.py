@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from effgen.kernels.tiles import blocks
 from effgen.kernels.workload import Activation, Argument, Float64, Shape, Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 Array = NDArray[np.float32]
 

@@ -23,7 +23,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, function, local, tile_start
 from effgen.kernels.kinds.pool2d import Pool2d
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 
 _LOWEST = float(np.finfo(np.float32).min)
 

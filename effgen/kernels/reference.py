@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from effgen.kernels.packing import input_shapes, pack
 from effgen.kernels.workload import Activation, Argument, Arrays, Float64, Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 
 def random_inputs(workload: Workload, machine: Machine, generator: np.random.Generator) -> dict[str, NDArray[Any]]:

@@ -24,7 +24,7 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.math import activate
 from effgen.kernels.packing import bias_shape
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 
 # Takes a channel (position in the padded output) and its value.
 _Store = Callable[[Expr, Expr], None]

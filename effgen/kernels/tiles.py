@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from effgen.kernels.workload import Activation
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.machines.target_file import Costs
 
 # Threads get 8 MiB of stack on Linux, but a caller of the library may have made its own with less.

@@ -45,7 +45,7 @@ from effgen.kernels.builder import (
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 
 # Pixels of a multiple of so many channels (a quarter of a page) would share sets of the nearest cache.
 _SHARED_SETS = 256

@@ -7,8 +7,9 @@ from typing import Literal, TypeGuard, assert_never
 
 from effgen.errors import EffgenError
 from effgen.machines import detection
+from effgen.machines.machine import Cpu, Gpu, Machine
 from effgen.machines.processor import missing_features
-from effgen.machines.target import Cpu, Gpu, Machine, load_target, target_names
+from effgen.machines.target import load_target, target_names
 from effgen.machines.target_file import cuda_number
 from effgen.machines.toolchain import check_programs, emulator
 from effgen.words import Route

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from effgen.errors import BuildError
+from effgen.machines.machine import Machine
 from effgen.machines.programs import required_tool
-from effgen.machines.target import Machine
 from effgen.machines.target_file import Emulator, Toolchain
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from effgen.kernels import lowering
 from effgen.kernels.reference import random_inputs
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.measure.protocol import SpaceProvider
 from effgen.schedules import kernel_from_workload
 

@@ -15,7 +15,7 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels.workload import Workload
 from effgen.machines.identity import device_name
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.measure.carried.timing import BURST_S, timed
 from effgen.measure.case import KernelCase, compile_kernels
 from effgen.measure.protocol import Connect, Setup, provider_from_name

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Cpu, Machine
+from effgen.machines.machine import Cpu, Machine
 from effgen.measure.carried.candidate import Outcome
 
 if TYPE_CHECKING:  # a Space needs TVM

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from effgen.compiler.link import link_library
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Cpu
+from effgen.machines.machine import Cpu
 from effgen.measure.case import KernelCase
 from effgen.measure.kernels import Benches, KeptKernels
 from effgen.measure.protocol import Connect, Remote, Setup, provider_from_name

@@ -15,7 +15,7 @@ from effgen.runtime import read_manifest
 from effgen.words import Route
 
 if TYPE_CHECKING:
-    from effgen.machines.target import Cpu
+    from effgen.machines.machine import Cpu
     from effgen.measure.measurer import Measurer
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.records.lookup import find_record, record_sources
 from effgen.records.record import Record
 from effgen.schedules import kernel_from_workload, space_of

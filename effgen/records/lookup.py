@@ -14,7 +14,7 @@ from effgen.records.shipped import record_set, shipped_records
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.kernels.workload import Workload
-    from effgen.machines.target import Machine
+    from effgen.machines.machine import Machine
     from effgen.schedules.space import Space
 
 

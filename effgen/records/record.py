@@ -13,7 +13,7 @@ from effgen.files.lines import read_lines
 from effgen.files.strict import STRICT
 
 if TYPE_CHECKING:
-    from effgen.machines.target import Machine
+    from effgen.machines.machine import Machine
 
 
 Status = Literal["ok", "wrong", "crashed", "timeout", "build_error"]

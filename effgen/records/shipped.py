@@ -15,7 +15,7 @@ from effgen.records.database import Loaded, RecordFile, best_records, key_of, lo
 from effgen.records.record import Record
 
 if TYPE_CHECKING:  # a Space needs TVM
-    from effgen.machines.target import Machine
+    from effgen.machines.machine import Machine
 
 
 def record_set(machine: Machine) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import Outcome
 from effgen.measure.carried.timing import EARLY_ROUNDS, better
 from effgen.records.database import RecordFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
 from effgen.results.reports import DISTURBING_CPUS

@@ -17,8 +17,9 @@ from effgen.errors import TuneError
 from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
 from effgen.machines.host import describe_host
+from effgen.machines.machine import Cpu, Machine
 from effgen.machines.processor import missing_features, usable_cpus
-from effgen.machines.target import Cpu, Machine, check_target, load_target, stated_target
+from effgen.machines.target import check_target, load_target, stated_target
 from effgen.machines.toolchain import check_programs, linker
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
 from effgen.measure.routes import RouteOptions, route_of

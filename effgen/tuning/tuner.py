@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import Outcome
 from effgen.measure.lanes import Job, Lanes, Measures
 from effgen.records.database import RecordFile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 from effgen.schedules.common import Rule
 from effgen.schedules.cuda import depthwise, direct, fallback, images, pointwise, squeeze_excite, tensor_core, window
 

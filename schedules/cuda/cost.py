@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import WARP
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 #: Float32 multiply-adds, or other instructions of a thread, that a multiprocessor starts in a cycle.
 UNITS = 128

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from effgen.kernels.cuda.direct import direct_primfunc
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 from effgen.schedules.common import rule
 from effgen.schedules.space import Space
 

@@ -6,7 +6,7 @@ from tvm.s_tir import ScheduleError
 from tvm.tirx import PrimFunc
 
 from effgen.kernels.cuda.builder import WARP
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 from effgen.schedules.common import DATA_PARALLEL, schedule_of
 
 _THREADS = 8 * WARP

@@ -6,7 +6,7 @@ from effgen.kernels.cuda.builder import WARP
 from effgen.kernels.cuda.images import average_pool_primfunc, channel_scale_primfunc
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 from effgen.schedules.common import rule
 from effgen.schedules.space import Space
 

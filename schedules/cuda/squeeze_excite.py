@@ -7,7 +7,7 @@ from itertools import product
 from effgen.kernels import tiles
 from effgen.kernels.cuda.squeeze_excite import ExcitePlan, squeeze_excite_primfunc
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 from effgen.schedules.common import rule
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space

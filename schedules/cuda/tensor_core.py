@@ -11,7 +11,7 @@ from effgen.kernels.cuda.builder import MOST_THREADS
 from effgen.kernels.cuda.tensor_core import FRAGMENT, HALVES, FragmentPlan, tensor_core_primfunc
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 from effgen.schedules.common import rule
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.cuda.pointwise import STATIC_SHARED_BYTES

@@ -9,7 +9,7 @@ from effgen.kernels import tiles
 from effgen.kernels.cuda.builder import VECTOR
 from effgen.kernels.cuda.window import StripPlan, window_primfunc
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 from effgen.schedules.common import rule
 from effgen.schedules.cuda.cost import LATENCY, launch_cycles
 from effgen.schedules.space import Decisions, Space

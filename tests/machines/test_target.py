@@ -13,8 +13,9 @@ import pytest
 from effgen.errors import TargetError
 from effgen.machines import detection
 from effgen.machines.detection import FoundGpu
+from effgen.machines.machine import Cpu, Gpu, MachineFacts
 from effgen.machines.processor import missing_features
-from effgen.machines.target import Cpu, Gpu, MachineFacts, load_target, target_names, this_cpu
+from effgen.machines.target import load_target, target_names, this_cpu
 from effgen.machines.target_file import Costs, Cuda, cuda_archs_from_text
 
 COMPLETE = """

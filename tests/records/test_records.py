@@ -12,7 +12,8 @@ import pytest
 
 from effgen.errors import TuneError
 from effgen.kernels.kinds.channel_scale import ChannelScale
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.records import shipped as shipped_module
 from effgen.records.database import RecordFile, best_records, default_database
 from effgen.records.lookup import RecordSource, find_decisions, find_record, record_sources

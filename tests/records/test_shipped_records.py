@@ -9,8 +9,9 @@ import pytest
 
 from effgen.kernels.kinds import workload_from_name
 from effgen.kernels.workload import Workload
+from effgen.machines.machine import Machine
 from effgen.machines.processor import missing_features
-from effgen.machines.target import Machine, load_target
+from effgen.machines.target import load_target
 from effgen.measure.case import TOLERANCE, KernelCase
 from effgen.measure.kernels import LocalBench
 from effgen.network import NetworkRequest, build_network

@@ -13,8 +13,9 @@ from kernel_cases import case
 
 from effgen.kernels.lowering import PIPELINE, tvm_target
 from effgen.kernels.workload import Workload
+from effgen.machines.machine import Machine
 from effgen.machines.processor import missing_features
-from effgen.machines.target import Machine, load_target
+from effgen.machines.target import load_target
 from effgen.schedules import kernel_from_workload, space_of
 from effgen.schedules.space import Decisions
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from effgen.kernels.kinds.concat import Concat
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 Check = Callable[[Concat, Machine, str], None]
 

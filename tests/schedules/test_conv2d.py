@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.lowering import PIPELINE, tvm_target
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import space_of
 
 Check = Callable[..., None]

@@ -12,7 +12,8 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.tiles import fits_stack
 from effgen.kernels.workload import Activation, Workload
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import space_of
 
 Check = Callable[..., None]

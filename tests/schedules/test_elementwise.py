@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from effgen.kernels.kinds.channel_scale import ChannelScale
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 Check = Callable[[ChannelScale, Machine, str], None]
 

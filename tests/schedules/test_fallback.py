@@ -11,7 +11,8 @@ from tvm import te, topi
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.lowering import tvm_target
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import schedule_operator
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.tiles import blocks
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import space_of
 from effgen.schedules.space import Decisions
 

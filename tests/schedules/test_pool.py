@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import space_of
 from effgen.schedules.space import Decisions
 

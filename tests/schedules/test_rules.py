@@ -6,7 +6,8 @@ from workloads import SOME
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import space_of
 from effgen.schedules.common import rule
 from effgen.schedules.space import Space

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import space_of
 
 Check = Callable[..., None]

@@ -14,7 +14,8 @@ from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import kernel_from_workload, space_of
 
 CPU = replace(load_target("x86-64-v3"), cores=2)

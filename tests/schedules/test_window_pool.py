@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from effgen.kernels.kinds.pool2d import Pool2d
-from effgen.machines.target import Machine, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target
 from effgen.schedules import space_of
 
 Check = Callable[[Pool2d, Machine, str], None]

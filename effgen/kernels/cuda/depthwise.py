@@ -35,7 +35,7 @@ from effgen.kernels.cuda.builder import (
 )
 from effgen.kernels.cuda.math import activate
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launc
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import input_shapes
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 
 def direct_primfunc(workload: Conv2d, machine: Gpu, threads: int) -> PrimFunc:

@@ -11,7 +11,7 @@ from effgen.kernels.builder import function
 from effgen.kernels.cuda.builder import as_float, as_type, below, guarded, launch, registers, shared, synchronise
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 
 def average_pool_primfunc(workload: GlobalAveragePool, machine: Gpu, width: int, slices: int) -> PrimFunc:

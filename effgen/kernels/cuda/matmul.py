@@ -38,7 +38,7 @@ from effgen.kernels.cuda.builder import (
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 #: Floats between the rows of transposed data: stores of a warp fall into different banks.
 PAD = 4

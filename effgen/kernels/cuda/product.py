@@ -14,7 +14,7 @@ from effgen.kernels.builder import Index
 from effgen.kernels.cuda.builder import load_vector
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape, input_shapes
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 
 class Product:

@@ -23,7 +23,7 @@ from effgen.kernels.cuda.builder import as_float, for_share, launch, registers, 
 from effgen.kernels.cuda.math import activate
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.packing import bias_shape
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from effgen.kernels.cuda.builder import (
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.cuda.product import Product, load_or_zero, place_in_tile
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 #: Rows, columns and depth of a fragment, the shape that `nvcuda::wmma` has on every GPU from sm_70 on.
 FRAGMENT = 16

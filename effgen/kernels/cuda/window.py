@@ -21,7 +21,7 @@ from effgen.kernels.cuda.builder import VECTOR, as_float, as_type, below, guarde
 from effgen.kernels.cuda.math import finished
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import bias_shape
-from effgen.machines.target import Gpu
+from effgen.machines.machine import Gpu
 
 
 @dataclass(frozen=True)

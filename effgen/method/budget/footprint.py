@@ -21,7 +21,7 @@ from effgen.compiler.calls import Call, KernelCall
 from effgen.graph import FLOAT32_BYTES, Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
 from effgen.kernels.packing import bias_shape, weight_shape
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.runtime.arrays import FlatLayout
 
 #: How many times larger or smaller than a tensor a free block may be.

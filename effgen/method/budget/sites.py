@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from effgen.errors import TargetError, TuneError
 from effgen.graph import FLOAT32_BYTES, Graph
 from effgen.machines.abilities import Ability, ability_of, times_kernels_here
-from effgen.machines.target import Machine, load_target, stated_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import load_target, stated_target
 from effgen.measure.routes import RouteOptions, remote_of
 from effgen.method.budget.footprint import footprint
 from effgen.method.budget.limits import LimitKind

@@ -23,7 +23,7 @@ from effgen.judge.case import golden_pair
 from effgen.kernels.workload import Workload
 from effgen.machines.host import watch_other_work
 from effgen.machines.identity import device_name
-from effgen.machines.target import Cpu, Machine
+from effgen.machines.machine import Cpu, Machine
 from effgen.method.latency.samples import sample_networks
 from effgen.method.latency.table import TableProgress, complete_kernels, machine_measured_here, measuring
 from effgen.method.latency.times import KernelSetting, KernelTime, NetworkTime, load_times, times_file

@@ -25,7 +25,8 @@ from effgen.kernels.kinds import workload_from_name
 from effgen.kernels.workload import Workload
 from effgen.machines.abilities import times_kernels_here
 from effgen.machines.identity import device_name
-from effgen.machines.target import Machine, check_target, load_target
+from effgen.machines.machine import Machine
+from effgen.machines.target import check_target, load_target
 from effgen.method.latency.estimate import MIN_KERNELS, Estimator, TimedKernel, fitted_prices
 from effgen.method.latency.times import Times, load_times
 from effgen.method.latency.work import Work, work_of

@@ -14,8 +14,8 @@ from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.kernels.workload import Workload
 from effgen.machines.abilities import of_this_family
+from effgen.machines.machine import Cpu
 from effgen.machines.processor import usable_cpus
-from effgen.machines.target import Cpu
 from effgen.measure.protocol import Setup
 from effgen.method.latency.predictor import machine_of, recorded_seconds
 from effgen.method.latency.times import (

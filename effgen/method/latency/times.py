@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, PositiveFloat, TypeAdapter, with_config
 
 from effgen.files.lines import LinesFile, read_lines
 from effgen.files.strict import STRICT
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.method.latency.work import Work
 from effgen.records.database import default_database
 from effgen.records.record import DecisionKey, Status, decision_key
@@ -32,7 +32,7 @@ _HOWS: tuple[Surroundings, ...] = ("network", "alone")
 
 #: Sources that decide what a kernel is, and what its stored work means: with any of them changed, times are measured
 #: anew.
-_CODE = ("effgen.kernels", "effgen.schedules", "effgen.method.latency.work", "effgen.machines.target")
+_CODE = ("effgen.kernels", "effgen.schedules", "effgen.method.latency.work", "effgen.machines.machine")
 
 
 @with_config(STRICT)

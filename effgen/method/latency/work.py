@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, Self
 
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 
 #: Share of the second-level caches that a kernel's data may take to be found there by the next one.
 _STAYS_NEAR = 0.5

@@ -14,7 +14,7 @@ from effgen.compiler.cuda_build import compile_fatbin, cuda_source
 from effgen.compiler.link import link_library
 from effgen.deploy.native import runtime_libraries
 from effgen.kernels.lowering import tvm_target
-from effgen.machines.target import Cpu, Gpu, Machine
+from effgen.machines.machine import Cpu, Gpu, Machine
 from effgen.measure.case import compile_kernels
 from effgen.measure.kernels import flush_function
 

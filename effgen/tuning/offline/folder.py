@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from effgen.kernels.reference import random_inputs
 from effgen.kernels.workload import Workload
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import error_text
 from effgen.measure.carried.lines import PLAN, digest_of
 from effgen.measure.case import TOLERANCE

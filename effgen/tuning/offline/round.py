@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from effgen.errors import TuneError
 from effgen.files.staging import staged_directory
-from effgen.machines.target import Machine
+from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import Outcome
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
