@@ -240,20 +240,18 @@ def test_folder_for_another_architecture(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_folder_of_b0_is_small_and_two_rounds_find_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """37 kernels, eight candidates of each."""
+def test_folder_of_b0_is_small_and_all_of_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """37 kernels, eight candidates of each. A round upon another is a toy's (`test_rounds_build_on_each_other`)."""
     words = ["effgen", "tune", "--phi", "0", "--target", "x86-64-v3", "--threads", "1", "--db", str(tmp_path / "db")]
     words += ["--json", str(tmp_path / "report")]
-    for number in range(2):
-        back = ["--offline-in", str(tmp_path / f"{number - 1}" / RESULTS)] if number else []
-        monkeypatch.setattr(sys, "argv", [*words, "--offline-out", str(tmp_path / str(number)), *back])
-        main_status()
-        assert json.loads((tmp_path / "report").read_text())["written"]["size"] < 40e6
-        assert run_folder(tmp_path / str(number)).returncode == 0
-    monkeypatch.setattr(sys, "argv", [*words, "--offline-in", str(tmp_path / "1" / RESULTS)])
+    monkeypatch.setattr(sys, "argv", [*words, "--offline-out", str(tmp_path / "out")])
+    main_status()
+    assert json.loads((tmp_path / "report").read_text())["written"]["size"] < 40e6
+    assert run_folder(tmp_path / "out").returncode == 0
+    monkeypatch.setattr(sys, "argv", [*words, "--offline-in", str(tmp_path / "out" / RESULTS)])
     main_status()
     report = json.loads((tmp_path / "report").read_text())
-    assert report["resumed"] + report["trials"] > 400 and report["speedup"] >= 1
+    assert report["resumed"] + report["trials"] > 200 and report["speedup"] >= 1
     assert set(report["outcomes"]) == {"ok"}
 
 

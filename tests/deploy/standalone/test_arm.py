@@ -57,12 +57,12 @@ def test_emulated_check_needs_no_program_in_the_bundle(tiny_spec: Path, tmp_path
 def test_emulated_check_runs_the_program_once(tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from effgen.judge import standalone as check
 
-    real, calls = check._by_program, []
+    real, calls = check.logits_of_program, []
 
     def counted(*words: Any) -> np.ndarray:
         calls.append(words)
         return real(*words)
 
-    monkeypatch.setattr(check, "_by_program", counted)
+    monkeypatch.setattr(check, "logits_of_program", counted)
     compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "b", target="rpi4", emit=EMIT))
     assert len(calls) == 1
