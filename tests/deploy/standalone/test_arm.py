@@ -17,6 +17,7 @@ from standalone_bundles import (
     versions_of_glibc,
 )
 
+from effgen.deploy.standalone.run import logits_of_program
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.judge.case import golden_pair, relative_l2
 from effgen.judge.verify import verify_bundle
@@ -55,14 +56,13 @@ def test_emulated_check_needs_no_program_in_the_bundle(tiny_spec: Path, tmp_path
 
 @pytest.mark.arm
 def test_emulated_check_runs_the_program_once(tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from effgen.judge import standalone as check
-
-    real, calls = check.logits_of_program, []
+    calls = []
 
     def counted(*words: Any) -> np.ndarray:
         calls.append(words)
-        return real(*words)
+        return logits_of_program(*words)
 
-    monkeypatch.setattr(check, "logits_of_program", counted)
+    for module in ("effgen.deploy.standalone.run", "effgen.judge.standalone"):
+        monkeypatch.setattr(f"{module}.logits_of_program", counted)
     compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "b", target="rpi4", emit=EMIT))
     assert len(calls) == 1
