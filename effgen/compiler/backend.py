@@ -1,17 +1,15 @@
-"""What the compiler does for a kind of machine: which kernels a graph's calls may be of, and who makes machine code."""
+"""Who makes machine code for a kind of machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
-from effgen.compiler.repertoire import CPU_KERNELS, GPU_KERNELS, Repertoire
+from effgen.compiler.build import write_launches, write_library, write_weights
+from effgen.compiler.dump import Dump
+from effgen.compiler.pipeline import ScheduledModule
 from effgen.machines.machine import Cpu, Gpu, Machine
-
-if TYPE_CHECKING:  # needs TVM
-    from effgen.compiler.dump import Dump
-    from effgen.compiler.pipeline import ScheduledModule
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,6 @@ class Backend(Protocol):
     """`phase` is what making machine code is called while it runs."""
 
     phase: str
-    kernels: Repertoire
 
     def write(self, scheduled: ScheduledModule, folder: Path, dump: Dump, objects: Path | None = None) -> Built:
         """Write the machine code and the weights of the bundle `folder`, and the object files of a CPU's kernels into
@@ -48,21 +45,15 @@ def backend_of(machine: Machine) -> Backend:
             assert_never(machine)
 
 
-# Both load TVM where they write, not before: what only lists a graph's kernels starts without it.
-
-
 class _Llvm:
     """A shared library holds all of the program."""
 
     phase = "generate code and link"
-    kernels = CPU_KERNELS
 
     def __init__(self, machine: Cpu) -> None:
         self._machine = machine
 
     def write(self, scheduled: ScheduledModule, folder: Path, dump: Dump, objects: Path | None = None) -> Built:
-        from effgen.compiler.build import write_library, write_weights
-
         write_weights(scheduled, folder)
         return Built({"kind": "cpu"}, write_library(scheduled, self._machine, folder, dump, objects))
 
@@ -71,14 +62,11 @@ class _Nvcc:
     """The kernels are machine code for GPUs, the program is a list of launches, and there are no object files."""
 
     phase = "generate code, compile it with nvcc"
-    kernels = GPU_KERNELS
 
     def __init__(self, machine: Gpu) -> None:
         self._machine = machine
 
     def write(self, scheduled: ScheduledModule, folder: Path, dump: Dump, objects: Path | None = None) -> Built:
-        from effgen.compiler.build import write_launches, write_weights
-
         write_weights(scheduled, folder)
         launches, compiler = write_launches(scheduled, self._machine, folder, dump)
         return Built({"kind": "cuda", "archs": list(self._machine.archs), "launches": launches}, compiler)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tvm import relax
 from tvm.tirx import PrimFunc
 
-from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_calls, typed_calls
 from effgen.compiler.calls import Call, KernelCall, Layer, OpCall, pool2d_of
 from effgen.compiler.mean_pool_as_conv import mean_pool_as_conv
+from effgen.compiler.repertoire import kernels_for
 from effgen.errors import GraphError
 from effgen.graph import Graph, Node, Weights
 from effgen.graph.ops import Shape, number
@@ -46,7 +46,7 @@ def relax_from_graph(
     entry image and the output, which are float32, activations and weights are of type `dtype`.
     Raises GraphError for an operator that has no Relax form here.
     """
-    if not backend_of(machine).kernels.mean_windows:
+    if not kernels_for(machine).mean_windows:
         graph, weights = mean_pool_as_conv(graph, weights)
     return _Importer(graph, weights, machine, kernel, dtype).run()
 
@@ -59,7 +59,7 @@ class _Importer:
         self.dtype = dtype
         self.weights = weights
         self.machine = machine
-        self.repertoire = backend_of(machine).kernels
+        self.repertoire = kernels_for(machine)
         self.make_kernel = kernel
         self.builder = relax.BlockBuilder()
         self.tensors: dict[str, relax.Expr] = {}

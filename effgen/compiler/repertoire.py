@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
+
+from effgen.machines.machine import Cpu, Gpu, Machine
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,14 @@ GPU_KERNELS = Repertoire(
     mean_windows=False,
     where=" for a GPU",
 )
+
+
+def kernels_for(machine: Machine) -> Repertoire:
+    """Those of `machine`."""
+    match machine:
+        case Cpu():
+            return CPU_KERNELS
+        case Gpu():
+            return GPU_KERNELS
+        case _:
+            assert_never(machine)

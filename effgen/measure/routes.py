@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effgen.errors import TuneError
+from effgen.files.staging import FolderKind
 from effgen.machines.target import stated_target, target_names
+from effgen.measure.carried.lines import PLAN
 from effgen.measure.protocol import Remote, Setup
 from effgen.runtime import read_manifest
 from effgen.words import Route
@@ -17,6 +19,10 @@ from effgen.words import Route
 if TYPE_CHECKING:
     from effgen.machines.machine import Cpu
     from effgen.measure.measurer import Measurer
+
+
+#: What --offline-out may replace.
+OFFLINE_FOLDER = FolderKind(PLAN, "a folder of candidates", "--offline-out")
 
 
 @dataclass(frozen=True)

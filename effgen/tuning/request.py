@@ -10,9 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_counts
-from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
+from effgen.compiler.repertoire import CPU_KERNELS, Repertoire, kernels_for
 from effgen.errors import TuneError
 from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
@@ -22,7 +21,7 @@ from effgen.machines.processor import missing_features, usable_cpus
 from effgen.machines.target import check_target, load_target, stated_target
 from effgen.machines.toolchain import check_programs, linker
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
-from effgen.measure.routes import RouteOptions, route_of
+from effgen.measure.routes import OFFLINE_FOLDER, RouteOptions, route_of
 from effgen.network import Network, NetworkRequest
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import resolve
@@ -30,7 +29,6 @@ from effgen.records.database import RecordFile, default_database
 from effgen.records.shipped import promote
 from effgen.runtime.library import prepare_tvm
 from effgen.tuning.ledger import Ledger, measured_here, now
-from effgen.tuning.offline.plan import FOLDER
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import Limits
 from effgen.words import Route
@@ -70,7 +68,7 @@ def check_tune_request(request: TuneRequest) -> Network | OnnxNetwork:
     _check_threads(request, route)
     _check_promote(request.promote)
     if request.route.offline_out is not None:
-        check_directory(request.route.offline_out, request.route.force, FOLDER)
+        check_directory(request.route.offline_out, request.route.force, OFFLINE_FOLDER)
     RecordFile(request.database or default_database()).check()
     return network
 
@@ -98,7 +96,7 @@ def begin(
     request: TuneRequest, network: Network | OnnxNetwork, machine: Machine
 ) -> tuple[RecordFile, list[KernelSearch], list[str]]:
     """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
-    calls = calls_of_network(network, backend_of(machine).kernels)
+    calls = calls_of_network(network, kernels_for(machine))
     file = RecordFile(request.database or default_database())
     if request.fresh:
         names = {workload.name for workload in calls}

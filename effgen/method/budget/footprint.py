@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_calls
 from effgen.compiler.calls import Call, KernelCall
+from effgen.compiler.repertoire import kernels_for
 from effgen.graph import FLOAT32_BYTES, Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
 from effgen.kernels.packing import bias_shape, weight_shape
@@ -52,7 +52,7 @@ def footprint(graph: Graph, machine: Machine) -> Footprint:
     """Plan `graph`, batch norms unfolded as it was lowered, in float32. Exact where all its nodes are kernels of ours
     on a CPU; an operator that TVM computes is counted with a tensor of its own, which TVM may fuse away."""
     folded = folded_graph(graph)
-    calls = kernel_calls(folded, backend_of(machine).kernels)
+    calls = kernel_calls(folded, kernels_for(machine))
     return Footprint(
         weights=FlatLayout(_constant_sizes(calls, folded, machine)).bytes,
         workspace=FlatLayout(_Planner(folded).run(calls)).bytes,

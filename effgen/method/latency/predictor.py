@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effgen.compiler.backend import backend_of
 from effgen.compiler.blocks import kernel_counts
+from effgen.compiler.repertoire import kernels_for
 from effgen.errors import TuneError
 from effgen.graph import Graph
 from effgen.kernels.kinds import workload_from_name
@@ -82,7 +82,7 @@ class Predictor:
 
     def predict(self, graph: Graph) -> LatencyPrediction:
         """Of a network with or without folded batch norms. Operators without a kernel of effgen's own count nothing."""
-        counts = kernel_counts(graph, backend_of(self.machine).kernels)
+        counts = kernel_counts(graph, kernels_for(self.machine))
         found = [(self.kernel(workload), count) for workload, count in counts.items()]
         total = sum(kernel.seconds * count for kernel, count in found)
         measured = sum(kernel.seconds * count for kernel, count in found if kernel.measured)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from effgen.files.staging import FolderKind
-from effgen.measure.carried.lines import PLAN
 from effgen.tuning.search import KernelSearch
 
 #: Candidates of a kernel in a round, its default among them in the first.
@@ -41,7 +39,3 @@ def plan_round(searches: Sequence[KernelSearch], most: int | None = None) -> lis
                 chosen[search.workload.name].append(proposed)
                 left -= 1
     return [Chosen(s, tuple(found)) for s in ranked if (found := chosen[s.workload.name])]
-
-
-#: What --offline-out may replace.
-FOLDER = FolderKind(PLAN, "a folder of candidates", "--offline-out")

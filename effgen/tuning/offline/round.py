@@ -10,11 +10,12 @@ from effgen.errors import TuneError
 from effgen.files.staging import staged_directory
 from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import Outcome
+from effgen.measure.routes import OFFLINE_FOLDER
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
 from effgen.records.lookup import record_sources
 from effgen.tuning.ledger import Ledger
-from effgen.tuning.offline.plan import FOLDER, plan_round
+from effgen.tuning.offline.plan import plan_round
 from effgen.tuning.offline.results import CandidateResult, read_results, remember
 from effgen.tuning.report import TuneReport, Written, report_of
 from effgen.tuning.request import begin, promote_found
@@ -97,7 +98,7 @@ def _write(request: TuneRequest, machine: Machine, ledger: Ledger, on_phase: OnP
     if not chosen:
         raise TuneError(f"--offline-out {output}: no candidate is left that was not measured; nothing to write")
     on_phase(f"build {sum(len(one.candidates) for one in chosen)} candidates of {len(chosen)} kernels")
-    with staged_directory(output, request.route.force, FOLDER) as folder:
+    with staged_directory(output, request.route.force, OFFLINE_FOLDER) as folder:
         plan, unbuilt = write_folder(folder, chosen, machine)
         if not plan["kernels"]:
             raise TuneError(f"--offline-out {output}: no candidate can be built: {unbuilt[0].error}")
