@@ -22,8 +22,8 @@ for package, folder in ((effgen.kernels, "effgen/kernels"), (effgen.kernels.kind
 from effgen.kernels.kinds import workload_from_name
 from effgen.kernels.kinds.upsample import Upsample
 from effgen.machines.target import load_target
-from effgen.measure.case import TOLERANCE, Case
-from effgen.measure.kernels import Bench
+from effgen.measure.case import TOLERANCE, KernelCase
+from effgen.measure.kernels import LocalBench
 from effgen.schedules.upsample import space
 
 machine = load_target("cpu")
@@ -32,7 +32,7 @@ for workload in (Upsample(2, 5, 7, 24, 2), Upsample(1, 3, 3, 13, 3), Upsample(1,
     assert workload.bytes == 4 * (workload.factor**2 + 1) * workload.batch * workload.height * workload.width * (
         workload.channels
     )
-    bench = Bench(Case(workload, machine, space), lambda: None)
+    bench = LocalBench(KernelCase(workload, machine, space), lambda: None)
     points = list(space(workload, machine).points())
     assert points and space(workload, machine).default in points
     for decisions in points:

@@ -114,7 +114,7 @@ def test_code_has_a_fingerprint() -> None:
 
 @pytest.mark.parametrize(
     ("source", "covered"),
-    [("pointwise.py", True), ("workload.py", True), ("work.py", True), ("target.py", True), ("samples.py", False)],
+    [("pointwise.py", True), ("workload.py", True), ("work.py", True), ("machine.py", True), ("samples.py", False)],
 )
 def test_fingerprint_is_of_kernels_schedules_and_the_meaning_of_work(
     source: str, covered: bool, monkeypatch: pytest.MonkeyPatch
