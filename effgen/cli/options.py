@@ -14,6 +14,7 @@ from effgen.words import Law, Padding, Route
 if TYPE_CHECKING:
     from effgen.network import NetworkRequest
     from effgen.network.file_network import OnnxRequest
+    from effgen.network.weight_sets import WeightsChoice
 
 
 _NETWORK = "Network"
@@ -52,6 +53,17 @@ Resolution = Annotated[
 Classes = Annotated[
     int | None, typer.Option(min=1, max=1_000_000, help="Classes of the classifier.", rich_help_panel=_NETWORK)
 ]
+StemChannels = Annotated[
+    int | None, typer.Option(min=1, help="Channels of the first convolution, by hand.", rich_help_panel=_NETWORK)
+]
+HeadChannels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Channels of the head, by hand; many released networks keep 1280 at widths below 1.",
+        rich_help_panel=_NETWORK,
+    ),
+]
 Batch = Annotated[int, typer.Option(help="Images a call.", rich_help_panel=_NETWORK)]
 NormEps = Annotated[
     str | None,
@@ -89,7 +101,22 @@ WeightsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Checkpoint (.pth, .pt, .safetensors) of effgen train, torchvision or timm; default: random.",
+        help="Checkpoint of effgen train, torchvision, timm, efficientnet_pytorch or a training script that uses them; "
+        "default: random.",
+    ),
+]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which of several sets of weights in --weights; default: averaged ones (EMA) before others.",
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OLD=NEW",
+        help="Change names in --weights first: a regular expression and what takes its place; again for more.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of random weights.")]
@@ -164,6 +191,8 @@ class NetworkOptions:
     batch: Batch = 1
     norm_eps: NormEps = None
     padding: PaddingOption = None
+    stem_channels: StemChannels = None
+    head_channels: HeadChannels = None
     onnx: Onnx = None
     mean: Mean = None
     std: Std = None
@@ -175,7 +204,17 @@ class NetworkOptions:
 
         eps = None if self.norm_eps is None else norm_eps_from_text(self.norm_eps)
         pixels, factor = (None, None) if self.resolution is None else resolution_from_text(self.resolution)
-        overrides = Overrides(self.width, self.depth, pixels, self.classes, eps, self.padding, factor)
+        overrides = Overrides(
+            self.width,
+            self.depth,
+            pixels,
+            self.classes,
+            eps,
+            self.padding,
+            factor,
+            self.stem_channels,
+            self.head_channels,
+        )
         return NetworkRequest(self.spec, self.phi, self.law, self.batch, overrides)
 
     def of_file(self, context: typer.Context, seed: bool = False) -> OnnxRequest:
@@ -213,18 +252,26 @@ class NetworkOptions:
 
 #: What commands ask of a network.
 _SCALED = ("spec", "phi", "law", "width", "depth", "resolution")
+_ENDS = ("stem_channels", "head_channels")
 _BUILT = ("classes", "batch", "norm_eps", "padding")
 AnyNetwork = NetworkOptions
-SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, "onnx"))]
-OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT))]
+SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS, "onnx"))]
+OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS))]
 ToTrain = Annotated[NetworkOptions, Only((*_SCALED, "norm_eps", "padding"))]
 ToFit = Annotated[NetworkOptions, Only(_BUILT)]
 
 #: Options that say which network of which spec, or its weights: an ONNX file has both.
-_OF_A_SPEC = (*_SCALED, "classes", "norm_eps", "padding", "weights", "seed")
+_OF_A_SPEC = (*_SCALED, *_ENDS, "classes", "norm_eps", "padding", "weights", "weights_key", "rename", "seed")
 
 
 def is_given(context: typer.Context, name: str) -> bool:
     """Whether the user gave the option: not its default, whatever that is."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def weights_choice(key: str | None, rename: list[str] | None) -> WeightsChoice:
+    """`--weights-key` and `--rename`. Raises WeightsError for a rename that is none."""
+    from effgen.network.weight_sets import WeightsChoice, renames_from_texts
+
+    return WeightsChoice(key, renames_from_texts(rename or []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,9 @@ def lines_from_kernels(manifest: Manifest) -> list[str]:
 
 
 def warning_from_manifest(manifest: Manifest) -> str:
-    """Of a bundle made from an ONNX file whose own answer nobody could tell, and of one whose answer PyTorch's own is
-    too unstable to judge; empty for others."""
-    warnings = []
+    """Of a bundle made from an ONNX file whose own answer nobody could tell, of one whose answer PyTorch's own is too
+    unstable to judge, and of one whose checkpoint speaks against its options; empty for others."""
+    warnings = warnings_from_weights(manifest.network.get("weights", {}))
     if reason := manifest.network.get("onnx", {}).get("reading", {}).get("not_checked"):
         warnings.append(f"the file's own answer not checked: {reason}")
     if unjudged := manifest.network.get("golden_not_judged"):
@@ -38,6 +39,27 @@ def warning_from_manifest(manifest: Manifest) -> str:
             f"millionth; the library's differs by {unjudged['rel_l2']:.0e}"
         )
     return "; ".join(warnings)
+
+
+def warnings_from_weights(origin: Mapping[str, Any]) -> list[str]:
+    """Of weights whose file says that they are another network's, or does not say whose they are."""
+    return [f"{origin['file']}: {text}" for text in origin.get("warnings", [])]
+
+
+def weights_text(origin: Mapping[str, Any]) -> str:
+    """Where weights came from: the file, whose names they have, which of its sets they are, what was left out."""
+    if origin.get("origin") != "checkpoint":
+        return ""
+    parts = [f"{origin['naming']}'s names"]
+    if others := origin.get("others"):
+        parts.append(f"{origin['key'] or 'the file itself'}; also there, for --weights-key: {', '.join(others)}")
+    elif origin.get("key"):
+        parts.append(f"its {origin['key']}")
+    if left_out := origin.get("left_out"):
+        parts.append(f"{len(left_out)} tensors beside the network left out ({', '.join(left_out[:3])})")
+    if origin.get("warnings"):
+        parts.append("DOUBTFUL: see the warning, or network.weights.warnings in the manifest")
+    return f"{origin['file']} ({'; '.join(parts)})"
 
 
 def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Table:
@@ -50,6 +72,7 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
     lines = {
         "bundle": str(bundle),
         "model": f"{manifest.name}, {manifest.parameters:,} parameters, {manifest.macs:,} MACs an image",
+        "weights": weights_text(manifest.network.get("weights", {})),
         "target": f"{manifest.target['name']} ({manifest.target['llvm']['mcpu']}), {threads_text(manifest.threads)}",
         "kernels": f"{tuned} of {len(kernels)} tuned ({counts})",
         "workspace": bytes_text(manifest.workspace_bytes),
@@ -58,5 +81,6 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
     if manifest.standalone is not None:
         lines["standalone"] = ", ".join(file for key, file in manifest.standalone.items() if file and key != "name")
     for key, value in lines.items():
-        table.add_row(key, Text(value))
+        if value:
+            table.add_row(key, Text(value, style="yellow" if "DOUBTFUL" in value else ""))
     return table
