@@ -21,6 +21,7 @@ from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
 from effgen.files.strict import StrictModel
 from effgen.graph import Graph
+from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.judge.case import Case, golden_case, golden_pair, new_golden_pair
 from effgen.judge.reading import check_reading
@@ -287,7 +288,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "std": list(model.normalisation.std),
             **model.framing,
         },
-        output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
+        output={"name": output.name, "shape": list(output.shape), "dtype": "float32", "kind": output_kind(graph)},
         kernels=facts.kernels,
         steps=facts.steps,
         workspace_bytes=facts.workspace_bytes,
