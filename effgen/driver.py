@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import platform
 import tempfile
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from effgen.deploy.standalone import BUNDLE, STANDALONE, check_emit, check_name,
 from effgen.deploy.standalone.c_name import library_name
 from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
+from effgen.files.standard_error import Captured, captured_standard_error
 from effgen.files.strict import StrictModel
 from effgen.graph import Graph
 from effgen.graph.output_kind import output_kind
@@ -39,6 +41,8 @@ from effgen.words import OnPhase
 
 #: Types of activations and weights.
 DTYPES = ("float32", "float16")
+
+log = logging.getLogger(__name__)
 
 _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less"
 
@@ -82,8 +86,8 @@ def compile_bundle(
         staged_directory(request.output, request.force, kind=BUNDLE_FOLDER) as staging,
         tempfile.TemporaryDirectory() as objects,
     ):
-        model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
+        model = model_of(network, request.weights, request.seed, on_phase)
         _write_golden(model, staging, request.seed, machine.tolerance.float32, on_phase)
         if isinstance(network, OnnxNetwork):
             model = _checked(model, network, staging, on_phase)
@@ -163,10 +167,12 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     """The target, its kernels shared out over the threads asked for."""
     on_phase(f"load TVM, describe the target {request.target}")
     prepare_tvm()
-    import effgen.compiler.pipeline  # noqa: F401  # loads TVM, so that its seconds count here
+    from effgen.kernels.lowering import tvm_target  # loads TVM, so that its seconds count here
 
     machine = load_target(request.target).with_threads(request.threads)
-    return machine.with_archs(request.cuda_archs) if request.cuda_archs else machine
+    machine = machine.with_archs(request.cuda_archs) if request.cuda_archs else machine
+    tvm_target(machine)  # refused before the work, not behind it
+    return machine
 
 
 def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_phase: OnPhase) -> None:
@@ -244,13 +250,16 @@ def _write_code(
     on_phase("import ONNX")
     graph, weights = graph_from_onnx(staging / MODEL)
     dump.write("onnx_as_read", graph.dump())
-    with tvm_target(machine):
-        on_phase("schedule kernels")
-        chosen = KernelChoices(machine, request.database)
-        imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
-        scheduled = schedule_module(imported, machine, chosen, dump)
-        on_phase(backend.phase)
-        built = backend.write(scheduled, staging, dump, objects)
+    try:
+        with captured_standard_error() as said, tvm_target(machine):
+            on_phase("schedule kernels")
+            chosen = KernelChoices(machine, request.database)
+            imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
+            scheduled = schedule_module(imported, machine, chosen, dump)
+            on_phase(backend.phase)
+            built = backend.write(scheduled, staging, dump, objects)
+    finally:
+        _log_compiler(said, dump)
     program = scheduled.program
     return _CodeFacts(
         device=built.device,
@@ -259,6 +268,14 @@ def _write_code(
         workspace_bytes=program.workspace_bytes,
         compiler=built.compiler,
     )
+
+
+def _log_compiler(said: Captured, dump: Dump) -> None:
+    """What TVM and LLVM wrote to standard error, for those who look: warnings without a place, of no use to others."""
+    for line in dict.fromkeys(said.lines):
+        log.debug("TVM: %s", line)
+    if said.lines:
+        dump.write("said_by_tvm", said.text)
 
 
 def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, staging: Path) -> Manifest:
