@@ -100,11 +100,9 @@ def compile_bundle(
             kernels = sorted(Path(objects).iterdir())
             manifest = write_standalone(manifest, request.name or library_name(network), staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        case = _check_golden(staging, machine, on_phase)
-        if case is not None and not case.judged:
-            unjudged = {"noise": case.noise, "rel_l2": case.rel_l2}
-            manifest = dataclasses.replace(manifest, network={**manifest.network, "golden_not_judged": unjudged})
-            (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        golden = _check_golden(staging, machine, on_phase)
+        manifest = dataclasses.replace(manifest, network={**manifest.network, **golden})
+        (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
@@ -333,19 +331,17 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> Case | None:
+def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> dict[str, Any]:
     """Run the new code once, under an emulator where it is another machine's: a bundle that misses its tolerance is
-    not written. One that nothing can run here is, unchecked: None."""
+    not written. One that nothing can run here is, unchecked. Returns what the manifest's `network` says of it."""
     runs, reason = running_here(machine)
     if runs == "no" and not machine.is_foreign:
-        on_phase(f"golden pair not checked: {reason}")
-        return None
+        return _not_checked(reason)
     on_phase("check the golden pair")
     try:
         executor = executor_of(staging, on_phase=on_phase)
     except BuildError as error:
-        on_phase(f"golden pair not checked: {error}")
-        return None
+        return _not_checked(str(error))
     if machine.is_foreign:
         on_phase(f"run it by {executor.name}")
     image, expected = golden_pair(staging)
@@ -358,4 +354,13 @@ def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> Case | 
         )
     if executor.manifest.standalone is not None:
         check_standalone(staging, executor.manifest, image, expected, on_phase)
-    return case
+    return _checked_by(executor.name, case)
+
+
+def _not_checked(reason: str) -> dict[str, Any]:
+    return {"golden": {"not_checked": reason}}
+
+
+def _checked_by(name: str, case: Case) -> dict[str, Any]:
+    unjudged = {} if case.judged else {"golden_not_judged": {"noise": case.noise, "rel_l2": case.rel_l2}}
+    return {"golden": {"checked_by": name, "rel_l2": case.rel_l2}, **unjudged}

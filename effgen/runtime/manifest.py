@@ -59,8 +59,10 @@ class Manifest:
 
     #: Family and phi as printed, e.g. `efficientnet phi=0`.
     name: str
-    #: The scaled spec, phi, law, coefficients, norm_eps, padding, and where the weights came from; `golden_not_judged`
-    #: (noise, rel_l2) where PyTorch's own answer to the golden image is too unstable to hold the library to.
+    #: The scaled spec, phi, law, coefficients, norm_eps, padding, and where the weights came from; `golden`: who ran
+    #: the golden image when the bundle was made and how far the answer was from PyTorch's (checked_by, rel_l2), or why
+    #: nobody did (not_checked); `golden_not_judged` (noise, rel_l2) where PyTorch's own answer to the golden image is
+    #: too unstable to hold the library to.
     network: dict[str, Any]
     #: Target name, LLVM target, the instruction sets that the library needs (/proc/cpuinfo spelling), and where it is
     #: foreign what builds programs for it (`toolchain`) and runs them elsewhere (`emulator`), as its TOML says.
