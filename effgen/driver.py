@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import platform
 import tempfile
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from effgen.deploy.standalone import BUNDLE, STANDALONE, check_emit, check_name,
 from effgen.deploy.standalone.c_name import library_name
 from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
+from effgen.files.standard_error import Captured, captured_standard_error
 from effgen.files.strict import StrictModel
 from effgen.graph import Graph
+from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.judge.case import Case, golden_case, golden_pair, new_golden_pair
 from effgen.judge.reading import check_reading
@@ -38,6 +41,8 @@ from effgen.words import OnPhase
 
 #: Types of activations and weights.
 DTYPES = ("float32", "float16")
+
+log = logging.getLogger(__name__)
 
 _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less"
 
@@ -81,8 +86,8 @@ def compile_bundle(
         staged_directory(request.output, request.force, kind=BUNDLE_FOLDER) as staging,
         tempfile.TemporaryDirectory() as objects,
     ):
-        model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
+        model = model_of(network, request.weights, request.seed, on_phase)
         _write_golden(model, staging, request.seed, machine.tolerance.float32, on_phase)
         if isinstance(network, OnnxNetwork):
             model = _checked(model, network, staging, on_phase)
@@ -95,11 +100,9 @@ def compile_bundle(
             kernels = sorted(Path(objects).iterdir())
             manifest = write_standalone(manifest, request.name or library_name(network), staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        case = _check_golden(staging, machine, on_phase)
-        if case is not None and not case.judged:
-            unjudged = {"noise": case.noise, "rel_l2": case.rel_l2}
-            manifest = dataclasses.replace(manifest, network={**manifest.network, "golden_not_judged": unjudged})
-            (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        golden = _check_golden(staging, machine, on_phase)
+        manifest = dataclasses.replace(manifest, network={**manifest.network, **golden})
+        (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
@@ -162,10 +165,12 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     """The target, its kernels shared out over the threads asked for."""
     on_phase(f"load TVM, describe the target {request.target}")
     prepare_tvm()
-    import effgen.compiler.pipeline  # noqa: F401  # loads TVM, so that its seconds count here
+    from effgen.kernels.lowering import tvm_target  # loads TVM, so that its seconds count here
 
     machine = load_target(request.target).with_threads(request.threads)
-    return machine.with_archs(request.cuda_archs) if request.cuda_archs else machine
+    machine = machine.with_archs(request.cuda_archs) if request.cuda_archs else machine
+    tvm_target(machine)  # refused before the work, not behind it
+    return machine
 
 
 def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_phase: OnPhase) -> None:
@@ -243,13 +248,16 @@ def _write_code(
     on_phase("import ONNX")
     graph, weights = graph_from_onnx(staging / MODEL)
     dump.write("onnx_as_read", graph.dump())
-    with tvm_target(machine):
-        on_phase("schedule kernels")
-        chosen = KernelChoices(machine, request.database)
-        imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
-        scheduled = schedule_module(imported, machine, chosen, dump)
-        on_phase(backend.phase)
-        built = backend.write(scheduled, staging, dump, objects)
+    try:
+        with captured_standard_error() as said, tvm_target(machine):
+            on_phase("schedule kernels")
+            chosen = KernelChoices(machine, request.database)
+            imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
+            scheduled = schedule_module(imported, machine, chosen, dump)
+            on_phase(backend.phase)
+            built = backend.write(scheduled, staging, dump, objects)
+    finally:
+        _log_compiler(said, dump)
     program = scheduled.program
     return _CodeFacts(
         device=built.device,
@@ -258,6 +266,14 @@ def _write_code(
         workspace_bytes=program.workspace_bytes,
         compiler=built.compiler,
     )
+
+
+def _log_compiler(said: Captured, dump: Dump) -> None:
+    """What TVM and LLVM wrote to standard error, for those who look: warnings without a place, of no use to others."""
+    for line in dict.fromkeys(said.lines):
+        log.debug("TVM: %s", line)
+    if said.lines:
+        dump.write("said_by_tvm", said.text)
 
 
 def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, staging: Path) -> Manifest:
@@ -287,7 +303,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "std": list(model.normalisation.std),
             **model.framing,
         },
-        output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
+        output={"name": output.name, "shape": list(output.shape), "dtype": "float32", "kind": output_kind(graph)},
         kernels=facts.kernels,
         steps=facts.steps,
         workspace_bytes=facts.workspace_bytes,
@@ -315,19 +331,17 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> Case | None:
+def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> dict[str, Any]:
     """Run the new code once, under an emulator where it is another machine's: a bundle that misses its tolerance is
-    not written. One that nothing can run here is, unchecked: None."""
+    not written. One that nothing can run here is, unchecked. Returns what the manifest's `network` says of it."""
     runs, reason = running_here(machine)
     if runs == "no" and not machine.is_foreign:
-        on_phase(f"golden pair not checked: {reason}")
-        return None
+        return _not_checked(reason)
     on_phase("check the golden pair")
     try:
         executor = executor_of(staging, on_phase=on_phase)
     except BuildError as error:
-        on_phase(f"golden pair not checked: {error}")
-        return None
+        return _not_checked(str(error))
     if machine.is_foreign:
         on_phase(f"run it by {executor.name}")
     image, expected = golden_pair(staging)
@@ -340,4 +354,13 @@ def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> Case | 
         )
     if executor.manifest.standalone is not None:
         check_standalone(staging, executor.manifest, image, expected, on_phase)
-    return case
+    return _checked_by(executor.name, case)
+
+
+def _not_checked(reason: str) -> dict[str, Any]:
+    return {"golden": {"not_checked": reason}}
+
+
+def _checked_by(name: str, case: Case) -> dict[str, Any]:
+    unjudged = {} if case.judged else {"golden_not_judged": {"noise": case.noise, "rel_l2": case.rel_l2}}
+    return {"golden": {"checked_by": name, "rel_l2": case.rel_l2}, **unjudged}

@@ -27,11 +27,13 @@ def lines_from_kernels(manifest: Manifest) -> list[str]:
 
 
 def warning_from_manifest(manifest: Manifest) -> str:
-    """Of a bundle made from an ONNX file whose own answer nobody could tell, and of one whose answer PyTorch's own is
-    too unstable to judge; empty for others."""
+    """Of a bundle made from an ONNX file whose own answer nobody could tell, of one that nothing here could run, and of
+    one whose answer PyTorch's own is too unstable to judge; empty for others."""
     warnings = []
     if reason := manifest.network.get("onnx", {}).get("reading", {}).get("not_checked"):
         warnings.append(f"the file's own answer not checked: {reason}")
+    if reason := manifest.network.get("golden", {}).get("not_checked"):
+        warnings.append(f"golden pair not checked: {reason}")
     if unjudged := manifest.network.get("golden_not_judged"):
         warnings.append(
             f"golden pair not judged: PyTorch's own answer moves by {unjudged['noise']:.0e} when pixels change by a "
@@ -47,16 +49,27 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
     sources = sorted({str(kernel["source"]) for kernel in kernels})
     counts = ", ".join(f"{sum(kernel['source'] == source for kernel in kernels)} {source}" for source in sources)
     tuned = sum(str(kernel["source"]).startswith("record:") for kernel in kernels)
-    lines = {
+    lines: dict[str, str | Text] = {
         "bundle": str(bundle),
         "model": f"{manifest.name}, {manifest.parameters:,} parameters, {manifest.macs:,} MACs an image",
         "target": f"{manifest.target['name']} ({manifest.target['llvm']['mcpu']}), {threads_text(manifest.threads)}",
         "kernels": f"{tuned} of {len(kernels)} tuned ({counts})",
         "workspace": bytes_text(manifest.workspace_bytes),
+        "golden pair": _golden_text(manifest),
         "compiled in": f"{seconds:.1f} s",
     }
     if manifest.standalone is not None:
         lines["standalone"] = ", ".join(file for key, file in manifest.standalone.items() if file and key != "name")
     for key, value in lines.items():
-        table.add_row(key, Text(value))
+        table.add_row(key, value if isinstance(value, Text) else Text(value))
     return table
+
+
+def _golden_text(manifest: Manifest) -> Text:
+    """Who compared the new code with PyTorch; in yellow where nobody did."""
+    golden = manifest.network["golden"]
+    if reason := golden.get("not_checked"):
+        return Text(f"not checked: {reason}", style="yellow")
+    if "golden_not_judged" in manifest.network:
+        return Text(f"not judged: PyTorch's own answer is unstable (run by {golden['checked_by']})", style="yellow")
+    return Text(f"checked by {golden['checked_by']}: relative L2 {golden['rel_l2']:.1e}")

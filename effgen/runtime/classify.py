@@ -1,4 +1,4 @@
-"""From logits to classes: what every loaded model does with pictures."""
+"""From a network's output to classes: what every loaded model does with pictures."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from effgen.errors import BundleError, ImageError
 from effgen.runtime.labels import read_labels
 from effgen.runtime.manifest import LABELS, Manifest
 from effgen.runtime.picture import Picture, Preparation, preparation_of
+from effgen.words import OutputKind
 
 #: A list or tuple of `Picture`s. Not Sequence: a path, too, is one of str.
 Pictures: TypeAlias = "list[Any] | tuple[Any, ...]"
 
+#: The logarithm of a probability of 1, as far as float32 sums may miss it.
+_ROUNDED = 1e-3
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class: its number, its name (the number as text where the bundle has no labels), and its softmax
-    probability."""
+    """A class: its number, its name (the number as text where the bundle has no labels), and its
+    probability, as `probabilities_of` says."""
 
     index: int
     label: str
@@ -43,7 +47,8 @@ class ImageClassifier(ABC):
 
     @abstractmethod
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 images NCHW of the bundle's shape -> float32 logits `(batch, classes)`."""
+        """float32 images NCHW of the bundle's shape -> float32 `(batch, classes)`, which are what the manifest's
+        `output_kind` says."""
 
     @cached_property
     def preparation(self) -> Preparation:
@@ -84,19 +89,41 @@ class ImageClassifier(ABC):
 
     def predictions(self, images: NDArray[np.float32], count: int, top: int = 5) -> list[list[Prediction]]:
         """What the model says of the first `count` images of a batch."""
-        logits = self(images)[:count]
-        if not np.isfinite(logits).all():
+        outputs, kind = self(images)[:count], self.manifest.output_kind
+        if not _may_be(outputs, kind):
             raise BundleError(f"{self.manifest.name}: the output is not finite; are these its weights? `effgen verify`")
-        return [top_predictions(row, top, self.labels) for row in logits]
+        return [top_predictions(row, top, self.labels, kind) for row in outputs]
 
 
-def top_predictions(logits: NDArray[np.float32], top: int, labels: Sequence[str] | None) -> list[Prediction]:
-    """The `top` classes (all, where there are fewer) of `logits` `(classes,)`, by falling probability."""
+def top_predictions(
+    output: NDArray[np.float32], top: int, labels: Sequence[str] | None, kind: OutputKind = "logits"
+) -> list[Prediction]:
+    """The `top` classes (all, where there are fewer) of an image's `output` `(classes,)`, by falling probability."""
     if top < 1:
         raise ImageError(f"top = {top}: expected at least 1")
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    shares = shifted / shifted.sum()
-    order = np.argsort(-logits, kind="stable")[:top]
+    shares = probabilities_of(output, kind)
+    order = np.argsort(-output, kind="stable")[:top]
     return [
         Prediction(int(index), str(index) if labels is None else labels[index], float(shares[index])) for index in order
     ]
+
+
+def probabilities_of(output: NDArray[np.float32], kind: OutputKind) -> NDArray[np.float64]:
+    """The probability of each class, float64: the softmax of logits, probabilities as they are.
+
+    Those of several labels stay as they are, too, each between 0 and 1: they need not sum to 1.
+    """
+    values = output.astype(np.float64)
+    if kind == "log_probabilities":
+        return np.exp(values)
+    if kind != "logits":
+        return values
+    powers = np.exp(values - values.max())
+    return powers / powers.sum()
+
+
+def _may_be(outputs: NDArray[np.float32], kind: OutputKind) -> bool:
+    """Whether these can be numbers of that kind. The logarithm of a probability that rounds to 0 is minus infinity."""
+    if kind == "log_probabilities":
+        return bool((outputs <= _ROUNDED).all())
+    return bool(np.isfinite(outputs).all())

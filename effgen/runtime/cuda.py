@@ -25,7 +25,8 @@ _EVENT_DEFAULT = 0
 
 
 class CudaModel(ImageClassifier):
-    """Callable: float32 images NCHW `(batch, channels, height, width)` -> float32 logits `(batch, classes)`.
+    """Callable: float32 images NCHW `(batch, channels, height, width)` -> float32
+    `(batch, classes)`, logits or what else the manifest's `output_kind` says.
 
     As `effgen.runtime.model.LoadedModel`, on the first GPU that the driver lists (see CUDA_VISIBLE_DEVICES). Host code
     only launches: `threads` is 1. Calls from several threads take turns.

@@ -8,11 +8,12 @@ import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from effgen.errors import BundleError
 from effgen.files.staging import FolderKind
 from effgen.machines.processor import architecture_of
+from effgen.words import OutputKind
 
 #: Raised when a reader of the old format could misread a new bundle.
 FORMAT_VERSION = 4
@@ -58,8 +59,10 @@ class Manifest:
 
     #: Family and phi as printed, e.g. `efficientnet phi=0`.
     name: str
-    #: The scaled spec, phi, law, coefficients, norm_eps, padding, and where the weights came from; `golden_not_judged`
-    #: (noise, rel_l2) where PyTorch's own answer to the golden image is too unstable to hold the library to.
+    #: The scaled spec, phi, law, coefficients, norm_eps, padding, and where the weights came from; `golden`: who ran
+    #: the golden image when the bundle was made and how far the answer was from PyTorch's (checked_by, rel_l2), or why
+    #: nobody did (not_checked); `golden_not_judged` (noise, rel_l2) where PyTorch's own answer to the golden image is
+    #: too unstable to hold the library to.
     network: dict[str, Any]
     #: Target name, LLVM target, the instruction sets that the library needs (/proc/cpuinfo spelling), and where it is
     #: foreign what builds programs for it (`toolchain`) and runs them elsewhere (`emulator`), as its TOML says.
@@ -76,7 +79,8 @@ class Manifest:
     #: resize (pixels of the shorter side), crop (pixels of the square cut from its middle), interpolation, and the
     #: normalisation's mean and std, one number a channel, for pixels from 0 to 1.
     input: dict[str, Any]
-    #: name, shape (batch, classes), dtype.
+    #: name, shape (batch, classes), dtype, and what the numbers are: kind, an `OutputKind`; older bundles do not say,
+    #: and theirs are logits.
     output: dict[str, Any]
     #: name, family, source of the schedule, calls in one run.
     kernels: list[dict[str, Any]]
@@ -105,6 +109,12 @@ class Manifest:
     def is_foreign(self) -> bool:
         """Whether this computer's processors are of another family. A GPU's bundle holds no code for them."""
         return self.device_kind.on_cpu and self.architecture != platform.machine()
+
+    @property
+    def output_kind(self) -> OutputKind:
+        """What the numbers of the output are."""
+        kind: OutputKind = self.output.get("kind", "logits")
+        return kind
 
     @property
     def device_kind(self) -> DeviceKind:
@@ -250,6 +260,9 @@ def _check_nested(path: Path, data: dict[str, Any]) -> None:
     if (kind_of_device := data["device"]["kind"]) not in DEVICE_KINDS:
         known = " or ".join(DEVICE_KINDS)
         raise BundleError(f"{path}: device.kind = {kind_of_device!r}: expected {known}; compile the bundle again")
+    if (kind := data["output"].get("kind", "logits")) not in get_args(OutputKind):
+        known = ", ".join(get_args(OutputKind))
+        raise BundleError(f"{path}: output.kind = {kind!r}: expected one of {known}; compile the bundle again")
     shapes = [*data["input"]["shape"], *data["output"]["shape"]]
     whole = [*shapes, data["threads"], data["workspace_bytes"] + 1]
     words = [*data["files"].values(), *data["target"]["features"], *data["steps"]]

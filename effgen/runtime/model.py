@@ -1,4 +1,4 @@
-"""A loaded bundle: a function from images to logits."""
+"""A loaded bundle: a function from images to what the network says of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _pool = local()
 
 
 class LoadedModel(ImageClassifier):
-    """Callable: float32 images NCHW `(batch, channels, height, width)` -> float32 logits `(batch, classes)`.
+    """Callable: float32 images NCHW `(batch, channels, height, width)` -> float32
+    `(batch, classes)`, logits or what else the manifest's `output_kind` says.
 
     The shape is the bundle's; the caller prepares the image as the manifest says, or has `classify` do it. Calls from
     several Python threads take turns: they share one workspace.

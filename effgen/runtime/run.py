@@ -19,6 +19,7 @@ from effgen.runtime import LoadedModel, Prediction, load
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.labels import read_labels
 from effgen.runtime.sources import PictureSource, sources_from_arguments
+from effgen.words import OutputKind
 
 #: Groups of pictures that each stream has waiting, so that none idles while results are printed.
 _AHEAD = 2
@@ -48,11 +49,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class RunReport:
-    """The answers in the order of the pictures. Seconds: of the whole, and summed over all streams of reading and
-    preparing pictures and of running the network."""
+    """The answers in the order of the pictures; `output`: what the network's numbers are. Seconds: of the whole, and
+    summed over all streams of reading and preparing pictures and of running the network."""
 
     bundle: str
     model: str
+    output: OutputKind
     batch: int
     streams: int
     threads: int
@@ -104,6 +106,7 @@ def run_bundle(request: RunRequest, on_answer: Callable[[Answer], None] = lambda
     return RunReport(
         bundle=str(request.bundle),
         model=model.manifest.name,
+        output=model.manifest.output_kind,
         batch=batch,
         streams=streams.count,
         threads=streams.threads,

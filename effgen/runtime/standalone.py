@@ -18,7 +18,7 @@ from effgen.runtime.manifest import Manifest, read_manifest, refuse_foreign
 
 
 class StandaloneModel:
-    """Callable as `LoadedModel` is: float32 images NCHW -> float32 logits `(batch, classes)`. `close` gives its threads
+    """Callable as `LoadedModel` is: float32 images NCHW -> float32 `(batch, classes)`. `close` gives its threads
     and memory back, as leaving a `with` block does."""
 
     def __init__(self, path: Path, manifest: Manifest, threads: int | None = None) -> None:

@@ -75,6 +75,7 @@ def make_app(model: LoadedModel) -> Starlette:
 
     async def health(request: Request) -> Response:
         facts = {"model": model.manifest.name, "classes": classes, "image": [channels, height, width], "batch": batch}
+        facts["output"] = model.manifest.output_kind
         return JSONResponse({"status": "ok", **facts})
 
     async def classify(request: Request) -> Response:

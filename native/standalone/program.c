@@ -12,9 +12,9 @@
 enum { USER_ERROR = 1, USAGE_ERROR = 2, BEST = 5, MOST_RUNS = 1000000 };
 
 static const char kUsage[] =
-    "usage: " MODEL_TITLE " [--threads N] [--runs N] IMAGE [LOGITS]\n"
+    "usage: " MODEL_TITLE " [--threads N] [--runs N] IMAGE [OUTPUT]\n"
     "  IMAGE        the batch as raw little-endian float32, NCHW, normalised; - is standard input\n"
-    "  LOGITS       a file to write the logits to, raw little-endian float32\n"
+    "  OUTPUT       a file to write the network's output to, raw little-endian float32\n"
     "  --threads N  threads of a run; default: what the model was compiled for, where there are so many CPUs\n"
     "  --runs N     time N more runs\n";
 
@@ -57,7 +57,7 @@ static int parse(int count, char **words, options *chosen) {
     } else if (chosen->logits == NULL) {
       chosen->logits = word;
     } else {
-      return misused(word, "expected an image and a file for its logits, nothing more");
+      return misused(word, "expected an image and a file for the output, nothing more");
     }
   }
   return chosen->image == NULL ? misused("IMAGE", "missing") : 0;
@@ -86,6 +86,18 @@ static int write_logits(const char *path, const float *logits) {
   return fclose(file) == 0 && written ? 0 : fail(path, "cannot be written");
 }
 
+// A number of the output as a probability. Logits: `most` is the greatest, `sum` of all exp(logit - most).
+static double probability(double value, double most, double sum) {
+  switch (MODEL_OUTPUT) {
+    case LOGITS:
+      return exp(value - most) / sum;
+    case LOG_PROBABILITIES:
+      return exp(value);
+    default:
+      return value;
+  }
+}
+
 // The best classes of one image with their probabilities.
 static void print_best(const float *logits, int image) {
   const int classes = MODEL_CONSTANT(CLASSES);
@@ -103,7 +115,7 @@ static void print_best(const float *logits, int image) {
     }
     if (best < 0) return;  // not a number
     if (MODEL_CONSTANT(BATCH) > 1) printf("image %d  ", image);
-    printf("class %4d  %.6f\n", best, exp(logits[best] - most) / sum);
+    printf("class %4d  %.6f\n", best, probability(logits[best], most, sum));
     bound = logits[best];
     last = best;
   }

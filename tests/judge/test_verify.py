@@ -3,10 +3,12 @@
 import builtins
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from effgen import driver
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError, VerifyError
 from effgen.judge import case as case_module
@@ -205,8 +207,24 @@ def test_compiling_says_where_pytorch_is_too_unstable_to_judge(
     assert said.endswith("the library's differs by 1e-04")
 
 
+def test_a_golden_pair_that_nothing_here_can_run(
+    tiny_spec: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's bundle on a computer without one, and one for instruction sets that this processor lacks."""
+    monkeypatch.setattr(driver, "running_here", lambda machine: ("no", "no NVIDIA GPU found here"))
+    status, out, err = run("compile", "--spec", tiny_spec, "-o", tmp_path / "bundle")
+    assert status == 0 and read_manifest(tmp_path / "bundle").network["golden"] == {
+        "not_checked": "no NVIDIA GPU found here"
+    }
+    assert err.splitlines()[-1] == "warning: golden pair not checked: no NVIDIA GPU found here"
+    (row,) = [line.split(maxsplit=2) for line in out.splitlines() if line.startswith("golden pair")]
+    assert row[2].strip() == "not checked: no NVIDIA GPU found here"
+
+
 def test_a_judged_golden_pair_is_nothing_to_warn_of(tiny_bundle: Path) -> None:
     manifest = read_manifest(tiny_bundle)
+    golden = manifest.network["golden"]
+    assert golden["checked_by"] == "this processor" and 0 <= golden["rel_l2"] <= manifest.tolerance["rel_l2"]
     assert "golden_not_judged" not in manifest.network and warning_from_manifest(manifest) == ""
 
 

@@ -27,6 +27,7 @@ from effgen.errors import BuildError
 from effgen.machines.programs import required_tool, tool_output
 from effgen.runtime.manifest import WEIGHTS, Manifest, sha256_of
 from effgen.version import __version__
+from effgen.words import OutputKind
 
 #: The functions of the header, without the model's name.
 FUNCTIONS = ("create", "run", "destroy", "error")
@@ -43,6 +44,14 @@ _FLAGS = ("-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ftls-model=initia
 _MOVED = ("pthread_create", "pthread_join", "pthread_sigmask")
 _FIRST_GLIBC = {"x86_64": "GLIBC_2.2.5", "aarch64": "GLIBC_2.17"}
 _PTHREAD = "libpthread.so.0"
+
+#: What the header says of the output.
+_OUTPUTS: dict[OutputKind, str] = {
+    "logits": "not normalised: softmax makes probabilities of it",
+    "probabilities": "probabilities that sum to 1: no softmax is wanted",
+    "log_probabilities": "natural logarithms of probabilities: exp makes these of it",
+    "labels": "one probability for each of several labels: no softmax is wanted",
+}
 
 
 def write_standalone(
@@ -144,6 +153,8 @@ def _values(manifest: Manifest, name: str, weights_bytes: int) -> dict[str, Any]
         "height": height,
         "width": width,
         "classes": manifest.output["shape"][1],
+        "output": _OUTPUTS[manifest.output_kind],
+        "output_kind": manifest.output_kind.upper(),
         "threads": manifest.threads,
         "workspace": manifest.workspace_bytes,
         "normalisation": ", every value (pixel / 255 - MEAN[channel]) / STD[channel]" if mean and std else "",
