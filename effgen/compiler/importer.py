@@ -39,11 +39,12 @@ class ImportedModule:
 def relax_from_graph(
     graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel, dtype: str = "float32"
 ) -> ImportedModule:
-    """One Relax function `main(image) -> output`; kernels are as `kernel` makes them, equal workloads share one.
+    """One Relax function `main(image) -> output`, a tuple where there are several; kernels are as `kernel` makes them,
+    equal workloads share one.
 
-    The output may have another shape of the same size.
+    An output may have another shape of the same size, and several may be one tensor.
     Weights are packed for `machine`'s vectors. Images are NHWC between kernels; the entry image stays NCHW. Between the
-    entry image and the output, which are float32, activations and weights are of type `dtype`.
+    entry image and the outputs, which are float32, activations and weights are of type `dtype`.
     Raises GraphError for an operator that has no Relax form here.
     """
     if not kernels_for(machine).mean_windows:
@@ -65,6 +66,7 @@ class _Importer:
         self.tensors: dict[str, relax.Expr] = {}
         self.kernels: dict[Workload, relax.GlobalVar] = {}
         self.constants: dict[Layer, tuple[relax.Expr, relax.Expr]] = {}
+        self.outputs: dict[relax.Expr, relax.Expr] = {}
 
     def run(self) -> ImportedModule:
         calls = typed_calls(kernel_calls(self.graph, self.repertoire), self.dtype)
@@ -75,8 +77,8 @@ class _Importer:
                 self.tensors[self.graph.input.name] = image
                 for call in calls:
                     self.emit(call)
-                declared = self.unshaped(self.as_declared(self.graph.output))
-                output = self.builder.emit_output(self.converted(declared, "float32"))
+                outputs = [self.returned(name) for name in self.graph.outputs]
+                output = self.builder.emit_output(relax.Tuple(outputs) if len(outputs) > 1 else outputs[0])
             self.builder.emit_func_output(output)
         workloads = {var.name_hint: workload for workload, var in self.kernels.items()}
         return ImportedModule(self.builder.finalize(), workloads)
@@ -85,13 +87,16 @@ class _Importer:
         if isinstance(call, KernelCall):
             self.kernel_call(call)
             return
+        if call.node.op_type == "Identity":
+            self.tensors[call.node.output] = self.tensors[call.node.inputs[0]]
+            return
         self.tensors[call.node.output] = self.builder.emit(_OPS[call.node.op_type](self, call.node))
 
     def check(self, calls: Sequence[Call]) -> None:
         """Raise GraphError for an operator that has no Relax form here."""
         ours = self.repertoire
         for node in (call.node for call in calls if isinstance(call, OpCall)):
-            if node.op_type not in _OPS or node.op_type in ours.refused:
+            if node.op_type not in {*_OPS, "Identity"} or node.op_type in ours.refused:
                 raise GraphError(f"{node.output}: operator {node.op_type} cannot be compiled{ours.where} yet")
 
     def kernel_call(self, call: KernelCall) -> None:
@@ -188,6 +193,13 @@ class _Importer:
         if tuple(int(extent) for extent in value.ty.shape) == tuple(shape):
             return value
         return self.builder.emit(relax.op.reshape(value, shape))
+
+    def returned(self, name: str) -> relax.Expr:
+        """An output, in the graph's layout and float32; outputs that are one tensor are one value."""
+        value = self.unshaped(self.as_declared(name))
+        if value not in self.outputs:
+            self.outputs[value] = self.converted(value, "float32")
+        return self.outputs[value]
 
     def unshaped(self, value: relax.Expr) -> relax.Expr:
         """What a reshape was made of. The entry's arrays are flat, but reshaping what is returned would be a copy."""

@@ -220,6 +220,8 @@ OPS: Mapping[str, OpInfo] = {
     "Flatten": OpInfo((1, 1), frozenset({"axis"}), _infer_flatten, _no_macs),
     "Add": OpInfo((2, 2), frozenset(), _infer_broadcast, _no_macs),
     "Mul": OpInfo((2, 2), frozenset(), _infer_broadcast, _no_macs),
+    # A second name of a tensor, for an output that another is as well.
+    "Identity": _elementwise(),
     "Sigmoid": _elementwise(),
     "Swish": _elementwise(),
     "Relu": _elementwise(),

@@ -51,7 +51,7 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: ND
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(str(network.request.file), options, ["CPUExecutionProvider"])
-        (found,) = session.run([network.file.output], {network.file.input.name: image})
+        (found,) = session.run(list(network.file.outputs), {network.file.input.name: image})
     except Exception as error:  # onnxruntime's errors share no base of their own
         reason = " ".join(str(error).split())
         return Reading(not_checked=f"onnxruntime cannot run it: {reason[:120]}")

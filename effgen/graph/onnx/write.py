@@ -33,11 +33,11 @@ def onnx_from_graph(graph: Graph, weights: Weights, metadata: Mapping[str, str] 
         nodes=[proto for node in graph.nodes for proto in _protos_from_node(node, graph)],
         name=graph.name,
         inputs=[_value_info(graph.input)],
-        outputs=[_value_info(graph.values[graph.output])],
+        outputs=[_value_info(graph.values[name]) for name in graph.outputs],
         initializer=[numpy_helper.from_array(weights[name], name) for name in graph.parameters]
         + _clip_bounds(graph)
         + _numbers(graph),
-        value_info=[_value_info(graph.values[node.output]) for node in graph.nodes if node.output != graph.output],
+        value_info=[_value_info(graph.values[node.output]) for node in graph.nodes if node.output not in graph.outputs],
     )
     model = helper.make_model(
         body,

@@ -10,7 +10,6 @@ Each where nothing else reads what is between.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -31,8 +30,7 @@ class _ActivationFusion:
     def __init__(self, graph: Graph, weights: Weights) -> None:
         self.graph, self.weights = graph, weights
         self.made: dict[str, Node] = {}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
