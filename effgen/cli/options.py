@@ -210,8 +210,8 @@ class NetworkOptions:
         )
 
     def request(self, context: typer.Context, seed: bool = False) -> NetworkRequest | OnnxRequest:
-        """The one that is asked for. Raises as both do, and GraphError for a normalisation or outputs beside a spec, which
-        has its own."""
+        """The one that is asked for. Raises as both do, and GraphError for a normalisation or outputs beside a
+        spec, which has its own."""
         from effgen.errors import GraphError
 
         if self.onnx is not None:

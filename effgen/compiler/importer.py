@@ -179,9 +179,9 @@ class _Importer:
 
     def permuted(self, value: relax.Expr, shape: Shape, axes: Shape) -> relax.Expr:
         """A transposed tensor; where only ones move it is a reshape, which costs nothing."""
-        target = tuple(shape[axis] for axis in axes)
-        if [n for n in shape if n != 1] == [n for n in target if n != 1]:
-            return self.shaped(value, target)
+        moved = [axis for axis in axes if shape[axis] != 1]
+        if moved == sorted(moved):
+            return self.shaped(value, tuple(shape[axis] for axis in axes))
         return self.builder.emit(relax.op.permute_dims(value, axes))
 
     def converted(self, value: relax.Expr, dtype: str) -> relax.Expr:
