@@ -85,6 +85,15 @@ Std = Annotated[
     typer.Option(metavar="NUMBERS", help="What they are divided by then; default: ImageNet's.", rich_help_panel=_FILE),
 ]
 
+Outputs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Which outputs, or tensors inside, with commas between; default: all outputs.",
+        rich_help_panel=_FILE,
+    ),
+]
+
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
@@ -167,6 +176,7 @@ class NetworkOptions:
     onnx: Onnx = None
     mean: Mean = None
     std: Std = None
+    outputs: Outputs = None
 
     def of_spec(self) -> NetworkRequest:
         """The network of a spec as a request. Raises SpecError for an epsilon or a resolution that is none."""
@@ -184,7 +194,7 @@ class NetworkOptions:
         Raises GraphError where options of a spec stand beside `--onnx`.
         """
         from effgen.errors import GraphError
-        from effgen.network.file_network import OnnxRequest, numbers_from_text
+        from effgen.network.file_network import OnnxRequest, names_from_text, numbers_from_text
 
         assert self.onnx is not None
         given = [name for name in _OF_A_SPEC if is_given(context, name) and not (seed and name == "seed")]
@@ -196,11 +206,12 @@ class NetworkOptions:
             batch=self.batch if is_given(context, "batch") else None,
             mean=None if self.mean is None else numbers_from_text("--mean", self.mean),
             std=None if self.std is None else numbers_from_text("--std", self.std),
+            outputs=() if self.outputs is None else names_from_text(self.outputs),
         )
 
     def request(self, context: typer.Context, seed: bool = False) -> NetworkRequest | OnnxRequest:
-        """The one that is asked for. Raises as both do, and GraphError for a normalisation beside a spec, which has its
-        own."""
+        """The one that is asked for. Raises as both do, and GraphError for a normalisation or outputs beside a
+        spec, which has its own."""
         from effgen.errors import GraphError
 
         if self.onnx is not None:
@@ -208,6 +219,8 @@ class NetworkOptions:
         for option, text in (("--mean", self.mean), ("--std", self.std)):
             if text is not None:
                 raise GraphError(f"{option} {text}: a spec has its own, under [input]; expected --onnx FILE beside it")
+        if self.outputs is not None:
+            raise GraphError(f"--outputs {self.outputs}: a spec has one output; expected --onnx FILE beside it")
         return self.of_spec()
 
 
@@ -215,7 +228,7 @@ class NetworkOptions:
 _SCALED = ("spec", "phi", "law", "width", "depth", "resolution")
 _BUILT = ("classes", "batch", "norm_eps", "padding")
 AnyNetwork = NetworkOptions
-SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, "onnx"))]
+SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, "onnx", "outputs"))]
 OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT))]
 ToTrain = Annotated[NetworkOptions, Only((*_SCALED, "norm_eps", "padding"))]
 ToFit = Annotated[NetworkOptions, Only(_BUILT)]

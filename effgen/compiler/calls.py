@@ -14,7 +14,6 @@ further in `effgen.compiler.blocks`.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -76,8 +75,7 @@ class _Fusion:
         self.graph = graph
         self.kernels = kernels
         self.position = {node.output: index for index, node in enumerate(graph.nodes)}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
         self.reader = {name: node for node in graph.nodes for name in node.inputs}
         self.absorbed: set[str] = set()
 

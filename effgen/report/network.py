@@ -36,10 +36,12 @@ def _lines_from_spec(network: Network) -> list[str]:
 
 def _lines_from_file(network: OnnxNetwork) -> list[str]:
     graph, file = network.graph, network.file
-    image, output = ("x".join(map(str, graph.values[name].shape)) for name in (graph.input.name, graph.output))
+    image, *outputs = (
+        f"{name} {'x'.join(map(str, graph.values[name].shape))}" for name in (graph.input.name, *graph.outputs)
+    )
     return [
         f"{file.path}: written by {file.producer}, opset {file.opset}, {len(file.model.graph.node)} operators",
-        f"{graph.input.name} {image} -> {graph.output} {output}, {len(graph.nodes)} operators as simplified",
+        f"{image} -> {', '.join(outputs)}, {len(graph.nodes)} operators as simplified",
     ]
 
 

@@ -178,8 +178,6 @@ def test_dropout_in_training(tmp_path: Path) -> None:
 def test_files_of_another_kind(tmp_path: Path) -> None:
     relu, path = node("Relu", ["x"]), tmp_path / "m.onnx"
     assert "opset 6: expected 7 to" in refused(save_model(path, [relu], opset=6))
-    two = [node("Relu", ["x"]), node("Sigmoid", ["x"], "z")]
-    assert refused(save_model(path, two, outputs=("y", "z"))) == "expected one output, found y, z"
     half = save_model(path, [relu], dtype=TensorProto.FLOAT16)
     assert refused(half).startswith("input x is of type FLOAT16: expected FLOAT; export the model in float32")
     line = refused(save_model(path, [relu], shape=("N", 3, "H", 8)))
