@@ -210,6 +210,8 @@ def activation_of(node: Node) -> Activation | None:
     """The epilogue that computes `node`, or None where no epilogue does."""
     if node.op_type == "Clip":
         return "relu6" if (node.attributes["min"], node.attributes["max"]) == (0.0, 6.0) else None
+    if node.op_type == "Gelu":
+        return "gelu_tanh" if str(node.attributes["approximate"]) == "tanh" else "gelu"
     if node.op_type == "HardSigmoid":
         return "hard_sigmoid" if is_usual_hard_sigmoid(node.attributes) else None
     return _ACTIVATIONS.get(node.op_type)
@@ -247,4 +249,6 @@ _ACTIVATIONS: dict[str, Activation] = {
     "Sigmoid": "sigmoid",
     "Relu": "relu",
     "HardSwish": "hard_swish",
+    "Mish": "mish",
+    "Tanh": "tanh",
 }

@@ -22,6 +22,9 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[te.Tensor], te.Tensor], Callab
     "chain": ((3, 50, 48), lambda x: topi.nn.relu(topi.add(topi.negative(x), x)), lambda x: np.maximum(-x + x, 0)),
     "softmax": ((64, 1000), lambda x: topi.nn.softmax(x, -1), softmax),
     "row sums": ((2, 16, 40, 40), lambda x: topi.sum(x, axis=(2, 3)), lambda x: x.sum((2, 3))),
+    "rows": ((3, 9, 40), lambda x: topi.sum(topi.multiply(x, x), axis=2), lambda x: (x * x).sum(2)),
+    "largest of rows": ((900, 48), lambda x: topi.max(x, axis=1, keepdims=True), lambda x: x.max(1, keepdims=True)),
+    "rows with a rest": ((5, 43), lambda x: topi.sum(x, axis=1), lambda x: x.sum(1)),
     "sum of all": ((40, 1000), lambda x: topi.sum(x), lambda x: x.sum()),
     "transpose": ((1, 64, 30, 31), lambda x: topi.transpose(x, (0, 2, 3, 1)), lambda x: x.transpose(0, 2, 3, 1)),
     "pad": (
