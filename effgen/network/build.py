@@ -64,7 +64,7 @@ def baseline_of(request: NetworkRequest) -> Network:
     Raises SpecError as `build_network` does.
     """
     by_hand = ("width", "depth", "resolution", "resolution_factor", "image_width")
-    unscaled = replace(request.overrides, **dict.fromkeys(by_hand))  # type: ignore[arg-type]  # None is of all types
+    unscaled = replace(request.overrides, **dict.fromkeys(by_hand))
     return build_network(replace(request, phi="0", batch=1, overrides=unscaled))
 
 
