@@ -166,7 +166,11 @@ class _Fusion:
     def concat_or_norm(self, node: Node) -> Call:
         """Images joined and the batch norm that follows, or a batch norm alone; then the activation that follows."""
         shape, inputs = self.shape(node.output), node.inputs
-        if len(shape) != 4:
+        if (
+            len(shape) != 4
+            or integer(node.attributes, "axis", 1) != 1
+            or self.graph.parameters.keys() & set(_images(node))
+        ):
             return OpCall(node)
         last, norm = node, None
         if node.op_type == "BatchNormalization":
@@ -197,6 +201,11 @@ class _Fusion:
 
     def shape(self, name: str) -> Shape:
         return self.graph.values[name].shape
+
+
+def _images(node: Node) -> tuple[str, ...]:
+    """What a Concat or a batch norm joins or normalises."""
+    return node.inputs if node.op_type == "Concat" else node.inputs[:1]
 
 
 def activation_of(node: Node) -> Activation | None:

@@ -22,6 +22,8 @@ from effgen.runtime.arrays import ALIGNMENT, FlatLayout
 IMAGE, LOGITS, WEIGHTS, WORKSPACE = "image", "logits", "weights", "workspace"
 
 _DTYPES = ("float32", "float16")
+#: Of constants alone: places that elements are taken from.
+_CONSTANTS = (*_DTYPES, "int32")
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class _Reader:
     def weight(self, constant: GenericConst) -> Place:
         if constant not in self.weight_places:
             array = constant.value.numpy()
-            if str(array.dtype) not in _DTYPES:
+            if str(array.dtype) not in _CONSTANTS:
                 raise GraphError(f"a constant of type {array.dtype}: only {' and '.join(_DTYPES)} can be compiled yet")
             self.weight_places[constant] = Place(WEIGHTS, self.weight_layout.add(array.nbytes))
             # As little-endian bytes, which is what all targets read.

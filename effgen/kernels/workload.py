@@ -45,8 +45,9 @@ Layout = Literal["plain", "vectors", "depthwise", "grouped"]
 class Argument:
     """An argument of a kernel, of the `shape` that the network has it in: weights [N][K/groups][kh][kw], biases [N].
 
-    A parameter is packed before a kernel gets it: in `layout`, and multiplied by `scale`. Random values of it have the
-    standard `deviation` around 0; None: they are between 0 and 1.
+    A parameter is packed before a kernel gets it: in `layout` (`groups`: of output channels, where that is "grouped"),
+    and multiplied by `scale`. Random values of it have the standard `deviation` around 0; None: they are between 0
+    and 1.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Argument:
     layout: Layout = "plain"
     scale: float = 1.0
     deviation: float | None = 1.0
+    groups: int = 1
 
     @property
     def is_weight(self) -> bool:

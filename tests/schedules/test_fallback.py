@@ -8,28 +8,9 @@ import tvm
 from numpy.typing import NDArray
 from tvm import te, topi
 
-from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.lowering import tvm_target
-from effgen.kernels.workload import Workload
-from effgen.machines.machine import Machine
 from effgen.machines.target import load_target
 from effgen.schedules import schedule_operator
-
-
-@pytest.mark.parametrize(
-    "workload",
-    [
-        Conv2d(2, 7, 9, 32, 48, (3, 3), padding=(1, 1, 1, 1), groups=2, activation="silu", residual=True),
-        Conv2d(1, 7, 9, 32, 48, (3, 3), groups=2, activation="relu", residual=True, activation_last=True),
-        Conv2d(1, 9, 8, 6, 6, (3, 3), padding=(1, 2, 1, 0), groups=6, dilation=(2, 1)),
-        Conv2d(1, 8, 8, 6, 12, (3, 3), (2, 2), (0, 0, 1, 1), groups=6, data_layout="NCHW"),
-    ],
-    ids=lambda workload: workload.name,
-)
-def test_grouped_convolution(
-    workload: Conv2d, machine: Machine, check_kernel: Callable[[Workload, Machine, str], None]
-) -> None:
-    check_kernel(workload, machine, "fallback")
 
 
 def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from effgen.graph.ops import Shape
 from effgen.runtime.manifest import sha256_of
 
 #: The oldest opset whose operators are understood.
-OLDEST_OPSET = 9
+OLDEST_OPSET = 7
 
 #: What the domain of ONNX's own operators is called.
 STANDARD_DOMAINS = ("", "ai.onnx")
