@@ -19,7 +19,6 @@ from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
 from effgen.files.standard_error import Captured, captured_standard_error
 from effgen.files.strict import StrictModel
-from effgen.graph import Graph
 from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.judge.case import Case, golden_cases, golden_pair, is_finite, new_golden_pair, save_golden_pair, worst_of
@@ -90,7 +89,7 @@ def compile_bundle(
         if isinstance(network, OnnxNetwork):
             model = _checked(model, network, staging, on_phase)
         _write_onnx(model, staging / MODEL, True, on_phase)
-        _write_labels(request.labels, model.graph, staging)
+        _write_labels(request.labels, model, staging)
         facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
         manifest = _manifest(model, machine, facts, request.dtype, staging)
         if STANDALONE in request.emit:
@@ -213,10 +212,11 @@ def _write_onnx(model: Model, path: Path, fold: bool, on_phase: OnPhase) -> list
     return save_onnx(onnx_from_graph(graph, weights, model.metadata), path)
 
 
-def _write_labels(labels: str | None, graph: Graph, staging: Path) -> None:
+def _write_labels(option: str | None, model: Model, staging: Path) -> None:
+    """The names that the user gives, else those that the network brings."""
+    labels = model.labels if option is None else labels_from_option(option, model.graph.classes)
     if labels is not None:
-        text = "".join(f"{name}\n" for name in labels_from_option(labels, graph.classes))
-        (staging / LABELS).write_text(text, encoding="utf-8")
+        (staging / LABELS).write_text("".join(f"{name}\n" for name in labels), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -302,9 +302,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "shape": list(graph.input.shape),
             "dtype": "float32",
             "layout": "NCHW",
-            "mean": list(model.normalisation.mean),
-            "std": list(model.normalisation.std),
-            **model.framing,
+            **model.preparation.facts,
         },
         outputs=_outputs(graph, facts.outputs),
         kernels=facts.kernels,

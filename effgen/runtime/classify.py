@@ -141,11 +141,13 @@ def probabilities_of(output: NDArray[np.float32], kind: OutputKind) -> NDArray[n
     """
     values = output.astype(np.float64)
     if kind == "log_probabilities":
-        return np.exp(values)
+        exponentials: NDArray[np.float64] = np.exp(values)
+        return exponentials
     if kind != "logits":
         return values
     powers = np.exp(values - values.max())
-    return powers / powers.sum()
+    shares: NDArray[np.float64] = powers / powers.sum()
+    return shares
 
 
 def _may_be(outputs: NDArray[np.float32], kind: OutputKind) -> bool:

@@ -157,7 +157,7 @@ def _values(manifest: Manifest, name: str, weights_bytes: int) -> dict[str, Any]
         "output_kind": manifest.output_kind.upper(),
         "threads": manifest.threads,
         "workspace": manifest.workspace_bytes,
-        "normalisation": ", every value (pixel / 255 - MEAN[channel]) / STD[channel]" if mean and std else "",
+        "normalisation": _normalisation(manifest) if mean and std else "",
         "constants": "".join(
             f"#define {name.upper()}_{key} {_braced(f'{float(value)!r}f' for value in values)}\n"
             for key, values in (("MEAN", mean), ("STD", std))
@@ -205,6 +205,13 @@ def _answer_values(manifest: Manifest, name: str) -> dict[str, Any]:
 def _braced(values: Iterable[str]) -> str:
     """An initialiser of C."""
     return "{" + ", ".join(values) + "}"
+
+
+def _normalisation(manifest: Manifest) -> str:
+    """What the header says of an image's values."""
+    pixel = "pixel" if manifest.input.get("pixel_range", 1) == 255 else "pixel / 255"
+    order = "; channel 0 is blue, 2 is red" if manifest.input.get("channel_order", "rgb") == "bgr" else ""
+    return f",\n   every value ({pixel} - MEAN[channel]) / STD[channel], pixels from 0 to 255{order}"
 
 
 def _comment(text: str) -> str:

@@ -40,6 +40,11 @@ class OnnxFile:
         return " ".join(part for part in (self.model.producer_name, self.model.producer_version) if part) or "unknown"
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """Text by key, for those who use the file."""
+        return {entry.key: entry.value for entry in self.model.metadata_props}
+
+    @property
     def sha256(self) -> str:
         """Of the file itself; external data lies beside it."""
         return sha256_of(self.path)
