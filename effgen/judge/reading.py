@@ -51,7 +51,7 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: An
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        session = onnxruntime.InferenceSession(_model(network), options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(network.file.for_others(), options, ["CPUExecutionProvider"])
         found = session.run(list(network.file.outputs), {network.file.input.name: image})
     except Exception as error:  # onnxruntime's errors share no base of their own
         reason = " ".join(str(error).split())
@@ -67,19 +67,3 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: An
             f"expected at most {READING_TOLERANCE:g}: the file was misread, or its answers hang on the last digits"
         )
     return Reading(f"onnxruntime {onnxruntime.__version__}", difference)
-
-
-def _model(network: OnnxNetwork) -> str | bytes:
-    """The file, or its model with tensors inside as outputs, where such were asked for."""
-    import onnx
-
-    path = network.request.file
-    model = onnx.load(path, load_external_data=False)
-    own = {info.name for info in model.graph.output}
-    inner = [onnx.ValueInfoProto(name=name) for name in network.file.outputs if name not in own]
-    if not inner:
-        return str(path)
-    model = onnx.load(path)
-    model.graph.output.extend(inner)
-    serialised: bytes = model.SerializeToString()
-    return serialised

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnnxRequest:
-    """A file, images a call where the file leaves that open, and what the user says of pictures; `outputs`: which of its
-    tensors, none: all of its outputs."""
+    """A file, images a call where the file leaves that open, and what the user says of pictures; `outputs`: which of
+    its tensors, none: all of its outputs."""
 
     file: Path
     batch: int | None = None

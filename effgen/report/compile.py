@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:  # a command loads only what it reports on
 
 def json_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> dict[str, Any]:
     """The manifest, the bundle's path and how long it took to compile."""
-    return {"bundle": str(bundle), "seconds": seconds, **asdict(manifest)}
+    return {"bundle": str(bundle), "seconds": seconds, **manifest.to_data()}
 
 
 def lines_from_kernels(manifest: Manifest) -> list[str]:
@@ -58,6 +57,9 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
         "golden pair": _golden_text(manifest),
         "compiled in": f"{seconds:.1f} s",
     }
+    if manifest.classes is None:
+        shapes = (f"{output['name']} {'x'.join(map(str, output['shape']))}" for output in manifest.outputs)
+        lines["outputs"] = ", ".join(shapes)
     if manifest.standalone is not None:
         lines["standalone"] = ", ".join(file for key, file in manifest.standalone.items() if file and key != "name")
     for key, value in lines.items():

@@ -136,12 +136,17 @@ class Manifest:
         """What the kernels run on."""
         return DEVICE_KINDS[self.device["kind"]]
 
-    def to_json(self) -> str:
-        """The text of `manifest.json`: the fields, and a digest of them, since no file holds the manifest's hash."""
+    def to_data(self) -> dict[str, Any]:
+        """The fields as `manifest.json` has them."""
         data = dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}
         if self.classes is not None:
             (data["output"],) = data.pop("outputs")
             data["format_version"] = _ONE_OUTPUT
+        return data
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`: the fields, and a digest of them, since no file holds the manifest's hash."""
+        data = self.to_data()
         return json.dumps({**data, "digest": _digest(data)}, indent=2) + "\n"
 
 

@@ -28,7 +28,8 @@ def standalone_answer(bundle: Path, manifest: Manifest, image: Images, threads: 
     if manifest.is_foreign:
         return answer_of_program(bundle, manifest, image, threads)
     with StandaloneModel(bundle, manifest, threads) as model:
-        return model(image)
+        answer: Answer = model(image)
+    return answer
 
 
 def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: int | None) -> Answer:

@@ -39,6 +39,20 @@ class OnnxFile:
         """Program and version that wrote the file, as far as it says."""
         return " ".join(part for part in (self.model.producer_name, self.model.producer_version) if part) or "unknown"
 
+    def for_others(self) -> str | bytes:
+        """What another runtime computes `outputs` with: the file's path, or a model where tensors inside are asked for,
+        which the file does not give."""
+        given = [info for info in self.model.graph.output if info.name in self.outputs]
+        if len(given) == len(self.outputs):
+            return str(self.path)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        inner = set(self.outputs) - {info.name for info in given}
+        del model.graph.output[:]
+        model.graph.output.extend([*given, *(onnx.ValueInfoProto(name=name) for name in inner)])
+        serialised: bytes = model.SerializeToString()
+        return serialised
+
     @property
     def metadata(self) -> dict[str, str]:
         """Text by key, for those who use the file."""
