@@ -12,8 +12,6 @@ from typing import Any, Generic, assert_never
 
 from tvm.tirx import PrimFunc
 
-from effgen.kernels.compute import grouped_primfunc
-from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Cpu, Gpu, Machine
 from effgen.schedules import (
@@ -23,6 +21,7 @@ from effgen.schedules import (
     depthwise,
     elementwise,
     fallback,
+    grouped,
     pointwise,
     pool,
     squeeze_excite,
@@ -39,6 +38,7 @@ _RULES: tuple[Rule[Any, Cpu], ...] = (
     depthwise.space,
     squeeze_excite.space,
     conv2d.space,
+    grouped.space,
     pool.space,
     window_pool.space,
     concat.space,
@@ -75,17 +75,15 @@ def _schedules_of(machine: Machine) -> _Schedules[Cpu] | _Schedules[Gpu]:
 
 
 def space_of(workload: Workload, machine: Machine) -> Space | None:
-    """The schedule space of a kernel: the first rule's that fits; None where only the fallback is left."""
+    """The schedule space of a kernel: the first rule's that fits; None where a machine has no kernel of the kind."""
     return _schedules_of(machine).space(workload)
 
 
 def kernel_from_workload(workload: Workload, machine: Machine, decisions: Decisions | None = None) -> PrimFunc:
-    """The scheduled kernel `workload.name`: with these decisions, else its rule's default, else the fallback."""
+    """The scheduled kernel `workload.name`: with these decisions, else its rule's default."""
     space = space_of(workload, machine)
-    if space is not None:
-        return space.build(space.default if decisions is None else decisions)
-    assert isinstance(workload, Conv2d), workload
-    return schedule_operator(grouped_primfunc(workload, machine), machine)
+    assert space is not None, workload
+    return space.build(space.default if decisions is None else decisions)
 
 
 def schedule_operator(func: PrimFunc, machine: Machine) -> PrimFunc:

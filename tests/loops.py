@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
-from math import exp
+from math import erf, exp, log1p, pi, sqrt, tanh
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effgen.kernels.groups import GroupVectors
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.reference import random_inputs
@@ -32,13 +33,23 @@ def scalar(x: float, activation: Activation) -> float:
         "relu6": min(max(x, 0), 6),
         "hard_sigmoid": hard,
         "hard_swish": x * hard,
+        "gelu": x * (1 + erf(x / sqrt(2))) / 2,
+        "gelu_tanh": x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2,
+        "mish": x * tanh(log1p(exp(x))),
+        "tanh": tanh(x),
     }[activation]
 
 
+def place(workload: Conv2d, n: int, lanes: int) -> tuple[int, int]:
+    """Vector and lane where output channel `n` of packed parameters stands."""
+    if workload.family != "grouped":
+        return divmod(n, lanes)
+    starts = GroupVectors(workload.out_channels, workload.out_channels // workload.groups, lanes).starts
+    return next((vector, n - start) for vector, start in enumerate(starts) if start <= n < start + lanes)
+
+
 def packed_weight(workload: Conv2d, weight: NDArray[np.float32], n: int, k: int, y: int, x: int) -> float:
-    if workload.family == "grouped":
-        return float(weight[n, y, x, k])
-    vector, lane = divmod(n, weight.shape[-1])
+    vector, lane = place(workload, n, weight.shape[-1])
     return float(weight[vector, y, x, lane] if workload.family == "depthwise" else weight[vector, y, x, k, lane])
 
 
@@ -47,7 +58,7 @@ def naive(workload: Conv2d, inputs: dict[str, NDArray[np.float32]]) -> NDArray[n
     depth, wide = workload.in_channels // workload.groups, workload.out_channels // workload.groups
     out = np.zeros(workload.out_shape)
     for b, oy, ox, n in product(*map(range, workload.out_shape)):
-        total = float(inputs["bias"].reshape(-1)[n])
+        total = float(inputs["bias"][place(workload, n, inputs["bias"].shape[-1])])
         for ky, kx, k in product(*map(range, workload.kernel), range(depth)):
             y = oy * workload.stride[0] + ky * workload.dilation[0] - workload.padding[0]
             x = ox * workload.stride[1] + kx * workload.dilation[1] - workload.padding[1]

@@ -14,7 +14,6 @@ further in `effgen.compiler.blocks`.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -76,8 +75,7 @@ class _Fusion:
         self.graph = graph
         self.kernels = kernels
         self.position = {node.output: index for index, node in enumerate(graph.nodes)}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
         self.reader = {name: node for node in graph.nodes for name in node.inputs}
         self.absorbed: set[str] = set()
 
@@ -166,7 +164,11 @@ class _Fusion:
     def concat_or_norm(self, node: Node) -> Call:
         """Images joined and the batch norm that follows, or a batch norm alone; then the activation that follows."""
         shape, inputs = self.shape(node.output), node.inputs
-        if len(shape) != 4:
+        if (
+            len(shape) != 4
+            or integer(node.attributes, "axis", 1) != 1
+            or self.graph.parameters.keys() & set(_images(node))
+        ):
             return OpCall(node)
         last, norm = node, None
         if node.op_type == "BatchNormalization":
@@ -199,10 +201,17 @@ class _Fusion:
         return self.graph.values[name].shape
 
 
+def _images(node: Node) -> tuple[str, ...]:
+    """What a Concat or a batch norm joins or normalises."""
+    return node.inputs if node.op_type == "Concat" else node.inputs[:1]
+
+
 def activation_of(node: Node) -> Activation | None:
     """The epilogue that computes `node`, or None where no epilogue does."""
     if node.op_type == "Clip":
         return "relu6" if (node.attributes["min"], node.attributes["max"]) == (0.0, 6.0) else None
+    if node.op_type == "Gelu":
+        return "gelu_tanh" if str(node.attributes["approximate"]) == "tanh" else "gelu"
     if node.op_type == "HardSigmoid":
         return "hard_sigmoid" if is_usual_hard_sigmoid(node.attributes) else None
     return _ACTIVATIONS.get(node.op_type)
@@ -240,4 +249,6 @@ _ACTIVATIONS: dict[str, Activation] = {
     "Sigmoid": "sigmoid",
     "Relu": "relu",
     "HardSwish": "hard_swish",
+    "Mish": "mish",
+    "Tanh": "tanh",
 }

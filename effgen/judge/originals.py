@@ -13,16 +13,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from effgen.deploy.executors import Images, Logits
+from effgen.deploy.executors import Images
 from effgen.errors import BundleError, VerifyError, WeightsError, candidates
 from effgen.graph import Graph, Weights
-from effgen.judge.case import ImagesToLogits
+from effgen.judge.case import Judge
 from effgen.network.build import network_from_spec
 from effgen.network.checkpoint_names import prefixes_of, schemes_of
 from effgen.network.checkpoints import load_checkpoint
 from effgen.network.spec import NetworkSpec
 from effgen.network.weight_sets import WeightsChoice
 from effgen.network.weights import initial_weights
+from effgen.runtime.answers import Answer
 from effgen.runtime.manifest import Manifest, sha256_of
 
 #: Projects whose models can be built; --against takes them, with a model's name behind a colon.
@@ -81,7 +82,7 @@ def imported(package: str) -> ModuleType:
         return importlib.import_module(package)
 
 
-def original_judge(manifest: Manifest, original: Original, weights_file: Path | None) -> tuple[str, ImagesToLogits]:
+def original_judge(manifest: Manifest, original: Original, weights_file: Path | None) -> tuple[str, Judge]:
     """What the original is called, with its version, and the function that it computes with the bundle's weights.
 
     `weights_file` is the checkpoint that the bundle was compiled from, which a bundle does not hold as it was; weights
@@ -173,10 +174,10 @@ def _fill(model: Any, graph: Graph, weights: Weights, original: Original) -> Non
     model.eval()
 
 
-def _run(model: Any, images: Images) -> Logits:
+def _run(model: Any, images: Images) -> Answer:
     """In batches of the same size or several."""
     import torch
 
     with torch.inference_mode():
-        logits: Logits = model(torch.from_numpy(np.ascontiguousarray(images))).numpy()
+        logits: Answer = model(torch.from_numpy(np.ascontiguousarray(images))).numpy()
     return logits

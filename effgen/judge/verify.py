@@ -21,7 +21,7 @@ import numpy as np
 
 from effgen.deploy.executors import Images, executor_of
 from effgen.errors import BundleError
-from effgen.judge.case import Case, compare, golden_case, golden_pair, jittered, pytorch_judge, relative_l2
+from effgen.judge.case import Case, compare_all, golden_cases, golden_pair, noises, pytorch_judge, worst_of
 from effgen.judge.originals import Original, original_judge
 from effgen.words import OnPhase
 
@@ -39,7 +39,8 @@ _BLOBS = 7
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Every case, and the worst of the judged ones: their `rel_l2` is the tolerance that would have been needed.
+    """Every case, one for each output, and the worst of the judged ones: their `rel_l2` is the tolerance that would
+    have been needed.
 
     `run_by` is this processor, or the emulator's program.
     """
@@ -53,7 +54,7 @@ class VerifyReport:
 
     @property
     def max_abs(self) -> float:
-        """The largest difference of a logit over the judged cases, 0 where there is none."""
+        """The largest difference of a number over the judged cases, 0 where there is none."""
         return max((case.max_abs for case in self.cases if case.judged), default=0.0)
 
     @property
@@ -66,6 +67,12 @@ class VerifyReport:
         """The judged case with the largest relative L2; the golden pair where PyTorch is too unstable to judge any."""
         judged = [case for case in self.cases if case.judged] or self.cases[:1]
         return max(judged, key=lambda case: case.rel_l2)
+
+    @property
+    def by_input(self) -> list[Case]:
+        """The worst of each input's outputs."""
+        names = dict.fromkeys(case.name for case in self.cases)
+        return [worst_of([case for case in self.cases if case.name == name]) for name in names]
 
     @property
     def judged(self) -> int:
@@ -99,13 +106,14 @@ def verify_bundle(
     tolerance = float(manifest.tolerance["rel_l2"])
     on_phase("golden pair")
     image, expected = golden_pair(path)
-    cases = [golden_case(path, executor(image), tolerance)]
+    names = manifest.output_names
+    cases = golden_cases(path, executor(image), names, tolerance)
     if manifest.standalone is not None and remote is None:
-        from effgen.deploy.standalone import standalone_logits
+        from effgen.deploy.standalone import standalone_answer
         from effgen.judge.standalone import CASE
 
         on_phase(CASE)
-        cases.append(compare(CASE, standalone_logits(path, manifest, image, threads), expected, tolerance))
+        cases += compare_all(CASE, standalone_answer(path, manifest, image, threads), expected, names, tolerance)
     judge = GOLDEN_JUDGE
     if against is not None and find_spec("torch") is None:
         raise BundleError(f"--against {against.text}: needs PyTorch: pip install 'effgen[torch]'")
@@ -119,8 +127,8 @@ def verify_bundle(
         for name, image in seeded_inputs(manifest.input, seed):
             on_phase(name)
             expected = reference(image)
-            noise = relative_l2(reference(jittered(image, seed)), expected)
-            cases.append(compare(name, executor(image), expected, tolerance, noise))
+            noise = noises(reference, image, expected, seed)
+            cases += compare_all(name, executor(image), expected, names, tolerance, noise)
     return VerifyReport(manifest.name, judge, executor.name, executor.threads, tolerance, tuple(cases))
 
 

@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tvm import tirx
-from tvm.ir import Expr
-from tvm.tirx import Buffer, PrimFunc
+from tvm.tirx import PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Index, block, function, if_real, or_zero, temporary
+from effgen.kernels.builder import block, function, if_real, or_zero, temporary
 from effgen.kernels.kinds.channel_scale import ChannelScale
-from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
-from effgen.kernels.math import finished
-from effgen.machines.machine import Cpu, Machine
-
-
-def _finish(workload: Conv2d, value: Expr, arguments: list[Buffer], position: Sequence[Index]) -> None:
-    """out[position] = the convolution's result for a sum; guarded where the channels were padded."""
-    residual = arguments[-2][tuple(position)] if workload.residual else None
-    tir.buffer_store(arguments[-1], finished(value, workload, residual), list(position))
-
-
-def grouped_primfunc(workload: Conv2d, machine: Machine) -> PrimFunc:
-    """The plain definition over natural shapes, for the fallback schedule."""
-    depth, out_depth = workload.in_channels // workload.groups, workload.out_channels // workload.groups
-    (sh, sw), (dh, dw), (top, left) = workload.stride, workload.dilation, workload.padding[:2]
-    with function(workload, machine) as (builder, arguments):
-        data, weight, bias = arguments[:3]
-        acc = temporary(*workload.out_shape)
-        with block("acc", acc.shape, [*workload.kernel, depth]) as (b, y, x, n, ky, kx, k):
-            with tir.init():
-                tir.buffer_store(acc, bias[n], [b, y, x, n])
-            iy, ix, channel = y * sh + ky * dh, x * sw + kx * dw, n // out_depth * depth + k
-            value = data[_in_layout(workload, b, iy - top, ix - left, channel)]
-            product = or_zero(_inside(workload, iy, ix), value) * weight[n, ky, kx, k]
-            tir.buffer_store(acc, acc[b, y, x, n] + product, [b, y, x, n])
-        with block("store", acc.shape) as position:
-            _finish(workload, acc[tuple(position)], arguments, position)
-    return builder.get()
-
-
-def _in_layout(workload: Conv2d, b: Index, y: Index, x: Index, channel: Index) -> tuple[Index, ...]:
-    return (b, y, x, channel) if workload.data_layout == "NHWC" else (b, channel, y, x)
-
-
-def _inside(workload: Conv2d, y: Expr, x: Expr) -> list[Expr]:
-    """Conditions under which a position of the padded image lies in the image; those always true left out."""
-    top, left, bottom, right = workload.padding
-    conditions = [(top, y >= top), (bottom, y < top + workload.height)]
-    conditions += [(left, x >= left), (right, x < left + workload.width)]
-    return [condition for needed, condition in conditions if needed]
+from effgen.machines.machine import Cpu
 
 
 def average_pool_primfunc(workload: GlobalAveragePool, machine: Cpu) -> PrimFunc:

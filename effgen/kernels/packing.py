@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from effgen.kernels.groups import GroupVectors, group_vectors
 from effgen.kernels.tiles import blocks
 from effgen.kernels.workload import Activation, Argument, Float64, Shape, Workload
 from effgen.machines.machine import Machine
@@ -23,13 +24,15 @@ def packed_shape(argument: Argument, machine: Machine) -> Shape:
 
     Output channels are the innermost axis, one vector of `lanes` at a time, padded with zeros to a whole one: a weight
     is `[N/lanes][kh][kw][K][lanes]`, depthwise `[C/lanes][kh][kw][lanes]`, a bias `[N/lanes][lanes]`. Those of grouped
-    convolutions stay `[N][kh][kw][K/groups]` and `[N]`.
+    convolutions are `[vectors][kh][kw][K/groups][lanes]` and `[vectors][lanes]` of other vectors
+    (`effgen.kernels.groups`).
     """
     if argument.layout == "plain":
         return argument.shape
     channels, *depth_and_kernel = argument.shape
     if argument.layout == "grouped":
-        return (channels, *depth_and_kernel[1:], *depth_and_kernel[:1])
+        over = group_vectors(channels, channels // argument.groups, machine)
+        return (over.count, *depth_and_kernel[1:], *depth_and_kernel[:1], over.lanes)
     width = machine.lanes_of(channels)
     depth = depth_and_kernel[:1] if argument.layout == "vectors" else []
     return (blocks(channels, width), *depth_and_kernel[1:], *depth, width)
@@ -78,7 +81,9 @@ def pack(argument: Argument, array: Array, machine: Machine) -> NDArray[Any]:
     # Depth goes behind the kernel, of which a bias has neither: [N][K][kh][kw] -> [N][kh][kw][K].
     rows = np.moveaxis(scaled, 1, -1) if depth_and_kernel else scaled
     if argument.layout == "grouped":
-        return np.ascontiguousarray(rows)
+        over = group_vectors(channels, channels // argument.groups, machine)
+        filled = np.pad(rows, [(0, max(0, over.lanes - channels))] + [(0, 0)] * len(depth_and_kernel))
+        return np.ascontiguousarray(np.moveaxis(filled[over.indices], 1, -1))
     shape = packed_shape(argument, machine)
     padded = np.pad(rows, [(0, shape[0] * shape[-1] - channels)] + [(0, 0)] * len(depth_and_kernel))
     # [N/lanes][lanes][kh][kw][K] -> [N/lanes][kh][kw][K][lanes]; a depthwise K is 1 and drops out.
@@ -88,9 +93,21 @@ def pack(argument: Argument, array: Array, machine: Machine) -> NDArray[Any]:
 
 def taps(argument: Argument, packed: Float64) -> Float64:
     """A packed weight -> `[kh][kw][K/groups][N]`, without the lanes that fill up the last vector."""
-    if argument.layout == "grouped":
-        return packed.transpose(1, 2, 3, 0)
     blocked = packed[..., None, :] if argument.layout == "depthwise" else packed
     # [N/lanes][kh][kw][K][lanes] -> [kh][kw][K][N/lanes][lanes]
-    by_tap = blocked.transpose(1, 2, 3, 0, 4)
-    return by_tap.reshape(*by_tap.shape[:3], -1)[..., : argument.shape[0]]
+    return _channels_last(argument, blocked.transpose(1, 2, 3, 0, 4))
+
+
+def summands(argument: Argument, packed: Float64) -> Float64:
+    """A packed bias -> `[N]`."""
+    return _channels_last(argument, packed)
+
+
+def _channels_last(argument: Argument, packed: Float64) -> Float64:
+    """`[...][vectors][lanes]` -> `[...][N]`."""
+    channels, by_lane = argument.shape[0], packed.reshape(*packed.shape[:-2], -1)
+    if argument.layout != "grouped":
+        return by_lane[..., :channels]
+    indices = GroupVectors(channels, channels // argument.groups, packed.shape[-1]).indices.reshape(-1)
+    # Where two vectors share a channel it stands in both: either will do.
+    return by_lane[..., np.unique(indices, return_index=True)[1][:channels]]

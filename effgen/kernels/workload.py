@@ -14,7 +14,9 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Activation = Literal["none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish"]
+Activation = Literal[
+    "none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish", "gelu", "gelu_tanh", "mish", "tanh"
+]
 DataLayout = Literal["NHWC", "NCHW"]
 Shape: TypeAlias = tuple[int, ...]
 Image: TypeAlias = tuple[int, int, int, int]
@@ -23,6 +25,8 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Float64: TypeAlias = NDArray[np.float64]
 
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+#: Those with an exponential in them: many times as dear as the others.
+EXPONENTIALS: tuple[Activation, ...] = ("silu", "sigmoid", "gelu", "gelu_tanh", "mish", "tanh")
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,9 @@ Layout = Literal["plain", "vectors", "depthwise", "grouped"]
 class Argument:
     """An argument of a kernel, of the `shape` that the network has it in: weights [N][K/groups][kh][kw], biases [N].
 
-    A parameter is packed before a kernel gets it: in `layout`, and multiplied by `scale`. Random values of it have the
-    standard `deviation` around 0; None: they are between 0 and 1.
+    A parameter is packed before a kernel gets it: in `layout` (`groups`: of output channels, where that is "grouped"),
+    and multiplied by `scale`. Random values of it have the standard `deviation` around 0; None: they are between 0
+    and 1.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Argument:
     layout: Layout = "plain"
     scale: float = 1.0
     deviation: float | None = 1.0
+    groups: int = 1
 
     @property
     def is_weight(self) -> bool:

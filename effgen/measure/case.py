@@ -41,7 +41,7 @@ class KernelCase:
     def compile(self, decisions: Mapping[str, int]) -> Any:
         """What `tvm.compile` makes of the candidate; raises whatever building raises.
 
-        A kernel without a space has the fallback schedule, whatever the decisions.
+        A kernel that the provider has no space for is built by its rule, whatever the decisions.
         """
         if self.space is None:
             kernel = kernel_from_workload(self.workload, self._machine)

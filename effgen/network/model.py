@@ -13,19 +13,12 @@ from effgen.graph import Graph, Weights
 from effgen.network import Network, NetworkRequest, build_network
 from effgen.network.checkpoints import AS_MEANT, load_checkpoint
 from effgen.network.file_network import OnnxNetwork, OnnxRequest, read_network
-from effgen.network.spec import NetworkSpec
+from effgen.network.preparation import preparation_from_spec
 from effgen.network.weight_sets import WeightsChoice
 from effgen.network.weights import initial_weights
+from effgen.runtime.picture import Preparation
 from effgen.version import __version__
 from effgen.words import OnPhase
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """How pixels in [0, 1] become the network's input, channel by channel: `(pixel - mean) / std`."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -37,10 +30,10 @@ class Model:
     graph: Graph
     weights: Weights
     facts: Mapping[str, Any]
-    normalisation: Normalisation
-    #: resize, crop, interpolation, as in the manifest's `input`; empty where nobody knows how a picture is prepared.
-    framing: Mapping[str, Any]
+    preparation: Preparation
     metadata: Mapping[str, str]
+    #: The classes' names, where the network brings them.
+    labels: tuple[str, ...] | None = None
 
 
 def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
@@ -68,9 +61,13 @@ def model_from_onnx(network: OnnxNetwork) -> Model:
         graph=network.graph,
         weights=network.weights,
         facts=network.facts,
-        normalisation=Normalisation(network.mean, network.std),
-        framing=network.framing,
-        metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
+        preparation=network.preparation,
+        labels=network.metadata.labels,
+        metadata={
+            "effgen.network": network.title,
+            "effgen.origin": network.request.file.name,
+            **_texts(network.preparation.facts),
+        },
     )
 
 
@@ -93,14 +90,9 @@ def model_from_network(
             "padding": spec.padding,
             "weights": origin,
         },
-        normalisation=_normalisation(spec),
-        framing=spec.input.framing,
+        preparation=preparation_from_spec(spec.input),
         metadata=_metadata(network),
     )
-
-
-def _normalisation(spec: NetworkSpec) -> Normalisation:
-    return Normalisation(tuple(spec.input.mean), tuple(spec.input.std))
 
 
 def _metadata(network: Network) -> dict[str, str]:
@@ -112,8 +104,11 @@ def _metadata(network: Network) -> dict[str, str]:
     facts: dict[str, Any] = {"phi": by.phi, "width": by.width, "depth": by.depth}
     facts |= {"padding": spec.padding, "norm_eps": spec.norm.eps, "classes": spec.classifier.classes, "layout": "NCHW"}
     facts |= {"mean": spec.input.mean, "std": spec.input.std, "version": __version__, **spec.input.framing}
+    return _texts({**facts, "network": network.title, "coefficients": by.source})
+
+
+def _texts(facts: Mapping[str, Any]) -> dict[str, str]:
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-    texts |= {"network": network.title, "coefficients": by.source}
     return {f"effgen.{key}": text for key, text in sorted(texts.items())}
 
 

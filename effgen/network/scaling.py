@@ -17,6 +17,7 @@ from effgen.network.spec import (
     MAX_CHANNELS,
     MAX_REPEATS,
     HeadSpec,
+    InputSpec,
     NetworkSpec,
     PublishedRow,
     RoundingSpec,
@@ -53,8 +54,8 @@ class Overrides:
     """What the user sets by hand after the law has spoken; None leaves the law's value.
 
     `stem_channels` and `head_channels` are what scaling would make of them: many released networks keep theirs.
-    `resolution` is pixels; `resolution_factor`, instead of it, a multiple of the baseline's own resolution (the paper's
-    r), whatever phi is.
+    `resolution` is pixels, of the height where `image_width` says another width than the baseline's shape would;
+    `resolution_factor`, instead of both, a multiple of the baseline's own resolution (the paper's r), whatever phi is.
     """
 
     width: float | None = None
@@ -64,6 +65,7 @@ class Overrides:
     norm_eps: float | None = None
     padding: Literal["symmetric", "same"] | None = None
     resolution_factor: float | None = None
+    image_width: int | None = None
     stem_channels: int | None = None
     head_channels: int | None = None
 
@@ -178,7 +180,7 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
     norm = {} if asked.norm_eps is None else {"eps": asked.norm_eps}
     return spec.model_copy(
         update={
-            "input": spec.input.model_copy(update={"resolution": final.resolution}),
+            "input": _scaled_input(spec.input, final.resolution, asked.image_width),
             "padding": asked.padding or spec.padding,
             "norm": spec.norm.model_copy(update=norm),
             "stem": stem,
@@ -189,12 +191,23 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
     )
 
 
+def _scaled_input(image: InputSpec, resolution: int, width: int | None) -> InputSpec:
+    """The image with this height; `width` None: in the shape that it had."""
+    if width is None:
+        return image.resized(resolution)
+    return image.model_copy(update={"resolution": resolution, "width": None if width == resolution else width})
+
+
 def _check(spec: NetworkSpec, final: Coefficients, asked: Overrides) -> None:
     for key in ("width", "depth"):
         value = getattr(final, key)
         if not (math.isfinite(value) and 0 < value <= MAX_MULTIPLIER):
             raise SpecError(f"{_blamed(key, final, asked)}: expected a multiplier above 0, up to {MAX_MULTIPLIER:g}")
-    _check_resolution(spec, final.resolution, _blamed("resolution", final, asked))
+    height, width = _scaled_input(spec.input, final.resolution, asked.image_width).size
+    blamed = _blamed("resolution", final, asked)
+    _check_resolution(spec, height, blamed)
+    if width != height:
+        _check_resolution(spec, width, f"{blamed}: {width} pixels wide")
 
 
 def _check_bounds(parts: Sequence[StemSpec | StageSpec | HeadSpec], final: Coefficients, asked: Overrides) -> None:

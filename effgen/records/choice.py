@@ -1,4 +1,4 @@
-"""Which schedule each kernel gets: a tuning record, else its rule's default, else the fallback."""
+"""Which schedule each kernel gets: a tuning record, else its rule's default."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from effgen.schedules.space import Decisions, Space
 
 @dataclass(frozen=True)
 class Choice:
-    """Where a schedule comes from, as the manifest prints it, and its decisions (none for the fallback).
+    """Where a schedule comes from, as the manifest prints it, and its decisions.
 
     `cycles` is the rule's estimate of them, where it has one; `record` is the record that they come from, `own` whether
     that is of the user's database.
@@ -47,12 +47,11 @@ class KernelChoices:
 
     def kernel(self, workload: Workload) -> PrimFunc:
         """The scheduled kernel."""
-        return kernel_from_workload(workload, self.machine, self.choice(workload).decisions or None)
+        return kernel_from_workload(workload, self.machine, self.choice(workload).decisions)
 
     def _choose(self, workload: Workload) -> Choice:
         space = space_of(workload, self.machine)
-        if space is None:
-            return Choice("fallback", {})
+        assert space is not None, workload
         found = find_record(workload, self.machine, space, self._sources)
         if found is None:
             return Choice(f"rule:{space.rule}", space.default, _cycles(space, space.default))

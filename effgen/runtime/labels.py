@@ -43,12 +43,14 @@ IMAGENET = "imagenet"
 _IMAGENET_CLASSES = 1000
 
 
-def labels_from_option(value: str, classes: int) -> tuple[str, ...]:
+def labels_from_option(value: str, classes: int | None) -> tuple[str, ...]:
     """The names for a network of so many classes: `value` is a file's path or "imagenet".
 
-    Raises ImageError or BuildError, one line: an unreadable or odd file, not as many as classes, no package installed
-    that knows ImageNet's.
+    Raises ImageError or BuildError, one line: a network that is no classifier (None), an unreadable or odd file, not as
+    many as classes, no package installed that knows ImageNet's.
     """
+    if classes is None:
+        raise BuildError(f"--labels {value}: the network is no classifier: expected one output (batch, classes)")
     if value != IMAGENET:
         return read_labels(Path(value), classes)
     if classes != _IMAGENET_CLASSES:

@@ -16,6 +16,8 @@ from effgen.kernels.packing import (
     kernel_arguments,
     pack_bias,
     pack_weight,
+    summands,
+    taps,
     weight_shape,
 )
 from effgen.kernels.workload import Workload
@@ -51,13 +53,38 @@ def test_depthwise_has_no_depth_axis() -> None:
     assert packed[2, 1, 0, 5] == weight[37, 0, 1, 0]
 
 
-def test_grouped_keeps_its_channels() -> None:
-    workload = Conv2d(1, 9, 9, 8, 12, (3, 3), groups=2)
-    weight = np.arange(12 * 4 * 9, dtype=np.float32).reshape(12, 4, 3, 3)
-    packed = pack_weight(workload, weight, MACHINE)
-    assert packed.shape == (12, 3, 3, 4)
-    assert packed[7, 2, 1, 3] == weight[7, 3, 2, 1]
-    assert bias_shape(workload, MACHINE) == (12,)
+@pytest.mark.parametrize(
+    ("groups", "width", "starts", "lanes"),
+    [
+        (2, 32, (0, 16, 32, 48), 16),
+        (2, 24, (0, 8, 16, 24, 32, 40), 8),  # half vectors leave no rest
+        (3, 20, (0, 4, 20, 24, 40, 44), 16),  # the second of each group is moved back
+        (3, 8, (0, 8, 16), 8),
+        (9, 4, (0, 16, 20), 16),  # four groups a vector
+        (2, 6, (0,), 12),  # no more lanes than channels
+    ],
+)
+def test_grouped_channels_become_vectors(groups: int, width: int, starts: tuple[int, ...], lanes: int) -> None:
+    channels = groups * width
+    workload = Conv2d(1, 9, 9, 5 * groups, channels, (3, 2), groups=groups)
+    weight = np.random.default_rng(0).standard_normal((channels, 5, 3, 2), dtype=np.float32)
+    packed, bias = pack_weight(workload, weight, MACHINE), pack_bias(workload, weight[:, 1, 2, 0], MACHINE)
+    assert packed.shape == weight_shape(workload, MACHINE) == (len(starts), 3, 2, 5, lanes)
+    assert bias.shape == bias_shape(workload, MACHINE) == (len(starts), lanes)
+    for vector, start in enumerate(starts):
+        own = weight[start : start + lanes]
+        np.testing.assert_array_equal(packed[vector], own.transpose(2, 3, 1, 0))
+        np.testing.assert_array_equal(bias[vector], own[:, 1, 2, 0])
+    np.testing.assert_array_equal(taps(workload.input("weight"), packed.astype("f8")), weight.transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(summands(workload.input("bias"), bias.astype("f8")), weight[:, 1, 2, 0])
+
+
+def test_grouped_channels_fill_one_vector_of_a_gpu_up() -> None:
+    workload = Conv2d(1, 9, 9, 6, 9, (3, 3), groups=3)
+    weight = np.arange(9 * 2 * 9, dtype=np.float32).reshape(9, 2, 3, 3)
+    packed = pack_weight(workload, weight, load_target("cuda-sm90"))
+    np.testing.assert_array_equal(packed[0, ..., :9], weight.transpose(2, 3, 1, 0))
+    assert packed.shape == (1, 3, 3, 2, 16) and not packed[..., 9:].any()
 
 
 @pytest.mark.parametrize("activation", ["silu", "sigmoid"])

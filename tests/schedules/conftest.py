@@ -25,7 +25,7 @@ def check(
 ) -> None:
     """Outputs are about 1 and held to `tolerance`; the sums of rows are larger, and held to their share of it."""
     space = space_of(workload, machine)
-    assert (space.rule if space else "fallback") == source
+    assert space is not None and space.rule == source
     func = kernel_from_workload(workload, machine, decisions)
     assert func.attrs["global_symbol"] == workload.name
     assert func.attrs["tirx.is_scheduled"]

@@ -43,12 +43,12 @@ def test_a_rule_without_families_has_all_of_its_kind() -> None:
     [
         (
             "x86-64-v4",
-            {"pointwise", "depthwise", "squeeze_excite", "conv2d", "pool", "scale", "window_pool", "concat", None},
+            {"pointwise", "depthwise", "squeeze_excite", "conv2d", "pool", "scale", "window_pool", "concat", "grouped"},
         ),
         ("cuda-sm90", {"cuda_direct", "cuda_window", "cuda_pool", "cuda_scale", "cuda_squeeze_excite", None}),
     ],
 )
 def test_kernels_of_every_kind_meet_their_rule(target: str, rules: set[str | None]) -> None:
-    """None: what is left to the fallback, grouped convolutions on CPUs; what a GPU has no kernel for."""
+    """None: what a GPU has no kernel for."""
     spaces = [space_of(workload, load_target(target)) for workload in SOME]
     assert {space and space.rule for space in spaces} == rules

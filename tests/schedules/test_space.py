@@ -56,6 +56,7 @@ SMALL: list[Workload] = [
     Conv2d(2, 9, 11, 96, 24, (3, 3)),
     GlobalAveragePool(2, 5, 6, 48),
     ChannelScale(2, 5, 3, 32),
+    Conv2d(2, 7, 9, 32, 64, (3, 3), (2, 1), (1, 1, 1, 1), groups=2, activation="relu"),
 ]
 
 
@@ -72,7 +73,18 @@ def space_for(workload: Workload, machine: Machine) -> Space:
 
 def test_every_rule_is_tried() -> None:
     rules = {space_for(workload, load_target("x86-64-v4")).rule for workload in SMALL}
-    assert rules == {"pointwise", "depthwise", "squeeze_excite", "conv2d", "pool", "scale", "window_pool", "concat"}
+    expected = {
+        "pointwise",
+        "depthwise",
+        "squeeze_excite",
+        "conv2d",
+        "grouped",
+        "pool",
+        "scale",
+        "window_pool",
+        "concat",
+    }
+    assert rules == expected
 
 
 @pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])
@@ -141,7 +153,7 @@ def workloads_of(phi: int, batch: int) -> set[Workload]:
         name: np.broadcast_to(one, parameter.shape) for name, parameter in graph.parameters.items()
     }
     folded, _ = fold_batchnorm(graph, weights)
-    calls = fuse_blocks(calls_from_graph(folded), folded.output)
+    calls = fuse_blocks(calls_from_graph(folded), folded.outputs)
     return {call.workload for call in calls if isinstance(call, KernelCall)}
 
 

@@ -34,7 +34,7 @@ POOL = GlobalAveragePool(1, 4, 4, 8)
 SCALE = ChannelScale(1, 4, 4, 8)
 GROUPED = Conv2d(1, 4, 4, 6, 6, **square(3), groups=2)
 
-#: By rule; "fallback" stands for none.
+#: By rule.
 KERNELS: dict[str, tuple[Workload, Machine]] = {
     "pointwise": (POINTWISE, CPU),
     "depthwise": (DEPTHWISE, CPU),
@@ -45,7 +45,7 @@ KERNELS: dict[str, tuple[Workload, Machine]] = {
     "window_pool": (Pool2d("max", 1, 8, 8, 8, (3, 3), (2, 2), (1, 1, 1, 1)), CPU),
     "concat": (Concat(1, 4, 4, (8, 16), affine=True, activation="relu"), CPU),
     "scale": (SCALE, CPU),
-    "fallback": (GROUPED, CPU),
+    "grouped": (GROUPED, CPU),
     "cuda_pointwise": (POINTWISE, GPU),
     "cuda_tensor_core": (Conv2d(1, 7, 7, 16, 16, activation="silu", dtype="float16"), GPU),
     "cuda_depthwise": (DEPTHWISE, GPU),
@@ -62,5 +62,5 @@ def test_the_kernel_is_as_recorded(name: str, check_golden: Callable[[str, str],
     """Shows in a diff what a change of a rule, or of what writes its kernels, does."""
     workload, machine = KERNELS[name]
     space = space_of(workload, machine)
-    assert (space.rule if space else "fallback") == name.replace("expand_depthwise", "depthwise")
+    assert space is not None and space.rule == name.replace("expand_depthwise", "depthwise")
     check_golden(f"{name}.tir.txt", kernel_from_workload(workload, machine).script() + "\n")

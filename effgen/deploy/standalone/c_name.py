@@ -45,8 +45,9 @@ def _size(network: Network) -> str:
 
 def _by_hand(network: Network) -> list[str]:
     asked = network.request.overrides
+    wide = "" if asked.image_width is None else f"x{asked.image_width}"
     numbers = {
-        "r": asked.resolution,
+        "r": None if asked.resolution is None else f"{asked.resolution}{wide}",
         "c": asked.classes,
         "w": asked.width,
         "d": asked.depth,

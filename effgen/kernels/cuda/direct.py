@@ -70,9 +70,9 @@ class _Direct:
 
     def accumulate(self, acc: Buffer, column: Expr) -> None:
         """acc = bias + the window's products; taps outside the image are left out."""
-        conv, grouped = self.conv, self.conv.family == "grouped"
+        conv = self.conv
         depth, share = conv.in_channels // conv.groups, conv.out_channels // conv.groups
-        tir.buffer_store(acc, self.bias[self.channel] if grouped else self.bias[0, self.channel], [0])
+        tir.buffer_store(acc, self.bias[0, self.channel], [0])
         with tir.grid(*conv.kernel, depth) as (ky, kx, k):
             y = self.row * conv.stride[0] + ky * conv.dilation[0] - conv.padding[0]
             x = column * conv.stride[1] + kx * conv.dilation[1] - conv.padding[1]
@@ -87,5 +87,5 @@ class _Direct:
 
     def factor(self, ky: Expr, kx: Expr, k: Expr) -> Expr:
         """The weight, packed as its family is (`effgen.kernels.packing.weight_shape`)."""
-        places = {"grouped": (self.channel, ky, kx, k), "depthwise": (0, ky, kx, self.channel)}
-        return as_float(self.weight[places.get(self.conv.family, (0, ky, kx, k, self.channel))])
+        by_channel = self.conv.family == "depthwise"
+        return as_float(self.weight[(0, ky, kx, self.channel) if by_channel else (0, ky, kx, k, self.channel)])

@@ -24,7 +24,7 @@ from effgen.kernels.names import (
     together,
     word,
 )
-from effgen.kernels.packing import INPUT_SCALE, taps
+from effgen.kernels.packing import INPUT_SCALE, summands, taps
 from effgen.kernels.reference import activated, convolved, padded
 from effgen.kernels.workload import Activation, Argument, Arrays, DataLayout, Float64, Image, Layout, Shape, Workload
 
@@ -136,8 +136,8 @@ class Conv2d(Workload):
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         own: dict[_Family, Layout] = {"depthwise": "depthwise", "grouped": "grouped"}
         layout, scale = own.get(self.family, "vectors"), INPUT_SCALE.get(self.activation, 1.0)
-        weight = Argument(f"{prefix}weight", shape, self.dtype, layout, scale, prod(shape[1:]) ** -0.5)
-        return weight, Argument(f"{prefix}bias", shape[:1], layout=layout, scale=scale)
+        weight = Argument(f"{prefix}weight", shape, self.dtype, layout, scale, prod(shape[1:]) ** -0.5, self.groups)
+        return weight, Argument(f"{prefix}bias", shape[:1], layout=layout, scale=scale, groups=self.groups)
 
     # What it is to compute.
 
@@ -162,7 +162,7 @@ class Conv2d(Workload):
             image = image * inputs["gate"]
         weight = taps(self.input("weight"), inputs["weight"].astype(np.float64))
         sums = convolved(padded(image, self.padding), weight, self.stride, self.dilation, self.groups)
-        sums += inputs["bias"].reshape(-1)[: self.out_channels]
+        sums += summands(self.input("bias"), inputs["bias"])
         out = self._finished(sums / self.input("bias").scale, inputs)
         return [out, out.sum(2)] if self.row_sums else [out]
 

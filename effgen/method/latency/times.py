@@ -81,7 +81,7 @@ class _Entry:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class KernelTime(_Entry):
-    """Seconds of a call of one kernel with these decisions (none for the fallback schedule)."""
+    """Seconds of a call of one kernel with these decisions."""
 
     kernel: str
     decisions: Mapping[str, int]

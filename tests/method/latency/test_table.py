@@ -119,21 +119,13 @@ def test_missing_kernels_are_those_that_would_be_measured(
         missing_kernels([graph], "rpi4", None, database)
 
 
-def test_kernels_with_the_fallback_schedule_are_measured(measurer: type[FakeMeasurer], tmp_path: Path) -> None:
-    database, machine = tmp_path / "records.jsonl", machine_of("cpu", 1)
-    assert complete_kernels([GROUPED], machine, database) == 1
-    assert complete_kernels([GROUPED], machine, database) == 0
-    assert load_times(machine, database).seconds("alone", GROUPED.name, {}) == 1e-6 + GROUPED.macs * 1e-9
-
-
-def test_the_fallback_schedule_can_be_timed() -> None:
-    """Built without a space, fed, and right."""
+def test_kernels_that_a_provider_has_no_space_for_can_be_timed() -> None:
+    """Built by their rule, fed, and right."""
     prepare_tvm()
     from effgen.measure.case import TOLERANCE, KernelCase
     from effgen.measure.kernels import LocalBench
-    from effgen.schedules import space_of
 
-    bench = LocalBench(KernelCase(GROUPED, machine_of("cpu", 1), space_of), lambda: None)
+    bench = LocalBench(KernelCase(GROUPED, machine_of("cpu", 1), lambda workload, machine: None), lambda: None)
     assert bench.error_after(bench.kernel({})) <= TOLERANCE
 
 

@@ -24,8 +24,7 @@ def test_counts_of_a_pointwise_kernel() -> None:
     )
 
 
-def test_kernels_with_the_fallback_schedule_are_a_group_of_their_own() -> None:
-    """Nobody estimates their cycles: among others they would seem to have next to nothing to do."""
+def test_grouped_convolutions_are_a_group_of_their_own() -> None:
     grouped = replace(DEPTHWISE, groups=4)
     work = work_of(grouped, MACHINE, None)
     assert (work.group, work.cycles, work.macs) == ("grouped", 0.0, 14 * 14 * 96 * 24 * 9)
