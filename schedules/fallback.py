@@ -1,4 +1,5 @@
-"""Any other function: whatever is element by element is inlined, then each block is shared out and vectorised.
+"""Any other function: whatever is element by element is inlined, then each block is shared out and vectorised; one that
+moves axes by tiles (`effgen.schedules.transposition`).
 
 Nothing here may fail: a step that TVM refuses for a block is left out for that block.
 """
@@ -13,6 +14,7 @@ from tvm.tirx import IntImm, PrimFunc
 
 from effgen.machines.machine import Cpu
 from effgen.schedules.common import DATA_PARALLEL, Handle, schedule_of, split, worth_a_launch
+from effgen.schedules.transposition import is_transposition, tile
 
 
 def schedule_any(func: PrimFunc, machine: Cpu) -> PrimFunc:
@@ -22,6 +24,8 @@ def schedule_any(func: PrimFunc, machine: Cpu) -> PrimFunc:
         for name in _block_names(schedule):
             _attempt(schedule, inline, name)
     for name in _block_names(schedule):
+        if is_transposition(schedule, name) and _attempt(schedule, partial(tile, machine=machine), name):
+            continue
         if not _attempt(schedule, partial(_spread, machine=machine, vectors=True), name):
             _attempt(schedule, partial(_spread, machine=machine, vectors=False), name)
     return schedule.mod["main"]
