@@ -29,8 +29,10 @@ from effgen.machines.abilities import running_here
 from effgen.machines.machine import Machine, archs_of_a_cpu
 from effgen.machines.target import load_target, stated_target
 from effgen.network import Network, NetworkRequest, build_network
+from effgen.network.checkpoints import AS_MEANT
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import Model, model_from_network, model_of, resolve
+from effgen.network.weight_sets import WeightsChoice
 from effgen.runtime.answers import answer_of
 from effgen.runtime.labels import labels_from_option
 from effgen.runtime.library import prepare_tvm
@@ -49,8 +51,8 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
     None: the user's own; `emit`: of `effgen.deploy.standalone.EMITS`; `labels`: a file of the classes' names or
-    "imagenet", None: the bundle has numbers only; `name`: of the C library, None: the network's own. An ONNX file
-    brings its own weights."""
+    "imagenet", None: the bundle has numbers only; `name`: of the C library, None: the network's own; `choice`: which
+    weights of the file `weights`, under which names. An ONNX file brings its own weights."""
 
     network: NetworkRequest | OnnxRequest
     output: Path
@@ -66,6 +68,7 @@ class CompileRequest:
     emit: tuple[str, ...] = (BUNDLE,)
     labels: str | None = None
     name: str | None = None
+    choice: WeightsChoice = AS_MEANT
 
 
 def compile_bundle(
@@ -85,7 +88,7 @@ def compile_bundle(
         tempfile.TemporaryDirectory() as objects,
     ):
         machine = _machine(request, on_phase)
-        model = model_of(network, request.weights, request.seed, on_phase)
+        model = model_of(network, request.weights, request.seed, on_phase, request.choice)
         _write_golden(model, staging, request.seed, machine.tolerance.float32, on_phase)
         if isinstance(network, OnnxNetwork):
             model = _checked(model, network, staging, on_phase)
@@ -108,6 +111,8 @@ def check_request(request: CompileRequest) -> Network | OnnxNetwork:
     """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
     _check_device(request)
     check_directory(request.output, request.force, kind=BUNDLE_FOLDER)
+    if request.choice != AS_MEANT and request.weights is None:
+        raise BuildError("--weights-key and --rename are about --weights FILE: give that too, or leave them out")
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
     if isinstance(request.network, OnnxRequest) and request.weights is not None:
@@ -139,14 +144,15 @@ def export_network(
     fold: bool,
     force: bool,
     on_phase: OnPhase = lambda text: None,
-) -> list[Path]:
-    """Write the network as ONNX, batch norms folded or not; returns the files written."""
+    choice: WeightsChoice = AS_MEANT,
+) -> tuple[list[Path], Model]:
+    """Write the network as ONNX, batch norms folded or not; returns the files written, and what is in them."""
     network = build_network(request)
     with staged_file(output, force) as staged:
-        model = model_from_network(network, weights, seed, on_phase)
+        model = model_from_network(network, weights, seed, on_phase, choice)
         files = _write_onnx(model, staged, fold, on_phase)
         names = [file.name for file in files]
-    return [output.parent / name for name in names]
+    return [output.parent / name for name in names], model
 
 
 def _debug_dump(folder: Path | None) -> Dump:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from effgen.deploy.executors import Images, executor_of
+from effgen.errors import BundleError
 from effgen.judge.case import Case, compare_all, golden_cases, golden_pair, noises, pytorch_judge, worst_of
+from effgen.judge.originals import Original, original_judge
 from effgen.words import OnPhase
 
 if TYPE_CHECKING:
@@ -89,11 +91,14 @@ def verify_bundle(
     seed: int = 0,
     on_phase: OnPhase = lambda phase: None,
     remote: Remote | None = None,
+    against: Original | None = None,
+    weights: Path | None = None,
 ) -> VerifyReport:
-    """Run the bundle at `path` on several inputs drawn from `seed` and compare with PyTorch.
+    """Run the bundle at `path` on several inputs drawn from `seed` and compare with PyTorch running the bundle's graph,
+    or, `against` it, with the model that its `weights` (the checkpoint) come from, built by its own project.
 
-    Raises BundleError where the bundle cannot be loaded, BuildError where a tool that runs another architecture's is
-    missing. A miss is no error here: see `VerifyReport.passed`.
+    Raises BundleError where the bundle cannot be loaded or there is no such model, BuildError where a tool that runs
+    another architecture's is missing. A miss is no error here: see `VerifyReport.passed`.
     """
     on_phase("load the bundle")
     executor = executor_of(path, threads, on_phase, remote)
@@ -110,10 +115,15 @@ def verify_bundle(
         on_phase(CASE)
         cases += compare_all(CASE, standalone_answer(path, manifest, image, threads), expected, names, tolerance)
     judge = GOLDEN_JUDGE
+    if against is not None and find_spec("torch") is None:
+        raise BundleError(f"--against {against.text}: needs PyTorch: pip install 'effgen[torch]'")
     if find_spec("torch") is not None:
-        on_phase("read the graph")
-        reference = pytorch_judge(path)
-        judge = f"pytorch {version('torch')}"
+        if against is None:
+            on_phase("read the graph")
+            reference, judge = pytorch_judge(path), f"pytorch {version('torch')}"
+        else:
+            on_phase(f"build {against.text}")
+            judge, reference = original_judge(manifest, against, weights)
         for name, image in seeded_inputs(manifest.input, seed):
             on_phase(name)
             expected = reference(image)

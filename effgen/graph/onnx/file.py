@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, inliner
 
 from effgen.errors import GraphError, candidates
+from effgen.files.contents import ONNX, kind_of_file
 from effgen.graph import Value
 from effgen.graph.ops import Shape
 from effgen.runtime.manifest import sha256_of
@@ -90,11 +91,17 @@ def _load(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise GraphError(f"{path}: cannot read the model: {error.strerror or error}") from None
     except Exception as error:  # protobuf's DecodeError and onnx's ValidationError share no base of their own
-        reason = " ".join(str(error).split())
-        raise GraphError(f"{path}: not a readable ONNX model: {reason}") from None
+        reason = f"not a readable ONNX model: {' '.join(str(error).split())}"
+        raise GraphError(f"{path}: {_another_kind(path) or reason}") from None
     if not model.graph.node:
-        raise GraphError(f"{path}: not a readable ONNX model: it has no operators")
+        raise GraphError(f"{path}: {_another_kind(path) or 'not a readable ONNX model: it has no operators'}")
     return inliner.inline_local_functions(model) if model.functions else model
+
+
+def _another_kind(path: Path) -> str:
+    """What the file is instead of a model, empty where it looks like one or like nothing known."""
+    kind = kind_of_file(path)
+    return "" if kind is None or kind is ONNX else f"is {kind}"
 
 
 def _opset(model: onnx.ModelProto) -> int:
