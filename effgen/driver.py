@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import platform
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from effgen.compiler.dump import Dump
 from effgen.deploy.executors import executor_of
@@ -19,25 +17,32 @@ from effgen.deploy.standalone import BUNDLE, STANDALONE, check_emit, check_name,
 from effgen.deploy.standalone.c_name import library_name
 from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
+from effgen.files.standard_error import Captured, captured_standard_error
 from effgen.files.strict import StrictModel
 from effgen.graph import Graph
+from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
-from effgen.judge.case import Case, golden_case, golden_pair, new_golden_pair
+from effgen.judge.case import Case, golden_cases, golden_pair, is_finite, new_golden_pair, save_golden_pair, worst_of
 from effgen.judge.reading import check_reading
 from effgen.judge.standalone import check_standalone
 from effgen.machines.abilities import running_here
 from effgen.machines.machine import Machine, archs_of_a_cpu
 from effgen.machines.target import load_target, stated_target
 from effgen.network import Network, NetworkRequest, build_network
+from effgen.network.checkpoints import AS_MEANT
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import Model, model_from_network, model_of, resolve
+from effgen.network.weight_sets import WeightsChoice
+from effgen.runtime.answers import answer_of
 from effgen.runtime.labels import labels_from_option
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import BUNDLE_FOLDER, GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.runtime.manifest import BUNDLE_FOLDER, LABELS, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.words import OnPhase
 
 #: Types of activations and weights.
 DTYPES = ("float32", "float16")
+
+log = logging.getLogger(__name__)
 
 _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less"
 
@@ -46,8 +51,8 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
     None: the user's own; `emit`: of `effgen.deploy.standalone.EMITS`; `labels`: a file of the classes' names or
-    "imagenet", None: the bundle has numbers only; `name`: of the C library, None: the network's own. An ONNX file
-    brings its own weights."""
+    "imagenet", None: the bundle has numbers only; `name`: of the C library, None: the network's own; `choice`: which
+    weights of the file `weights`, under which names. An ONNX file brings its own weights."""
 
     network: NetworkRequest | OnnxRequest
     output: Path
@@ -63,6 +68,7 @@ class CompileRequest:
     emit: tuple[str, ...] = (BUNDLE,)
     labels: str | None = None
     name: str | None = None
+    choice: WeightsChoice = AS_MEANT
 
 
 def compile_bundle(
@@ -81,13 +87,13 @@ def compile_bundle(
         staged_directory(request.output, request.force, kind=BUNDLE_FOLDER) as staging,
         tempfile.TemporaryDirectory() as objects,
     ):
-        model = model_of(network, request.weights, request.seed, on_phase)
         machine = _machine(request, on_phase)
+        model = model_of(network, request.weights, request.seed, on_phase, request.choice)
         _write_golden(model, staging, request.seed, machine.tolerance.float32, on_phase)
         if isinstance(network, OnnxNetwork):
             model = _checked(model, network, staging, on_phase)
         _write_onnx(model, staging / MODEL, True, on_phase)
-        _write_labels(request.labels, model.graph, staging)
+        _write_labels(request.labels, model, staging)
         facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
         manifest = _manifest(model, machine, facts, request.dtype, staging)
         if STANDALONE in request.emit:
@@ -95,11 +101,9 @@ def compile_bundle(
             kernels = sorted(Path(objects).iterdir())
             manifest = write_standalone(manifest, request.name or library_name(network), staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        case = _check_golden(staging, machine, on_phase)
-        if case is not None and not case.judged:
-            unjudged = {"noise": case.noise, "rel_l2": case.rel_l2}
-            manifest = dataclasses.replace(manifest, network={**manifest.network, "golden_not_judged": unjudged})
-            (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        golden = _check_golden(staging, machine, on_phase)
+        manifest = dataclasses.replace(manifest, network={**manifest.network, **golden})
+        (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
@@ -107,6 +111,8 @@ def check_request(request: CompileRequest) -> Network | OnnxNetwork:
     """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
     _check_device(request)
     check_directory(request.output, request.force, kind=BUNDLE_FOLDER)
+    if request.choice != AS_MEANT and request.weights is None:
+        raise BuildError("--weights-key and --rename are about --weights FILE: give that too, or leave them out")
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
     if isinstance(request.network, OnnxRequest) and request.weights is not None:
@@ -138,14 +144,15 @@ def export_network(
     fold: bool,
     force: bool,
     on_phase: OnPhase = lambda text: None,
-) -> list[Path]:
-    """Write the network as ONNX, batch norms folded or not; returns the files written."""
+    choice: WeightsChoice = AS_MEANT,
+) -> tuple[list[Path], Model]:
+    """Write the network as ONNX, batch norms folded or not; returns the files written, and what is in them."""
     network = build_network(request)
     with staged_file(output, force) as staged:
-        model = model_from_network(network, weights, seed, on_phase)
+        model = model_from_network(network, weights, seed, on_phase, choice)
         files = _write_onnx(model, staged, fold, on_phase)
         names = [file.name for file in files]
-    return [output.parent / name for name in names]
+    return [output.parent / name for name in names], model
 
 
 def _debug_dump(folder: Path | None) -> Dump:
@@ -162,29 +169,35 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     """The target, its kernels shared out over the threads asked for."""
     on_phase(f"load TVM, describe the target {request.target}")
     prepare_tvm()
-    import effgen.compiler.pipeline  # noqa: F401  # loads TVM, so that its seconds count here
+    from effgen.kernels.lowering import tvm_target  # loads TVM, so that its seconds count here
 
     machine = load_target(request.target).with_threads(request.threads)
-    return machine.with_archs(request.cuda_archs) if request.cuda_archs else machine
+    machine = machine.with_archs(request.cuda_archs) if request.cuda_archs else machine
+    tvm_target(machine)  # refused before the work, not behind it
+    return machine
 
 
 def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_phase: OnPhase) -> None:
     """The input/output pair that a bundle carries: the unfolded graph run by PyTorch."""
     on_phase("golden pair by PyTorch")
     try:
-        from effgen.graph.reference import run_reference
+        from effgen.graph.reference import reference_outputs
     except ImportError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
     try:
-        judge = partial(run_reference, model.graph, model.weights)
-        image, output = new_golden_pair(judge, model.graph.input.shape, seed, tolerance)
+        image, answer = new_golden_pair(
+            lambda image: answer_of(reference_outputs(model.graph, model.weights, image)),
+            model.graph.input.shape,
+            seed,
+            tolerance,
+        )
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         raise BuildError(f"{model.title}: {_TOO_LARGE}") from None
-    if not np.isfinite(output).all():
+    if not is_finite(answer):
         raise BuildError(f"{model.title}: PyTorch's output is not finite with these weights; nothing to verify")
-    np.savez(staging / GOLDEN, input=image, output=output)
+    save_golden_pair(staging, image, answer)
 
 
 def _checked(model: Model, network: OnnxNetwork, staging: Path, on_phase: OnPhase) -> Model:
@@ -206,10 +219,11 @@ def _write_onnx(model: Model, path: Path, fold: bool, on_phase: OnPhase) -> list
     return save_onnx(onnx_from_graph(graph, weights, model.metadata), path)
 
 
-def _write_labels(labels: str | None, graph: Graph, staging: Path) -> None:
+def _write_labels(option: str | None, model: Model, staging: Path) -> None:
+    """The names that the user gives, else those that the network brings."""
+    labels = model.labels if option is None else labels_from_option(option, model.graph.classes)
     if labels is not None:
-        text = "".join(f"{name}\n" for name in labels_from_option(labels, graph.classes))
-        (staging / LABELS).write_text(text, encoding="utf-8")
+        (staging / LABELS).write_text("".join(f"{name}\n" for name in labels), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -218,6 +232,7 @@ class _CodeFacts:
     kernels: list[dict[str, Any]]
     steps: list[str]
     workspace_bytes: int
+    outputs: tuple[int, ...]
     compiler: str
 
 
@@ -243,26 +258,37 @@ def _write_code(
     on_phase("import ONNX")
     graph, weights = graph_from_onnx(staging / MODEL)
     dump.write("onnx_as_read", graph.dump())
-    with tvm_target(machine):
-        on_phase("schedule kernels")
-        chosen = KernelChoices(machine, request.database)
-        imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
-        scheduled = schedule_module(imported, machine, chosen, dump)
-        on_phase(backend.phase)
-        built = backend.write(scheduled, staging, dump, objects)
+    try:
+        with captured_standard_error() as said, tvm_target(machine):
+            on_phase("schedule kernels")
+            chosen = KernelChoices(machine, request.database)
+            imported = relax_from_graph(graph, weights, machine, chosen.kernel, request.dtype)
+            scheduled = schedule_module(imported, machine, chosen, dump)
+            on_phase(backend.phase)
+            built = backend.write(scheduled, staging, dump, objects)
+    finally:
+        _log_compiler(said, dump)
     program = scheduled.program
     return _CodeFacts(
         device=built.device,
         kernels=[dataclasses.asdict(kernel) for kernel in scheduled.kernels],
         steps=[step.kernel for step in program.steps],
         workspace_bytes=program.workspace_bytes,
+        outputs=program.outputs,
         compiler=built.compiler,
     )
 
 
+def _log_compiler(said: Captured, dump: Dump) -> None:
+    """What TVM and LLVM wrote to standard error, for those who look: warnings without a place, of no use to others."""
+    for line in dict.fromkeys(said.lines):
+        log.debug("TVM: %s", line)
+    if said.lines:
+        dump.write("said_by_tvm", said.text)
+
+
 def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, staging: Path) -> Manifest:
     graph = model.graph
-    output = graph.values[graph.output]
     return Manifest(
         name=model.title,
         network=dict(model.facts),
@@ -283,11 +309,9 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "shape": list(graph.input.shape),
             "dtype": "float32",
             "layout": "NCHW",
-            "mean": list(model.normalisation.mean),
-            "std": list(model.normalisation.std),
-            **model.framing,
+            **model.preparation.facts,
         },
-        output={"name": output.name, "shape": list(output.shape), "dtype": "float32"},
+        outputs=_outputs(graph, facts.outputs),
         kernels=facts.kernels,
         steps=facts.steps,
         workspace_bytes=facts.workspace_bytes,
@@ -296,6 +320,23 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
         dtype=dtype,
         tolerance={"rel_l2": getattr(machine.tolerance, dtype)},
     )
+
+
+def _outputs(graph: Graph, starts: tuple[int, ...]) -> list[dict[str, Any]]:
+    """What a manifest says of the outputs, which begin at `starts`; of a classifier's it need not say that."""
+    found: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "shape": list(graph.values[name].shape),
+            "dtype": "float32",
+            "kind": output_kind(graph, name),
+            "start": start,
+        }
+        for name, start in zip(graph.outputs, starts, strict=True)
+    ]
+    if graph.classes is not None:
+        del found[0]["start"]
+    return found
 
 
 def _plain(table: StrictModel | None) -> dict[str, Any] | None:
@@ -315,29 +356,36 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> Case | None:
+def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> dict[str, Any]:
     """Run the new code once, under an emulator where it is another machine's: a bundle that misses its tolerance is
-    not written. One that nothing can run here is, unchecked: None."""
+    not written. One that nothing can run here is, unchecked. Returns what the manifest's `network` says of it."""
     runs, reason = running_here(machine)
     if runs == "no" and not machine.is_foreign:
-        on_phase(f"golden pair not checked: {reason}")
-        return None
+        return _not_checked(reason)
     on_phase("check the golden pair")
     try:
         executor = executor_of(staging, on_phase=on_phase)
     except BuildError as error:
-        on_phase(f"golden pair not checked: {error}")
-        return None
+        return _not_checked(str(error))
     if machine.is_foreign:
         on_phase(f"run it by {executor.name}")
     image, expected = golden_pair(staging)
     tolerance = executor.manifest.tolerance["rel_l2"]
-    case = golden_case(staging, executor(image), tolerance)
+    case = worst_of(golden_cases(staging, executor(image), executor.manifest.output_names, tolerance))
     if not case.passed:
         raise VerifyError(
-            f"{executor.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
-            f"expected at most {tolerance:g}; no bundle was written"
+            f"{executor.manifest.name}: the compiled library disagrees with PyTorch{case.of_output}: relative L2 "
+            f"{case.rel_l2:.2e}, expected at most {tolerance:g}; no bundle was written"
         )
     if executor.manifest.standalone is not None:
         check_standalone(staging, executor.manifest, image, expected, on_phase)
-    return case
+    return _checked_by(executor.name, case)
+
+
+def _not_checked(reason: str) -> dict[str, Any]:
+    return {"golden": {"not_checked": reason}}
+
+
+def _checked_by(name: str, case: Case) -> dict[str, Any]:
+    unjudged = {} if case.judged else {"golden_not_judged": {"noise": case.noise, "rel_l2": case.rel_l2}}
+    return {"golden": {"checked_by": name, "rel_l2": case.rel_l2}, **unjudged}

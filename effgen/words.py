@@ -16,3 +16,14 @@ Padding = Literal["symmetric", "same"]
 
 #: Where kernels are measured: on this machine, by TVM's RPC, in a folder that is carried there.
 Route = Literal["local", "rpc", "offline"]
+
+#: What a network's numbers are: logits; probabilities that sum to 1, or their logarithms; one probability for each of
+#: several labels.
+OutputKind = Literal["logits", "probabilities", "log_probabilities", "labels"]
+
+#: How a picture becomes an image of the network's size: resized so that it covers it and its middle cut out, resized to
+#: it whatever its shape, or resized to fit into it with bars at two of its sides.
+Fit = Literal["crop", "stretch", "letterbox"]
+
+#: In which order the network takes a picture's red, green and blue.
+ChannelOrder = Literal["rgb", "bgr"]

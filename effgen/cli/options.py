@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from effgen.cli.groups import Only
-from effgen.words import Law, Padding, Route
+from effgen.words import ChannelOrder, Fit, Law, Padding, Route
 
 if TYPE_CHECKING:
     from effgen.network import NetworkRequest
     from effgen.network.file_network import OnnxRequest
+    from effgen.network.preparation import PictureOptions
+    from effgen.network.weight_sets import WeightsChoice
 
 
 _NETWORK = "Network"
@@ -44,13 +46,25 @@ Depth = Annotated[float | None, typer.Option(help="Depth multiplier, by hand.", 
 Resolution = Annotated[
     str | None,
     typer.Option(
-        metavar="PIXELS|FACTORx",
-        help="Input resolution, by hand: pixels, or a multiple of the baseline's own at phi 0 (2x, 1.3x).",
+        metavar="PIXELS|HxW|FACTORx",
+        help="Input resolution, by hand: pixels, height and width (160x320), or a multiple of the baseline's own at "
+        "phi 0 (2x, 1.3x).",
         rich_help_panel=_NETWORK,
     ),
 ]
 Classes = Annotated[
     int | None, typer.Option(min=1, max=1_000_000, help="Classes of the classifier.", rich_help_panel=_NETWORK)
+]
+StemChannels = Annotated[
+    int | None, typer.Option(min=1, help="Channels of the first convolution, by hand.", rich_help_panel=_NETWORK)
+]
+HeadChannels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Channels of the head, by hand; many released networks keep 1280 at widths below 1.",
+        rich_help_panel=_NETWORK,
+    ),
 ]
 Batch = Annotated[int, typer.Option(help="Images a call.", rich_help_panel=_NETWORK)]
 NormEps = Annotated[
@@ -77,19 +91,84 @@ Onnx = Annotated[
 Mean = Annotated[
     str | None,
     typer.Option(
-        metavar="NUMBERS", help="What is taken from its pixels (0 to 1); default: ImageNet's.", rich_help_panel=_FILE
+        metavar="NUMBERS",
+        help="What is taken from its pixels, by channel: of 0 to 1, or of 0 to 255 where one is above 1; default: what "
+        "the file's metadata says, else ImageNet's.",
+        rich_help_panel=_FILE,
     ),
 ]
 Std = Annotated[
     str | None,
-    typer.Option(metavar="NUMBERS", help="What they are divided by then; default: ImageNet's.", rich_help_panel=_FILE),
+    typer.Option(metavar="NUMBERS", help="What they are divided by then; default as --mean.", rich_help_panel=_FILE),
+]
+PixelRange = Annotated[
+    Literal["1", "255"] | None,
+    typer.Option(
+        help="Its pixels reach from 0 to this, and mean and std are of such; with 255 and neither of these, pixels are "
+        "taken as they are.",
+        rich_help_panel=_FILE,
+    ),
+]
+ChannelOrderOption = Annotated[
+    ChannelOrder | None,
+    typer.Option("--channel-order", help="The order of its channels; default: rgb.", rich_help_panel=_FILE),
+]
+FitOption = Annotated[
+    Fit | None,
+    typer.Option(
+        "--fit",
+        help="How a picture becomes its image: the middle of it, all of it out of shape, or all of it between bars; "
+        "default: crop, of an image that is no square stretch.",
+        rich_help_panel=_FILE,
+    ),
+]
+Fill = Annotated[
+    str | None,
+    typer.Option(metavar="COLOUR", help="Of a letterbox's bars: a grey, or red,green,blue.", rich_help_panel=_FILE),
+]
+ResizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--resize",
+        metavar="PIXELS",
+        help="The picture's shorter side, before its middle is cut out; default: 8/7 of the image's.",
+        rich_help_panel=_FILE,
+    ),
+]
+InterpolationOption = Annotated[
+    Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
+    typer.Option("--interpolation", help="How a picture is resized; default: bilinear.", rich_help_panel=_FILE),
+]
+
+Outputs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Which outputs, or tensors inside, with commas between; default: all outputs.",
+        rich_help_panel=_FILE,
+    ),
 ]
 
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Checkpoint (.pth, .pt, .safetensors) of effgen train, torchvision or timm; default: random.",
+        help="Checkpoint of effgen train, torchvision, timm, efficientnet_pytorch or a training script that uses them; "
+        "default: random.",
+    ),
+]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which of several sets of weights in --weights; default: averaged ones (EMA) before others.",
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OLD=NEW",
+        help="Change names in --weights first: a regular expression and what takes its place; again for more.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of random weights.")]
@@ -164,18 +243,32 @@ class NetworkOptions:
     batch: Batch = 1
     norm_eps: NormEps = None
     padding: PaddingOption = None
+    stem_channels: StemChannels = None
+    head_channels: HeadChannels = None
     onnx: Onnx = None
     mean: Mean = None
     std: Std = None
+    outputs: Outputs = None
+    pixel_range: PixelRange = None
+    channel_order: ChannelOrderOption = None
+    fit: FitOption = None
+    fill: Fill = None
+    resize: ResizeOption = None
+    interpolation: InterpolationOption = None
 
     def of_spec(self) -> NetworkRequest:
         """The network of a spec as a request. Raises SpecError for an epsilon or a resolution that is none."""
-        from effgen.network import NetworkRequest, norm_eps_from_text, resolution_from_text
+        from effgen.network import NetworkRequest, norm_eps_from_text, resolution_from_text, sides_from_text
         from effgen.network.scaling import Overrides
 
         eps = None if self.norm_eps is None else norm_eps_from_text(self.norm_eps)
-        pixels, factor = (None, None) if self.resolution is None else resolution_from_text(self.resolution)
-        overrides = Overrides(self.width, self.depth, pixels, self.classes, eps, self.padding, factor)
+        pixels, factor, wide = None, None, None
+        if self.resolution is not None and (sides := sides_from_text(self.resolution)):
+            pixels, wide = sides
+        elif self.resolution is not None:
+            pixels, factor = resolution_from_text(self.resolution)
+        by_hand = (self.width, self.depth, pixels, self.classes, eps, self.padding, factor, wide)
+        overrides = Overrides(*by_hand, stem_channels=self.stem_channels, head_channels=self.head_channels)
         return NetworkRequest(self.spec, self.phi, self.law, self.batch, overrides)
 
     def of_file(self, context: typer.Context, seed: bool = False) -> OnnxRequest:
@@ -184,7 +277,7 @@ class NetworkOptions:
         Raises GraphError where options of a spec stand beside `--onnx`.
         """
         from effgen.errors import GraphError
-        from effgen.network.file_network import OnnxRequest, numbers_from_text
+        from effgen.network.file_network import OnnxRequest, names_from_text
 
         assert self.onnx is not None
         given = [name for name in _OF_A_SPEC if is_given(context, name) and not (seed and name == "seed")]
@@ -194,37 +287,64 @@ class NetworkOptions:
         return OnnxRequest(
             file=self.onnx,
             batch=self.batch if is_given(context, "batch") else None,
+            pictures=self._pictures(),
+            outputs=() if self.outputs is None else names_from_text(self.outputs),
+        )
+
+    def _pictures(self) -> PictureOptions:
+        """What is said of a file's pictures. Raises GraphError for numbers that are none."""
+        from effgen.network.preparation import PictureOptions, colour_from_text, numbers_from_text
+
+        return PictureOptions(
             mean=None if self.mean is None else numbers_from_text("--mean", self.mean),
             std=None if self.std is None else numbers_from_text("--std", self.std),
+            channel_order=self.channel_order,
+            pixel_range=None if self.pixel_range is None else int(self.pixel_range),
+            fit=self.fit,
+            fill=None if self.fill is None else colour_from_text(self.fill),
+            interpolation=self.interpolation,
+            resize=self.resize,
         )
 
     def request(self, context: typer.Context, seed: bool = False) -> NetworkRequest | OnnxRequest:
-        """The one that is asked for. Raises as both do, and GraphError for a normalisation beside a spec, which has its
-        own."""
+        """The one that is asked for. Raises as both do, and GraphError for what is said of pictures or outputs beside
+        a spec, which says it itself."""
         from effgen.errors import GraphError
 
         if self.onnx is not None:
             return self.of_file(context, seed)
-        for option, text in (("--mean", self.mean), ("--std", self.std)):
-            if text is not None:
-                raise GraphError(f"{option} {text}: a spec has its own, under [input]; expected --onnx FILE beside it")
+        for name in _OF_PICTURES:
+            if (value := getattr(self, name)) is not None:
+                option = f"--{name.replace('_', '-')} {value}"
+                raise GraphError(f"{option}: a spec has its own, under [input]; expected --onnx FILE beside it")
+        if self.outputs is not None:
+            raise GraphError(f"--outputs {self.outputs}: a spec has one output; expected --onnx FILE beside it")
         return self.of_spec()
 
 
 #: What commands ask of a network.
 _SCALED = ("spec", "phi", "law", "width", "depth", "resolution")
+_ENDS = ("stem_channels", "head_channels")
 _BUILT = ("classes", "batch", "norm_eps", "padding")
+_OF_PICTURES = ("mean", "std", "pixel_range", "channel_order", "fit", "fill", "resize", "interpolation")
 AnyNetwork = NetworkOptions
-SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, "onnx"))]
-OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT))]
+SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS, "onnx", "outputs"))]
+OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS))]
 ToTrain = Annotated[NetworkOptions, Only((*_SCALED, "norm_eps", "padding"))]
 ToFit = Annotated[NetworkOptions, Only(_BUILT)]
 
 #: Options that say which network of which spec, or its weights: an ONNX file has both.
-_OF_A_SPEC = (*_SCALED, "classes", "norm_eps", "padding", "weights", "seed")
+_OF_A_SPEC = (*_SCALED, *_ENDS, "classes", "norm_eps", "padding", "weights", "weights_key", "rename", "seed")
 
 
 def is_given(context: typer.Context, name: str) -> bool:
     """Whether the user gave the option: not its default, whatever that is."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def weights_choice(key: str | None, rename: list[str] | None) -> WeightsChoice:
+    """`--weights-key` and `--rename`. Raises WeightsError for a rename that is none."""
+    from effgen.network.weight_sets import WeightsChoice, renames_from_texts
+
+    return WeightsChoice(key, renames_from_texts(rename or []))

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from effgen.compiler.calls import Call, KernelCall, OpCall
 from effgen.graph import Graph
-from effgen.graph.ops import integer
+from effgen.graph.ops import ints
 from effgen.graph.passes.join_groups import slices_of
 from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.kinds.conv2d import Conv2d
@@ -36,7 +36,7 @@ class _Joining:
     def __init__(self, calls: Sequence[Call], graph: Graph) -> None:
         self.graph = graph
         self.producers = {node.output: node for node in graph.nodes}
-        self.uses: Counter[str] = Counter([graph.output])
+        self.uses: Counter[str] = Counter(graph.outputs)
         self.maker: dict[str, Call] = {}
         self.readers: dict[str, list[Call]] = {}
         for call in calls:
@@ -82,7 +82,7 @@ class _Joining:
         whole = shuffle.node.output
         readers = [call.node for call in self.readers.get(whole, []) if isinstance(call, OpCall)]
         slices = [node for node in readers if node.op_type == "Slice"]
-        slices.sort(key=lambda node: integer(node.attributes, "start", 0))
+        slices.sort(key=lambda node: ints(node.attributes, "starts", ()))
         found = slices_of(self.graph, self.producers, tuple(node.output for node in slices))
         outputs, cuts = (whole,), (channels * count,)
         if found is not None and len(slices) == self.uses[whole]:

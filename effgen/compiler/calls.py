@@ -14,7 +14,6 @@ further in `effgen.compiler.blocks`.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -75,8 +74,7 @@ class _Fusion:
         self.graph = graph
         self.kernels = kernels
         self.position = {node.output: index for index, node in enumerate(graph.nodes)}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
         self.reader = {name: node for node in graph.nodes for name in node.inputs}
         self.absorbed: set[str] = set()
 
@@ -165,7 +163,11 @@ class _Fusion:
     def concat_or_norm(self, node: Node) -> Call:
         """Images joined and the batch norm that follows, or a batch norm alone; then the activation that follows."""
         shape, inputs = self.shape(node.output), node.inputs
-        if len(shape) != 4:
+        if (
+            len(shape) != 4
+            or integer(node.attributes, "axis", 1) != 1
+            or self.graph.parameters.keys() & set(_images(node))
+        ):
             return OpCall(node)
         last, norm = node, None
         if node.op_type == "BatchNormalization":
@@ -196,6 +198,11 @@ class _Fusion:
 
     def shape(self, name: str) -> Shape:
         return self.graph.values[name].shape
+
+
+def _images(node: Node) -> tuple[str, ...]:
+    """What a Concat or a batch norm joins or normalises."""
+    return node.inputs if node.op_type == "Concat" else node.inputs[:1]
 
 
 def activation_of(node: Node) -> Activation | None:

@@ -189,6 +189,7 @@ def _readme(folder: Path, manifest: Manifest) -> str:
         ", ".join(target["features"]) or "any", 110, initial_indent="    ", subsequent_indent="    "
     )
     tvm, ffi = runtime_versions()
+    kind = manifest.output_kind.replace("_", " ")
     return f"""{manifest.name}, compiled by effgen {__version__} for {target["name"]}: {target["description"]}
 
     ./verify
@@ -197,7 +198,7 @@ checks every file against SHA256SUMS, runs the network on the image of bundle/go
 PyTorch's, and times it. Exit status 3: the answer misses the tolerance; 1: an error, in one line. Options:
 
     ./verify --threads 2 --runs 50 --layers
-    ./verify --input images.npy --output logits.npy      # float32 {shape}, normalised
+    ./verify --input images.npy --output outputs.npy     # float32 {shape}, normalised -> {kind}
 
 It needs {", ".join(["Linux", *needed_libraries(_libraries(folder)), "sha256sum"])}, and a processor of
 {machine} with these instruction sets:

@@ -12,6 +12,7 @@ from tvm import tirx
 from tvm.ir import IRModule
 from tvm.tirx import PrimFunc, Stmt, compilation_pipeline
 
+from effgen.machines.llvm import check_llvm
 from effgen.machines.machine import Machine
 
 # What `tvm.compile(..., tir_pipeline=PIPELINE)` and its relatives take.
@@ -22,7 +23,8 @@ _CPU = 1  # kDLCPU
 
 
 def tvm_target(machine: Machine) -> tvm.target.Target:
-    """The machine as TVM describes it."""
+    """The machine as TVM describes it. Raises TargetError where LLVM does not know its CPU."""
+    check_llvm(f"--target {machine.name}", machine.llvm)
     return tvm.target.Target(machine.tvm)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from effgen.errors import TargetError, candidates
 from effgen.machines import detection
+from effgen.machines.llvm import check_llvm
 from effgen.machines.machine import Cpu, Gpu, Machine
 from effgen.machines.processor import usable_cpus
 from effgen.machines.target_file import (
@@ -31,9 +32,15 @@ def target_names() -> list[str]:
 
 
 def load_target(name_or_path: str | Path) -> Machine:
-    """The machine called so in `targets/`, or described by the TOML file at this path."""
+    """The machine called so in `targets/`, or described by the TOML file at this path.
+
+    Raises TargetError for an unknown name, a file that makes no sense, and a processor that LLVM does not know.
+    """
     text = str(name_or_path)
-    return _machine(Path(text).name.removesuffix(".toml"), stated_target(text))
+    stated = stated_target(text)
+    if stated.llvm is not None and _is_path(text):  # about what ships, a test asks LLVM
+        check_llvm(text, stated.llvm.model_dump(include={"mtriple", "mcpu", "mattr"}), stated.features or ())
+    return _machine(Path(text).name.removesuffix(".toml"), stated)
 
 
 def this_cpu() -> Cpu:
@@ -48,7 +55,7 @@ def check_target(name_or_path: str | Path) -> None:
 
 def stated_target(name: str) -> TargetFile:
     """What the file of this name or path says."""
-    if name.endswith(".toml") or os.sep in name:
+    if _is_path(name):
         return target_file_from_text(name, _read(Path(name)))
     if name not in target_names():
         raise TargetError(
@@ -57,6 +64,10 @@ def stated_target(name: str) -> TargetFile:
     return target_file_from_text(
         f"targets/{name}.toml", (resources.files("effgen.targets") / f"{name}.toml").read_text()
     )
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".toml") or os.sep in name
 
 
 def _read(path: Path) -> str:

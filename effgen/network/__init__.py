@@ -8,6 +8,7 @@ from effgen.network.build import (
     network_from_spec,
     norm_eps_from_text,
     resolution_from_text,
+    sides_from_text,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "network_from_spec",
     "norm_eps_from_text",
     "resolution_from_text",
+    "sides_from_text",
 ]

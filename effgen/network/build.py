@@ -63,7 +63,8 @@ def baseline_of(request: NetworkRequest) -> Network:
 
     Raises SpecError as `build_network` does.
     """
-    unscaled = replace(request.overrides, width=None, depth=None, resolution=None, resolution_factor=None)
+    by_hand = ("width", "depth", "resolution", "resolution_factor", "image_width")
+    unscaled = replace(request.overrides, **dict.fromkeys(by_hand))
     return build_network(replace(request, phi="0", batch=1, overrides=unscaled))
 
 
@@ -76,13 +77,20 @@ def network_from_spec(spec: NetworkSpec, batch: int = 1) -> Network:
     return Network(NetworkRequest(spec.name, "0", "formula", batch), as_it_is, spec, lower(spec, batch))
 
 
+def sides_from_text(text: str) -> tuple[int, int] | None:
+    """`--resolution` as height and width in pixels (`160x320`); None where it is something else."""
+    height, by, width = text.lower().partition("x")
+    return (int(height), int(width)) if by and height.isdecimal() and width.isdecimal() else None
+
+
 def resolution_from_text(text: str) -> tuple[int | None, float | None]:
     """`--resolution`: pixels (`288`), or a multiple of the baseline's own (`2x`); the other of the two is None."""
     try:
         return (None, float(text[:-1])) if text[-1:] in ("x", "X") else (int(text), None)
     except ValueError:
         raise SpecError(
-            f"--resolution {text}: expected whole pixels, or a multiple of the baseline's such as 2x"
+            f"--resolution {text}: expected whole pixels, or a multiple of the baseline's such as 2x, or height and "
+            f"width such as 160x320"
         ) from None
 
 

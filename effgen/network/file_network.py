@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from effgen.errors import GraphError
 from effgen.graph import Graph, Weights
-from effgen.network.spec import InputSpec
+from effgen.network.preparation import FileMetadata, PictureOptions, preparation_of_file, read_metadata
+from effgen.runtime.picture import Preparation
 
 if TYPE_CHECKING:
     from effgen.graph.onnx import OnnxFile
@@ -18,24 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnnxRequest:
-    """A file, images a call where the file leaves that open, and how pixels are normalised (None: ImageNet's way)."""
+    """A file, images a call where the file leaves that open, and what the user says of pictures; `outputs`: which of
+    its tensors, none: all of its outputs."""
 
     file: Path
     batch: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    pictures: PictureOptions = field(default_factory=PictureOptions)
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class OnnxNetwork:
-    """The file, and the graph and weights read from it."""
+    """The file, and the graph and weights read from it; how pictures are prepared, and what its metadata says."""
 
     request: OnnxRequest
     file: OnnxFile
     graph: Graph
     weights: Weights
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preparation: Preparation
+    metadata: FileMetadata
 
     @property
     def title(self) -> str:
@@ -43,19 +43,13 @@ class OnnxNetwork:
         return self.request.file.stem
 
     @property
-    def framing(self) -> dict[str, Any]:
-        """How a picture is prepared, which an ONNX file does not say: as usual for ImageNet, the middle seven eighths
-        of a square (256 -> 224, 342 -> 299); empty where the image is no square."""
-        height, width = self.graph.input.shape[2:]
-        if height != width:
-            return {}
-        return {"resize": round(height * 8 / 7), "crop": height, "interpolation": "bilinear"}
-
-    @property
     def facts(self) -> dict[str, Any]:
         """What a manifest says of the network."""
         origin = {"origin": "onnx", "file": self.request.file.name, "sha256": self.file.sha256}
-        return {"onnx": {"producer": self.file.producer, "opset": self.file.opset, **origin}, "weights": origin}
+        facts = {"producer": self.file.producer, "opset": self.file.opset, **origin}
+        if self.metadata.source:
+            facts["pictures_by"] = self.metadata.source
+        return {"onnx": facts, "weights": origin}
 
 
 def read_network(request: OnnxRequest) -> OnnxNetwork:
@@ -64,36 +58,26 @@ def read_network(request: OnnxRequest) -> OnnxNetwork:
 
     if request.batch is not None and not 1 <= request.batch <= 4096:
         raise GraphError(f"--batch {request.batch}: expected from 1 to 4096 images")
-    file = open_onnx(request.file, request.batch)
+    file = open_onnx(request.file, request.batch, request.outputs)
     graph, weights = graph_from_file(file)
-    image, output = graph.input.shape, graph.values[graph.output].shape
+    image = graph.input.shape
     if len(image) != 4:
         raise GraphError(f"{request.file}: input {graph.input.name} has shape {image}: expected an image (N, C, H, W)")
-    if len(output) != 2 or output[0] != image[0]:
-        raise GraphError(f"{request.file}: output {graph.output} has shape {output}: expected (batch, classes)")
-    mean, std = _normalisation(request, image[1])
-    return OnnxNetwork(request, file, graph, weights, mean, std)
+    for name in graph.outputs:
+        if (shape := graph.values[name].shape)[:1] != image[:1]:
+            leave_out = "; --outputs can leave it out" if len(graph.outputs) > 1 else ""
+            raise GraphError(
+                f"{request.file}: output {name} has shape {shape}: expected the batch, {image[0]}, first{leave_out}"
+            )
+    _, channels, height, width = image
+    metadata = read_metadata(file.metadata, channels, graph.classes)
+    preparation = preparation_of_file(str(request.file), channels, (height, width), request.pictures, metadata)
+    return OnnxNetwork(request, file, graph, weights, preparation, metadata)
 
 
-def _normalisation(request: OnnxRequest, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    usual = InputSpec(resolution=1)
-    three = channels == len(usual.mean)
-    mean = request.mean or (tuple(usual.mean) if three else (0.0,) * channels)
-    std = request.std or (tuple(usual.std) if three else (1.0,) * channels)
-    for option, values in (("--mean", mean), ("--std", std)):
-        if len(values) != channels:
-            text = ",".join(f"{value:g}" for value in values)
-            raise GraphError(f"{option} {text}: the image of {request.file} has {channels} channels; expected as many")
-    return mean, std
-
-
-def numbers_from_text(option: str, text: str) -> tuple[float, ...]:
-    """`0.485,0.456,0.406` -> the numbers. Raises GraphError for what is none; --std must be above 0."""
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        numbers = (float("nan"),)
-    if not all(np.isfinite(numbers)) or (option == "--std" and min(numbers) <= 0):
-        above = " above 0" if option == "--std" else ""
-        raise GraphError(f"{option} {text}: expected numbers{above} with commas between, one a channel")
-    return numbers
+def names_from_text(text: str) -> tuple[str, ...]:
+    """`--outputs p3,p4` -> the names. Raises GraphError where one is empty."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise GraphError(f"--outputs {text!r}: expected names of tensors with commas between")
+    return names

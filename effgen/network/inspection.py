@@ -19,7 +19,8 @@ _WRITES_A_TENSOR = ("Conv", "Gemm", "GlobalAveragePool", "MaxPool", "AveragePool
 class StageRow:
     """One row of the table.
 
-    `resolution_in` and `resolution_out` are pixels along a side; `channels` come out; `expand_ratio`, `se_ratio`
+    `resolution_in` and `resolution_out` are pixels along a side, of the height where `width_in` and `width_out` are
+    others; `channels` come out; `expand_ratio`, `se_ratio`
     and `kernel` are None where the row has none; `stride` is the convolution's, without that of a max pool.
     `parameters` are trainable ones, `macs` multiply-adds for ONE image, `activation_bytes` the float32 tensors that
     convolutions, pooling and the classifier write for a whole batch.
@@ -35,6 +36,8 @@ class StageRow:
     repeats: int
     resolution_in: int
     resolution_out: int
+    width_in: int
+    width_out: int
     parameters: int
     macs: int
     activation_bytes: int
@@ -65,6 +68,7 @@ class Inspection:
     coefficients: Coefficients
     batch: int
     resolution: int
+    width: int
     classes: int
     norm_eps: float
     padding: str
@@ -142,6 +146,7 @@ def inspect_network(network: Network, baseline: Network | None = None) -> Inspec
         coefficients=network.coefficients,
         batch=graph.batch,
         resolution=spec.input.resolution,
+        width=spec.input.size[1],
         classes=spec.classifier.classes,
         norm_eps=spec.norm.eps,
         padding=spec.padding,
@@ -163,7 +168,7 @@ def _beside(graph: Graph, baseline: Network) -> Baseline:
 def peak_activation_bytes(graph: Graph) -> int:
     """Bytes of the largest set of tensors alive at once, the input included, element-wise operators in place."""
     last_use = {name: step for step, node in enumerate(graph.nodes) for name in node.inputs}
-    last_use[graph.output] = len(graph.nodes)
+    last_use |= dict.fromkeys(graph.outputs, len(graph.nodes))
     buffer_of = {graph.input.name: graph.input.name}
     alive = {graph.input.name: graph.input.nbytes}
     peak = 0
@@ -196,8 +201,10 @@ def _row(spec: NetworkSpec, graph: Graph, scope: str) -> StageRow:
         se_ratio=part.squeeze_excite.ratio if isinstance(part, StageSpec) and part.squeeze_excite else None,
         channels=exit_[1],
         repeats=part.repeats if isinstance(part, StageSpec) else 1,
-        resolution_in=_side(entry),
-        resolution_out=_side(exit_),
+        resolution_in=_sides(entry)[0],
+        resolution_out=_sides(exit_)[0],
+        width_in=_sides(entry)[1],
+        width_out=_sides(exit_)[1],
         parameters=_parameters(graph, nodes),
         macs=sum(graph.macs_of(node) for node in nodes) // graph.batch,
         activation_bytes=sum(graph.values[node.output].nbytes for node in nodes if node.op_type in _WRITES_A_TENSOR),
@@ -225,9 +232,9 @@ def _operator(part: StemSpec | StageSpec | HeadSpec | None, nodes: list[Node]) -
     return " + ".join(names[node.op_type] for node in nodes if node.op_type in names)
 
 
-def _side(shape: tuple[int, ...]) -> int:
-    """Pixels along a side; a feature vector is an image of one pixel."""
-    return shape[2] if len(shape) == 4 else 1
+def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width in pixels; a feature vector is an image of one pixel."""
+    return (shape[2], shape[3]) if len(shape) == 4 else (1, 1)
 
 
 def _parameters(graph: Graph, nodes: list[Node]) -> int:

@@ -11,20 +11,14 @@ from typing import Any
 
 from effgen.graph import Graph, Weights
 from effgen.network import Network, NetworkRequest, build_network
-from effgen.network.checkpoints import load_checkpoint
+from effgen.network.checkpoints import AS_MEANT, load_checkpoint
 from effgen.network.file_network import OnnxNetwork, OnnxRequest, read_network
-from effgen.network.spec import NetworkSpec
+from effgen.network.preparation import preparation_from_spec
+from effgen.network.weight_sets import WeightsChoice
 from effgen.network.weights import initial_weights
+from effgen.runtime.picture import Preparation
 from effgen.version import __version__
 from effgen.words import OnPhase
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """How pixels in [0, 1] become the network's input, channel by channel: `(pixel - mean) / std`."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -36,10 +30,10 @@ class Model:
     graph: Graph
     weights: Weights
     facts: Mapping[str, Any]
-    normalisation: Normalisation
-    #: resize, crop, interpolation, as in the manifest's `input`; empty where nobody knows how a picture is prepared.
-    framing: Mapping[str, Any]
+    preparation: Preparation
     metadata: Mapping[str, str]
+    #: The classes' names, where the network brings them.
+    labels: tuple[str, ...] | None = None
 
 
 def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
@@ -47,11 +41,17 @@ def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
     return read_network(request) if isinstance(request, OnnxRequest) else build_network(request)
 
 
-def model_of(network: Network | OnnxNetwork, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+def model_of(
+    network: Network | OnnxNetwork,
+    checkpoint: Path | None,
+    seed: int,
+    on_phase: OnPhase,
+    choice: WeightsChoice = AS_MEANT,
+) -> Model:
     """The network with its weights: the file's own; else of a checkpoint, or drawn from `seed`. Raises WeightsError."""
     if isinstance(network, OnnxNetwork):
         return model_from_onnx(network)
-    return model_from_network(network, checkpoint, seed, on_phase)
+    return model_from_network(network, checkpoint, seed, on_phase, choice)
 
 
 def model_from_onnx(network: OnnxNetwork) -> Model:
@@ -61,15 +61,21 @@ def model_from_onnx(network: OnnxNetwork) -> Model:
         graph=network.graph,
         weights=network.weights,
         facts=network.facts,
-        normalisation=Normalisation(network.mean, network.std),
-        framing=network.framing,
-        metadata={"effgen.network": network.title, "effgen.origin": network.request.file.name},
+        preparation=network.preparation,
+        labels=network.metadata.labels,
+        metadata={
+            "effgen.network": network.title,
+            "effgen.origin": network.request.file.name,
+            **_texts(network.preparation.facts),
+        },
     )
 
 
-def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+def model_from_network(
+    network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase, choice: WeightsChoice = AS_MEANT
+) -> Model:
     """The unfolded network with weights of a checkpoint, or drawn from `seed`. Raises WeightsError."""
-    weights, origin = _weights(network, checkpoint, seed, on_phase)
+    weights, origin = _weights(network, checkpoint, choice, seed, on_phase)
     spec = network.spec
     return Model(
         title=network.title,
@@ -84,14 +90,9 @@ def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_
             "padding": spec.padding,
             "weights": origin,
         },
-        normalisation=_normalisation(spec),
-        framing=spec.input.framing,
+        preparation=preparation_from_spec(spec.input),
         metadata=_metadata(network),
     )
-
-
-def _normalisation(spec: NetworkSpec) -> Normalisation:
-    return Normalisation(tuple(spec.input.mean), tuple(spec.input.std))
 
 
 def _metadata(network: Network) -> dict[str, str]:
@@ -103,17 +104,21 @@ def _metadata(network: Network) -> dict[str, str]:
     facts: dict[str, Any] = {"phi": by.phi, "width": by.width, "depth": by.depth}
     facts |= {"padding": spec.padding, "norm_eps": spec.norm.eps, "classes": spec.classifier.classes, "layout": "NCHW"}
     facts |= {"mean": spec.input.mean, "std": spec.input.std, "version": __version__, **spec.input.framing}
+    return _texts({**facts, "network": network.title, "coefficients": by.source})
+
+
+def _texts(facts: Mapping[str, Any]) -> dict[str, str]:
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
-    texts |= {"network": network.title, "coefficients": by.source}
     return {f"effgen.{key}": text for key, text in sorted(texts.items())}
 
 
-def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:
+def _weights(
+    network: Network, checkpoint: Path | None, choice: WeightsChoice, seed: int, on_phase: OnPhase
+) -> tuple[Weights, dict[str, Any]]:
     """The weights and where they come from."""
     if checkpoint is None:
         on_phase(f"initialise weights (seed {seed})")
         return initial_weights(network.graph, seed), {"origin": "seed", "seed": seed}
     on_phase(f"load {checkpoint.name}")
-    loaded = load_checkpoint(checkpoint, network.graph)
-    origin = {"origin": "checkpoint", "file": checkpoint.name, "naming": loaded.naming, "sha256": loaded.sha256}
-    return loaded.weights, origin
+    loaded = load_checkpoint(checkpoint, network.graph, choice)
+    return loaded.weights, {"origin": "checkpoint", "file": checkpoint.name, **loaded.facts, **choice.facts}

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from effgen.errors import SpecError, candidates
 from effgen.files.strict import StrictModel, first_problem
-from effgen.words import Padding
+from effgen.words import ChannelOrder, Fit, Padding
 
 Activation = Literal["silu", "relu", "relu6", "hard_swish"]
 Gate = Literal["sigmoid", "hard_sigmoid"]
@@ -38,11 +38,18 @@ Multiplier = Annotated[float, Field(gt=0, le=64)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
-class InputSpec(StrictModel):
-    """The image: channels, square resolution in pixels, and how a picture becomes one.
+#: A part of a colour.
+_Tone = Annotated[int, Field(ge=0, le=255)]
 
-    The shorter side is resized to the resolution and `crop_padding` pixels more, the middle cut out; then
-    (pixel / 255 - mean) / std.
+
+class InputSpec(StrictModel):
+    """The image: channels, resolution in pixels, and how a picture becomes one.
+
+    `resolution` is the height and, unless `width` says another, the width; scaling keeps their ratio. A picture is
+    resized to cover the image and `crop_padding` pixels more at the shorter side, and the middle cut out (`fit`
+    "crop"); or resized to it whatever its shape ("stretch"); or to fit into it, between bars of the colour `fill`
+    ("letterbox"). Then (pixel - mean) / std, with pixels from 0 to `pixel_range`; mean and std by the network's
+    channels.
     """
 
     channels: Annotated[int, Field(ge=1, le=1024)] = 3
@@ -51,13 +58,39 @@ class InputSpec(StrictModel):
     std: list[Annotated[float, Field(gt=0)]] = [0.229, 0.224, 0.225]
     interpolation: Interpolation = "bicubic"
     crop_padding: Annotated[int, Field(ge=0, le=8192)] = 0
+    width: Annotated[int, Field(ge=1, le=8192)] | None = None
+    channel_order: ChannelOrder = "rgb"
+    pixel_range: Literal[1, 255] = 1
+    fit: Fit = "crop"
+    fill: Annotated[list[_Tone], Field(min_length=3, max_length=3)] = [0, 0, 0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.resolution, self.width or self.resolution
 
     @property
     def framing(self) -> dict[str, Any]:
-        """What a manifest and an ONNX file say beside mean and std: resize (of the shorter side) and crop in pixels,
-        interpolation."""
-        resize = self.resolution + self.crop_padding
-        return {"resize": resize, "crop": self.resolution, "interpolation": self.interpolation}
+        """What an ONNX file says beside mean and std, as `effgen.runtime.picture.Preparation` names it: resize, crop
+        (pixels of a square's side, or height and width), interpolation, and what is not as usual."""
+        sides = (self.size_of(self.crop_padding), self.size)
+        resize, crop = (side if side[0] != side[1] else side[0] for side in sides)
+        usual = {key: InputSpec.model_fields[key].default for key in ("channel_order", "pixel_range", "fit", "fill")}
+        others = {key: value for key, default in usual.items() if (value := getattr(self, key)) != default}
+        if "fill" in others:
+            others["fill"] = tuple(self.fill)
+        return {"resize": resize, "crop": crop, "interpolation": self.interpolation, **others}
+
+    def size_of(self, padding: int) -> tuple[int, int]:
+        """Height and width with so many pixels more at the shorter side, in proportion at the other."""
+        shorter = min(self.size)
+        height, width = (round(side * (shorter + padding) / shorter) for side in self.size)
+        return height, width
+
+    def resized(self, resolution: int) -> InputSpec:
+        """The same image with this height, its shape kept."""
+        width = None if self.width is None else max(1, round(self.width * resolution / self.resolution))
+        return self.model_copy(update={"resolution": resolution, "width": width})
 
 
 class NormSpec(StrictModel):
@@ -252,6 +285,11 @@ def _check_whole(spec: NetworkSpec, where: str) -> None:
             raise SpecError(
                 f"{where}: input.{key} = {values}: expected one number for each of the {spec.input.channels} channels"
             )
+    if spec.input.fit != "crop" and spec.input.crop_padding:
+        raise SpecError(
+            f"{where}: input.crop_padding = {spec.input.crop_padding}: nothing is cut off by fit = "
+            f'"{spec.input.fit}"; leave it out'
+        )
     for index, stage in enumerate(spec.stages):
         _check_keys_of_block(stage, f"{where}: stages[{index}]")
     for key in ("name", "phi"):
@@ -259,11 +297,11 @@ def _check_whole(spec: NetworkSpec, where: str) -> None:
         twice = [value for value in seen if seen.count(value) > 1]
         if twice:
             raise SpecError(f"{where}: scaling.published: {key} = {twice[0]} stands twice; expected one row for each")
-    if spec.input.resolution < spec.total_stride:
-        raise SpecError(
-            f"{where}: input.resolution = {spec.input.resolution}: expected at least the network's total stride, "
-            f"{spec.total_stride}"
-        )
+    for key, pixels in zip(("resolution", "width"), spec.input.size, strict=True):
+        if pixels < spec.total_stride:
+            raise SpecError(
+                f"{where}: input.{key} = {pixels}: expected at least the network's total stride, {spec.total_stride}"
+            )
 
 
 def _check_keys_of_block(stage: StageSpec, where: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from effgen.report.tables import numbers_table
-from effgen.report.text import bytes_text
+from effgen.report.text import bytes_text, sides_text
 
 if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.network.inspection import GraphInspection, Inspection, StageRow
@@ -27,7 +27,7 @@ def json_from_inspection(inspection: Inspection) -> dict[str, Any]:
 
 def table_from_inspection(inspection: Inspection) -> Table:
     """The stage table with its totals."""
-    image = f"{inspection.resolution}x{inspection.resolution}"
+    image = f"{inspection.resolution}x{inspection.width}"
     table = numbers_table(f"{inspection.model}, {image}, batch {inspection.batch}", _INSPECTION_COLUMNS, left=2)
     for row in inspection.stages:
         table.add_row(*_stage_cells(row))
@@ -61,7 +61,8 @@ def _stage_cells(row: StageRow) -> Iterable[str]:
     kernel = f"{row.kernel}x{row.kernel}" if row.kernel else ""
     expand = f"{row.expand_ratio:g}" if row.expand_ratio is not None else ""
     squeeze = f"{row.se_ratio:g}" if row.se_ratio is not None else ""
-    side = str(row.resolution_in) + (f"->{row.resolution_out}" if row.resolution_out != row.resolution_in else "")
+    before, after = sides_text(row.resolution_in, row.width_in), sides_text(row.resolution_out, row.width_out)
+    side = before if before == after else f"{before}->{after}"
     counts = (f"{row.parameters:,}", f"{row.macs:,}", bytes_text(row.activation_bytes))
     shape = (kernel, str(row.stride or ""), expand, squeeze, str(row.channels), str(row.repeats), side)
     return (row.name, row.operator, *shape, *counts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
 from effgen.report.tables import numbers_table
-from effgen.report.text import bytes_text, threads_text
+from effgen.report.text import bytes_text, sides_text, threads_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,19 +28,47 @@ def lines_from_network(network: Network | OnnxNetwork, target: str | None, threa
 def _lines_from_spec(network: Network) -> list[str]:
     by, spec = network.coefficients, network.spec
     return [
-        f"{network.title}: width {by.width:.4g}, depth {by.depth:.4g}, resolution {by.resolution} ({by.source})",
+        f"{network.title}: width {by.width:.4g}, depth {by.depth:.4g}, resolution {sides_text(*spec.input.size)} "
+        f"({by.source})",
         f"batch {network.graph.batch}, {spec.classifier.classes} classes, "
-        f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding",
+        f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding{_ends_by_hand(network)}",
     ]
+
+
+def _ends_by_hand(network: Network) -> str:
+    asked = network.request.overrides
+    ends = {"stem": asked.stem_channels, "head": asked.head_channels}
+    return "".join(f", {end} of {channels} channels by hand" for end, channels in ends.items() if channels is not None)
 
 
 def _lines_from_file(network: OnnxNetwork) -> list[str]:
     graph, file = network.graph, network.file
-    image, output = ("x".join(map(str, graph.values[name].shape)) for name in (graph.input.name, graph.output))
+    image, *outputs = (
+        f"{name} {'x'.join(map(str, graph.values[name].shape))}" for name in (graph.input.name, *graph.outputs)
+    )
     return [
         f"{file.path}: written by {file.producer}, opset {file.opset}, {len(file.model.graph.node)} operators",
-        f"{graph.input.name} {image} -> {graph.output} {output}, {len(graph.nodes)} operators as simplified",
+        f"{image} -> {', '.join(outputs)}, {len(graph.nodes)} operators as simplified",
+        _line_from_pictures(network),
     ]
+
+
+def _line_from_pictures(network: OnnxNetwork) -> str:
+    """How a picture becomes the image, and who says so."""
+    how = network.preparation
+    if how.channels not in (1, 3):
+        return f"pictures: none, since the image has {how.channels} channels"
+    order = how.channel_order.upper() if how.channels == 3 else "grey"
+    size, box = sides_text(*how.size), sides_text(*how.covered)
+    framed = {
+        "crop": f"{size} out of the middle of {box}",
+        "stretch": f"stretched to {size}",
+        "letterbox": f"fitted into {size}, bars of {','.join(map(str, how.fill))}",
+    }[how.fit]
+    mean, std = (",".join(f"{value:.4g}" for value in values) for values in (how.mean, how.std))
+    by = " and ".join(filter(None, ("options" if network.request.pictures.given else "", network.metadata.source)))
+    source = f"by {by}" if by else "as is usual; --mean, --std, --fit say otherwise"
+    return f"pictures: {order} 0..{how.pixel_range}, {framed}, {how.interpolation}, mean {mean}, std {std} ({source})"
 
 
 def warning_from_network(network: Network | OnnxNetwork) -> str:

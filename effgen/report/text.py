@@ -49,3 +49,8 @@ def count_text(count: int) -> str:
 def percent_text(share: float | None) -> str:
     """A share with two digits behind the point; empty for None."""
     return "" if share is None else f"{share * 100:.2f}%"
+
+
+def sides_text(height: int, width: int) -> str:
+    """Pixels of an image: `224` of a square, else `160x320`, height by width."""
+    return f"{height}" if height == width else f"{height}x{width}"

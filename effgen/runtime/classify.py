@@ -1,4 +1,4 @@
-"""From logits to classes: what every loaded model does with pictures."""
+"""From a network's output to classes: what every loaded model does with pictures."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError, ImageError
+from effgen.runtime.answers import AnswerLayout, outputs_of
 from effgen.runtime.labels import read_labels
 from effgen.runtime.manifest import LABELS, Manifest
 from effgen.runtime.picture import Picture, Preparation, preparation_of
+from effgen.words import OutputKind
 
 #: A list or tuple of `Picture`s. Not Sequence: a path, too, is one of str.
 Pictures: TypeAlias = "list[Any] | tuple[Any, ...]"
 
+#: The logarithm of a probability of 1, as far as float32 sums may miss it.
+_ROUNDED = 1e-3
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class: its number, its name (the number as text where the bundle has no labels), and its softmax
-    probability."""
+    """A class: its number, its name (the number as text where the bundle has no labels), and its
+    probability, as `probabilities_of` says."""
 
     index: int
     label: str
@@ -36,14 +41,38 @@ class ImageClassifier(ABC):
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.manifest = manifest
+        self.layout = AnswerLayout.of(manifest)
         #: The classes' names, the bundle's or what is set here; None: they have numbers only.
         self.labels: tuple[str, ...] | None = None
         if LABELS in manifest.files:
-            self.labels = read_labels(path / LABELS, manifest.output["shape"][1])
+            self.labels = read_labels(path / LABELS, self.classes)
 
     @abstractmethod
-    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 images NCHW of the bundle's shape -> float32 logits `(batch, classes)`."""
+    def __call__(self, image: NDArray[np.float32]) -> Any:
+        """float32 images NCHW of the bundle's shape -> float32 `(batch, classes)`, which are what the manifest's
+        `output_kind` says, or what else the network gives: an `Answer`, of which callers know whether it is an array,
+        or a tuple in the order of `output_names`."""
+
+    @property
+    def classes(self) -> int:
+        """How many there are. Raises BundleError where the network is no classifier."""
+        self.refuse_others()
+        assert self.manifest.classes is not None
+        return self.manifest.classes
+
+    def refuse_others(self) -> None:
+        """Raise BundleError where the network is no classifier."""
+        if self.manifest.classes is None:
+            outputs = ", ".join(f"{output['name']} {tuple(output['shape'])}" for output in self.manifest.outputs)
+            raise BundleError(
+                f"{self.manifest.name}: is no classifier, which gives classes: it gives {outputs}; "
+                "call it from Python, effgen.load(BUNDLE)(image)"
+            )
+
+    @property
+    def output_names(self) -> list[str]:
+        """Of what a call returns, in its order."""
+        return self.manifest.output_names
 
     @cached_property
     def preparation(self) -> Preparation:
@@ -83,20 +112,46 @@ class ImageClassifier(ABC):
         return batch
 
     def predictions(self, images: NDArray[np.float32], count: int, top: int = 5) -> list[list[Prediction]]:
-        """What the model says of the first `count` images of a batch."""
-        logits = self(images)[:count]
-        if not np.isfinite(logits).all():
+        """What the model says of the first `count` images of a batch. Raises BundleError where it is no classifier."""
+        self.refuse_others()
+        (outputs,) = (output[:count] for output in outputs_of(self(images)))
+        kind = self.manifest.output_kind
+        if not _may_be(outputs, kind):
             raise BundleError(f"{self.manifest.name}: the output is not finite; are these its weights? `effgen verify`")
-        return [top_predictions(row, top, self.labels) for row in logits]
+        return [top_predictions(row, top, self.labels, kind) for row in outputs]
 
 
-def top_predictions(logits: NDArray[np.float32], top: int, labels: Sequence[str] | None) -> list[Prediction]:
-    """The `top` classes (all, where there are fewer) of `logits` `(classes,)`, by falling probability."""
+def top_predictions(
+    output: NDArray[np.float32], top: int, labels: Sequence[str] | None, kind: OutputKind = "logits"
+) -> list[Prediction]:
+    """The `top` classes (all, where there are fewer) of an image's `output` `(classes,)`, by falling probability."""
     if top < 1:
         raise ImageError(f"top = {top}: expected at least 1")
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    shares = shifted / shifted.sum()
-    order = np.argsort(-logits, kind="stable")[:top]
+    shares = probabilities_of(output, kind)
+    order = np.argsort(-output, kind="stable")[:top]
     return [
         Prediction(int(index), str(index) if labels is None else labels[index], float(shares[index])) for index in order
     ]
+
+
+def probabilities_of(output: NDArray[np.float32], kind: OutputKind) -> NDArray[np.float64]:
+    """The probability of each class, float64: the softmax of logits, probabilities as they are.
+
+    Those of several labels stay as they are, too, each between 0 and 1: they need not sum to 1.
+    """
+    values = output.astype(np.float64)
+    if kind == "log_probabilities":
+        exponentials: NDArray[np.float64] = np.exp(values)
+        return exponentials
+    if kind != "logits":
+        return values
+    powers = np.exp(values - values.max())
+    shares: NDArray[np.float64] = powers / powers.sum()
+    return shares
+
+
+def _may_be(outputs: NDArray[np.float32], kind: OutputKind) -> bool:
+    """Whether these can be numbers of that kind. The logarithm of a probability that rounds to 0 is minus infinity."""
+    if kind == "log_probabilities":
+        return bool((outputs <= _ROUNDED).all())
+    return bool(np.isfinite(outputs).all())

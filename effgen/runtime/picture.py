@@ -8,16 +8,19 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError, ImageError
+from effgen.files.contents import kind_of_bytes, kind_of_file
 from effgen.runtime.manifest import Manifest
+from effgen.words import ChannelOrder, Fit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,23 +48,41 @@ MOST_ELONGATED = 100
 #: Held while the process's warning filters change.
 _FILTERS = threading.Lock()
 
+#: Pixels of a resized picture's shorter side, at most.
+_MOST_PIXELS = 2 * 8192
+
 #: Pillow's mode for a network's channels.
 _MODES = {1: "L", 3: "RGB"}
 
 
+#: Colour of the bars beside a picture: red, green, blue from 0 to 255.
+Colour: TypeAlias = tuple[int, int, int]
+
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
 @dataclass(frozen=True)
 class Preparation:
-    """From a picture to `(channels, height, width)` float32, as the manifest says."""
+    """From a picture to `(channels, height, width)` float32, as the manifest says.
+
+    `crop` is the image's size and `resize` the size that the picture is resized to cover (`fit` "crop"), to have
+    ("stretch") or to fit into ("letterbox", the rest in the colour `fill`); both are pixels of a square's side, or
+    (height, width). `mean` and `std`, by the network's channels, are of pixels from 0 to `pixel_range`.
+    """
 
     channels: int
-    crop: int
-    resize: int
+    crop: int | tuple[int, int]
+    resize: int | tuple[int, int]
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    channel_order: ChannelOrder = "rgb"
+    pixel_range: int = 1
+    fit: Fit = "crop"
+    fill: Colour = (0, 0, 0)
 
     def __call__(self, picture: Picture) -> NDArray[np.float32]:
-        """`(channels, crop, crop)`. Raises ImageError where `picture` is none or does not fit."""
+        """`(channels, height, width)`. Raises ImageError where `picture` is none or does not fit."""
         channels = self.pixels(picture)
         prepared = np.empty(channels.shape, np.float32)
         for table, channel, out in zip(self._tables, channels, prepared, strict=True):
@@ -69,9 +90,7 @@ class Preparation:
         return prepared
 
     def pixels(self, picture: Picture) -> NDArray[np.uint8]:
-        """The picture's middle before it is normalised, `(channels, crop, crop)`. Raises ImageError as a call does."""
-        from PIL.Image import Resampling
-
+        """The picture before it is normalised, `(channels, height, width)`. Raises ImageError as a call does."""
         image = read_picture(picture, _MODES[self.channels])
         short, long = sorted(image.size)
         if long > MOST_ELONGATED * short:
@@ -79,19 +98,93 @@ class Preparation:
                 f"{_named(picture)}: {image.width} x {image.height} pixels: expected at most {MOST_ELONGATED} times as "
                 f"long as wide"
             )
-        sides = {short: self.resize, long: self.resize * long // short} if long > short else {short: self.resize}
-        resized = image.resize((sides[image.width], sides[image.height]), Resampling[self.interpolation.upper()])
-        left, top = (round((side - self.crop) / 2) for side in resized.size)
-        middle = np.asarray(resized.crop((left, top, left + self.crop, top + self.crop)))
-        return middle.reshape(self.crop, self.crop, self.channels).transpose(2, 0, 1)
+        framed = np.asarray(self._letterboxed(image) if self.fit == "letterbox" else self._cut(image))
+        channels = framed.reshape(*self.size, self.channels).transpose(2, 0, 1)
+        return channels[::-1] if self.channel_order == "bgr" else channels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        return _sides(self.crop)
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        """Height and width that the picture is resized to cover, or to have."""
+        return _sides(self.resize)
+
+    def of_size(self, size: tuple[int, int]) -> Preparation:
+        """The same for an image of another height and width, of which nothing is cut off."""
+        return replace(self, crop=size, resize=size)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest's `input` says of it, plain JSON."""
+        fill = {"fill": list(self.fill)} if self.fit == "letterbox" else {}
+        return {
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "pixel_range": self.pixel_range,
+            "channel_order": self.channel_order,
+            "resize": self._plain(self.resize),
+            "crop": self._plain(self.crop),
+            "interpolation": self.interpolation,
+            "fit": self.fit,
+            **fill,
+        }
+
+    def _plain(self, size: int | tuple[int, int]) -> int | list[int]:
+        """A square's side where readers of old, who know neither `fit` nor what follows it, prepare pictures rightly,
+        else the two sides, which they refuse."""
+        height, width = _sides(size)
+        as_of_old = (self.channel_order, self.pixel_range, self.fit, height) == ("rgb", 1, "crop", width)
+        return height if as_of_old else [height, width]
+
+    def _cut(self, image: Image) -> Image:
+        """The picture resized, and of the result the middle."""
+        resized = self._resized(image, *(_covering if self.fit == "crop" else _same)(self.resize, image))
+        height, width = self.size
+        left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)
+        return resized.crop((left, top, left + width, top + height))
+
+    def _letterboxed(self, image: Image) -> Image:
+        """The whole picture in the middle, between bars; as far up or to the left where the rest is odd."""
+        from PIL import Image
+
+        height, width = self.size
+        scale = min(height / image.height, width / image.width)
+        inner = self._resized(image, *(max(1, round(side * scale)) for side in (image.height, image.width)))
+        framed = Image.new("RGB", (width, height), self.fill).convert(image.mode)
+        framed.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
+        return framed
+
+    def _resized(self, image: Image, height: int, width: int) -> Image:
+        from PIL.Image import Resampling
+
+        return image.resize((width, height), Resampling[self.interpolation.upper()])
 
     @cached_property
     def _tables(self) -> NDArray[np.float32]:
         """What each of the 256 values of a pixel becomes, by channel."""
-        values = np.arange(256, dtype=np.float32) / np.float32(255)
+        values = np.arange(256, dtype=np.float32) / np.float32(255 / self.pixel_range)
         mean, std = (np.array(numbers, np.float32)[:, None] for numbers in (self.mean, self.std))
         tables: NDArray[np.float32] = (values - mean) / std
         return tables
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _covering(size: int | tuple[int, int], image: Image) -> tuple[int, int]:
+    """Height and width of the picture, its shape kept, that just covers `size`."""
+    height, width = _sides(size)
+    if height * image.width >= width * image.height:
+        return height, max(width, height * image.width // image.height)
+    return max(height, width * image.height // image.width), width
+
+
+def _same(size: int | tuple[int, int], image: Image) -> tuple[int, int]:
+    return _sides(size)
 
 
 def preparation_of(manifest: Manifest) -> Preparation:
@@ -105,13 +198,56 @@ def preparation_of(manifest: Manifest) -> Preparation:
         )
     if channels not in _MODES:
         raise BundleError(f"{manifest.name}: takes {channels} channels, pictures have 1 or 3: call it with an array")
+    for key, known, usual in _CHOICES:
+        if stated.get(key, usual) not in known:
+            raise BundleError(f"{manifest.name}: {key} {stated[key]!r} is not known to this effgen")
     crop, resize, mean, std = (stated[key] for key in ("crop", "resize", "mean", "std"))
-    fits = crop == height == width and isinstance(resize, int) and crop <= resize <= 2 * 8192
-    if not (fits and _are_numbers(mean, channels) and _are_numbers(std, channels) and all(std)):
+    fill = stated.get("fill", [0, 0, 0])
+    sides, numbers = (crop, resize), (mean, std)
+    makes_sense = all(map(_are_sides, sides)) and all(_are_numbers(values, channels) for values in numbers)
+    if not (makes_sense and all(std) and _is_colour(fill) and _fit(stated, (height, width))):
         raise BundleError(f"{manifest.name}: the manifest's input makes no sense; compile the bundle again")
-    if stated["interpolation"] not in ("nearest", "bilinear", "bicubic", "lanczos"):
-        raise BundleError(f"{manifest.name}: interpolation {stated['interpolation']!r} is not known to this effgen")
-    return Preparation(channels, crop, resize, stated["interpolation"], tuple(mean), tuple(std))
+    return Preparation(
+        channels=channels,
+        crop=_as_sides(crop),
+        resize=_as_sides(resize),
+        interpolation=stated["interpolation"],
+        mean=tuple(mean),
+        std=tuple(std),
+        channel_order=stated.get("channel_order", "rgb"),
+        pixel_range=stated.get("pixel_range", 1),
+        fit=stated.get("fit", "crop"),
+        fill=(fill[0], fill[1], fill[2]),
+    )
+
+
+#: Keys of a manifest's input, the values that are known, and what one that does not say it means.
+_CHOICES: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
+    ("interpolation", _INTERPOLATIONS, None),
+    ("channel_order", get_args(ChannelOrder), "rgb"),
+    ("pixel_range", (1, 255), 1),
+    ("fit", get_args(Fit), "crop"),
+)
+
+
+def _fit(stated: Mapping[str, Any], size: tuple[int, int]) -> bool:
+    """Whether the sizes are those of the image, and of a picture that covers it."""
+    crop, resize = (_sides(_as_sides(stated[key])) for key in ("crop", "resize"))
+    exact = stated.get("fit", "crop") != "crop"
+    covers = resize == crop if exact else all(r >= c for r, c in zip(resize, crop, strict=True))
+    return crop == size and covers and max(resize) <= _MOST_PIXELS
+
+
+def _are_sides(value: Any) -> bool:
+    """A side, or a height and a width."""
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    return all(type(side) is int and side > 0 for side in sides)
+
+
+def _as_sides(value: Any) -> int | tuple[int, int]:
+    """As `Preparation` takes them: one number for a square."""
+    height, width = value if isinstance(value, list) else (value, value)
+    return height if height == width else (height, width)
 
 
 def read_picture(picture: Picture, mode: str = "RGB") -> Image:
@@ -200,7 +336,10 @@ def _reason(picture: Picture, error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         empty = picture == b"" or (isinstance(picture, str | Path) and Path(picture).stat().st_size == 0)
-        return "empty" if empty else f"not a picture; expected {', '.join(FORMATS)}"
+        if empty:
+            return "empty"
+        kind = kind_of_bytes(picture) if isinstance(picture, bytes) else kind_of_file(Path(str(picture)))
+        return f"is {kind}" if kind else f"not a picture; expected {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return "too many pixels; make it smaller first"
     if isinstance(error, OSError) and error.strerror:
@@ -220,6 +359,11 @@ def _named(picture: Picture) -> str:
 def printable(path: str | Path) -> str:
     """The path as text that can be encoded: a file's name may hold any bytes."""
     return str(path).encode(errors="replace").decode()
+
+
+def _is_colour(values: Any) -> bool:
+    whole = isinstance(values, list) and all(type(value) is int and 0 <= value <= 255 for value in values)
+    return whole and len(values) == 3
 
 
 def _are_numbers(values: Any, count: int) -> bool:

@@ -19,6 +19,7 @@ from effgen.runtime import LoadedModel, Prediction, load
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.labels import read_labels
 from effgen.runtime.sources import PictureSource, sources_from_arguments
+from effgen.words import OutputKind
 
 #: Groups of pictures that each stream has waiting, so that none idles while results are printed.
 _AHEAD = 2
@@ -48,11 +49,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class RunReport:
-    """The answers in the order of the pictures. Seconds: of the whole, and summed over all streams of reading and
-    preparing pictures and of running the network."""
+    """The answers in the order of the pictures; `output`: what the network's numbers are. Seconds: of the whole, and
+    summed over all streams of reading and preparing pictures and of running the network."""
 
     bundle: str
     model: str
+    output: OutputKind
     batch: int
     streams: int
     threads: int
@@ -85,13 +87,14 @@ def run_bundle(request: RunRequest, on_answer: Callable[[Answer], None] = lambda
     """Classify the pictures; `on_answer` is told each answer as soon as those before it are there.
 
     A picture or a folder that cannot be read has its error in its answer and stops nothing. Raises ImageError where
-    there are no pictures or the labels do not fit, BundleError where the bundle cannot be loaded or its output is no
-    answer.
+    there are no pictures or the labels do not fit, BundleError where the bundle cannot be loaded, it is no
+    classifier, or its output is no answer.
     """
     sources = sources_from_arguments(request.images)
     model = load(request.bundle, request.threads)
+    model.refuse_others()
     if request.labels is not None:
-        model.labels = read_labels(request.labels, model.manifest.output["shape"][1])
+        model.labels = read_labels(request.labels, model.classes)
     streams = _Streams(model, request.throughput, request.top)
     batch = model.manifest.input["shape"][0]
     groups = [sources[start : start + batch] for start in range(0, len(sources), batch)]
@@ -104,6 +107,7 @@ def run_bundle(request: RunRequest, on_answer: Callable[[Answer], None] = lambda
     return RunReport(
         bundle=str(request.bundle),
         model=model.manifest.name,
+        output=model.manifest.output_kind,
         batch=batch,
         streams=streams.count,
         threads=streams.threads,

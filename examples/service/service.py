@@ -70,11 +70,12 @@ def make_app(model: LoadedModel) -> Starlette:
     """The service for a loaded model."""
     classifier = Classifier(model)
     batch, channels, height, width = model.manifest.input["shape"]
-    classes = model.manifest.output["shape"][1]
+    classes = model.classes
     room = asyncio.Semaphore(MOST_REQUESTS)
 
     async def health(request: Request) -> Response:
         facts = {"model": model.manifest.name, "classes": classes, "image": [channels, height, width], "batch": batch}
+        facts["output"] = model.manifest.output_kind
         return JSONResponse({"status": "ok", **facts})
 
     async def classify(request: Request) -> Response:

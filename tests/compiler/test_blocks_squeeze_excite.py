@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from blocks import assert_can_run, builder, call_of, conv, depthwise, fused, gate, kinds, stem
+from compiling import cut
 
 from effgen.compiler.blocks import fuse_blocks, kernel_calls
 from effgen.compiler.calls import KernelCall, calls_from_graph
@@ -23,7 +24,7 @@ def test_squeeze_excite_behind_depthwise_convolutions_side_by_side() -> None:
     channels = b.shape(x)[1]
     parts = []
     for index, (start, end) in enumerate(((0, 4), (4, channels))):
-        part = b.add("Slice", [x], f"slice{index}", start=start, end=end)
+        part = cut(b, x, f"slice{index}", start, end)
         parts.append(conv(b, part, end - start, f"part{index}", kernel=2 * index + 3, group=end - start))
     deep = b.add("Swish", [b.add("Concat", parts, "whole", axis=1)], "deep")
     calls = kernel_calls(b.finish(b.add("Mul", [deep, gate(b, deep)], "scaled")))
@@ -56,7 +57,7 @@ def test_tensor_inside_squeeze_excite_that_is_the_output_is_made(kept: str) -> N
     b = builder()
     deep = depthwise(b, stem(b))
     whole = b.finish(b.add("Mul", [deep, gate(b, deep)], "scaled"))
-    calls = fuse_blocks(calls_from_graph(replace(whole, output=kept)), kept)
+    calls = fuse_blocks(calls_from_graph(replace(whole, outputs=(kept,))), (kept,))
     assert kinds(calls) == ["stem depthwise", "pool", "dense", "dense", "scale"]
     assert_can_run(calls, "x", kept)
 

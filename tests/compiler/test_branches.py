@@ -1,7 +1,7 @@
 """What cuts an image into channels and joins it again becomes one kernel, unless others read what lies between."""
 
 import pytest
-from compiling import builder, conv
+from compiling import builder, conv, cut
 
 from effgen.compiler.branches import join_branches
 from effgen.compiler.calls import Call, KernelCall, calls_from_graph
@@ -22,7 +22,7 @@ def branches(b: GraphBuilder, image: str, cuts: tuple[tuple[int, int], ...], den
     """A depthwise convolution for each of two cuts, 3x3 and 5x5; `dense`: of one group."""
     names = []
     for index, ((start, end), kernel) in enumerate(zip(cuts, (3, 5), strict=True)):
-        part = b.add("Slice", [image], f"slice{index}", start=start, end=end)
+        part = cut(b, image, f"slice{index}", start, end)
         names.append(
             conv(b, part, end - start, f"part{index}", kernel=kernel, stride=2, group=1 if dense else end - start)
         )
@@ -67,8 +67,8 @@ def shuffled(b: GraphBuilder, group: int = 2) -> str:
 def test_a_shuffle_of_joined_images_writes_its_slices() -> None:
     b = builder()
     image = shuffled(b)
-    first = b.add("Slice", [image], "first", start=0, end=6)
-    second = b.add("Slice", [image], "second", start=6, end=16)
+    first = cut(b, image, "first", 0, 6)
+    second = cut(b, image, "second", 6, 16)
     graph = b.finish(b.add("Concat", [second, first], "out", axis=1))
     calls = join_branches(calls_from_graph(graph), graph)
     assert [call.workload for call in calls if isinstance(call, KernelCall)] == [
@@ -82,8 +82,8 @@ def test_a_shuffle_of_joined_images_writes_its_slices() -> None:
 def test_slices_that_leave_something_out_or_cut_through_a_turn_stay(start: int, middle: int, end: int) -> None:
     b = builder()
     image = shuffled(b)
-    first = b.add("Slice", [image], "first", start=start, end=middle)
-    second = b.add("Slice", [image], "second", start=middle, end=end)
+    first = cut(b, image, "first", start, middle)
+    second = cut(b, image, "second", middle, end)
     found = joined(b.finish(b.add("Concat", [second, first], "out", axis=1)))
     assert found[:-1] == ["Relu", Interleave(1, 9, 9, 8, 2, (16,)), "Slice", "Slice"]
 

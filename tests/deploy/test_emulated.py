@@ -144,7 +144,10 @@ def test_compiling_goes_on_without(
     code, _, err = run("compile", "--spec", tiny_spec, "--target", "rpi4", "-o", tmp_path / "board")
     assert code == 0 and read_manifest(tmp_path / "board").target["name"] == "rpi4"
     (line,) = [line for line in err.splitlines() if "not checked" in line]
-    assert f"golden pair not checked: {tool}: not found" in line and line.endswith(f"install {package}")
+    assert line.startswith(f"warning: golden pair not checked: {tool}: not found") and line.endswith(
+        f"install {package}"
+    )
+    assert read_manifest(tmp_path / "board").network["golden"] == {"not_checked": line.split("not checked: ")[1]}
 
 
 @pytest.mark.arm

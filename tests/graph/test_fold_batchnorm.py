@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiling import cut
 from networks import lively_weights, noise, relative_error, tiny_graph
 
 from effgen.graph import Graph, GraphBuilder, Role, Value
@@ -142,7 +143,7 @@ def shared_out(b: GraphBuilder, image: str, kernels: tuple[int, ...], first: int
     """Slices of 4 channels each, a convolution with a norm for each, joined."""
     parts = []
     for index, kernel in enumerate(kernels):
-        part = b.add("Slice", [image], f"slice{index}", start=first + 4 * index, end=first + 4 * index + 4)
+        part = cut(b, image, f"slice{index}", first + 4 * index, first + 4 * index + 4)
         weight = b.parameter(f"part{index}.weight", (6, 4, kernel, kernel), "kernel")
         pads = (kernel // 2,) * 4
         parts.append(b.add("Conv", [part, weight], f"part{index}", group=1, pads=pads, strides=(2, 2)))

@@ -126,12 +126,10 @@ def test_arithmetic_with_constants(op_type: str, shape: Any, constant_first: boo
     operands = ["c", "s"] if constant_first else ["s", "c"]
     nodes = [node("Sigmoid", ["x"], "s"), node(op_type, operands)]
     path = save_model(tmp_path / "m.onnx", nodes, {"c": constant})
-    if op_type == "Div" and constant_first:
-        with pytest.raises(GraphError, match=r"Div y: expected a division by a constant other than 0$"):
-            graph_from_onnx(path)
-        return
-    graph, _ = assert_understood(path)
-    assert operators(graph)[0] == "Sigmoid" and set(operators(graph)[1:]) <= {"Add", "Mul"}
+    # Below -10 onnxruntime's Sigmoid has few digits right, which a quotient shows.
+    graph, _ = assert_understood(path, tolerance=1e-4 if op_type == "Div" and constant_first else 2e-6)
+    found = {op_type} if constant_first else {"Add", "Mul"}
+    assert operators(graph)[0] == "Sigmoid" and set(operators(graph)[1:]) <= found
 
 
 def test_arithmetic_of_two_tensors(tmp_path: Path) -> None:

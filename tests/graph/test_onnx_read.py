@@ -139,14 +139,14 @@ def refused(path: Path) -> str:
 
 
 def test_unsupported_operators_are_all_named(tmp_path: Path) -> None:
-    nodes = [helper.make_node("Tanh", ["x"], ["t"]), helper.make_node("LRN", ["t"], ["y"], size=3)]
-    assert "operators that are not supported: LRN, Tanh" in refused(model(nodes, tmp_path / "m.onnx"))
+    nodes = [helper.make_node("Erfinv", ["x"], ["t"]), helper.make_node("Det", ["t"], ["y"])]
+    assert "operators that are not supported: Det, Erfinv" in refused(model(nodes, tmp_path / "m.onnx"))
 
 
 def test_weights_of_another_type_are_refused(tmp_path: Path) -> None:
-    weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float16), "w")
+    weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), np.int8), "w")
     conv = helper.make_node("Conv", ["x", "w"], ["y"])
-    assert "w: weights of type FLOAT16" in refused(model([conv], tmp_path / "m.onnx", (weight,)))
+    assert "w: weights of type INT8" in refused(model([conv], tmp_path / "m.onnx", (weight,)))
 
 
 def test_dynamic_shape_is_refused(tmp_path: Path) -> None:

@@ -99,6 +99,13 @@ def test_a_path_is_read_from_disk(tmp_path: Path) -> None:
             "input.interpolation = 'cubic': expected 'nearest', 'bilinear', 'bicubic' or 'lanczos'",
         ),
         (
+            edited(TINY, resolution='32\nfit = "stretch"\ncrop_padding = 4'),
+            'input.crop_padding = 4: nothing is cut off by fit = "stretch"; leave it out',
+        ),
+        (edited(TINY, resolution="32\nwidth = 7"), "input.width = 7: expected at least the network's total stride, 8"),
+        (edited(TINY, resolution="32\nfill = [0, 0, 256]"), "input.fill[2] = 256: expected less than or equal to 255"),
+        (edited(TINY, resolution="32\npixel_range = 2"), "input.pixel_range = 2: expected 1 or 255"),
+        (
             edited(TINY, resolution="32\ncrop_padding = -1"),
             "input.crop_padding = -1: expected greater than or equal to 0",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import subprocess
 import sys
 import warnings
@@ -56,6 +57,89 @@ def test_any_size_as_torchvision(width: int, height: int, crop: int, padding: in
     image = Image.fromarray(pixels(width, height))
     preparation = dataclasses.replace(SMALL, crop=crop, resize=crop + padding)
     np.testing.assert_allclose(preparation(image), judged(image, preparation), rtol=1e-6, atol=1e-6)
+
+
+SIZES = [(640, 480), (333, 500), (20, 31), (37, 501), (256, 255), (3, 200)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("image_size", [(32, 48), (48, 20)])
+def test_stretched_as_torchvision(size: tuple[int, int], image_size: tuple[int, int]) -> None:
+    transforms = external_module("torchvision.transforms")
+    image = Image.fromarray(pixels(*size))
+    preparation = dataclasses.replace(SMALL, crop=image_size, resize=image_size, fit="stretch")
+    steps = [transforms.Resize(image_size, transforms.InterpolationMode("bicubic"), antialias=True)]
+    steps += [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    expected = transforms.Compose(steps)(image).numpy()
+    np.testing.assert_allclose(preparation(image), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("image_size", [(32, 48), (48, 20)])
+def test_the_middle_of_no_square_as_timm(size: tuple[int, int], image_size: tuple[int, int]) -> None:
+    """timm's ResizeKeepRatio, but for its rounding: the longer side is cut to whole pixels, as torchvision's."""
+    image = Image.fromarray(pixels(*size))
+    preparation = dataclasses.replace(SMALL, crop=image_size, resize=tuple(side + 8 for side in image_size))
+    ratio = max((image_size[0] + 8) / size[1], (image_size[1] + 8) / size[0])
+    least = (image_size[1] + 8, image_size[0] + 8)
+    sides = [max(floor, int(side * ratio + 1e-9)) for side, floor in zip(size, least, strict=True)]
+    transforms = external_module("torchvision.transforms")
+    steps = [transforms.CenterCrop(image_size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    expected = transforms.Compose(steps)(image.resize(sides, Image.Resampling.BICUBIC)).numpy()
+    np.testing.assert_allclose(preparation(image), expected, rtol=1e-6, atol=1e-6)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(1, 40))
+def test_letterbox(width: int, height: int, image_height: int, image_width: int) -> None:
+    """The whole picture, its shape kept to half a pixel, in the middle; nothing but bars around it."""
+    bar = (7, 200, 90)
+    image = Image.new("RGB", (width, height), (250, 30, 140))
+    preparation = dataclasses.replace(
+        SMALL, crop=(image_height, image_width), resize=(image_height, image_width), fit="letterbox", fill=bar
+    )
+    found = preparation.pixels(image).transpose(1, 2, 0)
+    assert found.shape == (image_height, image_width, 3)
+    inside = (found == (250, 30, 140)).all(2)
+    assert ((found == bar).all(2) | inside).all()
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    assert inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    scale = min(image_height / height, image_width / width)
+    for seen, side, whole in ((rows, height, image_height), (columns, width, image_width)):
+        assert abs(len(seen) - max(1, side * scale)) <= 0.5
+        assert 0 <= (whole - 1 - seen[-1]) - seen[0] <= 1
+    assert len(rows) == image_height or len(columns) == image_width
+
+
+def test_order_and_range_of_channels() -> None:
+    picture = pixels()
+    rgb = dataclasses.replace(SMALL, mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 8.0))
+    bgr = dataclasses.replace(rgb, channel_order="bgr", mean=(3.0, 2.0, 1.0), std=(8.0, 4.0, 2.0))
+    np.testing.assert_array_equal(bgr(picture), rgb(picture)[::-1])
+    plain = dataclasses.replace(SMALL, mean=(0.0,) * 3, std=(1.0,) * 3, pixel_range=255)
+    np.testing.assert_array_equal(plain(picture), SMALL.pixels(picture).astype(np.float32))
+    scaled = dataclasses.replace(
+        SMALL, pixel_range=255, mean=tuple(255 * v for v in MEAN), std=tuple(255 * v for v in STD)
+    )
+    np.testing.assert_allclose(scaled(picture), SMALL(picture), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "preparation",
+    [
+        SMALL,
+        dataclasses.replace(SMALL, channel_order="bgr"),
+        dataclasses.replace(SMALL, pixel_range=255, crop=(24, 40), resize=(30, 50)),
+        dataclasses.replace(SMALL, crop=40, resize=40, fit="letterbox", fill=(1, 2, 255)),
+        dataclasses.replace(SMALL, channels=1, mean=(0.0,), std=(1.0,), crop=(1, 9), resize=(1, 9), fit="stretch"),
+    ],
+)
+def test_manifests_say_it_and_are_understood(preparation: Preparation, tiny_bundle: Path) -> None:
+    shape = [1, preparation.channels, *preparation.size]
+    stated = {"shape": shape, **json.loads(json.dumps(preparation.facts))}
+    manifest = dataclasses.replace(read_manifest(tiny_bundle), input=stated)
+    assert preparation_of(manifest) == preparation
+    of_old = preparation == SMALL  # what readers of old, who know neither fit nor order nor range, may prepare
+    assert isinstance(stated["crop"], int) == isinstance(stated["resize"], int) == of_old
 
 
 @pytest.mark.parametrize(("phi", "fraction"), [("0", 0.875), ("1", 0.882), ("2", 0.890), ("4", 0.922), ("7", 0.949)])
@@ -257,6 +341,15 @@ def test_manifest_that_does_not_say_how(tiny_bundle: Path) -> None:
         ({"interpolation": "magic"}, "interpolation 'magic' is not known"),
         ({"shape": [1, 4, 32, 32]}, "takes 4 channels"),
         ({"shape": [1, 3, 32, 16]}, "makes no sense"),
+        ({"crop": [32, 32, 32]}, "makes no sense"),
+        ({"crop": [32, 16]}, "makes no sense"),
+        ({"resize": [32, 31]}, "makes no sense"),
+        ({"resize": True}, "makes no sense"),
+        ({"fit": "stretch", "resize": 40}, "makes no sense"),
+        ({"fit": "letterbox", "fill": [0, 0, 256]}, "makes no sense"),
+        ({"fit": "squeeze"}, "fit 'squeeze' is not known"),
+        ({"channel_order": "gbr"}, "channel_order 'gbr' is not known"),
+        ({"pixel_range": 100}, "pixel_range 100 is not known"),
     ):
         with pytest.raises(BundleError, match=message):
             preparation_of(dataclasses.replace(manifest, input={**manifest.input, **change}))

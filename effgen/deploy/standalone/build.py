@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -25,8 +25,10 @@ from effgen.deploy.executors import compiler_of
 from effgen.deploy.standalone.emit import EXECUTABLE
 from effgen.errors import BuildError
 from effgen.machines.programs import required_tool, tool_output
+from effgen.runtime.answers import AnswerLayout
 from effgen.runtime.manifest import WEIGHTS, Manifest, sha256_of
 from effgen.version import __version__
+from effgen.words import OutputKind
 
 #: The functions of the header, without the model's name.
 FUNCTIONS = ("create", "run", "destroy", "error")
@@ -43,6 +45,14 @@ _FLAGS = ("-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ftls-model=initia
 _MOVED = ("pthread_create", "pthread_join", "pthread_sigmask")
 _FIRST_GLIBC = {"x86_64": "GLIBC_2.2.5", "aarch64": "GLIBC_2.17"}
 _PTHREAD = "libpthread.so.0"
+
+#: What the header says of the output.
+_OUTPUTS: dict[OutputKind, str] = {
+    "logits": "not normalised: softmax makes probabilities of it",
+    "probabilities": "probabilities that sum to 1: no softmax is wanted",
+    "log_probabilities": "natural logarithms of probabilities: exp makes these of it",
+    "labels": "one probability for each of several labels: no softmax is wanted",
+}
 
 
 def write_standalone(
@@ -143,12 +153,13 @@ def _values(manifest: Manifest, name: str, weights_bytes: int) -> dict[str, Any]
         "channels": channels,
         "height": height,
         "width": width,
-        "classes": manifest.output["shape"][1],
+        **_answer_values(manifest, name),
+        "output_kind": manifest.output_kind.upper(),
         "threads": manifest.threads,
         "workspace": manifest.workspace_bytes,
-        "normalisation": ", every value (pixel / 255 - MEAN[channel]) / STD[channel]" if mean and std else "",
+        "normalisation": _normalisation(manifest) if mean and std else "",
         "constants": "".join(
-            f"#define {name.upper()}_{key} {{{', '.join(f'{float(value)!r}f' for value in values)}}}\n"
+            f"#define {name.upper()}_{key} {_braced(f'{float(value)!r}f' for value in values)}\n"
             for key, values in (("MEAN", mean), ("STD", std))
             if values
         ),
@@ -157,6 +168,50 @@ def _values(manifest: Manifest, name: str, weights_bytes: int) -> dict[str, Any]
         "features": "{" + "".join(f'"{feature}", ' for feature in features) + "NULL}",
         "features_text": ", ".join(features),
     }
+
+
+def _answer_values(manifest: Manifest, name: str) -> dict[str, Any]:
+    """What the templates say of the outputs: a classifier's are its logits, others have numbers."""
+    layout, macro = AnswerLayout.of(manifest), name.upper()
+    titles = [_comment(f"{output['name']} {'x'.join(map(str, output['shape']))}") for output in manifest.outputs]
+    floats = ["(size_t)" + " * ".join(map(str, shape)) for shape in layout.shapes]
+    facts = {
+        "outputs": len(titles),
+        "output_floats": _braced(floats),
+        "output_starts": _braced(map(str, layout.starts)),
+        "output_titles": _braced(json.dumps(title) for title in titles),
+        "array_floats": layout.floats,
+        "is_classifier": int(manifest.classes is not None),
+    }
+    if manifest.classes is not None:
+        sizes = {"CLASSES": manifest.classes, "LOGITS_FLOATS": f"({floats[0]})"}
+        kind = _OUTPUTS[manifest.output_kind]
+        answer = f"The output, called logits below: float32 [BATCH][CLASSES], contiguous, {kind}."
+        computed, parameter = "the output", "float *logits"
+    else:
+        sizes = {"OUTPUTS": len(titles)}
+        for number, (shape, count) in enumerate(zip(layout.shapes, floats, strict=True)):
+            sizes |= {f"OUTPUT{number}_FLOATS": f"({count})", f"OUTPUT{number}_SHAPE": _braced(map(str, shape))}
+        listed = "".join(f"\n     {number}: {title}" for number, title in enumerate(titles))
+        one = len(titles) == 1
+        computed = "the output" if one else "the outputs, but those whose pointer is NULL,"
+        layout_text = "float32, contiguous, images as [batch][channels][height][width]"
+        answer = f"The output{'' if one else 's'}: {layout_text}:{listed}\n  "
+        parameter = "float *output" if one else f"float *const outputs[{macro}_OUTPUTS]"
+    lines = "".join(f"#define {macro}_{key} {value}\n" for key, value in sizes.items())
+    return {**facts, "answer": answer, "sizes": lines, "computed": computed, "parameter": parameter}
+
+
+def _braced(values: Iterable[str]) -> str:
+    """An initialiser of C."""
+    return "{" + ", ".join(values) + "}"
+
+
+def _normalisation(manifest: Manifest) -> str:
+    """What the header says of an image's values."""
+    pixel = "pixel" if manifest.input.get("pixel_range", 1) == 255 else "pixel / 255"
+    order = "; channel 0 is blue, 2 is red" if manifest.input.get("channel_order", "rgb") == "bgr" else ""
+    return f",\n   every value ({pixel} - MEAN[channel]) / STD[channel], pixels from 0 to 255{order}"
 
 
 def _comment(text: str) -> str:

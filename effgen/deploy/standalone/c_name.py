@@ -45,12 +45,15 @@ def _size(network: Network) -> str:
 
 def _by_hand(network: Network) -> list[str]:
     asked = network.request.overrides
+    wide = "" if asked.image_width is None else f"x{asked.image_width}"
     numbers = {
-        "r": asked.resolution,
+        "r": None if asked.resolution is None else f"{asked.resolution}{wide}",
         "c": asked.classes,
         "w": asked.width,
         "d": asked.depth,
         "eps": asked.norm_eps,
+        "stem": asked.stem_channels,
+        "head": asked.head_channels,
     }
     words = [f"{letter}{value}".removesuffix(".0") for letter, value in numbers.items() if value is not None]
     return [*_batch(network.request.batch), *words, *([asked.padding] if asked.padding else [])]

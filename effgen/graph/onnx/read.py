@@ -10,20 +10,41 @@ from numpy.typing import NDArray
 
 from effgen.errors import GraphError
 from effgen.graph import Graph
-from effgen.graph.onnx import activations, arithmetic, shapes, windows
+from effgen.graph.onnx import activations, arithmetic, borders, norms, reductions, shapes, windows
 from effgen.graph.onnx.file import OnnxFile, open_onnx
 from effgen.graph.onnx.reader import Converter, Reader
 from effgen.graph.passes.fold_affine import fold_affine
 from effgen.graph.passes.fuse_activations import fuse_activations
+from effgen.graph.passes.fuse_pads import fuse_pads
+from effgen.graph.passes.join_means import join_means
+from effgen.graph.passes.layer_norms import layer_norms
+from effgen.graph.passes.linear_gates import linear_gates
 from effgen.graph.passes.prune import prune
+from effgen.graph.passes.simplify_moves import simplify_moves
 
 #: Operator -> what makes nodes of the Graph from it.
 CONVERTERS: Mapping[str, Converter] = {
     **windows.CONVERTERS,
+    **borders.CONVERTERS,
+    **reductions.CONVERTERS,
     **arithmetic.CONVERTERS,
+    **norms.CONVERTERS,
     **shapes.CONVERTERS,
     **activations.CONVERTERS,
 }
+
+#: What makes one operator of several, in this order.
+_PASSES = (
+    prune,
+    simplify_moves,
+    join_means,
+    layer_norms,
+    fuse_activations,
+    simplify_moves,
+    linear_gates,
+    fuse_pads,
+    fold_affine,
+)
 
 
 def graph_from_onnx(path: Path, batch: int | None = None) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
@@ -40,7 +61,7 @@ def graph_from_file(file: OnnxFile) -> tuple[Graph, dict[str, NDArray[np.float32
     """`graph_from_onnx` for a file that is open."""
     try:
         graph, weights = Reader(file, CONVERTERS).run()
-        for rewrite in (prune, fuse_activations, fold_affine):
+        for rewrite in _PASSES:
             graph, weights = rewrite(graph, weights)
     except GraphError as error:
         raise GraphError(f"{file.path}: {error}") from None

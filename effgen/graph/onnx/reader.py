@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -10,20 +11,31 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from effgen.errors import GraphError
 from effgen.graph import Graph, Node, Parameter, Role, Value
 from effgen.graph.onnx.file import STANDARD_DOMAINS, OnnxFile
+from effgen.graph.onnx.folding import Folder
+from effgen.graph.onnx.order import in_order, inlined
 from effgen.graph.ops import OPS, AttributeValue, Shape
 
 AnyArray: TypeAlias = NDArray[Any]
 
-#: Operators whose result depends on nothing that is known here, or that hold graphs of their own.
-_NOT_FOLDED = ("If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
-
 #: What converters raise where a node lacks what ONNX demands of it.
 _MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
+
+#: Types of constants that are computed with as float32.
+_AS_FLOAT32 = ("float16", "bfloat16", "float64")
+
+#: What shows the way out of an operator that is not supported, beside leaving it out.
+_HINTS: Mapping[str, str] = {
+    "ArgMax": "leave it out: the numbers before it are the network's output",
+    "GatherND": "torch writes interpolate(mode='nearest-exact') so: export with mode='nearest'",
+    "Loop": "export without control flow",
+    "NonMaxSuppression": "export without post-processing",
+    "Scan": "export without control flow",
+    "TopK": "leave it out: the numbers before it are the network's output",
+}
 
 
 @dataclass(frozen=True)
@@ -51,27 +63,14 @@ class OnnxNode:
         return str(self.proto.output[0])
 
 
-@dataclass(frozen=True)
-class Pending:
-    """A tensor of the file that is none of the Graph: some operator that reads it says both at once.
-
-    `source` is the Graph's tensor that it was made of, `kind` the operator, `detail` what that operator did to it.
-    """
-
-    kind: str
-    source: str
-    shape: Shape
-    detail: tuple[int, ...]
-
-
 Converter: TypeAlias = Callable[["Reader", OnnxNode], None]
 
 
 class Reader:
     """What is known while the nodes are gone through in order.
 
-    Every tensor of the file is one of: a constant, a tensor of the Graph (perhaps of another name), pending, or
-    unknown because an operator before it is not supported.
+    Every tensor of the file is one of: a constant, a tensor of the Graph (perhaps of another name), or unknown because
+    an operator before it is not supported. `notes` says what was read otherwise than it stands.
     """
 
     def __init__(self, file: OnnxFile, converters: Mapping[str, Converter]) -> None:
@@ -79,38 +78,68 @@ class Reader:
         self.converters = converters
         self.proto = file.model.graph
         self.opset = file.opset
+        self.folder = Folder(file.opset)
         self.constants: dict[str, AnyArray] = {"": np.zeros(0, np.float32)}
         self.names = {file.input.name: file.input.name}
-        self.pending: dict[str, Pending] = {}
         self.values: dict[str, Value] = {file.input.name: file.input}
         self.made: dict[str, Node] = {}
         self.parameters: dict[str, Parameter] = {}
         self.weights: dict[str, NDArray[np.float32]] = {}
         self.unknown: set[str] = set()
         self.unsupported: set[str] = set()
+        self._read = {name for proto in self.proto.node for name in proto.input} | set(file.outputs)
         self.first_error: GraphError | None = None
+        self.notes: list[str] = []
 
     def run(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
         self.constants |= {tensor.name: _array(tensor) for tensor in self.proto.initializer}
-        for proto in self.proto.node:
-            attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in proto.attribute}
-            self.node(OnnxNode(proto, attributes))
+        self.nodes(in_order(self.proto.node, [*self.constants, *self.names]))
         if self.unsupported:
-            names = ", ".join(sorted(self.unsupported))
-            raise GraphError(
-                f"operators that are not supported: {names}; supported: {', '.join(sorted(self.converters))}"
-            )
+            raise GraphError(self.lacking())
         if self.first_error is not None:
             raise self.first_error
-        return self.graph(self.tensor(self.file.output)), self.weights
+        return self.graph({declared: self.output(declared) for declared in self.file.outputs}), self.weights
 
-    def graph(self, output: str) -> Graph:
-        """The nodes as a graph whose output has the file's name for it."""
-        declared, nodes = self.file.output, list(self.made.values())
-        if output in self.made and declared not in self.values:
-            nodes = [_renamed(node, {output: declared}) for node in nodes]
-            output = declared
-        return Graph(self.proto.name or "graph", self.file.input, output, tuple(nodes), self.parameters)
+    def lacking(self) -> str:
+        """Every operator that is not supported, and the way out where one is known."""
+        found = [f"{name} ({hint})" if (hint := _HINTS.get(name)) else name for name in sorted(self.unsupported)]
+        skipped = self.folder.skipped
+        why = f"; constants too large or slow to compute: {', '.join(sorted(skipped))}" if skipped else ""
+        return (
+            f"operators that are not supported: {', '.join(found)}{why}; "
+            f"supported: {', '.join(sorted(self.converters))}"
+        )
+
+    def output(self, declared: str) -> str:
+        """The Graph's tensor that an output of the file is."""
+        try:
+            if (tensor := self.tensor(declared)) != self.file.input.name:
+                return tensor
+            raise GraphError("is the input itself: expected a tensor that the network computes")
+        except GraphError as error:
+            leave_out = "; --outputs can leave it out" if len(self.file.outputs) > 1 else ""
+            raise GraphError(f"output {declared}: {error}{leave_out}") from None
+
+    def graph(self, outputs: Mapping[str, str]) -> Graph:
+        """The nodes as a graph whose outputs have the file's names for them. A tensor that is several outputs has the
+        name of one; the others are the Identity of it."""
+        names = {tensor: tensor for declared, tensor in outputs.items() if tensor == declared}
+        for declared, tensor in outputs.items():
+            names.setdefault(tensor, tensor if declared in self.values else declared)
+        nodes = [_renamed(node, names) for node in self.made.values()]
+        shared, found = Counter(outputs.values()), []
+        for declared, tensor in outputs.items():
+            name = names[tensor]
+            if shared[tensor] > 1 and name != declared:
+                nodes.append(Node("Identity", (name,), declared))
+                name = declared
+            found.append(name)
+        return Graph(self.proto.name or "graph", self.file.input, tuple(found), tuple(nodes), self.parameters)
+
+    def nodes(self, protos: Iterable[onnx.NodeProto]) -> None:
+        for proto in protos:
+            attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in proto.attribute}
+            self.node(OnnxNode(proto, attributes))
 
     def node(self, node: OnnxNode) -> None:
         converter = self.converters.get(node.op_type) if node.proto.domain in STANDARD_DOMAINS else None
@@ -119,6 +148,10 @@ class Reader:
             if known:
                 self.constants[node.output] = _shape_of(self.shape(known[0]), node)
             self.unknown.update(node.outputs if not known else ())
+        elif node.op_type == "Size" and known and known[0] in self.names:
+            self.constants[node.output] = np.array(np.prod(self.shape(known[0])), np.int64)
+        elif node.op_type == "If" and node.inputs[0] in self.constants:
+            self.branch(node)
         elif all(self.is_constant(name) for name in node.inputs) and self.folded(node):
             pass
         elif converter is None:
@@ -128,6 +161,20 @@ class Reader:
             self.unknown.update(node.outputs)
         else:
             self.convert(converter, node)
+
+    def branch(self, node: OnnxNode) -> None:
+        """The nodes of the branch that a constant condition takes, in the place of the If."""
+        taken = node.attributes["then_branch" if bool(self.constants[node.inputs[0]].all()) else "else_branch"]
+        body = inlined(taken, node.output)
+        self.constants |= {tensor.name: _array(tensor) for tensor in body.initializer}
+        self.nodes(body.node)
+        for output, found in zip(node.outputs, body.output, strict=True):
+            if found.name in self.constants:
+                self.constants[output] = self.constants[found.name]
+            elif found.name in self.names:
+                self.alias(output, self.names[found.name])
+            else:
+                self.unknown.add(output)
 
     def convert(self, converter: Converter, node: OnnxNode) -> None:
         try:
@@ -142,20 +189,22 @@ class Reader:
             wrong = GraphError(f"malformed: {reason}; expected what ONNX says of {node.op_type}")
             self.first_error = self.first_error or _located(wrong, node)
             self.unknown.update(node.outputs)
-        known = (self.names, self.pending, self.constants)
-        self.unknown.update(name for name in node.outputs if not any(name in table for table in known))
+        self.unknown.update(name for name in node.outputs if name not in self.names and name not in self.constants)
 
     def folded(self, node: OnnxNode) -> bool:
         """Compute a node whose inputs are all constants; False where that cannot be done."""
-        if node.op_type in _NOT_FOLDED or node.proto.domain not in STANDARD_DOMAINS:
+        if node.proto.domain not in STANDARD_DOMAINS:
             return False
-        feeds = {name: self.constants[name] for name in node.inputs if name}
-        try:
-            results = _evaluated(node.proto, feeds, self.opset)
-        except Exception:  # an evaluator of many authors: whatever it raises, the node is not folded
+        results = self.folder.results(node.proto, {name: self.constants[name] for name in node.inputs if name})
+        if results is None:
             return False
         self.constants |= dict(zip(node.outputs, results, strict=True))
         return True
+
+    def note(self, text: str) -> None:
+        """Something that is read otherwise than it stands, said once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     # What converters ask.
 
@@ -176,6 +225,10 @@ class Reader:
             raise GraphError(f"{what} of shape {array.shape}: expected one number")
         return float(array.item())
 
+    def is_read(self, name: str) -> bool:
+        """Whether a node or the network's user reads a tensor of the file."""
+        return name in self._read
+
     def has_input(self, node: OnnxNode, index: int) -> bool:
         return index < len(node.inputs) and node.inputs[index] != ""
 
@@ -189,29 +242,30 @@ class Reader:
         return tuple(int(number) for number in np.atleast_1d(self.constant(node, index, key)))
 
     def tensor(self, name: str) -> str:
-        """The Graph's name of a tensor that is an operand. Raises GraphError for one that is pending."""
-        if name in self.pending:
-            found = self.pending[name]
-            raise GraphError(f"{found.kind} to {found.shape} is read by an operator that cannot take it")
+        """The Graph's name of a tensor that is an operand. Raises GraphError for what is none."""
         if name not in self.names:
             raise GraphError(f"{name} is not computed from the image: expected a tensor of the network")
         return self.names[name]
 
     def shape(self, name: str) -> Shape:
         """Shape of a tensor of the file."""
-        if name in self.pending:
-            return self.pending[name].shape
         if name in self.constants:
             return self.constants[name].shape
         return self.values[self.tensor(name)].shape
 
-    def maker(self, name: str) -> Node | None:
-        """The Graph's node that computes the tensor `name` of the Graph."""
-        return self.made.get(name)
+    def rank(self, tensor: str) -> int:
+        """Axes of a tensor of the Graph."""
+        return len(self.values[tensor].shape)
+
+    def axis(self, axis: int, rank: int) -> int:
+        """An axis counted from the front. Raises GraphError where there is none."""
+        if not -rank <= axis < rank:
+            raise GraphError(f"axis {axis} of {rank}: expected one of its axes")
+        return axis % rank
 
     # What converters do.
 
-    def emit(self, op_type: str, inputs: list[str], output: str, **attributes: AttributeValue) -> str:
+    def emit(self, op_type: str, inputs: Sequence[str], output: str, **attributes: AttributeValue) -> str:
         """Append a node to the Graph; `inputs` are the Graph's names, `output` a name of the file or a fresh one."""
         shapes = [self.values[name].shape for name in inputs]
         self.values[output] = Value(output, OPS[op_type].infer(shapes, attributes))
@@ -219,19 +273,25 @@ class Reader:
         self.names[output] = output
         return output
 
+    def reshaped(self, tensor: str, shape: Shape, output: str) -> str:
+        """A tensor of the Graph in another shape: as it is, or by a Reshape."""
+        if self.values[tensor].shape == shape:
+            return tensor
+        return self.emit("Reshape", [tensor], self.fresh(output), shape=shape)
+
+    def fresh(self, output: str) -> str:
+        """A name like this one that stands for nothing yet."""
+        while output in self.values:
+            output += "_"
+        return output
+
     def alias(self, output: str, tensor: str) -> None:
         """`output` of the file is the Graph's `tensor`."""
         self.names[output] = tensor
 
-    def wait(self, output: str, pending: Pending) -> None:
-        """`output` is for another operator to finish."""
-        self.pending[output] = pending
-
     def parameter(self, name: str, array: AnyArray, role: Role) -> str:
         """Declare a constant of the network; a name that stands for other values already gets a suffix."""
-        if array.dtype != np.float32:
-            found = helper.np_dtype_to_tensor_dtype(array.dtype)
-            raise GraphError(f"{name}: weights of type {onnx.TensorProto.DataType.Name(found)}: expected FLOAT")
+        array = self.float32(name, array)
         wanted = name
         while wanted in self.values and not self.same(wanted, array):
             wanted += "_"
@@ -240,6 +300,21 @@ class Reader:
             self.values[wanted] = self.parameters[wanted]
             self.weights[wanted] = array
         return wanted
+
+    def operand(self, name: str) -> str:
+        """The Graph's name of a tensor, or of a constant of the file, which becomes a parameter."""
+        return self.parameter(name, self.constants[name], "constant") if name in self.constants else self.tensor(name)
+
+    def float32(self, name: str, array: AnyArray) -> NDArray[np.float32]:
+        """A constant to compute with. Raises GraphError for one of whole numbers."""
+        if array.dtype.name in _AS_FLOAT32:
+            self.note(f"weights of type {array.dtype.name} are computed with as float32")
+            # The file's own rounding stays; beyond float32 there is nothing that other runtimes keep.
+            return array.astype(np.float32)
+        if array.dtype != np.float32:
+            found = helper.np_dtype_to_tensor_dtype(array.dtype)
+            raise GraphError(f"{name}: weights of type {onnx.TensorProto.DataType.Name(found)}: expected FLOAT")
+        return array
 
     def same(self, name: str, array: AnyArray) -> bool:
         known = self.weights.get(name)
@@ -273,14 +348,3 @@ def _plain(value: Any) -> Any:
 
 def _shape_of(shape: Shape, node: OnnxNode) -> AnyArray:
     return np.array(shape, np.int64)[slice(node.attributes.get("start", 0), node.attributes.get("end"))]
-
-
-def _evaluated(proto: onnx.NodeProto, feeds: dict[str, AnyArray], opset: int) -> list[AnyArray]:
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        for name, array in feeds.items()
-    ]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output]
-    body = helper.make_graph([proto], "constant", inputs, outputs)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", opset)])
-    return [np.asarray(result) for result in ReferenceEvaluator(model).run(None, feeds)]

@@ -1,4 +1,4 @@
-"""Convolutions and pooling, and the padding before them."""
+"""Convolutions and pooling; rows of one dimension are images of one pixel's height."""
 
 from __future__ import annotations
 
@@ -7,145 +7,193 @@ from collections.abc import Mapping
 import numpy as np
 
 from effgen.errors import GraphError
-from effgen.graph.onnx.reader import Converter, OnnxNode, Pending, Reader
+from effgen.graph.onnx.reader import AnyArray, Converter, OnnxNode, Reader
 from effgen.graph.ops import AttributeValue, Shape
-
-#: Activations that give no value below zero: a window's maximum is then the same with zeros around the image.
-_NOT_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid")
 
 
 def conv(reader: Reader, node: OnnxNode) -> None:
-    """`dilations` stay where they are not 1; `auto_pad` becomes `pads`, and zeros put around the image join them."""
+    """`dilations` stay where they are not 1; `auto_pad` becomes `pads`."""
     weight = reader.constant(node, 1, "its weight")
-    if weight.ndim != 4:
+    source = _as_images(reader, node)
+    if weight.ndim != _dims(reader, node) + 2:
         raise GraphError(f"weight of shape {weight.shape}: expected a convolution of images, [out, in, kh, kw]")
-    source, border = _padded(reader, node)
-    window = _WindowNode(node, reader.values[source].shape, weight.shape[2:], border)
-    inputs = [source, reader.parameter(node.inputs[1], weight, "kernel")]
-    if reader.has_input(node, 2):
-        inputs.append(reader.parameter(node.inputs[2], reader.constant(node, 2, "its bias"), "bias"))
+    name, weight = _as_kernel(node.inputs[1], weight)
+    window = _WindowNode(node, reader.values[source].shape, weight.shape[2:], _dims(reader, node))
+    inputs = [source, reader.parameter(name, weight, "kernel"), *_bias(reader, node)]
     group = node.attributes.get("group", 1)
-    reader.emit("Conv", inputs, node.output, group=group, pads=window.pads, strides=window.strides, **window.dilated)
+    attributes: dict[str, AttributeValue] = {"group": group, "pads": window.pads, "strides": window.strides}
+    _as_they_were(reader, node, "Conv", inputs, {**attributes, **window.dilated})
+
+
+def conv_transpose(reader: Reader, node: OnnxNode) -> None:
+    """`output_shape` and `auto_pad` become `pads`."""
+    weight = reader.constant(node, 1, "its weight")
+    source = _as_images(reader, node)
+    if weight.ndim != _dims(reader, node) + 2:
+        raise GraphError(f"weight of shape {weight.shape}: expected a convolution of images, [in, out, kh, kw]")
+    name, weight = _as_kernel(node.inputs[1], weight)
+    attributes = _drawn(node, reader.values[source].shape, weight.shape[2:], _dims(reader, node))
+    inputs = [source, reader.parameter(name, weight, "kernel"), *_bias(reader, node)]
+    _as_they_were(reader, node, "ConvTranspose", inputs, attributes)
+
+
+def _drawn(node: OnnxNode, data: Shape, kernel: Shape, dims: int) -> dict[str, AttributeValue]:
+    """What a ConvTranspose is told, all of it explicit."""
+    strides, dilations = (_pair(node, key, 1, dims) for key in ("strides", "dilations"))
+    more, asked = _pair(node, "output_padding", 0, dims), node.attributes.get("output_shape")
+    auto = node.attributes.get("auto_pad", "NOTSET")
+    pads = [0, 0, 0, 0] if auto != "NOTSET" else list(_four(node, dims))
+    for axis in (0, 1):
+        whole = (data[2 + axis] - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] + 1 + more[axis]
+        if asked is not None:
+            wanted = (1, *asked)[-2:][axis]
+        elif auto.startswith("SAME"):
+            wanted = data[2 + axis] * strides[axis]
+        else:
+            continue
+        total = whole - wanted
+        # As ONNX has it: the odd pixel goes to the front only where SAME_UPPER says otherwise.
+        less = total // 2
+        pads[axis], pads[axis + 2] = (less, total - less) if auto == "SAME_UPPER" else (total - less, less)
+    more = _beyond(pads, more)
+    attributes: dict[str, AttributeValue] = {
+        "group": node.attributes.get("group", 1),
+        "pads": tuple(max(pad, 0) for pad in pads),
+        "strides": strides,
+    }
+    return attributes | {
+        key: value
+        for key, value, usual in (("dilations", dilations, (1, 1)), ("output_padding", more, (0, 0)))
+        if value != usual
+    }
+
+
+def _beyond(pads: list[int], more: tuple[int, int]) -> tuple[int, int]:
+    """`output_padding` with what pads below 0 ask for behind the image."""
+    if min(pads[:2]) < 0:
+        raise GraphError(f"pads {pads}: rows before the first window's are asked for; expected 0 or more")
+    down, across = (more[axis] + max(-pads[axis + 2], 0) for axis in (0, 1))
+    return down, across
 
 
 def max_pool(reader: Reader, node: OnnxNode) -> None:
-    source, border = _padded(reader, node)
-    maker = reader.maker(source)
-    if any(border) and (maker is None or maker.op_type not in _NOT_NEGATIVE):
-        raise GraphError("zeros around an image that may be negative: expected the pooling's own pads")
-    window = _WindowNode(node, reader.values[source].shape, _kernel(node), border)
+    if any(reader.is_read(name) for name in node.outputs[1:]):
+        raise GraphError("its second output, where the maxima stood, is read: expected the maxima alone")
+    source, dims = _as_images(reader, node), _dims(reader, node)
+    window = _WindowNode(node, reader.values[source].shape, _kernel(node, dims), dims)
     pads = _with_rest(window.pads, window.rest)
     if _does_nothing(window, pads):
-        reader.alias(node.output, source)
+        reader.alias(node.output, reader.tensor(node.inputs[0]))
         return
     attributes: dict[str, AttributeValue] = {"kernel_shape": window.kernel, "pads": pads, "strides": window.strides}
-    reader.emit("MaxPool", [source], node.output, **attributes, **window.dilated, **window.beyond(counted=False))
+    _as_they_were(reader, node, "MaxPool", [source], {**attributes, **window.dilated, **window.beyond(counted=False)})
 
 
 def average_pool(reader: Reader, node: OnnxNode) -> None:
     """Over the whole image it is a GlobalAveragePool."""
-    source, border = _padded(reader, node)
+    source, dims = _as_images(reader, node), _dims(reader, node)
     shape = reader.values[source].shape
-    window = _WindowNode(node, shape, _kernel(node), border)
-    counted = node.attributes.get("count_include_pad", 0)
-    if any(border):
-        # The Graph has one set of pads: counted, as the zeros around the image are, or not.
-        if window.pads != border and not counted:
-            raise GraphError("zeros around the image, and pads that are not counted: expected one of them")
-        counted = 1
+    window = _WindowNode(node, shape, _kernel(node, dims), dims)
     if window.dilated:
         raise GraphError(f"dilations = {window.dilations}: expected 1")
     pads = _with_rest(window.pads, window.rest)
     if _does_nothing(window, pads):
-        reader.alias(node.output, source)
+        reader.alias(node.output, reader.tensor(node.inputs[0]))
     elif window.kernel == shape[2:] and not any(pads):
-        reader.emit("GlobalAveragePool", [source], node.output)
+        _as_they_were(reader, node, "GlobalAveragePool", [source], {})
     else:
-        if not any(pads):
-            counted = 0
+        counted = node.attributes.get("count_include_pad", 0) if any(pads) else 0
         attributes: dict[str, AttributeValue] = {"kernel_shape": window.kernel, "pads": pads, "strides": window.strides}
         attributes |= window.beyond(counted=bool(counted))
-        reader.emit("AveragePool", [source], node.output, count_include_pad=counted, **attributes)
-
-
-def global_average_pool(reader: Reader, node: OnnxNode) -> None:
-    reader.emit("GlobalAveragePool", [reader.tensor(node.inputs[0])], node.output)
-
-
-def global_max_pool(reader: Reader, node: OnnxNode) -> None:
-    source = reader.tensor(node.inputs[0])
-    kernel = reader.values[source].shape[2:]
-    reader.emit("MaxPool", [source], node.output, kernel_shape=kernel, pads=(0, 0, 0, 0), strides=(1, 1))
-
-
-def reduce_mean(reader: Reader, node: OnnxNode) -> None:
-    """Over height and width: GlobalAveragePool, flattened where the axes are not kept."""
-    source = reader.tensor(node.inputs[0])
-    rank = len(reader.values[source].shape)
-    axes = reader.integers(node, "axes", 1)
-    if rank != 4 or axes is None or {axis % rank for axis in axes} != {2, 3}:
-        raise GraphError(f"axes {axes} of {rank}: expected height and width, 2 and 3")
-    if node.attributes.get("keepdims", 1):
-        reader.emit("GlobalAveragePool", [source], node.output)
-        return
-    pooled = reader.emit("GlobalAveragePool", [source], f"{node.output}.pool")
-    reader.emit("Flatten", [pooled], node.output, axis=1)
-
-
-def pad(reader: Reader, node: OnnxNode) -> None:
-    """Zeros around an image wait for the convolution or pooling that reads them."""
-    source, shape = reader.tensor(node.inputs[0]), reader.shape(node.inputs[0])
-    pads = reader.integers(node, "pads", 1)
-    mode = node.attributes.get("mode", "constant")
-    value = node.attributes.get("value", 0.0)
-    if reader.has_input(node, 2):
-        value = reader.number(node, 2, "its value")
-    if reader.has_input(node, 3):
-        pads = _on_all_axes(pads, reader.integers(node, "axes", 3), len(shape))
-    if pads is None or len(pads) != 2 * len(shape):
-        raise GraphError(f"pads {pads}: expected a constant number for each side of {shape}")
-    if not any(pads):
-        reader.alias(node.output, source)
-        return
-    if len(shape) != 4 or any(pads[:2]) or any(pads[4:6]) or min(pads) < 0 or mode != "constant" or value != 0:
-        raise GraphError(f"pads {pads}, mode {mode}, value {value:g}: expected zeros around an image")
-    border = (pads[2], pads[3], pads[6], pads[7])
-    padded = (*shape[:2], shape[2] + border[0] + border[2], shape[3] + border[1] + border[3])
-    reader.wait(node.output, Pending("Pad", source, padded, border))
+        _as_they_were(reader, node, "AveragePool", [source], {"count_include_pad": counted, **attributes})
 
 
 CONVERTERS: Mapping[str, Converter] = {
-    "Conv": conv,
-    "MaxPool": max_pool,
     "AveragePool": average_pool,
-    "GlobalAveragePool": global_average_pool,
-    "GlobalMaxPool": global_max_pool,
-    "ReduceMean": reduce_mean,
-    "Pad": pad,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "MaxPool": max_pool,
 }
 
 
+def _as_images(reader: Reader, node: OnnxNode) -> str:
+    """The data, or (batch, channels, length) as images of height 1."""
+    source = reader.tensor(node.inputs[0])
+    shape = reader.values[source].shape
+    if len(shape) == 3:
+        return reader.reshaped(source, (*shape[:2], 1, shape[2]), f"{node.output}.image")
+    if len(shape) != 4:
+        raise GraphError(f"data of shape {shape}: expected images, (batch, channels, height, width)")
+    return source
+
+
+def _dims(reader: Reader, node: OnnxNode) -> int:
+    """Of what windows go over: 2 of images, 1 of rows."""
+    return len(reader.shape(node.inputs[0])) - 2
+
+
+def _as_kernel(name: str, weight: AnyArray) -> tuple[str, AnyArray]:
+    return (name, weight) if weight.ndim == 4 else (f"{name}.image", np.ascontiguousarray(weight[:, :, None, :]))
+
+
+def _as_they_were(
+    reader: Reader, node: OnnxNode, op_type: str, inputs: list[str], attributes: Mapping[str, AttributeValue]
+) -> None:
+    """The node's output, of as many axes as its data has."""
+    if len(reader.shape(node.inputs[0])) == 4:
+        reader.emit(op_type, inputs, node.output, **attributes)
+        return
+    image = reader.emit(op_type, inputs, reader.fresh(f"{node.output}.image"), **attributes)
+    n, c, _, length = reader.values[image].shape
+    reader.emit("Reshape", [image], node.output, shape=(n, c, length))
+
+
+def _bias(reader: Reader, node: OnnxNode) -> list[str]:
+    if not reader.has_input(node, 2):
+        return []
+    return [reader.parameter(node.inputs[2], reader.constant(node, 2, "its bias"), "bias")]
+
+
+def _numbers(node: OnnxNode, key: str, usual: int, count: int) -> tuple[int, ...]:
+    """An attribute of `count` numbers. Raises GraphError for one of another length."""
+    values = tuple(node.attributes.get(key, (usual,) * count))
+    if len(values) != count:
+        raise GraphError(f"{key} = {values}: expected {count} numbers")
+    return values
+
+
+def _pair(node: OnnxNode, key: str, usual: int, dims: int) -> tuple[int, int]:
+    """An attribute for height and width; of rows, which have one dimension, there is one number."""
+    values = _numbers(node, key, usual, dims)
+    first, second = (usual, *values) if dims == 1 else values
+    return first, second
+
+
+def _four(node: OnnxNode, dims: int) -> tuple[int, int, int, int]:
+    """`pads`: top, left, bottom, right."""
+    values = _numbers(node, "pads", 0, 2 * dims)
+    top, left, bottom, right = (0, values[0], 0, values[1]) if dims == 1 else values
+    return top, left, bottom, right
+
+
 class _WindowNode:
-    """A node's window over images of shape `data`, around which `border` (top, left, bottom, right) zeros were put.
+    """A node's window over images of shape `data`.
 
     `rest`: rows and columns that the last windows reach beyond all padding (ceil_mode).
     """
 
-    def __init__(self, node: OnnxNode, data: Shape, kernel: Shape, border: tuple[int, ...]) -> None:
-        if len(data) != 4:
-            raise GraphError(f"data of shape {data}: expected images, (batch, channels, height, width)")
+    def __init__(self, node: OnnxNode, data: Shape, kernel: Shape, dims: int) -> None:
         self.kernel = tuple(kernel)
-        self.strides: tuple[int, ...] = tuple(node.attributes.get("strides", (1, 1)))
-        dilations = tuple(node.attributes.get("dilations", (1, 1)))
+        self.dims = dims
+        self.strides, dilations = (_pair(node, key, 1, dims) for key in ("strides", "dilations"))
         # One pixel cannot be spread.
         self.dilations = tuple(1 if size == 1 else step for size, step in zip(self.kernel, dilations, strict=True))
         self.rest: tuple[int, int] = (0, 0)
         self.dropped = False
-        size = (data[2] + border[0] + border[2], data[3] + border[1] + border[3])
-        own = self._own_pads(node, size)
-        self.pads = tuple(a + b for a, b in zip(own, border, strict=True))
+        size = (data[2], data[3])
+        self.pads = self._own_pads(node, size)
         if node.attributes.get("ceil_mode", 0):
-            self.rest = (self._reach(0, size[0], own), self._reach(1, size[1], own))
+            self.rest = (self._reach(0, size[0], self.pads), self._reach(1, size[1], self.pads))
 
     @property
     def dilated(self) -> dict[str, AttributeValue]:
@@ -166,8 +214,7 @@ class _WindowNode:
     def _own_pads(self, node: OnnxNode, size: tuple[int, int]) -> tuple[int, ...]:
         auto = node.attributes.get("auto_pad", "NOTSET")
         if auto == "NOTSET":
-            pads: tuple[int, ...] = tuple(node.attributes.get("pads", (0, 0, 0, 0)))
-            return pads
+            return _four(node, self.dims)
         if auto == "VALID":
             return (0, 0, 0, 0)
         if auto not in ("SAME_UPPER", "SAME_LOWER"):
@@ -191,19 +238,10 @@ class _WindowNode:
         return max((count - 1) * stride + self._extent(axis) - padded, 0)
 
 
-def _padded(reader: Reader, node: OnnxNode) -> tuple[str, tuple[int, ...]]:
-    """The Graph's tensor under a window, and the zeros that a Pad put around it."""
-    waiting = reader.pending.get(node.inputs[0])
-    if waiting is not None and waiting.kind == "Pad":
-        return waiting.source, waiting.detail
-    return reader.tensor(node.inputs[0]), (0, 0, 0, 0)
-
-
-def _kernel(node: OnnxNode) -> Shape:
-    kernel = tuple(node.attributes["kernel_shape"])
-    if len(kernel) != 2:
-        raise GraphError(f"kernel_shape = {kernel}: expected two numbers")
-    return kernel
+def _kernel(node: OnnxNode, dims: int) -> Shape:
+    if len(kernel := tuple(node.attributes["kernel_shape"])) != dims:
+        raise GraphError(f"kernel_shape = {kernel}: expected {dims} numbers")
+    return (1, *kernel) if dims == 1 else kernel
 
 
 def _with_rest(pads: tuple[int, ...], rest: tuple[int, int]) -> tuple[int, ...]:
@@ -212,13 +250,3 @@ def _with_rest(pads: tuple[int, ...], rest: tuple[int, int]) -> tuple[int, ...]:
 
 def _does_nothing(window: _WindowNode, pads: tuple[int, ...]) -> bool:
     return window.kernel == (1, 1) and window.strides == (1, 1) and not any(pads)
-
-
-def _on_all_axes(pads: tuple[int, ...] | None, axes: tuple[int, ...] | None, rank: int) -> tuple[int, ...] | None:
-    """Pads of the axes named, as pads of all."""
-    if pads is None or axes is None or len(pads) != 2 * len(axes):
-        return None
-    whole = np.zeros((2, rank), int)
-    for index, axis in enumerate(axes):
-        whole[:, axis] = pads[index], pads[index + len(axes)]
-    return tuple(int(n) for n in whole.ravel())

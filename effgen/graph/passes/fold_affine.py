@@ -10,7 +10,6 @@ Where there is padding, its zeros are not shifted: such a sum stays. Arithmetic 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -36,13 +35,12 @@ class _Folding:
         self.shapes = {name: value.shape for name, value in graph.values.items()}
         self.parameters, self.weights = dict(graph.parameters), dict(weights)
         self.made: dict[str, Node] = {}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
             self.made[node.output] = node
-            if node.op_type == "Concat":
+            if node.op_type == "Concat" and node.attributes["axis"] == 1 and len(self.shapes[node.output]) == 4:
                 self.join(node)
             elif node.op_type in ("Add", "Mul"):
                 self.fold_after(node)
@@ -128,8 +126,9 @@ class _Folding:
         scale, shift = 1.0, 0.0
         while (node := self.only(name)) is not None:
             if node.op_type == "Slice":
-                start, end = integer(node.attributes, "start", 0), integer(node.attributes, "end", 0)
-                return (node.inputs[0] if end == start + 1 else None), start, scale, shift
+                start, end = ints(node.attributes, "starts")[0], ints(node.attributes, "ends")[0]
+                one = ints(node.attributes, "axes") == (1,) and end == start + 1
+                return (node.inputs[0] if one else None), start, scale, shift
             name, constant = self.affine(node)
             if constant is None or constant.size != 1:
                 break

@@ -7,12 +7,11 @@ MixNets write their pointwise convolutions so.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
 from effgen.graph import Graph, Node, Parameter
-from effgen.graph.ops import integer
+from effgen.graph.ops import integer, ints
 
 #: New parameters, and the old ones that each is made of, along its first axis.
 Joined = Mapping[str, tuple[str, ...]]
@@ -35,21 +34,27 @@ def slices_of(graph: Graph, producers: Mapping[str, Node], names: tuple[str, ...
         return None
     image, at = slices[0].inputs[0], 0
     for node in slices:
-        # A slice may say more than channels (an axis): the output's shape tells, and where the channels begin.
-        if node.attributes.get("start") != at or graph.values[node.output].shape[1] + at != node.attributes.get("end"):
+        cut = channels_of(node)
+        if cut is None or cut.start != at:
             return None
-        at = integer(node.attributes, "end", 0)
-    whole = graph.values[image].shape
-    same = all(graph.values[node.output].shape[2:] == whole[2:] for node in slices)
-    return (slices, image) if same and at == whole[1] else None
+        at = cut.stop
+    return (slices, image) if at == graph.values[image].shape[1] else None
+
+
+def channels_of(node: Node) -> range | None:
+    """The channels that a slice has, where it is one of channels alone, in their order."""
+    along = (ints(node.attributes, "axes", ()), ints(node.attributes, "steps", ()))
+    if along != ((1,), (1,)):
+        return None
+    (start,), (end,) = ints(node.attributes, "starts", ()), ints(node.attributes, "ends", ())
+    return range(start, end)
 
 
 class _Joining:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.producers = {node.output: node for node in graph.nodes}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
         self.parameters = dict(graph.parameters)
         self.joined: dict[str, tuple[str, ...]] = {}
         self.new: dict[str, Node] = {}

@@ -7,7 +7,6 @@ MixNets join convolutions of several kernel sizes and normalise what they joined
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -20,8 +19,7 @@ Slices = Mapping[str, tuple[str, int, int]]
 def norm_before_concat(graph: Graph) -> tuple[Graph, Slices]:
     """The graph with such norms taken apart, and what their parameters are made of."""
     producers = {node.output: node for node in graph.nodes}
-    uses = Counter(name for node in graph.nodes for name in node.inputs)
-    uses[graph.output] += 1
+    uses = graph.uses()
     nodes: dict[str, list[Node]] = {node.output: [node] for node in graph.nodes}
     parameters, slices = dict(graph.parameters), dict[str, tuple[str, int, int]]()
     for norm in graph.nodes:

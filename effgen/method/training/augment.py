@@ -16,15 +16,21 @@ CANVAS = 1.25
 
 
 def canvas_side(image: InputSpec, augment: AugmentSpec) -> int:
-    """Pixels along a side of the square that training pictures are decoded to."""
-    framed = image.resolution + image.crop_padding
-    return framed if augment.min_area == 1 else max(framed, math.ceil(CANVAS * image.resolution))
+    """Pixels along the shorter side of what training pictures are decoded to."""
+    shorter = min(image.size)
+    framed = shorter + image.crop_padding
+    return framed if augment.min_area == 1 else max(framed, math.ceil(CANVAS * shorter))
+
+
+def canvas_size(image: InputSpec, augment: AugmentSpec) -> tuple[int, int]:
+    """Height and width that training pictures are decoded to, in the proportions of the image."""
+    return image.size_of(canvas_side(image, augment) - min(image.size))
 
 
 def normalised(pixels: Tensor, image: InputSpec) -> Tensor:
     """Values 0..1 (batch, channels, height, width) as the network takes them: (x - mean) / std, as bundles do."""
     mean, std = (torch.tensor(values, device=pixels.device).view(1, -1, 1, 1) for values in (image.mean, image.std))
-    return (pixels - mean) / std
+    return (pixels * image.pixel_range - mean) / std
 
 
 def unit_values(pixels: Tensor) -> Tensor:
@@ -33,7 +39,7 @@ def unit_values(pixels: Tensor) -> Tensor:
 
 
 class Augmentation:
-    """From stored squares, uint8 (batch, channels, side, side), to values 0..1 at the network's resolution.
+    """From stored pictures, uint8 (batch, channels, height, width) of the canvas, to values 0..1 of the network's size.
 
     Without any change it is the middle that evaluation sees.
     """
@@ -42,7 +48,7 @@ class Augmentation:
         self._image, self._augment, self._generator = image, augment, generator
         self._moves = augment != AugmentSpec(brightness=augment.brightness, contrast=augment.contrast)
         self._relights = augment.brightness > 0 or augment.contrast > 0
-        self._seen = image.resolution / (image.resolution + image.crop_padding)
+        self._seen = min(image.size) / (min(image.size) + image.crop_padding)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """`pixels` on the generator's device."""
@@ -51,18 +57,19 @@ class Augmentation:
         return self._relit(values) if self._relights else values
 
     def _middle(self, values: Tensor) -> Tensor:
-        side = self._image.resolution
-        first = (values.shape[-1] - side) // 2
-        return values[..., first : first + side, first : first + side]
+        height, width = self._image.size
+        top, left = (values.shape[-2] - height) // 2, (values.shape[-1] - width) // 2
+        return values[..., top : top + height, left : left + width]
 
     def _moved(self, values: Tensor) -> Tensor:
-        side = self._image.resolution
-        size = [len(values), values.shape[1], side, side]
-        grid = functional.affine_grid(self._transforms(len(values)), size, align_corners=False)
+        size = [len(values), values.shape[1], *self._image.size]
+        wide = values.shape[-1] / values.shape[-2]
+        grid = functional.affine_grid(self._transforms(len(values), wide), size, align_corners=False)
         return functional.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-    def _transforms(self, count: int) -> Tensor:
-        """`(count, 2, 3)`: from places in the result to places in the stored square, both from -1 to 1."""
+    def _transforms(self, count: int, wide: float = 1.0) -> Tensor:
+        """`(count, 2, 3)`: from places in the result to places in the stored picture, both from -1 to 1; that is `wide`
+        times as wide as high, and turned as pixels turn."""
         by = self._augment
         width, height, x, y = self._windows(count)
         x = x + 2 * width * by.shift * self._signed(count)
@@ -71,11 +78,12 @@ class Augmentation:
             width = width * torch.sign(self._signed(count))
         angle = math.radians(by.rotate) * self._signed(count)
         cos, sin = torch.cos(angle), torch.sin(angle)
-        rows = (torch.stack((cos * width, -sin * height, x), 1), torch.stack((sin * width, cos * height, y), 1))
+        across = torch.stack((cos * width, -sin * height / wide, x), 1)
+        rows = (across, torch.stack((sin * width * wide, cos * height, y), 1))
         return torch.stack(rows, 1)
 
     def _windows(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Half the width and height of what is cut out, and its middle; the square reaches from -1 to 1."""
+        """Half the width and height of what is cut out, and its middle; the picture reaches from -1 to 1."""
         by = self._augment
         if by.min_area == 1:
             seen = torch.full((count,), self._seen, device=self._generator.device)

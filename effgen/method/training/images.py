@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -31,16 +32,16 @@ class LabelledImages(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pixels uint8 (n, channels, side, side) and labels int64 (n,), `size` at a time, the last may be smaller."""
+        """Pixels uint8 (n, channels, height, width) and labels int64 (n,), `size` at a time, the last perhaps less."""
 
 
 def open_images(data: DataSource, pictures: LabelledPictures, preparation: Preparation) -> LabelledImages:
-    """`pictures` of `data` decoded as `preparation` says, which takes their squares of `crop` pixels a side.
+    """`pictures` of `data` decoded as `preparation` says, all of one size.
 
     Raises DataError, which names the picture, for one that cannot be read: at once; where pictures are read anew, only
     for one whose first bytes tell, the others when they are reached.
     """
-    if len(pictures) * preparation.channels * preparation.crop**2 <= KEPT_BYTES:
+    if len(pictures) * preparation.channels * math.prod(preparation.size) <= KEPT_BYTES:
         return _kept(data.digest, pictures, preparation)
     _check_headers(pictures.files)
     return _StreamedImages(pictures, preparation)
@@ -67,7 +68,7 @@ def _kept(digest: str, pictures: LabelledPictures, preparation: Preparation) -> 
 
 
 def _decoded(file: Path, preparation: Preparation) -> NDArray[np.uint8]:
-    """`(channels, side, side)`. Raises DataError."""
+    """`(channels, height, width)`. Raises DataError."""
     try:
         return preparation.pixels(file)
     except ImageError as error:

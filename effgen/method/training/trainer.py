@@ -16,7 +16,7 @@ from torch.nn import functional
 from effgen.errors import TrainingError
 from effgen.files.staging import check_file
 from effgen.graph import Weights
-from effgen.method.training.augment import Augmentation, canvas_side, normalised, unit_values
+from effgen.method.training.augment import Augmentation, canvas_size, normalised, unit_values
 from effgen.method.training.checkpoint import Identity, read_checkpoint, write_checkpoint
 from effgen.method.training.data import DataSource
 from effgen.method.training.images import open_images
@@ -25,8 +25,8 @@ from effgen.method.training.optimizers import MovingAverage, learning_rate, opti
 from effgen.method.training.recipe import Recipe
 from effgen.method.training.threads import torch_threads
 from effgen.network.lowering.network import lower
-from effgen.network.spec import InputSpec, NetworkSpec
-from effgen.runtime.picture import Preparation
+from effgen.network.preparation import preparation_from_spec
+from effgen.network.spec import NetworkSpec
 
 #: Pictures that are judged at once, at most.
 _EVALUATED_AT_ONCE = 256
@@ -133,9 +133,9 @@ class _Training:
         self._half = recipe.mixed_precision == "auto" and self.device.type == "cuda"
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half)
         self._augmentation = Augmentation(spec.input, recipe.augment, self._generator)
-        canvas = canvas_side(spec.input, recipe.augment)
-        self._train_images = open_images(data, data.train, _preparation(spec.input, canvas, canvas))
-        self._val_images = open_images(data, data.val, _preparation(spec.input))
+        canvas = canvas_size(spec.input, recipe.augment)
+        self._train_images = open_images(data, data.train, preparation_from_spec(spec.input, canvas))
+        self._val_images = open_images(data, data.val, preparation_from_spec(spec.input))
         self._batch = min(recipe.batch_size, len(data.train))
         self._steps_an_epoch = len(data.train) // self._batch
         self.history: list[EpochResult] = []
@@ -228,16 +228,3 @@ class _Training:
         """What has been learned so far: at least one epoch."""
         weights = {name: tensor.cpu().contiguous().numpy().copy() for name, tensor in self._average.tensors().items()}
         return Trained(self.history[-1].accuracy, len(self.history), self._seconds, tuple(self.history), weights)
-
-
-def _preparation(image: InputSpec, crop: int | None = None, resize: int | None = None) -> Preparation:
-    """How a picture is decoded: as bundles prepare it, or to a square of another size."""
-    framing = image.framing
-    return Preparation(
-        image.channels,
-        crop or framing["crop"],
-        resize or framing["resize"],
-        image.interpolation,
-        tuple(image.mean),
-        tuple(image.std),
-    )

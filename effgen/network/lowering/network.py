@@ -15,8 +15,8 @@ OUTPUT_NAME = "logits"
 
 
 def lower(spec: NetworkSpec, batch: int = 1) -> Graph:
-    """The graph of a scaled spec: `image` (batch, channels, resolution, resolution) -> `logits` (batch, classes)."""
-    image = Value(INPUT_NAME, (batch, spec.input.channels, spec.input.resolution, spec.input.resolution))
+    """The graph of a scaled spec: `image` (batch, channels, height, width) -> `logits` (batch, classes)."""
+    image = Value(INPUT_NAME, (batch, spec.input.channels, *spec.input.size))
     layers = Layers(spec, GraphBuilder(spec.name, image))
     x = _stem(layers, INPUT_NAME)
     for index, stage in enumerate(spec.stages):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from networks import tiny_spec
 from pictures import pixels, write_picture
 
-from effgen.method.training.augment import Augmentation, canvas_side, normalised, unit_values
+from effgen.method.training.augment import Augmentation, canvas_side, canvas_size, normalised, unit_values
 from effgen.method.training.recipe import AugmentSpec
+from effgen.network.preparation import preparation_from_spec
 from effgen.network.spec import InputSpec
 from effgen.runtime.picture import Preparation
 
@@ -50,6 +51,33 @@ def test_without_change_training_sees_what_evaluation_sees(padding: int, tmp_pat
         for crop in (side, SIDE)
     )
     np.testing.assert_array_equal(augmentation(AugmentSpec(), spec)(stored[None])[0], seen / 255)
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch", "letterbox"])
+def test_images_that_are_no_squares(fit: str, tmp_path: Path) -> None:
+    """Seen as bundles prepare them, and turned without being pulled out of shape."""
+    spec = image_spec(width=30, fit=fit, channel_order="bgr", pixel_range=255, crop_padding=4 * (fit == "crop"))
+    picture = write_picture(tmp_path / "a.png")
+    stored, seen = (
+        torch.from_numpy(preparation_from_spec(spec, size).pixels(picture).copy())
+        for size in (canvas_size(spec, AugmentSpec()), None)
+    )
+    assert seen.shape == (3, SIDE, 30)
+    values = augmentation(AugmentSpec(), spec)(stored[None])[0]
+    np.testing.assert_array_equal(values, seen / 255)
+    prepared = preparation_from_spec(spec)(picture)
+    np.testing.assert_allclose(normalised(values[None], spec)[0], prepared, rtol=1e-5, atol=1e-4)
+
+
+def test_turning_keeps_distances() -> None:
+    spec = InputSpec(resolution=41, width=123)
+    spot = torch.zeros(200, 1, 41, 123)
+    spot[:, :, 18:23, 73:78] = 1
+    turned = Augmentation(spec, AugmentSpec(rotate=60), torch.Generator().manual_seed(0))((255 * spot).to(torch.uint8))
+    for image in turned[:, 0]:
+        rows, columns = np.nonzero(np.asarray(image) > 0.5)
+        if len(rows) and 2 < rows.mean() < 38:  # 14 pixels from the middle, whichever way
+            assert np.hypot(rows.mean() - 20, columns.mean() - 61) == pytest.approx(14, abs=1)
 
 
 def test_light_alone_keeps_places() -> None:
