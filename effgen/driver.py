@@ -7,12 +7,9 @@ import logging
 import platform
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from effgen.compiler.dump import Dump
 from effgen.deploy.executors import executor_of
@@ -22,20 +19,24 @@ from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
 from effgen.files.standard_error import Captured, captured_standard_error
 from effgen.files.strict import StrictModel
+from effgen.graph import Graph
 from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
-from effgen.judge.case import Case, golden_case, golden_pair, new_golden_pair
+from effgen.judge.case import Case, golden_cases, golden_pair, is_finite, new_golden_pair, save_golden_pair, worst_of
 from effgen.judge.reading import check_reading
 from effgen.judge.standalone import check_standalone
 from effgen.machines.abilities import running_here
 from effgen.machines.machine import Machine, archs_of_a_cpu
 from effgen.machines.target import load_target, stated_target
 from effgen.network import Network, NetworkRequest, build_network
+from effgen.network.checkpoints import AS_MEANT
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import Model, model_from_network, model_of, resolve
+from effgen.network.weight_sets import WeightsChoice
+from effgen.runtime.answers import answer_of
 from effgen.runtime.labels import labels_from_option
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import BUNDLE_FOLDER, GOLDEN, LABELS, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.runtime.manifest import BUNDLE_FOLDER, LABELS, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.words import OnPhase
 
 #: Types of activations and weights.
@@ -50,8 +51,8 @@ _TOO_LARGE = "out of memory; a smaller --batch, --resolution or --phi needs less
 class CompileRequest:
     """What `effgen compile` was asked for. `threads` None: all cores of this process; `database`: of tuning records,
     None: the user's own; `emit`: of `effgen.deploy.standalone.EMITS`; `labels`: a file of the classes' names or
-    "imagenet", None: the bundle has numbers only; `name`: of the C library, None: the network's own. An ONNX file
-    brings its own weights."""
+    "imagenet", None: the bundle has numbers only; `name`: of the C library, None: the network's own; `choice`: which
+    weights of the file `weights`, under which names. An ONNX file brings its own weights."""
 
     network: NetworkRequest | OnnxRequest
     output: Path
@@ -67,6 +68,7 @@ class CompileRequest:
     emit: tuple[str, ...] = (BUNDLE,)
     labels: str | None = None
     name: str | None = None
+    choice: WeightsChoice = AS_MEANT
 
 
 def compile_bundle(
@@ -86,7 +88,7 @@ def compile_bundle(
         tempfile.TemporaryDirectory() as objects,
     ):
         machine = _machine(request, on_phase)
-        model = model_of(network, request.weights, request.seed, on_phase)
+        model = model_of(network, request.weights, request.seed, on_phase, request.choice)
         _write_golden(model, staging, request.seed, machine.tolerance.float32, on_phase)
         if isinstance(network, OnnxNetwork):
             model = _checked(model, network, staging, on_phase)
@@ -109,6 +111,8 @@ def check_request(request: CompileRequest) -> Network | OnnxNetwork:
     """The network asked for, once everything that can be checked without working was; raises an EffgenError."""
     _check_device(request)
     check_directory(request.output, request.force, kind=BUNDLE_FOLDER)
+    if request.choice != AS_MEANT and request.weights is None:
+        raise BuildError("--weights-key and --rename are about --weights FILE: give that too, or leave them out")
     if request.threads is not None and not 1 <= request.threads <= 1024:
         raise BuildError(f"--threads {request.threads}: expected from 1 to 1024")
     if isinstance(request.network, OnnxRequest) and request.weights is not None:
@@ -140,14 +144,15 @@ def export_network(
     fold: bool,
     force: bool,
     on_phase: OnPhase = lambda text: None,
-) -> list[Path]:
-    """Write the network as ONNX, batch norms folded or not; returns the files written."""
+    choice: WeightsChoice = AS_MEANT,
+) -> tuple[list[Path], Model]:
+    """Write the network as ONNX, batch norms folded or not; returns the files written, and what is in them."""
     network = build_network(request)
     with staged_file(output, force) as staged:
-        model = model_from_network(network, weights, seed, on_phase)
+        model = model_from_network(network, weights, seed, on_phase, choice)
         files = _write_onnx(model, staged, fold, on_phase)
         names = [file.name for file in files]
-    return [output.parent / name for name in names]
+    return [output.parent / name for name in names], model
 
 
 def _debug_dump(folder: Path | None) -> Dump:
@@ -176,19 +181,23 @@ def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_p
     """The input/output pair that a bundle carries: the unfolded graph run by PyTorch."""
     on_phase("golden pair by PyTorch")
     try:
-        from effgen.graph.reference import run_reference
+        from effgen.graph.reference import reference_outputs
     except ImportError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
     try:
-        judge = partial(run_reference, model.graph, model.weights)
-        image, output = new_golden_pair(judge, model.graph.input.shape, seed, tolerance)
+        image, answer = new_golden_pair(
+            lambda image: answer_of(reference_outputs(model.graph, model.weights, image)),
+            model.graph.input.shape,
+            seed,
+            tolerance,
+        )
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         raise BuildError(f"{model.title}: {_TOO_LARGE}") from None
-    if not np.isfinite(output).all():
+    if not is_finite(answer):
         raise BuildError(f"{model.title}: PyTorch's output is not finite with these weights; nothing to verify")
-    np.savez(staging / GOLDEN, input=image, output=output)
+    save_golden_pair(staging, image, answer)
 
 
 def _checked(model: Model, network: OnnxNetwork, staging: Path, on_phase: OnPhase) -> Model:
@@ -223,6 +232,7 @@ class _CodeFacts:
     kernels: list[dict[str, Any]]
     steps: list[str]
     workspace_bytes: int
+    outputs: tuple[int, ...]
     compiler: str
 
 
@@ -264,6 +274,7 @@ def _write_code(
         kernels=[dataclasses.asdict(kernel) for kernel in scheduled.kernels],
         steps=[step.kernel for step in program.steps],
         workspace_bytes=program.workspace_bytes,
+        outputs=program.outputs,
         compiler=built.compiler,
     )
 
@@ -278,7 +289,6 @@ def _log_compiler(said: Captured, dump: Dump) -> None:
 
 def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, staging: Path) -> Manifest:
     graph = model.graph
-    output = graph.values[graph.output]
     return Manifest(
         name=model.title,
         network=dict(model.facts),
@@ -301,7 +311,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
             "layout": "NCHW",
             **model.preparation.facts,
         },
-        output={"name": output.name, "shape": list(output.shape), "dtype": "float32", "kind": output_kind(graph)},
+        outputs=_outputs(graph, facts.outputs),
         kernels=facts.kernels,
         steps=facts.steps,
         workspace_bytes=facts.workspace_bytes,
@@ -310,6 +320,23 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
         dtype=dtype,
         tolerance={"rel_l2": getattr(machine.tolerance, dtype)},
     )
+
+
+def _outputs(graph: Graph, starts: tuple[int, ...]) -> list[dict[str, Any]]:
+    """What a manifest says of the outputs, which begin at `starts`; of a classifier's it need not say that."""
+    found: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "shape": list(graph.values[name].shape),
+            "dtype": "float32",
+            "kind": output_kind(graph, name),
+            "start": start,
+        }
+        for name, start in zip(graph.outputs, starts, strict=True)
+    ]
+    if graph.classes is not None:
+        del found[0]["start"]
+    return found
 
 
 def _plain(table: StrictModel | None) -> dict[str, Any] | None:
@@ -344,11 +371,11 @@ def _check_golden(staging: Path, machine: Machine, on_phase: OnPhase) -> dict[st
         on_phase(f"run it by {executor.name}")
     image, expected = golden_pair(staging)
     tolerance = executor.manifest.tolerance["rel_l2"]
-    case = golden_case(staging, executor(image), tolerance)
+    case = worst_of(golden_cases(staging, executor(image), executor.manifest.output_names, tolerance))
     if not case.passed:
         raise VerifyError(
-            f"{executor.manifest.name}: the compiled library disagrees with PyTorch: relative L2 {case.rel_l2:.2e}, "
-            f"expected at most {tolerance:g}; no bundle was written"
+            f"{executor.manifest.name}: the compiled library disagrees with PyTorch{case.of_output}: relative L2 "
+            f"{case.rel_l2:.2e}, expected at most {tolerance:g}; no bundle was written"
         )
     if executor.manifest.standalone is not None:
         check_standalone(staging, executor.manifest, image, expected, on_phase)

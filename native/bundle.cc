@@ -126,18 +126,24 @@ Bundle::Bundle(const std::filesystem::path& folder, const Manifest& manifest, st
       run_(function_of(library_, "run", folder / "lib.so")),
       trace_(function_of(library_, "trace", folder / "lib.so")),
       image_(allocate({static_cast<std::int64_t>(elements(manifest.input_shape))})),
-      logits_(allocate({static_cast<std::int64_t>(elements(manifest.output_shape))})),
+      outputs_(allocate({static_cast<std::int64_t>(output_floats(manifest))})),
       weights_(read_weights(folder, manifest)),
       workspace_(allocate({manifest.workspace_bytes / 4})),
       clock_(allocate({static_cast<std::int64_t>(manifest.steps.size()) + 1, 2}, kLong)) {}
 
-std::vector<float> Bundle::run(const float* image) {
+std::vector<std::vector<float>> Bundle::run(const float* image) {
   upload(image, image_);
-  // A logit that nothing writes must not pass by what lay there before.
-  const std::vector<float> poison(elements(manifest_.output_shape), std::numeric_limits<float>::quiet_NaN());
-  upload(poison.data(), logits_);
+  // A number that nothing writes must not pass by what lay there before.
+  const std::vector<float> poison(output_floats(manifest_), std::numeric_limits<float>::quiet_NaN());
+  upload(poison.data(), outputs_);
   call(run_, false);
-  return download<float>(logits_);
+  const std::vector<float> all = download<float>(outputs_);
+  std::vector<std::vector<float>> outputs;
+  for (const Output& output : manifest_.outputs) {
+    const auto first = all.begin() + static_cast<std::ptrdiff_t>(output.start);
+    outputs.emplace_back(first, first + static_cast<std::ptrdiff_t>(elements(output.shape)));
+  }
+  return outputs;
 }
 
 double Bundle::time() {
@@ -160,8 +166,8 @@ std::vector<double> Bundle::trace() {
 void Bundle::call(const Function& function, bool traced) {
   int failed = 0;
   try {
-    failed = traced ? function(image_, logits_, weights_, workspace_, clock_).cast<int>()
-                    : function(image_, logits_, weights_, workspace_).cast<int>();
+    failed = traced ? function(image_, outputs_, weights_, workspace_, clock_).cast<int>()
+                    : function(image_, outputs_, weights_, workspace_).cast<int>();
   } catch (const tvm::ffi::Error& error) {
     throw UserError(folder_.string() + ": the library refuses its arrays: " + one_line(error) +
                     ": weights.bin, manifest.json and lib.so do not belong together; copy or compile the bundle again");

@@ -27,9 +27,9 @@ class Bundle {
 
   int threads() const { return threads_; }
 
-  // The logits of one batch; `image` holds as many floats as the manifest's input shape. Throws UserError where the
+  // All outputs for one batch, in the manifest's order; `image` holds as many floats as the manifest's input shape. Throws UserError where the
   // library refuses its arrays or is out of memory.
-  std::vector<float> run(const float* image);
+  std::vector<std::vector<float>> run(const float* image);
 
   // Milliseconds of one run on the image of the last one.
   double time();
@@ -45,7 +45,7 @@ class Bundle {
   int threads_;
   tvm::ffi::Module library_;
   tvm::ffi::Function run_, trace_;
-  tvm::ffi::Tensor image_, logits_, weights_, workspace_, clock_;
+  tvm::ffi::Tensor image_, outputs_, weights_, workspace_, clock_;
 };
 
 }  // namespace effgen

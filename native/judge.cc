@@ -6,12 +6,12 @@
 
 namespace effgen {
 
-double relative_l2(const std::vector<float>& found, const std::vector<float>& expected, std::size_t classes) {
+double relative_l2(const std::vector<float>& found, const std::vector<float>& expected, std::size_t size) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   double worst = 0;
-  for (std::size_t row = 0; row < expected.size(); row += classes) {
+  for (std::size_t row = 0; row < expected.size(); row += size) {
     double difference = 0, norm = 0;
-    for (std::size_t i = row; i < row + classes; ++i) {
+    for (std::size_t i = row; i < row + size; ++i) {
       if (!std::isfinite(found[i])) return kInfinity;
       const double reference = expected[i], error = found[i] - reference;
       difference += error * error;

@@ -1,4 +1,4 @@
-// How far logits are from their reference, as effgen/verify.py defines it, and statistics of times.
+// How far outputs are from their reference, as effgen/verify.py defines it, and statistics of times.
 #ifndef EFFGEN_NATIVE_JUDGE_H_
 #define EFFGEN_NATIVE_JUDGE_H_
 
@@ -7,9 +7,9 @@
 
 namespace effgen {
 
-// norm(found - expected) / norm(expected) in double of the worst row of `classes` values; infinite where a value of
+// norm(found - expected) / norm(expected) in double of the worst row of `size` values, an image's; infinite where a value of
 // `found` or the quotient is not finite. A row of zeros is matched by zeros only.
-double relative_l2(const std::vector<float>& found, const std::vector<float>& expected, std::size_t classes);
+double relative_l2(const std::vector<float>& found, const std::vector<float>& expected, std::size_t size);
 
 // The value below which `share` (0..1) of the values lie, interpolated between neighbours as numpy does.
 double quantile(std::vector<double> values, double share);

@@ -2,6 +2,7 @@
 #include <tvm/ffi/error.h>
 #include <tvm/ffi/extra/json.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -28,6 +29,7 @@ enum Status { kPassed = 0, kUserError = 1, kUsageError = 2, kMissed = 3 };
 // What a run on the golden pair found; times in milliseconds.
 struct Report {
   double rel_l2 = 0;
+  std::string worst;  // the output that is furthest off, where there are several
   bool passed = false;
   std::vector<double> runs;
   std::vector<double> steps;  // median of each; empty unless asked for
@@ -74,12 +76,20 @@ std::vector<double> timed_steps(Bundle& bundle, std::size_t steps, std::size_t r
 Report judge_golden(Bundle& bundle, const Manifest& manifest, const Options& options) {
   const std::string where = (options.bundle / "golden.npz").string();
   const std::string golden = checked_content(options.bundle, manifest, "golden.npz");
-  const Array image = read_npz(where, golden, "input"), expected = read_npz(where, golden, "output");
+  const Array image = read_npz(where, golden, "input");
   check_shape(where + ": input", image, manifest.input_shape, false);
-  check_shape(where + ": output", expected, manifest.output_shape, false);
+  const std::vector<std::vector<float>> found = bundle.run(image.values.data());
   Report report;
-  report.rel_l2 = relative_l2(bundle.run(image.values.data()), expected.values,
-                              static_cast<std::size_t>(manifest.output_shape[1]));
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const Output& output = manifest.outputs[i];
+    const std::string name = found.size() == 1 ? "output" : "output." + std::to_string(i);
+    const Array expected = read_npz(where, golden, name);
+    check_shape(where + ": " + name, expected, output.shape, false);
+    const double distance =
+        relative_l2(found[i], expected.values, found[i].size() / static_cast<std::size_t>(output.shape[0]));
+    if (found.size() > 1 && (i == 0 || distance > report.rel_l2)) report.worst = output.name;
+    report.rel_l2 = std::max(report.rel_l2, distance);
+  }
   report.passed = report.rel_l2 <= manifest.tolerance;
   report.runs = timed_runs(bundle, options);
   if (options.layers && !report.runs.empty()) {
@@ -95,6 +105,7 @@ void print_json(const Report& report, const Manifest& manifest, int threads) {
   line.Set(String("threads"), threads);
   // JSON has no infinity: null where the output is not finite.
   line.Set(String("rel_l2"), std::isfinite(report.rel_l2) ? json::Value(report.rel_l2) : json::Value(nullptr));
+  if (!report.worst.empty()) line.Set(String("worst_output"), String(report.worst));
   line.Set(String("tolerance"), manifest.tolerance);
   line.Set(String("passed"), report.passed);
   const auto array = [](const std::vector<double>& values) {
@@ -113,7 +124,8 @@ void print_json(const Report& report, const Manifest& manifest, int threads) {
 void print_text(const Report& report, const Manifest& manifest, int threads) {
   std::printf("model      %s\n", manifest.name.c_str());
   std::printf("target     %s, %d thread%s\n", manifest.target.c_str(), threads, threads == 1 ? "" : "s");
-  std::printf("golden     relative L2 %.2e, tolerance %g: %s\n", report.rel_l2, manifest.tolerance,
+  const std::string worst = report.worst.empty() ? "" : " (" + report.worst + ")";
+  std::printf("golden     relative L2 %.2e%s, tolerance %g: %s\n", report.rel_l2, worst.c_str(), manifest.tolerance,
               report.passed ? "pass" : "FAIL");
   if (!report.runs.empty()) {
     std::printf("time       min %.3f ms, median %.3f ms, p90 %.3f ms (%zu runs)\n", quantile(report.runs, 0),
@@ -124,16 +136,28 @@ void print_text(const Report& report, const Manifest& manifest, int threads) {
   }
 }
 
+// Where the output of this number goes: `answer.npy`, of several `answer.0.npy`, `answer.1.npy`...
+std::filesystem::path output_file(std::filesystem::path path, std::size_t number, std::size_t count) {
+  if (count > 1) path.replace_extension("." + std::to_string(number) + path.extension().string());
+  return path;
+}
+
 // Runs the user's images, a batch at a time.
 void run_images(Bundle& bundle, const Manifest& manifest, const Options& options) {
   const Array images = read_npy(options.input);
   check_shape(options.input.string(), images, manifest.input_shape, true);
-  Array logits{{images.shape[0], manifest.output_shape[1]}, {}};
-  for (std::size_t at = 0; at < images.values.size(); at += elements(manifest.input_shape)) {
-    const std::vector<float> one = bundle.run(images.values.data() + at);
-    logits.values.insert(logits.values.end(), one.begin(), one.end());
+  std::vector<Array> arrays;
+  for (const Output& output : manifest.outputs) {
+    arrays.push_back({output.shape, {}});
+    arrays.back().shape[0] = images.shape[0];
   }
-  write_npy(options.output, logits);
+  for (std::size_t at = 0; at < images.values.size(); at += elements(manifest.input_shape)) {
+    const std::vector<std::vector<float>> found = bundle.run(images.values.data() + at);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      arrays[i].values.insert(arrays[i].values.end(), found[i].begin(), found[i].end());
+    }
+  }
+  for (std::size_t i = 0; i < arrays.size(); ++i) write_npy(output_file(options.output, i, arrays.size()), arrays[i]);
 }
 
 Status run(const Options& options) {
@@ -149,7 +173,8 @@ Status run(const Options& options) {
   const Report report = judge_golden(bundle, manifest, options);
   (options.json ? print_json : print_text)(report, manifest, bundle.threads());
   if (report.passed) return kPassed;
-  std::fprintf(stderr, "effgen-run: %s: golden pair: %s %.2e, expected at most %g\n", options.bundle.c_str(),
+  std::fprintf(stderr, "effgen-run: %s: golden pair%s: %s %.2e, expected at most %g\n", options.bundle.c_str(),
+               report.worst.empty() ? "" : (", output " + report.worst).c_str(),
                std::isfinite(report.rel_l2) ? "relative L2" : "the output is not finite, relative L2", report.rel_l2,
                manifest.tolerance);
   return kMissed;

@@ -3,6 +3,7 @@
 #include <tvm/ffi/extra/json.h>
 #include <tvm/ffi/string.h>
 
+#include <algorithm>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -18,7 +19,9 @@ namespace {
 namespace json = tvm::ffi::json;
 using tvm::ffi::String;
 
-constexpr std::int64_t kFormatVersion = 4;
+constexpr std::int64_t kFormatVersion = 5;
+constexpr std::int64_t kOneOutput = 4;  // a classifier's: a table `output` instead of the list `outputs`
+constexpr std::int64_t kAlignment = 64;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 40;
 
 // An object of the manifest and where it stands, for messages.
@@ -56,7 +59,16 @@ class Table {
     return found;
   }
 
-  // Positive extents, `rank` of them.
+  // The tables of a list.
+  std::vector<Table> tables(const char* key) const {
+    std::vector<Table> found;
+    for (const json::Value& value : get<json::Array>(key)) {
+      found.emplace_back(where_ + ": " + key, element<json::Object>(key, value));
+    }
+    return found;
+  }
+
+  // Positive extents, `rank` of them; 0: any number.
   std::vector<std::int64_t> shape(const char* key, std::size_t rank) const {
     std::vector<std::int64_t> found;
     std::int64_t product = 1;
@@ -65,7 +77,7 @@ class Table {
       if (found.back() < 1 || found.back() > kMostElements / product) odd(key);
       product *= found.back();
     }
-    if (found.size() != rank) odd(key);
+    if (found.empty() || (rank != 0 && found.size() != rank)) odd(key);
     return found;
   }
 
@@ -111,12 +123,30 @@ Table parse(const std::filesystem::path& path, const std::string& text) {
 
 void check_version(const std::filesystem::path& path, const Table& root) {
   const std::int64_t version = root.get<std::int64_t>("format_version");
-  if (version == kFormatVersion) return;
+  if (version == kFormatVersion || version == kOneOutput) return;
   const bool newer = version > kFormatVersion;
   throw UserError(path.string() + ": format_version = " + std::to_string(version) +
                   (newer ? ": written by a newer effgen, this effgen-run reads " : ": this effgen-run reads ") +
                   std::to_string(kFormatVersion) +
                   (newer ? "; build effgen-run by that effgen" : "; compile the bundle again"));
+}
+
+std::vector<Output> read_outputs(const Table& root, std::int64_t batch) {
+  std::vector<Table> tables;
+  if (root.get<std::int64_t>("format_version") == kOneOutput) {
+    tables.push_back(root.table("output"));
+  } else {
+    tables = root.tables("outputs");
+  }
+  if (tables.empty()) root.odd("outputs");
+  std::vector<Output> outputs;
+  for (const Table& table : tables) {
+    const std::int64_t start = table.maybe<std::int64_t>("start").value_or(0);
+    if (start < 0 || start % kAlignment != 0 || start > kMostElements) table.odd("start");
+    outputs.push_back({table.get<String>("name"), table.shape("shape", 0), static_cast<std::size_t>(start) / 4});
+    if (outputs.back().shape[0] != batch) table.odd("shape");
+  }
+  return outputs;
 }
 
 }  // namespace
@@ -141,7 +171,7 @@ Manifest read_manifest(const std::filesystem::path& bundle) {
       target.strings("features"),
       root.get<std::int64_t>("threads"),
       root.table("input").shape("shape", 4),
-      root.table("output").shape("shape", 2),
+      {},
       root.strings("steps"),
       root.get<std::int64_t>("workspace_bytes"),
       root.table("tolerance").get<double>("rel_l2"),
@@ -149,7 +179,7 @@ Manifest read_manifest(const std::filesystem::path& bundle) {
   };
   if (manifest.threads < 1) root.odd("threads");
   if (manifest.workspace_bytes < 0 || manifest.workspace_bytes % 4 != 0) root.odd("workspace_bytes");
-  if (manifest.output_shape[0] != manifest.input_shape[0]) root.table("output").odd("shape");
+  manifest.outputs = read_outputs(root, manifest.input_shape[0]);
   return manifest;
 }
 
@@ -157,6 +187,12 @@ std::size_t elements(const std::vector<std::int64_t>& shape) {
   std::size_t product = 1;
   for (std::int64_t extent : shape) product *= static_cast<std::size_t>(extent);
   return product;
+}
+
+std::size_t output_floats(const Manifest& manifest) {
+  std::size_t floats = 0;
+  for (const Output& output : manifest.outputs) floats = std::max(floats, output.start + elements(output.shape));
+  return floats;
 }
 
 }  // namespace effgen

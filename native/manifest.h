@@ -10,13 +10,20 @@
 
 namespace effgen {
 
+// One of what a network gives.
+struct Output {
+  std::string name;
+  std::vector<std::int64_t> shape;  // batch first
+  std::size_t start;                // in the array of all outputs, in floats
+};
+
 struct Manifest {
   std::string name;
   std::string target;
   std::vector<std::string> features;  // instruction sets, as /proc/cpuinfo spells them
   std::int64_t threads;
   std::vector<std::int64_t> input_shape;   // batch, channels, height, width
-  std::vector<std::int64_t> output_shape;  // batch, classes
+  std::vector<Output> outputs;
   std::vector<std::string> steps;          // kernels in the order of their calls
   std::int64_t workspace_bytes;
   double tolerance;  // relative L2
@@ -29,6 +36,9 @@ Manifest read_manifest(const std::filesystem::path& bundle);
 
 // Elements of an array of this shape.
 std::size_t elements(const std::vector<std::int64_t>& shape);
+
+// Floats of the array of all outputs.
+std::size_t output_floats(const Manifest& manifest);
 
 }  // namespace effgen
 

@@ -15,7 +15,8 @@ const char* const kUsage =
     "  --min-time S       seconds of timed runs at least; default: 1\n"
     "  --layers           the median time of each step too\n"
     "  --input FILE.npy --output FILE.npy\n"
-    "                     run these images (float32, a multiple of the bundle's batch) instead, and write the outputs\n"
+    "                     run these images (float32, a multiple of the bundle's batch) instead, and write the outputs;\n"
+    "                     of several one file each: FILE.0.npy, FILE.1.npy...\n"
     "  --json             one line of JSON on standard output\n"
     "  --skip-features    do not look in /proc/cpuinfo, which under an emulator is another machine's\n"
     "exit status: 0 passed, 3 the golden pair was missed, 1 an error, 2 wrong options\n";

@@ -37,7 +37,7 @@ def gate(b: GraphBuilder, x: str, squeezed: int = 4) -> str:
 
 def fused(b: GraphBuilder, output: str) -> tuple[Call, ...]:
     """All of the graph's calls after fusion; `output` may be the graph's output in the middle of it."""
-    return fuse_blocks(calls_from_graph(b.finish(output)), output)
+    return fuse_blocks(calls_from_graph(b.finish(output)), (output,))
 
 
 def kinds(calls: tuple[Call, ...]) -> list[str]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +16,47 @@ import torch
 
 from effgen.errors import WeightsError
 from effgen.graph import Graph
-from effgen.network.checkpoints import load_checkpoint
+from effgen.network.checkpoints import AS_MEANT, load_checkpoint
+from effgen.network.weight_sets import WeightsChoice
+
+
+def zipped(*names: str) -> bytes:
+    """A zip archive of such members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "hello")
+    return buffer.getvalue()
+
+
+def tarred() -> bytes:
+    """A tar archive of an empty file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("weights.pth"))
+    return buffer.getvalue()
+
+
+#: What people get instead of a model or a checkpoint, and how a message about it begins.
+FOREIGN = [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer, not the file itself: "),
+    (b"", "an empty file: "),
+    (b"\n<!DOCTYPE html><title>404</title>", "an HTML page: download the file itself"),
+    (b"<html><body>Sign in</body></html>", "an HTML page: "),
+    (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an error page of a server (XML): "),
+    (b'{"error": "not found"}', "JSON text: "),
+    (zipped("readme.txt"), "a zip archive of readme.txt: unpack it"),
+    (zipped("a", "b", "c", "d"), "a zip archive of a, b, c and 1 more: "),
+    (zipped("arr_0.npy"), "NumPy's archive of arrays (.npz): "),
+    (zipped("config.json", "model.weights.h5"), "a Keras archive: "),
+    (gzip.compress(b"hello"), "a gzip archive: gunzip it"),
+    (bz2.compress(b"hello"), "a bzip2 archive: "),
+    (lzma.compress(b"hello"), "an xz archive: "),
+    (tarred(), "a tar archive: "),
+    (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, as Keras writes: "),
+    (bytes((28, 0, 0, 0)) + b"TFL3" + bytes(99), "a TensorFlow Lite model: "),
+]
+
 
 TORCHVISION_BLOCKS = {
     # First block: no expansion. Last: no squeeze-excite.
@@ -59,9 +105,9 @@ def assert_loads(path: Path, graph: Graph, tensors: dict[str, torch.Tensor], nam
         np.testing.assert_array_equal(array, tensors[name].float().numpy(), err_msg=name)
 
 
-def message_of(path: Path, graph: Graph) -> str:
+def message_of(path: Path, graph: Graph, choice: WeightsChoice = AS_MEANT) -> str:
     with pytest.raises(WeightsError) as caught:
-        load_checkpoint(path, graph)
+        load_checkpoint(path, graph, choice)
     message = str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     assert "\n" not in message and "\x1b" not in message

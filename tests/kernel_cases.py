@@ -26,6 +26,10 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu6": torch.nn.functional.relu6,
     "hard_sigmoid": torch.nn.functional.hardsigmoid,
     "hard_swish": torch.nn.functional.hardswish,
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "mish": torch.nn.functional.mish,
+    "tanh": torch.tanh,
 }
 
 

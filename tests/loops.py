@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from math import exp
+from math import erf, exp, log1p, pi, sqrt, tanh
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ def scalar(x: float, activation: Activation) -> float:
         "relu6": min(max(x, 0), 6),
         "hard_sigmoid": hard,
         "hard_swish": x * hard,
+        "gelu": x * (1 + erf(x / sqrt(2))) / 2,
+        "gelu_tanh": x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2,
+        "mish": x * tanh(log1p(exp(x))),
+        "tanh": tanh(x),
     }[activation]
 
 

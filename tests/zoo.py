@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import warnings
 from functools import cache
@@ -16,23 +15,23 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-#: Operators whose compiled half is missing where torchvision was built for another PyTorch; none runs in a ConvNet.
-_DECLARED = {name: f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")}
-_libraries: list[torch.library.Library] = []  # a declaration lives as long as its Library
+from effgen.judge.originals import imported
 
 
 @cache
 def _imported(package: str) -> ModuleType:
     """torchvision or timm (which imports torchvision); skips the test where it is absent."""
-    pytest.importorskip("torchvision", reason="compares with torchvision's models", exc_type=ImportError)
-    return importlib.import_module(package)
+    pytest.importorskip("torch", reason="compares with torchvision's models", exc_type=ImportError)
+    try:
+        return imported(package)
+    except ImportError:
+        pytest.skip("compares with torchvision's models")
 
 
 def external_model(package: str, name: str, seed: int = 0, **options: Any) -> torch.nn.Module:
     """A model of "torchvision" or "timm" in inference mode, with weights from `randomise`."""
     with warnings.catch_warnings():  # other projects' warnings are not ours to heed
         warnings.simplefilter("ignore")
-        _declare_torchvision_operators()
         torch.manual_seed(seed)
         if package == "torchvision":
             model = _imported("torchvision.models").get_model(name, weights=None, **options)
@@ -43,10 +42,7 @@ def external_model(package: str, name: str, seed: int = 0, **options: Any) -> to
 
 def external_module(name: str) -> ModuleType:
     """A module of torchvision or timm, e.g. "timm.data"."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _declare_torchvision_operators()
-        return _imported(name)
+    return _imported(name)
 
 
 def randomise(model: torch.nn.Module, seed: int, resolution: int = 96) -> torch.nn.Module:
@@ -89,19 +85,6 @@ def output_of(model: torch.nn.Module, image: NDArray[np.float32]) -> NDArray[np.
     with torch.inference_mode():
         output: NDArray[np.float32] = model(torch.from_numpy(image)).numpy()
     return output
-
-
-def _declare_torchvision_operators() -> None:
-    try:
-        _imported("torchvision")
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        library = torch.library.Library("torchvision", "DEF")
-        for schema in _DECLARED.values():
-            library.define(schema)
-        _libraries.append(library)
-        _imported("torchvision")
 
 
 def export_onnx(model: torch.nn.Module, path: Path, size: int, batch: int = 1, dynamo: bool = False) -> Path:

@@ -192,7 +192,7 @@ def _manifest(layer: Layer, machine: Cpu, program: Program, built: Built, folder
         threads=1,
         files={file.name: sha256_of(file) for file in folder.iterdir()},
         input={"shape": [1, 1, 1, program.image_bytes // 4]},
-        output={"shape": [1, program.logits_bytes // 4]},
+        outputs=[{"name": "output", "shape": [1, program.logits_bytes // 4]}],
         kernels=[],
         steps=[step.kernel for step in program.steps],
         workspace_bytes=program.workspace_bytes,

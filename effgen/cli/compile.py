@@ -19,6 +19,8 @@ def compile_(
     destination: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle directory to write.")],
     network: o.AnyNetwork,
     weights: o.WeightsOption = None,
+    weights_key: o.WeightsKey = None,
+    rename: o.Rename = None,
     seed: o.Seed = 0,
     target: o.Target = "cpu",
     threads: o.Threads = None,
@@ -61,7 +63,21 @@ def compile_(
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
     emits = emits_from_texts(emit or [])
     request = CompileRequest(
-        asked, destination, target, weights, seed, threads, dtype, archs, force, debug_dump, db, emits, labels, name
+        asked,
+        destination,
+        target,
+        weights,
+        seed,
+        threads,
+        dtype,
+        archs,
+        force,
+        debug_dump,
+        db,
+        emits,
+        labels,
+        name,
+        o.weights_choice(weights_key, rename),
     )
     resolved = check_request(request)
     output.resolved(resolved, target=target, threads=threads)

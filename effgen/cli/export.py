@@ -17,6 +17,8 @@ def export(
     destination: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .onnx file to write.")],
     network: o.OfSpec,
     weights: o.WeightsOption = None,
+    weights_key: o.WeightsKey = None,
+    rename: o.Rename = None,
     seed: o.Seed = 0,
     fold: Annotated[
         bool, typer.Option("--fold/--no-fold", help="Fold batch norms into the convolutions before them.")
@@ -30,11 +32,15 @@ def export(
     from effgen.driver import export_network
     from effgen.files.staging import check_file
     from effgen.network import build_network
+    from effgen.report.compile import warnings_from_weights
 
     request = network.of_spec()
     resolved = build_network(request)
     check_file(destination, force)
     output.resolved(resolved)
     with output.phases() as on_phase:
-        files = export_network(request, destination, weights, seed, fold, force, on_phase)
+        choice = o.weights_choice(weights_key, rename)
+        files, model = export_network(request, destination, weights, seed, fold, force, on_phase, choice)
+    for warning in warnings_from_weights(model.facts["weights"]):
+        output.warn(warning)
     output.lines(map(str, files))

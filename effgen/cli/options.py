@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from effgen.network import NetworkRequest
     from effgen.network.file_network import OnnxRequest
     from effgen.network.preparation import PictureOptions
+    from effgen.network.weight_sets import WeightsChoice
 
 
 _NETWORK = "Network"
@@ -53,6 +54,17 @@ Resolution = Annotated[
 ]
 Classes = Annotated[
     int | None, typer.Option(min=1, max=1_000_000, help="Classes of the classifier.", rich_help_panel=_NETWORK)
+]
+StemChannels = Annotated[
+    int | None, typer.Option(min=1, help="Channels of the first convolution, by hand.", rich_help_panel=_NETWORK)
+]
+HeadChannels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Channels of the head, by hand; many released networks keep 1280 at widths below 1.",
+        rich_help_panel=_NETWORK,
+    ),
 ]
 Batch = Annotated[int, typer.Option(help="Images a call.", rich_help_panel=_NETWORK)]
 NormEps = Annotated[
@@ -128,11 +140,35 @@ InterpolationOption = Annotated[
     typer.Option("--interpolation", help="How a picture is resized; default: bilinear.", rich_help_panel=_FILE),
 ]
 
+Outputs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Which outputs, or tensors inside, with commas between; default: all outputs.",
+        rich_help_panel=_FILE,
+    ),
+]
+
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Checkpoint (.pth, .pt, .safetensors) of effgen train, torchvision or timm; default: random.",
+        help="Checkpoint of effgen train, torchvision, timm, efficientnet_pytorch or a training script that uses them; "
+        "default: random.",
+    ),
+]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which of several sets of weights in --weights; default: averaged ones (EMA) before others.",
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OLD=NEW",
+        help="Change names in --weights first: a regular expression and what takes its place; again for more.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of random weights.")]
@@ -207,9 +243,12 @@ class NetworkOptions:
     batch: Batch = 1
     norm_eps: NormEps = None
     padding: PaddingOption = None
+    stem_channels: StemChannels = None
+    head_channels: HeadChannels = None
     onnx: Onnx = None
     mean: Mean = None
     std: Std = None
+    outputs: Outputs = None
     pixel_range: PixelRange = None
     channel_order: ChannelOrderOption = None
     fit: FitOption = None
@@ -228,7 +267,8 @@ class NetworkOptions:
             pixels, wide = sides
         elif self.resolution is not None:
             pixels, factor = resolution_from_text(self.resolution)
-        overrides = Overrides(self.width, self.depth, pixels, self.classes, eps, self.padding, factor, wide)
+        by_hand = (self.width, self.depth, pixels, self.classes, eps, self.padding, factor, wide)
+        overrides = Overrides(*by_hand, stem_channels=self.stem_channels, head_channels=self.head_channels)
         return NetworkRequest(self.spec, self.phi, self.law, self.batch, overrides)
 
     def of_file(self, context: typer.Context, seed: bool = False) -> OnnxRequest:
@@ -237,7 +277,7 @@ class NetworkOptions:
         Raises GraphError where options of a spec stand beside `--onnx`.
         """
         from effgen.errors import GraphError
-        from effgen.network.file_network import OnnxRequest
+        from effgen.network.file_network import OnnxRequest, names_from_text
 
         assert self.onnx is not None
         given = [name for name in _OF_A_SPEC if is_given(context, name) and not (seed and name == "seed")]
@@ -248,6 +288,7 @@ class NetworkOptions:
             file=self.onnx,
             batch=self.batch if is_given(context, "batch") else None,
             pictures=self._pictures(),
+            outputs=() if self.outputs is None else names_from_text(self.outputs),
         )
 
     def _pictures(self) -> PictureOptions:
@@ -266,8 +307,8 @@ class NetworkOptions:
         )
 
     def request(self, context: typer.Context, seed: bool = False) -> NetworkRequest | OnnxRequest:
-        """The one that is asked for. Raises as both do, and GraphError for what is said of pictures beside a spec,
-        which says it itself."""
+        """The one that is asked for. Raises as both do, and GraphError for what is said of pictures or outputs beside
+        a spec, which says it itself."""
         from effgen.errors import GraphError
 
         if self.onnx is not None:
@@ -276,24 +317,34 @@ class NetworkOptions:
             if (value := getattr(self, name)) is not None:
                 option = f"--{name.replace('_', '-')} {value}"
                 raise GraphError(f"{option}: a spec has its own, under [input]; expected --onnx FILE beside it")
+        if self.outputs is not None:
+            raise GraphError(f"--outputs {self.outputs}: a spec has one output; expected --onnx FILE beside it")
         return self.of_spec()
 
 
 #: What commands ask of a network.
 _SCALED = ("spec", "phi", "law", "width", "depth", "resolution")
+_ENDS = ("stem_channels", "head_channels")
 _BUILT = ("classes", "batch", "norm_eps", "padding")
 _OF_PICTURES = ("mean", "std", "pixel_range", "channel_order", "fit", "fill", "resize", "interpolation")
 AnyNetwork = NetworkOptions
-SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, "onnx"))]
-OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT))]
+SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS, "onnx", "outputs"))]
+OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS))]
 ToTrain = Annotated[NetworkOptions, Only((*_SCALED, "norm_eps", "padding"))]
 ToFit = Annotated[NetworkOptions, Only(_BUILT)]
 
 #: Options that say which network of which spec, or its weights: an ONNX file has both.
-_OF_A_SPEC = (*_SCALED, "classes", "norm_eps", "padding", "weights", "seed")
+_OF_A_SPEC = (*_SCALED, *_ENDS, "classes", "norm_eps", "padding", "weights", "weights_key", "rename", "seed")
 
 
 def is_given(context: typer.Context, name: str) -> bool:
     """Whether the user gave the option: not its default, whatever that is."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def weights_choice(key: str | None, rename: list[str] | None) -> WeightsChoice:
+    """`--weights-key` and `--rename`. Raises WeightsError for a rename that is none."""
+    from effgen.network.weight_sets import WeightsChoice, renames_from_texts
+
+    return WeightsChoice(key, renames_from_texts(rename or []))

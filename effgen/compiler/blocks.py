@@ -34,7 +34,7 @@ _HIDDEN_BEHIND = 15
 
 def kernel_calls(graph: Graph, kernels: Repertoire = CPU_KERNELS) -> tuple[Call, ...]:
     """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes."""
-    calls = fuse_blocks(calls_from_graph(graph, kernels), graph.output, expand=kernels.expands)
+    calls = fuse_blocks(calls_from_graph(graph, kernels), graph.outputs, expand=kernels.expands)
     return look_ahead(calls) if kernels.looks_ahead else calls
 
 
@@ -44,12 +44,12 @@ def kernel_counts(graph: Graph, kernels: Repertoire = CPU_KERNELS) -> Counter[Wo
     return Counter(call.workload for call in calls if isinstance(call, KernelCall))
 
 
-def fuse_blocks(calls: Sequence[Call], output: str, expand: bool = True) -> tuple[Call, ...]:
-    """The calls joined, still in an order in which they can run; `output` is the graph's and stays. `expand`: whether
+def fuse_blocks(calls: Sequence[Call], outputs: tuple[str, ...], expand: bool = True) -> tuple[Call, ...]:
+    """The calls joined, still in an order in which they can run; `outputs` are the graph's and stay. `expand`: whether
     depthwise kernels take the convolution before them."""
-    calls = _Calls(calls, output).rewritten(GlobalAveragePool, _squeeze_excite)
-    calls = _Calls(calls, output).rewritten(ChannelScale, _gate_into_pointwise)
-    return _Calls(calls, output).rewritten(Conv2d, _expand_into_depthwise) if expand else calls
+    calls = _Calls(calls, outputs).rewritten(GlobalAveragePool, _squeeze_excite)
+    calls = _Calls(calls, outputs).rewritten(ChannelScale, _gate_into_pointwise)
+    return _Calls(calls, outputs).rewritten(Conv2d, _expand_into_depthwise) if expand else calls
 
 
 def typed_calls(calls: Sequence[Call], dtype: str) -> tuple[Call, ...]:
@@ -66,9 +66,9 @@ def _typed(call: KernelCall, dtype: str) -> KernelCall:
 class _Calls:
     """The calls of a graph, and who makes and reads each tensor; `drop` and `put` collect a rewrite's changes."""
 
-    def __init__(self, calls: Sequence[Call], output: str) -> None:
+    def __init__(self, calls: Sequence[Call], outputs: tuple[str, ...]) -> None:
         self.calls = calls
-        self.uses = Counter([output])
+        self.uses = Counter(outputs)
         self.maker: dict[str, KernelCall] = {}
         self.reader: dict[str, KernelCall] = {}
         for call in calls:

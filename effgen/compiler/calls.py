@@ -14,7 +14,6 @@ further in `effgen.compiler.blocks`.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -76,8 +75,7 @@ class _Fusion:
         self.graph = graph
         self.kernels = kernels
         self.position = {node.output: index for index, node in enumerate(graph.nodes)}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
         self.reader = {name: node for node in graph.nodes for name in node.inputs}
         self.absorbed: set[str] = set()
 
@@ -212,6 +210,8 @@ def activation_of(node: Node) -> Activation | None:
     """The epilogue that computes `node`, or None where no epilogue does."""
     if node.op_type == "Clip":
         return "relu6" if (node.attributes["min"], node.attributes["max"]) == (0.0, 6.0) else None
+    if node.op_type == "Gelu":
+        return "gelu_tanh" if str(node.attributes["approximate"]) == "tanh" else "gelu"
     if node.op_type == "HardSigmoid":
         return "hard_sigmoid" if is_usual_hard_sigmoid(node.attributes) else None
     return _ACTIVATIONS.get(node.op_type)
@@ -249,4 +249,6 @@ _ACTIVATIONS: dict[str, Activation] = {
     "Sigmoid": "sigmoid",
     "Relu": "relu",
     "HardSwish": "hard_swish",
+    "Mish": "mish",
+    "Tanh": "tanh",
 }

@@ -3,7 +3,8 @@
     run(image, logits, weights, workspace) -> int32
     trace(image, logits, weights, workspace, clock) -> int32
 
-All arrays are flat and float32; all but `image`, which is the user's, are aligned (see `effgen.runtime.arrays`).
+All arrays are flat and float32, `logits` holds all outputs; all but `image`, which is the user's, are aligned (see
+`effgen.runtime.arrays`).
 `clock` is int64 [steps + 1, 2]: the seconds and nanoseconds of the monotonic clock before each step and after the last.
 Both return 0, or the number (from 1) of the step that failed, for want of memory.
 """

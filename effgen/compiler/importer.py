@@ -40,11 +40,12 @@ class ImportedModule:
 def relax_from_graph(
     graph: Graph, weights: Weights, machine: Machine, kernel: MakeKernel, dtype: str = "float32"
 ) -> ImportedModule:
-    """One Relax function `main(image) -> output`; kernels are as `kernel` makes them, equal workloads share one.
+    """One Relax function `main(image) -> output`, a tuple where there are several; kernels are as `kernel` makes them,
+    equal workloads share one.
 
-    The output may have another shape of the same size.
+    An output may have another shape of the same size, and several may be one tensor.
     Weights are packed for `machine`'s vectors. Images are NHWC between kernels; the entry image stays NCHW. Between the
-    entry image and the output, which are float32, activations and weights are of type `dtype`.
+    entry image and the outputs, which are float32, activations and weights are of type `dtype`.
     Raises GraphError for an operator that has no Relax form here.
     """
     graph, weights = conv_transpose_as_conv(graph, weights)
@@ -66,6 +67,7 @@ class _Importer:
         self.builder = self.tensors.builder
         self.kernels: dict[Workload, relax.GlobalVar] = {}
         self.constants: dict[Layer, tuple[relax.Expr, relax.Expr]] = {}
+        self.outputs: dict[relax.Expr, relax.Expr] = {}
 
     def run(self) -> ImportedModule:
         tensors = self.tensors
@@ -77,11 +79,19 @@ class _Importer:
                 tensors.put(self.graph.input.name, image)
                 for call in calls:
                     self.emit(call)
-                declared = tensors.unshaped(tensors.declared(self.graph.output))
-                output = self.builder.emit_output(tensors.converted(declared, "float32"))
+                outputs = [self.returned(name) for name in self.graph.outputs]
+                output = self.builder.emit_output(relax.Tuple(outputs) if len(outputs) > 1 else outputs[0])
             self.builder.emit_func_output(output)
         workloads = {var.name_hint: workload for workload, var in self.kernels.items()}
         return ImportedModule(self.builder.finalize(), workloads)
+
+    def returned(self, name: str) -> relax.Expr:
+        """An output, in the graph's layout and float32; outputs that are one tensor are one value."""
+        tensors = self.tensors
+        value = tensors.unshaped(tensors.declared(name))
+        if value not in self.outputs:
+            self.outputs[value] = tensors.converted(value, "float32")
+        return self.outputs[value]
 
     def emit(self, call: Call) -> None:
         if isinstance(call, KernelCall):

@@ -28,7 +28,7 @@ _Lower: TypeAlias = Callable[[Tensors, Node], _Lowered]
 def lowered(tensors: Tensors, node: Node) -> None:
     """Compute `node` and put its output."""
     value, layout = OPERATORS[node.op_type](tensors, node)
-    tensors.put(node.output, tensors.emit(value), layout)
+    tensors.put(node.output, value if isinstance(value, relax.Var) else tensors.emit(value), layout)
 
 
 # Element by element.
@@ -322,6 +322,7 @@ OPERATORS: Mapping[str, _Lower] = {
     "Gelu": _with(_gelu),
     "HardSigmoid": _with(_hard_sigmoid),
     "HardSwish": _unary(_hard_swish),
+    "Identity": _of(lambda x: x),
     "InstanceNormalization": _instance_norm,
     "LRN": _lrn,
     "LayerNormalization": _layer_norm,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import tvm
 from tvm import relax
 
 from effgen.compiler.dump import Dump
 from effgen.compiler.importer import ImportedModule
+from effgen.compiler.legalize import Lower, lowered_by_us
 from effgen.compiler.program import Program, program_from_relax
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Machine
@@ -44,9 +46,9 @@ def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelCh
     """Run every phase; the caller has entered the TVM target. `chosen` made the kernels of `imported`."""
     mod = imported.mod
     dump.write_module("relax_imported", mod)
-    mod = legalize_rest(mod)
+    mod = legalize_rest(mod, lowered_by_us(machine))
     dump.write_module("relax_legalized", mod)
-    mod = _schedule_rest(mod, imported.workloads, machine)
+    mod = _schedule_rest(mod, machine)
     dump.write_module("tir_scheduled", mod)
     mod = plan_memory(mod)
     dump.write_module("relax_planned", mod)
@@ -58,11 +60,11 @@ def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelCh
     return ScheduledModule(mod, program, kernels)
 
 
-def legalize_rest(mod: tvm.IRModule) -> tvm.IRModule:
-    """Lower the operators that no kernel of ours computes, and fuse them with each other."""
+def legalize_rest(mod: tvm.IRModule, ours: Mapping[str, Lower] = MappingProxyType({})) -> tvm.IRModule:
+    """Lower what no kernel of ours computes, the operators of `ours` as it says, and fuse those with each other."""
     return tvm.transform.Sequential(
         [
-            relax.transform.LegalizeOps(),
+            relax.transform.LegalizeOps(dict(ours)),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),
@@ -71,10 +73,10 @@ def legalize_rest(mod: tvm.IRModule) -> tvm.IRModule:
     )(mod)
 
 
-def _schedule_rest(mod: tvm.IRModule, ours: Mapping[str, Workload], machine: Machine) -> tvm.IRModule:
-    """Schedule every PrimFunc that no workload describes."""
+def _schedule_rest(mod: tvm.IRModule, machine: Machine) -> tvm.IRModule:
+    """Schedule every PrimFunc that is not finished."""
     for var, func in mod.functions_items():
-        if isinstance(func, tvm.tirx.PrimFunc) and var.name_hint not in ours:
+        if isinstance(func, tvm.tirx.PrimFunc) and not func.attrs.get("tirx.is_scheduled", False):
             mod[var] = schedule_operator(func, machine)
     return mod
 

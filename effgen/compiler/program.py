@@ -1,4 +1,4 @@
-"""A network as a list of kernel calls over four flat arrays: the image, the logits, all weights, all activations.
+"""A network as a list of kernel calls over four flat arrays: the image, all outputs, all weights, all activations.
 
 It is read off Relax's planned `main`, so that nothing has to interpret that at run time.
 """
@@ -18,7 +18,7 @@ from tvm.ir import GenericConst, GlobalVar
 from effgen.errors import GraphError
 from effgen.runtime.arrays import ALIGNMENT, FlatLayout
 
-#: The arrays that a place may be in.
+#: The arrays that a place may be in; the outputs' is called as it is where a classifier's is all of it.
 IMAGE, LOGITS, WEIGHTS, WORKSPACE = "image", "logits", "weights", "workspace"
 
 _DTYPES = ("float32", "float16")
@@ -46,6 +46,8 @@ class Step:
 class Program:
     """The steps of a run, and what they need: the packed weights, and the sizes (bytes) of the other arrays.
 
+    `outputs`: where each output begins in the array of outputs, in bytes; several that are one tensor begin together.
+
     No array is empty, whether or not the network has weights and inner activations.
     """
 
@@ -54,6 +56,7 @@ class Program:
     image_bytes: int
     logits_bytes: int
     workspace_bytes: int
+    outputs: tuple[int, ...] = (0,)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -85,7 +88,8 @@ def program_from_relax(mod: tvm.IRModule) -> Program:
 
 
 class _Reader:
-    """Goes through the bindings in order; `values` maps a variable to what it stands for."""
+    """Goes through the bindings in order; `values` maps a variable to what it stands for. What is returned is laid out
+    in the order in which it is allocated; `returned` are the bytes of each such tensor, by where it begins."""
 
     def __init__(self, main: relax.Function) -> None:
         self.main = main
@@ -93,7 +97,8 @@ class _Reader:
         self.steps: list[Step] = []
         self.weights: list[NDArray[np.uint8]] = []
         self.weight_places: dict[GenericConst, Place] = {}
-        self.weight_layout, self.workspace = FlatLayout(), FlatLayout()
+        self.weight_layout, self.workspace, self.output_layout = FlatLayout(), FlatLayout(), FlatLayout()
+        self.returned: dict[int, int] = {}
 
     def read(self) -> Program:
         (image,) = self.main.params
@@ -102,13 +107,19 @@ class _Reader:
             for binding in block.bindings:
                 self.values[binding.var] = self.value(binding.value)
         result = self.value(self.main.body.body)
-        assert result == Place(LOGITS), f"main returns {result}: expected a tensor allocated to be returned"
+        places = result if isinstance(result, tuple) else (result,)
+        outputs = tuple(place.offset for place in places if isinstance(place, Place) and place.array == LOGITS)
+        assert len(outputs) == len(places), f"main returns {result}: expected tensors allocated to be returned"
+        assert set(outputs) == set(self.returned), (
+            f"main returns {outputs}, and allocates {self.returned} to be returned"
+        )
         return Program(
             steps=tuple(self.steps),
             weights=self.packed_weights(),
             image_bytes=_bytes(image.ty),
-            logits_bytes=_bytes(self.main.body.body.ty),
+            logits_bytes=max(start + size for start, size in self.returned.items()),
             workspace_bytes=self.workspace.bytes,
+            outputs=outputs,
         )
 
     def value(self, expr: relax.Expr) -> _Placed:
@@ -138,7 +149,9 @@ class _Reader:
                 return Place(storage.array, storage.offset + _check(call, offset))
             case "relax.builtin.alloc_tensor":
                 _check(call, 0)
-                return Place(LOGITS)  # planning leaves out only what is returned
+                start = self.output_layout.add(size := _bytes(call.ty))  # planning leaves out only what is returned
+                self.returned[start] = size
+                return Place(LOGITS, start)
             case "relax.reshape":
                 return self.value(call.args[0])
         raise AssertionError(f"{call.op.name} in a planned main")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from effgen.deploy.native import Runner, build_runner, run_images
 from effgen.machines.processor import usable_cpus
 from effgen.runtime import LoadedModel, Manifest, read_manifest
+from effgen.runtime.answers import Answer, joined
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.model import load_checked
@@ -27,14 +28,13 @@ if TYPE_CHECKING:
     from effgen.measure.protocol import Remote
 
 Images = NDArray[np.float32]
-Logits = NDArray[np.float32]
 
 THIS_PROCESSOR = "this processor"
 
 
 class Executor(Protocol):
-    """A bundle that can be run: images `(n, channels, height, width)` -> logits `(n, classes)`, n any multiple of its
-    batch; raises BundleError where the images do not fit or the run fails."""
+    """A bundle that can be run: images `(n, channels, height, width)` -> logits `(n, classes)` or another answer to n
+    images, n any multiple of its batch; raises BundleError where the images do not fit or the run fails."""
 
     @property
     def manifest(self) -> Manifest:
@@ -48,7 +48,7 @@ class Executor(Protocol):
     def name(self) -> str:
         """What runs it, as reports print it."""
 
-    def __call__(self, images: Images) -> Logits:
+    def __call__(self, images: Images) -> Answer:
         """Run as many calls as the images need."""
 
 
@@ -67,9 +67,9 @@ class InProcess:
     def threads(self) -> int:
         return self.model.threads
 
-    def __call__(self, images: Images) -> Logits:
+    def __call__(self, images: Images) -> Answer:
         batch = self.manifest.input["shape"][0]
-        return np.concatenate([self.model(images[start : start + batch]) for start in range(0, len(images), batch)])
+        return joined([self.model(images[start : start + batch]) for start in range(0, len(images), batch)])
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Emulated:
     def name(self) -> str:
         return Path(self.runner.emulator[0]).name
 
-    def __call__(self, images: Images) -> Logits:
+    def __call__(self, images: Images) -> Answer:
         return run_images(self.runner, self.bundle, images, self.threads)
 
 

@@ -7,7 +7,8 @@ A graph holds no weight data: parameters are declared (name, shape, role) and th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -71,11 +72,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network: one input, one output, nodes in an order in which they can run."""
+    """A network: one input, one output or several, all different, and nodes in an order in which they can run."""
 
     name: str
     input: Value
-    output: str
+    outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     parameters: Mapping[str, Parameter]
 
@@ -104,9 +105,22 @@ class Graph:
         return self.input.shape[0]
 
     @property
-    def classes(self) -> int:
-        """Numbers in an image's output, `(batch, classes)`."""
-        return self.values[self.output].shape[1]
+    def output(self) -> str:
+        """The output of a network that has one. Raises GraphError where it has several."""
+        if len(self.outputs) != 1:
+            raise GraphError(f"{self.name}: has {len(self.outputs)} outputs ({', '.join(self.outputs)}): expected one")
+        return self.outputs[0]
+
+    @property
+    def classes(self) -> int | None:
+        """Numbers in an image's output `(batch, classes)`; None where the network is no classifier: it has several
+        outputs, or one of another shape."""
+        shape = self.values[self.outputs[0]].shape
+        return shape[1] if len(self.outputs) == 1 and len(shape) == 2 else None
+
+    def uses(self) -> Counter[str]:
+        """How often each tensor is needed: once for each time that a node reads it, and once as an output."""
+        return Counter([*(name for node in self.nodes for name in node.inputs), *self.outputs])
 
     @property
     def macs(self) -> int:
@@ -125,22 +139,31 @@ class Graph:
 
     def verify(self) -> Graph:
         """Check the invariants that every stage relies on and return the graph; raise GraphError where one breaks."""
-        if self.output not in self.values:
-            raise GraphError(f"{self.name}: output {self.output} is computed by no node")
+        made = self.values.keys() - {self.input.name, *self.parameters}
         seen = {self.input.name, *self.parameters}
         for node in self.nodes:
             if node.output in seen:
                 raise GraphError(f"{self.name}: {node.output} is defined twice")
             seen.add(node.output)
-        used = {name for node in self.nodes for name in node.inputs} | {self.output}
+        self._verify_outputs(made)
+        used = self.uses()
         idle = [name for name in seen if name not in used]
         if idle:
             raise GraphError(f"{self.name}: never used: {', '.join(sorted(idle)[:5])}")
         return self
 
+    def _verify_outputs(self, made: Set[str]) -> None:
+        if not self.outputs:
+            raise GraphError(f"{self.name}: has no output")
+        for name, count in Counter(self.outputs).items():
+            if name not in made:
+                raise GraphError(f"{self.name}: output {name} is computed by no node")
+            if count > 1:
+                raise GraphError(f"{self.name}: output {name} is there twice")
+
     def dump(self) -> str:
         """The graph as text, one node a line: `output: shape = Op(inputs) {attributes}  # MACs`."""
-        lines = [f"graph {self.name}({_signature(self.input)}) -> {self.output}"]
+        lines = [f"graph {self.name}({_signature(self.input)}) -> {', '.join(self.outputs)}"]
         for node in self.nodes:
             attributes = " ".join(f"{key}={_plain(value)}" for key, value in sorted(node.attributes.items()))
             operands = ", ".join(node.inputs)
@@ -215,9 +238,9 @@ class GraphBuilder:
         """The shape of a tensor added so far."""
         return self._shapes[name].shape
 
-    def finish(self, output: str) -> Graph:
+    def finish(self, *outputs: str) -> Graph:
         """The verified graph."""
-        return Graph(self._name, self._input, output, tuple(self._nodes), self._parameters).verify()
+        return Graph(self._name, self._input, outputs, tuple(self._nodes), self._parameters).verify()
 
 
 def check_weights(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> None:

@@ -24,7 +24,7 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
         check_weights(graph, weights)
         self._nodes = graph.nodes
         self._input = graph.input.name
-        self._output = graph.output
+        self._outputs = graph.outputs
         self._dead_after = _last_uses(graph)
         # Numbers, not names: another program's may hold anything.
         self._attribute_of = {name: f"parameter_{index}" for index, name in enumerate(graph.parameters)}
@@ -32,8 +32,8 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
             tensor = torch.tensor(weights[name], dtype=dtype)
             self.register_parameter(attribute, torch.nn.Parameter(tensor, requires_grad=False))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """`image` (batch, channels, height, width) -> (batch, classes)."""
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """`image` (batch, channels, height, width) -> the output; a tuple where the graph has several."""
         values = {self._input: image}
         for index, node in enumerate(self._nodes):
             operands = [self._operand(name, values) for name in node.inputs]
@@ -41,7 +41,8 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
             del operands
             for name in self._dead_after[index]:
                 del values[name]
-        return values[self._output]
+        outputs = tuple(values[name] for name in self._outputs)
+        return outputs if len(outputs) > 1 else outputs[0]
 
     def run(self, node: Node, *operands: Tensor) -> Tensor:
         """One operator's output."""
@@ -61,18 +62,25 @@ def _last_uses(graph: Graph) -> list[list[str]]:
     last = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
     dead: list[list[str]] = [[] for _ in graph.nodes]
     for name, index in last.items():
-        if name not in graph.parameters and name != graph.output:
+        if name not in graph.parameters and name not in graph.outputs:
             dead[index].append(name)
     return dead
 
 
 def run_reference(graph: Graph, weights: Weights, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The output of `graph` for `image` (batch, channels, height, width), computed by PyTorch in float32."""
+    """The output of `graph`, which has one, for `image` (batch, channels, height, width), computed by PyTorch in
+    float32."""
+    (output,) = reference_outputs(graph, weights, image)
+    return output
+
+
+def reference_outputs(graph: Graph, weights: Weights, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """As `run_reference` of a graph with any number of outputs, in their order."""
     module = GraphModule(graph, weights).eval()
     with torch.inference_mode():
         # A copy: PyTorch refuses to share the memory of a read-only array.
-        output: NDArray[np.float32] = module(torch.tensor(image)).numpy()
-    return output
+        found = module(torch.tensor(image))
+    return tuple(output.numpy() for output in (found if isinstance(found, tuple) else (found,)))
 
 
 def _conv(node: Node, data: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -311,6 +319,7 @@ _RUN: dict[str, Callable[..., Tensor]] = {
     "Elu": lambda node, x: functional.elu(x, number(node.attributes, "alpha")),
     "Gelu": lambda node, x: functional.gelu(x, approximate=text(node.attributes, "approximate")),
     "HardSigmoid": _hard_sigmoid,
+    "Identity": lambda node, x: x,
     "LeakyRelu": lambda node, x: functional.leaky_relu(x, number(node.attributes, "alpha")),
     "PRelu": lambda node, x, slope: torch.where(x < 0, x * slope, x),
     "Selu": _selu,

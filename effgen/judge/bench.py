@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.judge.case import golden_pair, relative_l2
+from effgen.judge.case import golden_pair, is_finite, relative_l2
 from effgen.judge.peers import DEFAULT_PEERS, PEERS, PeerJob, Run, check_peer_names, peer_version
 from effgen.machines.host import describe_host, watch_other_work
 from effgen.machines.processor import usable_cpus
 from effgen.results.provenance import facts_of, origin_of
 from effgen.results.reports import DEFAULT_PLAN, OURS, BenchReport, LeftOut, Plan, Result
 from effgen.runtime import LoadedModel, read_manifest
+from effgen.runtime.answers import Answer
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.manifest import MODEL
 from effgen.runtime.model import load_checked
@@ -49,7 +49,7 @@ _LONGEST_WARM_UP_S = 5.0
 
 @dataclass(frozen=True)
 class Backend:
-    """Something to time: one call of `run` computes a whole batch. `rel_l2` is how far it is from effgen's logits."""
+    """Something to time: one call of `run` computes a whole batch. `rel_l2` is how far it is from effgen's answer."""
 
     name: str
     version: str
@@ -76,7 +76,7 @@ def bench_bundle(
     model = load_to_time(path, threads)
     job = PeerJob(path / MODEL, golden_pair(path)[0], model.threads)
     answer = model(job.image)
-    if not np.isfinite(answer).all():
+    if not is_finite(answer):
         raise BundleError(f"{path}: the library's output is not finite; see effgen verify")
     outcomes: list[Backend | LeftOut] = [Backend(OURS, __version__, lambda: model(job.image))]
     for name in dict.fromkeys(peers):
@@ -118,7 +118,7 @@ def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
     return load_checked(path, manifest, threads or manifest.device_kind.most_threads or len(usable_cpus()))
 
 
-def prepare_peer(name: str, job: PeerJob, answer: NDArray[np.float32]) -> Backend | LeftOut:
+def prepare_peer(name: str, job: PeerJob, answer: Answer) -> Backend | LeftOut:
     """The peer set up and called once, or why it gets no time; `answer` is what effgen's library computed.
 
     Peers are other people's code: any exception is a reason.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
-from effgen.deploy.executors import Images, Logits
+from effgen.deploy.executors import Images
 from effgen.errors import BundleError
+from effgen.runtime.answers import Answer, answer_of, outputs_of
 from effgen.runtime.manifest import GOLDEN, MODEL
 
-#: Images (batch, channels, height, width) -> logits (batch, classes).
-ImagesToLogits = Callable[[Images], Logits]
+#: Images (batch, channels, height, width) -> logits (batch, classes), or another answer.
+Judge = Callable[[Images], Answer]
 
 
 #: Relative change of each pixel (standard deviation) for PyTorch's second answer: a few units in the last place.
@@ -44,11 +47,12 @@ _GOLDEN_SCALES = (1.0, 0.1, 0.01)
 
 @dataclass(frozen=True)
 class Case:
-    """How far one call was from its reference.
+    """How far one output of one call was from its reference; `output` is its name, where there are several.
 
-    `max_abs` is the largest difference of a logit; `rel_l2` is norm(difference) / norm(reference) of the worst image
+    `max_abs` is the largest difference of a number; `rel_l2` is norm(difference) / norm(reference) of the worst image
     of the batch, in float64; infinite where an output holds NaN or infinity. `top1` is the share of images whose
-    best class agrees, `top5` the share of the reference's five best classes that are the library's too. `noise` is
+    best class agrees, `top5` the share of the reference's five best classes that are the library's too, None of what
+    are no classes. `noise` is
     `rel_l2` between the reference's own answers to pixels that differ in their last digits; where it is too large, or
     the reference is not finite, the case is not `judged`. `finite` speaks of the library's output.
     """
@@ -57,17 +61,21 @@ class Case:
     images: int
     max_abs: float
     rel_l2: float
-    top1: float
-    top5: float
+    top1: float | None
+    top5: float | None
     noise: float
     finite: bool
     judged: bool
     passed: bool
+    output: str = ""
+
+    @property
+    def of_output(self) -> str:
+        """Which output, as the end of a clause; empty where there is one."""
+        return f" about {self.output}" if self.output else ""
 
 
-def new_golden_pair(
-    judge: ImagesToLogits, shape: tuple[int, ...], seed: int, tolerance: float
-) -> tuple[Images, Logits]:
+def new_golden_pair(judge: Judge, shape: tuple[int, ...], seed: int, tolerance: float) -> tuple[Images, Answer]:
     """Normal noise of `shape` drawn from `seed`, and the judge's answer to it.
 
     Untrained weights may amplify rounding beyond any tolerance (EfficientNetV2-S's do): then the noise is weaker, if
@@ -83,46 +91,66 @@ def new_golden_pair(
     return pairs[0]
 
 
-def _is_stable(judge: ImagesToLogits, image: Images, expected: Logits, seed: int, tolerance: float) -> bool:
-    if not np.isfinite(expected).all():
+def _is_stable(judge: Judge, image: Images, expected: Answer, seed: int, tolerance: float) -> bool:
+    if not is_finite(expected):
         return False
     return relative_l2(judge(jittered(image, seed)), expected) * _STABLE_FACTOR <= tolerance
 
 
-def golden_pair(path: Path) -> tuple[Images, Logits]:
-    """Input and output that PyTorch computed at compile time."""
+def is_finite(answer: Answer) -> bool:
+    """Whether all numbers of all outputs are."""
+    return all(bool(np.isfinite(output).all()) for output in outputs_of(answer))
+
+
+def save_golden_pair(path: Path, image: Images, answer: Answer) -> None:
+    """Write the pair into the bundle at `path`: arrays "input" and "output", of several "output.0", "output.1"..."""
+    outputs = outputs_of(answer)
+    names = ["output"] if len(outputs) == 1 else [f"output.{number}" for number in range(len(outputs))]
+    arrays: dict[str, Any] = {"input": image, **dict(zip(names, outputs, strict=True))}
+    np.savez(path / GOLDEN, **arrays)
+
+
+def golden_pair(path: Path) -> tuple[Images, Any]:
+    """Image and answer (`Answer`, typed as either) that PyTorch computed at compile time."""
     try:
         with (path / GOLDEN).open("rb") as file, np.load(file) as arrays:
-            image, output = arrays["input"], arrays["output"]
+            image, count = arrays["input"], len(arrays.files) - 1
+            names = [f"output.{number}" for number in range(count)] if "output.0" in arrays else ["output"]
+            answer = answer_of([arrays[name] for name in names])
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise BundleError(f"{path / GOLDEN}: cannot read the golden pair: {error}; compile again") from None
-    if not np.isfinite(output).all():
+    if not is_finite(answer):
         raise BundleError(f"{path / GOLDEN}: its output is not finite: nothing can be judged by it; compile again")
-    return image, output
+    return image, answer
 
 
-def golden_case(path: Path, found: Logits, tolerance: float) -> Case:
-    """The library's answer `found` beside the golden pair of the bundle at `path`.
+def golden_cases(path: Path, found: Answer, names: Sequence[str], tolerance: float) -> list[Case]:
+    """The library's answer `found` beside the golden pair of the bundle at `path`, output by output.
 
-    Where it misses, and PyTorch is installed, that is asked how stable its own answer is: a network of very many layers
-    with untrained weights may turn rounding into any answer.
+    Where one misses, and PyTorch is installed, that is asked how stable its own answer is: a network of very many
+    layers with untrained weights may turn rounding into any answer.
     """
     image, expected = golden_pair(path)
-    case = compare("golden pair", found, expected, tolerance)
-    if case.passed or find_spec("torch") is None:
-        return case
+    cases = compare_all("golden pair", found, expected, names, tolerance)
+    if all(case.passed for case in cases) or find_spec("torch") is None:
+        return cases
     reference = pytorch_judge(path)
-    noise = relative_l2(reference(jittered(image, seed=0)), reference(image))
-    return compare("golden pair", found, expected, tolerance, noise)
+    return compare_all("golden pair", found, expected, names, tolerance, noises(reference, image, reference(image)))
 
 
-def pytorch_judge(path: Path) -> ImagesToLogits:
+def pytorch_judge(path: Path) -> Judge:
     """PyTorch executing the graph of the bundle's own ONNX file."""
     from effgen.graph.onnx import graph_from_onnx
-    from effgen.graph.reference import run_reference
+    from effgen.graph.reference import reference_outputs
 
     graph, weights = graph_from_onnx(path / MODEL)
-    return lambda image: run_reference(graph, weights, image)
+    return lambda image: answer_of(reference_outputs(graph, weights, image))
+
+
+def noises(judge: Judge, image: Images, answer: Answer, seed: int = 0) -> list[float]:
+    """How far each output of the judge's `answer` to `image` moves when its pixels change in their last digits."""
+    moved = outputs_of(judge(jittered(image, seed)))
+    return [relative_l2(other, output) for other, output in zip(moved, outputs_of(answer), strict=True)]
 
 
 def jittered(image: Images, seed: int) -> Images:
@@ -131,8 +159,32 @@ def jittered(image: Images, seed: int) -> Images:
     return (image * factors).astype(np.float32)
 
 
-def compare(name: str, found: Logits, expected: Logits, tolerance: float, noise: float = 0.0) -> Case:
-    """Numbers of one case; `found` and `expected` are (batch, classes), `noise` as in `Case`."""
+def compare_all(
+    name: str,
+    found: Answer,
+    expected: Answer,
+    names: Sequence[str],
+    tolerance: float,
+    noise: Sequence[float] | None = None,
+) -> list[Case]:
+    """A case for each output, which are called `names`; `noise` of each as in `Case`."""
+    ours, theirs = outputs_of(found), outputs_of(expected)
+    if len(ours) != len(theirs):
+        raise BundleError(f"{name}: the library returned {len(ours)} outputs, its reference {len(theirs)}")
+    shown = names if len(theirs) > 1 else [""]
+    each = zip(shown, ours, theirs, noise or [0.0] * len(theirs), strict=True)
+    return [replace(compare(name, one, other, tolerance, moved), output=title) for title, one, other, moved in each]
+
+
+def worst_of(cases: Sequence[Case]) -> Case:
+    """One that failed, else one that is not judged; of these, or of all, the one that is furthest off."""
+    return max(cases, key=lambda case: (not case.passed, not case.judged, case.rel_l2))
+
+
+def compare(
+    name: str, found: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float, noise: float = 0.0
+) -> Case:
+    """Numbers of one case; `found` and `expected` are an output each, the batch first, `noise` as in `Case`."""
     if found.shape != expected.shape:
         raise BundleError(f"{name}: the library returned shape {found.shape}, its reference {expected.shape}")
     finite, comparable = (bool(np.isfinite(logits).all()) for logits in (found, expected))
@@ -159,15 +211,20 @@ def _far(noise: float) -> float:
     return min(noise * _FAR_FACTOR, max(_FAR, noise * _FAR_FACTOR_OF_LARGE))
 
 
-def relative_l2(found: Logits, expected: Logits) -> float:
-    """norm(found - expected) / norm(expected) in float64 of the worst row; infinite where it is not a number.
+def relative_l2(found: Answer, expected: Answer) -> float:
+    """norm(found - expected) / norm(expected) in float64 of the worst image of the worst output; infinite where it is
+    not a number.
 
-    A row of zeros is matched by zeros only.
+    An output of zeros is matched by zeros only.
     """
+    return max(_relative_l2(*pair) for pair in zip(outputs_of(found), outputs_of(expected), strict=True))
+
+
+def _relative_l2(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     if not np.isfinite(found).all():
         return float("inf")
-    reference = expected.astype(np.float64)
-    differences = np.linalg.norm(found.astype(np.float64) - reference, axis=1)
+    reference = expected.astype(np.float64).reshape(len(expected), -1)
+    differences = np.linalg.norm(found.astype(np.float64).reshape(reference.shape) - reference, axis=1)
     norms = np.linalg.norm(reference, axis=1)
     ratios = np.divide(differences, norms, out=np.full_like(norms, np.inf), where=norms > 0)
     ratios[differences == 0] = 0.0
@@ -175,8 +232,11 @@ def relative_l2(found: Logits, expected: Logits) -> float:
     return float(ratios.max())
 
 
-def top_agreement(found: Logits, expected: Logits, count: int) -> float:
-    """Share of the reference's `count` best classes, over all images, that are among the library's."""
+def top_agreement(found: NDArray[np.float32], expected: NDArray[np.float32], count: int) -> float | None:
+    """Share of the reference's `count` best classes, over all images, that are among the library's; None where the
+    output is not `(batch, classes)`."""
+    if expected.ndim != 2:
+        return None
     count = min(count, expected.shape[1])
     best = (np.argsort(-logits, axis=1, kind="stable")[:, :count] for logits in (found, expected))
     shared = [len(set(ours) & set(theirs)) for ours, theirs in zip(*best, strict=True)]

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import EffgenError, candidates
+from effgen.runtime.answers import Answer, answer_of
 from effgen.runtime.standalone import load_standalone
 
 if TYPE_CHECKING:
     from effgen.graph import Graph
 
 
-#: One call on the job's images -> logits (batch, classes).
-Run = Callable[[], NDArray[np.float32]]
+#: One call on the job's images -> logits (batch, classes), or another answer.
+Run = Callable[[], Answer]
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,10 @@ def _tensor(job: PeerJob) -> Any:
 def _no_grad(module: Any, image: Any) -> Run:
     import torch
 
-    def run() -> NDArray[np.float32]:
+    def run() -> Answer:
         with torch.no_grad():
-            logits: NDArray[np.float32] = module(image).numpy()
-        return logits
+            found = module(image)
+        return answer_of([output.numpy() for output in (found if isinstance(found, tuple) else (found,))])
 
     return run
 
@@ -136,11 +137,7 @@ def _onnxruntime(job: PeerJob) -> Run:
     session = onnxruntime.InferenceSession(str(job.model), options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: job.image}
 
-    def run() -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = session.run(None, feed)[0]
-        return logits
-
-    return run
+    return lambda: answer_of(session.run(None, feed))
 
 
 def _openvino(job: PeerJob) -> Run:
@@ -154,11 +151,11 @@ def _openvino(job: PeerJob) -> Run:
         "INFERENCE_NUM_THREADS": job.threads,
     }
     compiled = core.compile_model(core.read_model(job.model), "CPU", settings)
-    request, output = compiled.create_infer_request(), compiled.output(0)
+    request, outputs = compiled.create_infer_request(), compiled.outputs
 
-    def run() -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = request.infer([job.image], share_inputs=True, share_outputs=True)[output]
-        return logits
+    def run() -> Answer:
+        found = request.infer([job.image], share_inputs=True, share_outputs=True)
+        return answer_of([found[output] for output in outputs])
 
     return run
 

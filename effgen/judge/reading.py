@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from effgen.errors import VerifyError
 from effgen.judge.case import relative_l2
 from effgen.network.file_network import OnnxNetwork
+from effgen.runtime.answers import Answer, outputs_of
 
 #: How far the graph as it was read may be from what onnxruntime computes with the file itself: relative L2.
 READING_TOLERANCE = 1e-4
@@ -38,10 +39,10 @@ class Reading:
         return f"agrees with the file by {self.checked_by}: relative L2 {self.rel_l2:.1e}"
 
 
-def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: NDArray[np.float32]) -> Reading:
+def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: Answer) -> Reading:
     """Hold `expected`, what PyTorch computes with the graph as it was read, to what the file itself says.
 
-    Raises VerifyError where they disagree. `image` (N, C, H, W), logits (N, classes).
+    Raises VerifyError where they disagree. `image` (N, C, H, W).
     """
     try:
         import onnxruntime
@@ -50,15 +51,19 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: ND
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        session = onnxruntime.InferenceSession(str(network.request.file), options, ["CPUExecutionProvider"])
-        (found,) = session.run([network.file.output], {network.file.input.name: image})
+        session = onnxruntime.InferenceSession(network.file.for_others(), options, ["CPUExecutionProvider"])
+        found = session.run(list(network.file.outputs), {network.file.input.name: image})
     except Exception as error:  # onnxruntime's errors share no base of their own
         reason = " ".join(str(error).split())
         return Reading(not_checked=f"onnxruntime cannot run it: {reason[:120]}")
-    difference = relative_l2(expected, found)
+    distances = [relative_l2(one, other) for one, other in zip(outputs_of(expected), found, strict=True)]
+    difference = max(distances)
     if not difference <= READING_TOLERANCE:
+        worst = network.file.outputs[distances.index(difference)]
+        about = f" about {worst}" if len(distances) > 1 else ""
         raise VerifyError(
-            f"{network.request.file}: onnxruntime and the graph that was read disagree: relative L2 {difference:.2e}, "
+            f"{network.request.file}: onnxruntime and the graph that was read disagree{about}: relative L2 "
+            f"{difference:.2e}, "
             f"expected at most {READING_TOLERANCE:g}: the file was misread, or its answers hang on the last digits"
         )
     return Reading(f"onnxruntime {onnxruntime.__version__}", difference)

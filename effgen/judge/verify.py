@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from effgen.deploy.executors import Images, executor_of
-from effgen.judge.case import Case, compare, golden_case, golden_pair, jittered, pytorch_judge, relative_l2
+from effgen.errors import BundleError
+from effgen.judge.case import Case, compare_all, golden_cases, golden_pair, noises, pytorch_judge, worst_of
+from effgen.judge.originals import Original, original_judge
 from effgen.words import OnPhase
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ _BLOBS = 7
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Every case, and the worst of the judged ones: their `rel_l2` is the tolerance that would have been needed.
+    """Every case, one for each output, and the worst of the judged ones: their `rel_l2` is the tolerance that would
+    have been needed.
 
     `run_by` is this processor, or the emulator's program.
     """
@@ -51,7 +54,7 @@ class VerifyReport:
 
     @property
     def max_abs(self) -> float:
-        """The largest difference of a logit over the judged cases, 0 where there is none."""
+        """The largest difference of a number over the judged cases, 0 where there is none."""
         return max((case.max_abs for case in self.cases if case.judged), default=0.0)
 
     @property
@@ -64,6 +67,12 @@ class VerifyReport:
         """The judged case with the largest relative L2; the golden pair where PyTorch is too unstable to judge any."""
         judged = [case for case in self.cases if case.judged] or self.cases[:1]
         return max(judged, key=lambda case: case.rel_l2)
+
+    @property
+    def by_input(self) -> list[Case]:
+        """The worst of each input's outputs."""
+        names = dict.fromkeys(case.name for case in self.cases)
+        return [worst_of([case for case in self.cases if case.name == name]) for name in names]
 
     @property
     def judged(self) -> int:
@@ -82,11 +91,14 @@ def verify_bundle(
     seed: int = 0,
     on_phase: OnPhase = lambda phase: None,
     remote: Remote | None = None,
+    against: Original | None = None,
+    weights: Path | None = None,
 ) -> VerifyReport:
-    """Run the bundle at `path` on several inputs drawn from `seed` and compare with PyTorch.
+    """Run the bundle at `path` on several inputs drawn from `seed` and compare with PyTorch running the bundle's graph,
+    or, `against` it, with the model that its `weights` (the checkpoint) come from, built by its own project.
 
-    Raises BundleError where the bundle cannot be loaded, BuildError where a tool that runs another architecture's is
-    missing. A miss is no error here: see `VerifyReport.passed`.
+    Raises BundleError where the bundle cannot be loaded or there is no such model, BuildError where a tool that runs
+    another architecture's is missing. A miss is no error here: see `VerifyReport.passed`.
     """
     on_phase("load the bundle")
     executor = executor_of(path, threads, on_phase, remote)
@@ -94,23 +106,29 @@ def verify_bundle(
     tolerance = float(manifest.tolerance["rel_l2"])
     on_phase("golden pair")
     image, expected = golden_pair(path)
-    cases = [golden_case(path, executor(image), tolerance)]
+    names = manifest.output_names
+    cases = golden_cases(path, executor(image), names, tolerance)
     if manifest.standalone is not None and remote is None:
-        from effgen.deploy.standalone import standalone_logits
+        from effgen.deploy.standalone import standalone_answer
         from effgen.judge.standalone import CASE
 
         on_phase(CASE)
-        cases.append(compare(CASE, standalone_logits(path, manifest, image, threads), expected, tolerance))
+        cases += compare_all(CASE, standalone_answer(path, manifest, image, threads), expected, names, tolerance)
     judge = GOLDEN_JUDGE
+    if against is not None and find_spec("torch") is None:
+        raise BundleError(f"--against {against.text}: needs PyTorch: pip install 'effgen[torch]'")
     if find_spec("torch") is not None:
-        on_phase("read the graph")
-        reference = pytorch_judge(path)
-        judge = f"pytorch {version('torch')}"
+        if against is None:
+            on_phase("read the graph")
+            reference, judge = pytorch_judge(path), f"pytorch {version('torch')}"
+        else:
+            on_phase(f"build {against.text}")
+            judge, reference = original_judge(manifest, against, weights)
         for name, image in seeded_inputs(manifest.input, seed):
             on_phase(name)
             expected = reference(image)
-            noise = relative_l2(reference(jittered(image, seed)), expected)
-            cases.append(compare(name, executor(image), expected, tolerance, noise))
+            noise = noises(reference, image, expected, seed)
+            cases += compare_all(name, executor(image), expected, names, tolerance, noise)
     return VerifyReport(manifest.name, judge, executor.name, executor.threads, tolerance, tuple(cases))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import erf, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -103,5 +104,13 @@ def activated(x: Float64, activation: Activation) -> Float64:
     if activation in ("hard_sigmoid", "hard_swish"):
         hard = np.clip(x + 3.0, 0.0, 6.0) / 6.0
         return x * hard if activation == "hard_swish" else hard
+    if activation in ("gelu", "gelu_tanh"):
+        exact = activation == "gelu"
+        return x * 0.5 * (1.0 + (_erf(x / sqrt(2)) if exact else np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))))
+    if activation in ("mish", "tanh"):
+        return np.tanh(x) if activation == "tanh" else x * np.tanh(np.logaddexp(x, 0.0))
     assert activation == "none", activation
     return x
+
+
+_erf = np.vectorize(erf, otypes=[np.float64])

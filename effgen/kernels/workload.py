@@ -14,7 +14,9 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Activation = Literal["none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish"]
+Activation = Literal[
+    "none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish", "gelu", "gelu_tanh", "mish", "tanh"
+]
 DataLayout = Literal["NHWC", "NCHW"]
 Shape: TypeAlias = tuple[int, ...]
 Image: TypeAlias = tuple[int, int, int, int]
@@ -23,6 +25,8 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Float64: TypeAlias = NDArray[np.float64]
 
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+#: Those with an exponential in them: many times as dear as the others.
+EXPONENTIALS: tuple[Activation, ...] = ("silu", "sigmoid", "gelu", "gelu_tanh", "mish", "tanh")
 
 
 @dataclass(frozen=True)

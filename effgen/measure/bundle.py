@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from effgen.machines.host import Host
 from effgen.measure.protocol import Remote
 from effgen.measure.session import device_of, host_of
 from effgen.measure.tracker import session_with
+from effgen.runtime.answers import Answer, AnswerLayout, joined
 from effgen.runtime.arrays import read_aligned
 from effgen.runtime.manifest import LIBRARY, RUN, WEIGHTS, Manifest, refuse_gpu
 
@@ -48,19 +50,20 @@ class RemoteBundle:
         session.remove(library)  # what is loaded stays so
         self._cpu = session.cpu(0)
         self._run = self._module[RUN]
-        self._image, self._logits = (
-            self._sent(np.zeros(int(np.prod(side["shape"])), np.float32)) for side in (manifest.input, manifest.output)
+        self._layout = AnswerLayout.of(manifest)
+        self._image, self._outputs = (
+            self._sent(np.zeros(floats, np.float32)) for floats in (prod(manifest.input["shape"]), self._layout.floats)
         )
         workspace = np.zeros(manifest.workspace_bytes // 4, np.float32)
         self._rest = [self._sent(read_aligned(path / WEIGHTS)), self._sent(workspace)]
 
-    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of any multiple of the batch; raises BundleError where the images do not fit or memory is short."""
+    def __call__(self, images: NDArray[np.float32]) -> Answer:
+        """The answer to any multiple of the batch; raises BundleError where the images misfit or memory is short."""
         shape = tuple(self.manifest.input["shape"])
         if images.shape[1:] != shape[1:] or len(images) % shape[0] or images.dtype != np.float32:
             raise BundleError(f"images {images.dtype}{list(images.shape)}: this bundle takes float32{list(shape)}")
         batches = (images[start : start + shape[0]] for start in range(0, len(images), shape[0]))
-        return np.concatenate([self._batch(batch) for batch in batches])
+        return joined([self._batch(batch) for batch in batches])
 
     def host(self) -> Host:
         """The device's machine, as far as its server tells."""
@@ -70,18 +73,17 @@ class RemoteBundle:
         """Seconds of each of `runs` runs in a row, by the device's clock; one before them does not count."""
         self._batch(image)
         evaluator = self._module.time_evaluator(RUN, self._cpu, number=1, repeat=runs)
-        return list(evaluator(self._image, self._logits, *self._rest).results)
+        return list(evaluator(self._image, self._outputs, *self._rest).results)
 
-    def _batch(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _batch(self, image: NDArray[np.float32]) -> Answer:
         self._image.copyfrom(np.ascontiguousarray(image).reshape(-1))
-        self._logits.copyfrom(np.full(self._logits.shape, np.nan, np.float32))
-        failed = self._run(self._image, self._logits, *self._rest)
+        self._outputs.copyfrom(np.full(self._outputs.shape, np.nan, np.float32))
+        failed = self._run(self._image, self._outputs, *self._rest)
         if failed:
             raise BundleError(
                 f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]} on {self.name}"
             )
-        logits: NDArray[np.float32] = self._logits.numpy()
-        return logits.reshape(self.manifest.output["shape"])
+        return self._layout.answer(self._outputs.numpy())
 
     def _sent(self, array: NDArray[np.float32]) -> Any:
         return tvm.runtime.tensor(array, device=self._cpu)

@@ -1,7 +1,8 @@
-"""How torchvision, timm and effgen name the layers of a network in a state dict.
+"""How torchvision, timm, efficientnet_pytorch and effgen name the layers of a network in a state dict.
 
-A `Scheme` gives the name of each of a graph's layers; which one a file follows is told by the names that it holds.
-A layer that a scheme has no name for keeps effgen's, which its files lack: no two layers are loaded from one tensor.
+A `Scheme` gives the name of each of a graph's layers; which one a file follows, and what stands before all its names,
+is told by the names that it holds. A layer that a scheme has no name for keeps effgen's, which its files lack: no two
+layers are loaded from one tensor.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 
 from effgen.graph import Graph
 
-Naming = Literal["torchvision", "timm", "effgen"]
+Naming = Literal["torchvision", "timm", "efficientnet_pytorch", "effgen"]
 
 #: Of a convolution with its batch norm, the two layers' numbers in torchvision's sequences.
 _KINDS = {"conv": 0, "norm": 1, "reduce": "fc1", "expand": "fc2"}
@@ -45,11 +46,13 @@ class NamedLayer:
 
 
 class Blocks:
-    """The blocks of a graph as the schemes count them."""
+    """The blocks of a graph as the schemes count them; `names` are a file's, which say how it divides them."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, names: Iterable[str] = ()) -> None:
         self._graph = graph
+        self._names = tuple(names)
         self._parts: dict[tuple[int, int], list[str]] = {}
+        self._in_files: dict[str, list[tuple[int, int]]] = {}
         for name in graph.parameters:
             layer = NamedLayer.of(name.rpartition(".")[0])
             if layer.place == "stages":
@@ -67,7 +70,7 @@ class Blocks:
 
     def place_in_network(self, layer: NamedLayer) -> int:
         """The number of the layer's block in the network."""
-        return list(self._parts).index((layer.stage, layer.block))
+        return self._numbers[layer.stage, layer.block]
 
     @property
     def count(self) -> int:
@@ -78,6 +81,24 @@ class Blocks:
     def stages(self) -> int:
         """How many stages there are."""
         return 1 + max(stage for stage, _ in self._parts)
+
+    def place_in_file(self, layer: NamedLayer, stage_and_block: str) -> tuple[int, int]:
+        """Stage and block in the file, whose names begin as `stage_and_block` says (a pattern with two numbers).
+
+        A file's blocks run in the order of their numbers, whatever it takes for a stage: the nth there is the nth here.
+        A file with more or fewer blocks is another network's; then the message is about the usual division.
+        """
+        if stage_and_block not in self._in_files:
+            found = {match.groups() for name in self._names if (match := re.match(stage_and_block, name))}
+            self._in_files[stage_and_block] = sorted((int(stage), int(block)) for stage, block in found)
+        places = self._in_files[stage_and_block]
+        if len(places) != self.count:
+            return self.joined[layer.stage, layer.block]
+        return places[self.place_in_network(layer)]
+
+    @cached_property
+    def _numbers(self) -> Mapping[tuple[int, int], int]:
+        return {place: number for number, place in enumerate(self._parts)}
 
     @cached_property
     def joined(self) -> Mapping[tuple[int, int], tuple[int, int]]:
@@ -96,11 +117,6 @@ class Blocks:
         nodes = [node for node in self._graph.nodes if node.scope == f"stages.{stage}"]
         values = self._graph.values
         return values[nodes[0].inputs[0]].shape == values[nodes[-1].output].shape
-
-    @property
-    def all_parts(self) -> Mapping[tuple[int, int], Sequence[str]]:
-        """Stage and block -> the block's parts, in the order in which they run."""
-        return self._parts
 
     @property
     def head_has_norm_after_pool(self) -> bool:
@@ -122,9 +138,9 @@ class Scheme:
     layer_name: Callable[[NamedLayer, Blocks], str]
     own: str = ""
 
-    def names_for(self, graph: Graph) -> dict[str, str]:
-        """The graph's parameter names -> the names of the same tensors in the file."""
-        blocks = Blocks(graph)
+    def names_for(self, graph: Graph, names: Iterable[str] = ()) -> dict[str, str]:
+        """The graph's parameter names -> those of the same tensors in a file that holds `names`."""
+        blocks = Blocks(graph, names)
         split = {name: name.rpartition(".") for name in graph.parameters}
         return {
             name: f"{self.layer_name(NamedLayer.of(layer), blocks)}.{leaf}" for name, (layer, _, leaf) in split.items()
@@ -139,6 +155,19 @@ def schemes_of(names: Iterable[str]) -> list[Scheme]:
         if scheme.stem in found and any(re.match(scheme.own, name) for name in found):
             fitting.setdefault(scheme.stem, scheme)
     return list(fitting.values())
+
+
+def prefixes_of(names: Iterable[str]) -> list[str]:
+    """What stands before the names of a scheme: "" for names as they are, `module.`, `model.backbone.`; sorted."""
+    found = sorted(names)
+    stems = {scheme.stem for scheme in SCHEMES}
+    prefixes = {name.removesuffix(stem) for stem in stems for name in found if f".{name}".endswith(f".{stem}")}
+    return [prefix for prefix in sorted(prefixes) if schemes_of(under(prefix, found))]
+
+
+def under(prefix: str, names: Iterable[str]) -> list[str]:
+    """The names that begin with `prefix`, without it."""
+    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
 
 def known_stems() -> str:
@@ -238,6 +267,10 @@ def _resnet(layer: NamedLayer, blocks: Blocks) -> str:
 _TIMM_PARTS = {"": "conv", "expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
 
 
+#: How names of timm's blocks begin.
+_TIMM_PLACE = r"blocks\.(\d+)\.(\d+)\."
+
+
 def _timm(layer: NamedLayer, blocks: Blocks) -> str:
     """`blocks.1.0.conv_pwl`; a block's batch norms are numbered as they are present."""
     if layer.place == "stages":
@@ -252,7 +285,7 @@ def _timm(layer: NamedLayer, blocks: Blocks) -> str:
 
 
 def _timm_block(layer: NamedLayer, blocks: Blocks) -> str:
-    stage, block = blocks.joined[layer.stage, layer.block]
+    stage, block = blocks.place_in_file(layer, _TIMM_PLACE)
     place = f"blocks.{stage}.{block}"
     if layer.part == "se":
         return f"{place}.se.conv_{layer.kind}"
@@ -266,6 +299,35 @@ def _timm_block(layer: NamedLayer, blocks: Blocks) -> str:
     if layer.part == "expand" and "depthwise" not in parts:
         return f"{place}.conv_exp"
     return f"{place}.{_TIMM_PARTS[layer.part]}" if layer.part in _TIMM_PARTS else _effgen(layer, blocks)
+
+
+#: The parts of a block of efficientnet_pytorch, whose batch norms have fixed numbers.
+_LUKEMELAS_PARTS = {
+    ("expand", "conv"): "_expand_conv",
+    ("expand", "norm"): "_bn0",
+    ("depthwise", "conv"): "_depthwise_conv",
+    ("depthwise", "norm"): "_bn1",
+    ("se", "reduce"): "_se_reduce",
+    ("se", "expand"): "_se_expand",
+    ("project", "conv"): "_project_conv",
+    ("project", "norm"): "_bn2",
+}
+
+_LUKEMELAS_ENDS = {
+    ("stem", "conv"): "_conv_stem",
+    ("stem", "norm"): "_bn0",
+    ("head", "conv"): "_conv_head",
+    ("head", "norm"): "_bn1",
+    ("classifier", ""): "_fc",
+}
+
+
+def _lukemelas(layer: NamedLayer, blocks: Blocks) -> str:
+    """`_blocks.3._depthwise_conv`, blocks numbered through: efficientnet_pytorch and the lite packages made of it."""
+    if layer.place == "stages":
+        part = _LUKEMELAS_PARTS.get((layer.part, layer.kind))
+        return f"_blocks.{blocks.place_in_network(layer)}.{part}" if part else _effgen(layer, blocks)
+    return _LUKEMELAS_ENDS.get((layer.place, layer.kind)) or _effgen(layer, blocks)
 
 
 #: The parts of MobileNetV4's blocks.
@@ -316,7 +378,7 @@ def _timm_ghostnet(layer: NamedLayer, blocks: Blocks) -> str:
     """`blocks.3.0.ghost1.primary_conv.0`; every block that strides is a stage of its own."""
     if layer.place != "stages":
         return _timm(layer, blocks)
-    stage, block = _ghost_places(blocks)[layer.stage, layer.block]
+    stage, block = blocks.place_in_file(layer, _TIMM_PLACE)
     place, is_norm = f"blocks.{stage}.{block}", layer.kind == "norm"
     if layer.part in _GHOST_PARTS:
         module, *numbers = _GHOST_PARTS[layer.part]
@@ -325,26 +387,16 @@ def _timm_ghostnet(layer: NamedLayer, blocks: Blocks) -> str:
     return f"{place}.{names[layer.part][is_norm]}" if layer.part in names else _effgen(layer, blocks)
 
 
-def _ghost_places(blocks: Blocks) -> Mapping[tuple[int, int], tuple[int, int]]:
-    """Stage and block -> timm's."""
-    found: dict[tuple[int, int], tuple[int, int]] = {}
-    stage, block, alone = -1, 0, True
-    for key, parts in blocks.all_parts.items():
-        strides = "depthwise" in parts
-        stage, block = (stage + 1, 0) if alone or strides or parts == [""] else (stage, block + 1)
-        found[key], alone = (stage, block), strides
-    return found
-
-
 SCHEMES = (
     Scheme("torchvision", "features.0.0.weight", _torchvision_flat, own=r"features\.\d+\.block\."),
     Scheme("torchvision", "features.0.0.weight", _torchvision_mobilenet_v2, own=r"features\.\d+\.conv\."),
     Scheme("torchvision", "features.0.0.weight", _torchvision_features),
-    Scheme("torchvision", "layers.0.weight", _torchvision_mnasnet),
-    Scheme("torchvision", "conv1.weight", _resnet),
-    Scheme("torchvision", "stem.0.weight", _torchvision_regnet),
+    Scheme("torchvision", "layers.0.weight", _torchvision_mnasnet, own=r"layers\.\d+\.\d+\.layers\."),
+    Scheme("torchvision", "conv1.weight", _resnet, own=r"layer1\.0\."),
+    Scheme("torchvision", "stem.0.weight", _torchvision_regnet, own=r"trunk_output\."),
     Scheme("timm", "conv_stem.weight", _timm_ghostnet, own=r"blocks\.\d+\.\d+\.ghost1\."),
     Scheme("timm", "conv_stem.weight", _timm),
     Scheme("timm", "stem.conv.weight", _timm_regnet, own=r"s1\.b1\."),
+    Scheme("efficientnet_pytorch", "_conv_stem.weight", _lukemelas),
     Scheme("effgen", "stem.conv.weight", _effgen),
 )

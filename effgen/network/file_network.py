@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnnxRequest:
-    """A file, images a call where the file leaves that open, and what the user says of pictures."""
+    """A file, images a call where the file leaves that open, and what the user says of pictures; `outputs`: which of
+    its tensors, none: all of its outputs."""
 
     file: Path
     batch: int | None = None
     pictures: PictureOptions = field(default_factory=PictureOptions)
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,26 @@ def read_network(request: OnnxRequest) -> OnnxNetwork:
 
     if request.batch is not None and not 1 <= request.batch <= 4096:
         raise GraphError(f"--batch {request.batch}: expected from 1 to 4096 images")
-    file = open_onnx(request.file, request.batch)
+    file = open_onnx(request.file, request.batch, request.outputs)
     graph, weights = graph_from_file(file)
-    image, output = graph.input.shape, graph.values[graph.output].shape
+    image = graph.input.shape
     if len(image) != 4:
         raise GraphError(f"{request.file}: input {graph.input.name} has shape {image}: expected an image (N, C, H, W)")
-    if len(output) != 2 or output[0] != image[0]:
-        raise GraphError(f"{request.file}: output {graph.output} has shape {output}: expected (batch, classes)")
+    for name in graph.outputs:
+        if (shape := graph.values[name].shape)[:1] != image[:1]:
+            leave_out = "; --outputs can leave it out" if len(graph.outputs) > 1 else ""
+            raise GraphError(
+                f"{request.file}: output {name} has shape {shape}: expected the batch, {image[0]}, first{leave_out}"
+            )
     _, channels, height, width = image
     metadata = read_metadata(file.metadata, channels, graph.classes)
     preparation = preparation_of_file(str(request.file), channels, (height, width), request.pictures, metadata)
     return OnnxNetwork(request, file, graph, weights, preparation, metadata)
+
+
+def names_from_text(text: str) -> tuple[str, ...]:
+    """`--outputs p3,p4` -> the names. Raises GraphError where one is empty."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise GraphError(f"--outputs {text!r}: expected names of tensors with commas between")
+    return names

@@ -168,7 +168,7 @@ def _beside(graph: Graph, baseline: Network) -> Baseline:
 def peak_activation_bytes(graph: Graph) -> int:
     """Bytes of the largest set of tensors alive at once, the input included, element-wise operators in place."""
     last_use = {name: step for step, node in enumerate(graph.nodes) for name in node.inputs}
-    last_use[graph.output] = len(graph.nodes)
+    last_use |= dict.fromkeys(graph.outputs, len(graph.nodes))
     buffer_of = {graph.input.name: graph.input.name}
     alive = {graph.input.name: graph.input.nbytes}
     peak = 0

@@ -11,9 +11,10 @@ from typing import Any
 
 from effgen.graph import Graph, Weights
 from effgen.network import Network, NetworkRequest, build_network
-from effgen.network.checkpoints import load_checkpoint
+from effgen.network.checkpoints import AS_MEANT, load_checkpoint
 from effgen.network.file_network import OnnxNetwork, OnnxRequest, read_network
 from effgen.network.preparation import preparation_from_spec
+from effgen.network.weight_sets import WeightsChoice
 from effgen.network.weights import initial_weights
 from effgen.runtime.picture import Preparation
 from effgen.version import __version__
@@ -40,11 +41,17 @@ def resolve(request: NetworkRequest | OnnxRequest) -> Network | OnnxNetwork:
     return read_network(request) if isinstance(request, OnnxRequest) else build_network(request)
 
 
-def model_of(network: Network | OnnxNetwork, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+def model_of(
+    network: Network | OnnxNetwork,
+    checkpoint: Path | None,
+    seed: int,
+    on_phase: OnPhase,
+    choice: WeightsChoice = AS_MEANT,
+) -> Model:
     """The network with its weights: the file's own; else of a checkpoint, or drawn from `seed`. Raises WeightsError."""
     if isinstance(network, OnnxNetwork):
         return model_from_onnx(network)
-    return model_from_network(network, checkpoint, seed, on_phase)
+    return model_from_network(network, checkpoint, seed, on_phase, choice)
 
 
 def model_from_onnx(network: OnnxNetwork) -> Model:
@@ -64,9 +71,11 @@ def model_from_onnx(network: OnnxNetwork) -> Model:
     )
 
 
-def model_from_network(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> Model:
+def model_from_network(
+    network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase, choice: WeightsChoice = AS_MEANT
+) -> Model:
     """The unfolded network with weights of a checkpoint, or drawn from `seed`. Raises WeightsError."""
-    weights, origin = _weights(network, checkpoint, seed, on_phase)
+    weights, origin = _weights(network, checkpoint, choice, seed, on_phase)
     spec = network.spec
     return Model(
         title=network.title,
@@ -103,12 +112,13 @@ def _texts(facts: Mapping[str, Any]) -> dict[str, str]:
     return {f"effgen.{key}": text for key, text in sorted(texts.items())}
 
 
-def _weights(network: Network, checkpoint: Path | None, seed: int, on_phase: OnPhase) -> tuple[Weights, dict[str, Any]]:
+def _weights(
+    network: Network, checkpoint: Path | None, choice: WeightsChoice, seed: int, on_phase: OnPhase
+) -> tuple[Weights, dict[str, Any]]:
     """The weights and where they come from."""
     if checkpoint is None:
         on_phase(f"initialise weights (seed {seed})")
         return initial_weights(network.graph, seed), {"origin": "seed", "seed": seed}
     on_phase(f"load {checkpoint.name}")
-    loaded = load_checkpoint(checkpoint, network.graph)
-    origin = {"origin": "checkpoint", "file": checkpoint.name, "naming": loaded.naming, "sha256": loaded.sha256}
-    return loaded.weights, origin
+    loaded = load_checkpoint(checkpoint, network.graph, choice)
+    return loaded.weights, {"origin": "checkpoint", "file": checkpoint.name, **loaded.facts, **choice.facts}

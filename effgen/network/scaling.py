@@ -53,6 +53,7 @@ class Coefficients:
 class Overrides:
     """What the user sets by hand after the law has spoken; None leaves the law's value.
 
+    `stem_channels` and `head_channels` are what scaling would make of them: many released networks keep theirs.
     `resolution` is pixels, of the height where `image_width` says another width than the baseline's shape would;
     `resolution_factor`, instead of both, a multiple of the baseline's own resolution (the paper's r), whatever phi is.
     """
@@ -65,6 +66,8 @@ class Overrides:
     padding: Literal["symmetric", "same"] | None = None
     resolution_factor: float | None = None
     image_width: int | None = None
+    stem_channels: int | None = None
+    head_channels: int | None = None
 
 
 def coefficients_for(spec: NetworkSpec, phi: str | float, law: Law = "published") -> Coefficients:
@@ -167,10 +170,10 @@ def scale(spec: NetworkSpec, coefficients: Coefficients, overrides: Overrides | 
     asked = in_pixels(spec, overrides or Overrides())
     final = apply_overrides(coefficients, asked)
     _check(spec, final, asked)
-    _check_by_hand(asked)
+    _check_by_hand(spec, asked)
     stages = [_scaled_stage(stage, final, spec.rounding) for stage in spec.stages]
-    stem = _widened(spec.stem, final.width, spec.rounding)
-    head = spec.head and _widened(spec.head, final.width, spec.rounding)
+    stem = _with_channels(_widened(spec.stem, final.width, spec.rounding), asked.stem_channels)
+    head = spec.head and _with_channels(_widened(spec.head, final.width, spec.rounding), asked.head_channels)
     _check_bounds((stem, *stages, *([head] if head else [])), final, asked)
     classes = spec.classifier.classes if asked.classes is None else asked.classes
     classifier = {"dropout": final.dropout, "classes": classes}
@@ -230,8 +233,13 @@ def _blamed(key: str, final: Coefficients, asked: Overrides) -> str:
     return f"--{key} {value}" if getattr(asked, key) is not None else f"{key} {value} (from the {final.source})"
 
 
-def _check_by_hand(asked: Overrides) -> None:
+def _check_by_hand(spec: NetworkSpec, asked: Overrides) -> None:
     """The bounds of the spec's own keys, for values that never passed its validation."""
+    for option, channels in (("--stem-channels", asked.stem_channels), ("--head-channels", asked.head_channels)):
+        if channels is not None and not 1 <= channels <= MAX_CHANNELS:
+            raise SpecError(f"{option} {channels}: expected from 1 to {MAX_CHANNELS}")
+    if asked.head_channels is not None and spec.head is None:
+        raise SpecError(f"--head-channels {asked.head_channels}: {spec.name} has no head; leave it out")
     if asked.classes is not None and not 1 <= asked.classes <= 1_000_000:
         raise SpecError(f"--classes {asked.classes}: expected from 1 to 1000000")
     if asked.norm_eps is not None and not 0 < asked.norm_eps <= 0.1:
@@ -251,6 +259,10 @@ def _widened(part: Scalable, width: float, rounding: RoundingSpec) -> Scalable:
     if not part.scale_width:
         return part
     return part.model_copy(update={"channels": round_channels(part.channels * width, rounding)})
+
+
+def _with_channels(part: Scalable, channels: int | None) -> Scalable:
+    return part if channels is None else part.model_copy(update={"channels": channels})
 
 
 def round_channels(channels: float, rounding: RoundingSpec) -> int:

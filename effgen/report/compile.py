@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # a command loads only what it reports on
 
 def json_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> dict[str, Any]:
     """The manifest, the bundle's path and how long it took to compile."""
-    return {"bundle": str(bundle), "seconds": seconds, **asdict(manifest)}
+    return {"bundle": str(bundle), "seconds": seconds, **manifest.to_data()}
 
 
 def lines_from_kernels(manifest: Manifest) -> list[str]:
@@ -27,9 +27,9 @@ def lines_from_kernels(manifest: Manifest) -> list[str]:
 
 
 def warning_from_manifest(manifest: Manifest) -> str:
-    """Of a bundle made from an ONNX file whose own answer nobody could tell, of one that nothing here could run, and of
-    one whose answer PyTorch's own is too unstable to judge; empty for others."""
-    warnings = []
+    """Of a bundle made from an ONNX file whose own answer nobody could tell, of one that nothing here could run, of one
+    whose answer PyTorch's own is too unstable to judge, and of one whose checkpoint speaks against its options."""
+    warnings = warnings_from_weights(manifest.network.get("weights", {}))
     if reason := manifest.network.get("onnx", {}).get("reading", {}).get("not_checked"):
         warnings.append(f"the file's own answer not checked: {reason}")
     if reason := manifest.network.get("golden", {}).get("not_checked"):
@@ -42,6 +42,28 @@ def warning_from_manifest(manifest: Manifest) -> str:
     return "; ".join(warnings)
 
 
+def warnings_from_weights(origin: Mapping[str, Any]) -> list[str]:
+    """Of weights whose file says that they are another network's, or does not say whose they are."""
+    return [f"{origin['file']}: {text}" for text in origin.get("warnings", [])]
+
+
+def weights_text(origin: Mapping[str, Any]) -> Text:
+    """Where weights came from: the file, whose names they have, which of its sets they are, what was left out; empty
+    where they come from no checkpoint, in yellow where there is a warning about them."""
+    if origin.get("origin") != "checkpoint":
+        return Text("")
+    parts = [f"{origin['naming']}'s names"]
+    if others := origin.get("others"):
+        parts.append(f"{origin['key'] or 'the file itself'}; also there, for --weights-key: {', '.join(others)}")
+    elif origin.get("key"):
+        parts.append(f"its {origin['key']}")
+    if left_out := origin.get("left_out"):
+        parts.append(f"{len(left_out)} tensors beside the network left out ({', '.join(left_out[:3])})")
+    if origin.get("warnings"):
+        parts.append("DOUBTFUL: see the warning, or network.weights.warnings in the manifest")
+    return Text(f"{origin['file']} ({'; '.join(parts)})", style="yellow" if origin.get("warnings") else "")
+
+
 def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Table:
     """What was compiled: a few lines."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -52,16 +74,21 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
     lines: dict[str, str | Text] = {
         "bundle": str(bundle),
         "model": f"{manifest.name}, {manifest.parameters:,} parameters, {manifest.macs:,} MACs an image",
+        "weights": weights_text(manifest.network.get("weights", {})),
         "target": f"{manifest.target['name']} ({manifest.target['llvm']['mcpu']}), {threads_text(manifest.threads)}",
         "kernels": f"{tuned} of {len(kernels)} tuned ({counts})",
         "workspace": bytes_text(manifest.workspace_bytes),
         "golden pair": _golden_text(manifest),
         "compiled in": f"{seconds:.1f} s",
     }
+    if manifest.classes is None:
+        shapes = (f"{output['name']} {'x'.join(map(str, output['shape']))}" for output in manifest.outputs)
+        lines["outputs"] = ", ".join(shapes)
     if manifest.standalone is not None:
         lines["standalone"] = ", ".join(file for key, file in manifest.standalone.items() if file and key != "name")
     for key, value in lines.items():
-        table.add_row(key, value if isinstance(value, Text) else Text(value))
+        if value:
+            table.add_row(key, value if isinstance(value, Text) else Text(value))
     return table
 
 

@@ -31,16 +31,24 @@ def _lines_from_spec(network: Network) -> list[str]:
         f"{network.title}: width {by.width:.4g}, depth {by.depth:.4g}, resolution {sides_text(*spec.input.size)} "
         f"({by.source})",
         f"batch {network.graph.batch}, {spec.classifier.classes} classes, "
-        f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding",
+        f"batch-norm eps {spec.norm.eps:g}, {spec.padding} padding{_ends_by_hand(network)}",
     ]
+
+
+def _ends_by_hand(network: Network) -> str:
+    asked = network.request.overrides
+    ends = {"stem": asked.stem_channels, "head": asked.head_channels}
+    return "".join(f", {end} of {channels} channels by hand" for end, channels in ends.items() if channels is not None)
 
 
 def _lines_from_file(network: OnnxNetwork) -> list[str]:
     graph, file = network.graph, network.file
-    image, output = ("x".join(map(str, graph.values[name].shape)) for name in (graph.input.name, graph.output))
+    image, *outputs = (
+        f"{name} {'x'.join(map(str, graph.values[name].shape))}" for name in (graph.input.name, *graph.outputs)
+    )
     return [
         f"{file.path}: written by {file.producer}, opset {file.opset}, {len(file.model.graph.node)} operators",
-        f"{graph.input.name} {image} -> {graph.output} {output}, {len(graph.nodes)} operators as simplified",
+        f"{image} -> {', '.join(outputs)}, {len(graph.nodes)} operators as simplified",
         _line_from_pictures(network),
     ]
 

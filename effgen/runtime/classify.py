@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError, ImageError
+from effgen.runtime.answers import AnswerLayout, outputs_of
 from effgen.runtime.labels import read_labels
 from effgen.runtime.manifest import LABELS, Manifest
 from effgen.runtime.picture import Picture, Preparation, preparation_of
@@ -40,15 +41,38 @@ class ImageClassifier(ABC):
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.manifest = manifest
+        self.layout = AnswerLayout.of(manifest)
         #: The classes' names, the bundle's or what is set here; None: they have numbers only.
         self.labels: tuple[str, ...] | None = None
         if LABELS in manifest.files:
-            self.labels = read_labels(path / LABELS, manifest.output["shape"][1])
+            self.labels = read_labels(path / LABELS, self.classes)
 
     @abstractmethod
-    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, image: NDArray[np.float32]) -> Any:
         """float32 images NCHW of the bundle's shape -> float32 `(batch, classes)`, which are what the manifest's
-        `output_kind` says."""
+        `output_kind` says, or what else the network gives: an `Answer`, of which callers know whether it is an array,
+        or a tuple in the order of `output_names`."""
+
+    @property
+    def classes(self) -> int:
+        """How many there are. Raises BundleError where the network is no classifier."""
+        self.refuse_others()
+        assert self.manifest.classes is not None
+        return self.manifest.classes
+
+    def refuse_others(self) -> None:
+        """Raise BundleError where the network is no classifier."""
+        if self.manifest.classes is None:
+            outputs = ", ".join(f"{output['name']} {tuple(output['shape'])}" for output in self.manifest.outputs)
+            raise BundleError(
+                f"{self.manifest.name}: is no classifier, which gives classes: it gives {outputs}; "
+                "call it from Python, effgen.load(BUNDLE)(image)"
+            )
+
+    @property
+    def output_names(self) -> list[str]:
+        """Of what a call returns, in its order."""
+        return self.manifest.output_names
 
     @cached_property
     def preparation(self) -> Preparation:
@@ -88,8 +112,10 @@ class ImageClassifier(ABC):
         return batch
 
     def predictions(self, images: NDArray[np.float32], count: int, top: int = 5) -> list[list[Prediction]]:
-        """What the model says of the first `count` images of a batch."""
-        outputs, kind = self(images)[:count], self.manifest.output_kind
+        """What the model says of the first `count` images of a batch. Raises BundleError where it is no classifier."""
+        self.refuse_others()
+        (outputs,) = (output[:count] for output in outputs_of(self(images)))
+        kind = self.manifest.output_kind
         if not _may_be(outputs, kind):
             raise BundleError(f"{self.manifest.name}: the output is not finite; are these its weights? `effgen verify`")
         return [top_predictions(row, top, self.labels, kind) for row in outputs]

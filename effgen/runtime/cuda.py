@@ -26,7 +26,8 @@ _EVENT_DEFAULT = 0
 
 class CudaModel(ImageClassifier):
     """Callable: float32 images NCHW `(batch, channels, height, width)` -> float32
-    `(batch, classes)`, logits or what else the manifest's `output_kind` says.
+    `(batch, classes)`, logits or what else the manifest's `output_kind` says, or another
+    `effgen.runtime.answers.Answer`.
 
     As `effgen.runtime.model.LoadedModel`, on the first GPU that the driver lists (see CUDA_VISIBLE_DEVICES). Host code
     only launches: `threads` is 1. Calls from several threads take turns.
@@ -44,21 +45,21 @@ class CudaModel(ImageClassifier):
         self._stream = self._held.add("cuStreamDestroy_v2", self._driver.stream())
         self._clocks = self._held.event(), self._held.event()
         self._image_bytes = 4 * int(np.prod(manifest.input["shape"]))
-        self._logits_bytes = 4 * int(np.prod(manifest.output["shape"]))
+        self._outputs_bytes = 4 * self.layout.floats
         self._arrays = self._allocate(path / WEIGHTS)
         self._functions = self._load_kernels(path / KERNELS)
         self._image = self._host_array(tuple(manifest.input["shape"]))
-        self._logits = self._host_array(tuple(manifest.output["shape"]))
+        self._outputs = self._host_array((self.layout.floats,))
         self._graph = self._capture()
 
-    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or the GPU fails."""
         check_image(image, self.manifest)
         with self._one_call:
             self._upload(image)
             self._driver.call("cuGraphLaunch", self._graph, self._stream)
             self._download()
-            return self._logits.copy()
+            return self.layout.answer(self._outputs)
 
     def trace(self, image: NDArray[np.float32]) -> NDArray[np.int64]:
         """Run once, launch by launch, with an event between the steps: nanoseconds since the first, `(steps + 1,)`."""
@@ -94,7 +95,7 @@ class CudaModel(ImageClassifier):
         packed = np.fromfile(weights, np.uint8)
         sizes = {
             "image": self._image_bytes,
-            "logits": self._logits_bytes,
+            "logits": self._outputs_bytes,
             "weights": packed.nbytes,
             "workspace": self.manifest.workspace_bytes,
         }
@@ -157,8 +158,8 @@ class CudaModel(ImageClassifier):
         self._driver.call("cuMemcpyHtoDAsync_v2", target, source, c_size_t(self._image_bytes), self._stream)
 
     def _download(self) -> None:
-        source, target = c_uint64(self._arrays["logits"]), c_void_p(self._logits.ctypes.data)
-        self._driver.call("cuMemcpyDtoHAsync_v2", target, source, c_size_t(self._logits_bytes), self._stream)
+        source, target = c_uint64(self._arrays["logits"]), c_void_p(self._outputs.ctypes.data)
+        self._driver.call("cuMemcpyDtoHAsync_v2", target, source, c_size_t(self._outputs_bytes), self._stream)
         self._driver.call("cuStreamSynchronize", self._stream)
 
 

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 from effgen.errors import BuildError, ImageError
+from effgen.files.contents import kind_of_file
 from effgen.runtime.library import find_package_file
 
 
@@ -14,7 +15,11 @@ def read_labels(path: Path, classes: int) -> tuple[str, ...]:
     is empty or would disturb a terminal."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+        if (kind := kind_of_file(path)) is not None and text:
+            raise ImageError(f"{path}: is {kind}")
     except UnicodeDecodeError:
+        if (kind := kind_of_file(path)) is not None:
+            raise ImageError(f"{path}: is {kind}") from None
         raise ImageError(f"{path}: not UTF-8 text; expected a class's name a line") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
@@ -38,12 +43,14 @@ IMAGENET = "imagenet"
 _IMAGENET_CLASSES = 1000
 
 
-def labels_from_option(value: str, classes: int) -> tuple[str, ...]:
+def labels_from_option(value: str, classes: int | None) -> tuple[str, ...]:
     """The names for a network of so many classes: `value` is a file's path or "imagenet".
 
-    Raises ImageError or BuildError, one line: an unreadable or odd file, not as many as classes, no package installed
-    that knows ImageNet's.
+    Raises ImageError or BuildError, one line: a network that is no classifier (None), an unreadable or odd file, not as
+    many as classes, no package installed that knows ImageNet's.
     """
+    if classes is None:
+        raise BuildError(f"--labels {value}: the network is no classifier: expected one output (batch, classes)")
     if value != IMAGENET:
         return read_labels(Path(value), classes)
     if classes != _IMAGENET_CLASSES:

@@ -13,10 +13,14 @@ from typing import Any, get_args
 from effgen.errors import BundleError
 from effgen.files.staging import FolderKind
 from effgen.machines.processor import architecture_of
+from effgen.runtime.arrays import ALIGNMENT
 from effgen.words import OutputKind
 
 #: Raised when a reader of the old format could misread a new bundle.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+
+#: What a classifier's bundle is written as, so that older readers take it: its one output is the table `output`.
+_ONE_OUTPUT = 4
 
 MANIFEST = "manifest.json"
 LIBRARY = "lib.so"
@@ -79,9 +83,10 @@ class Manifest:
     #: resize (pixels of the shorter side), crop (pixels of the square cut from its middle), interpolation, and the
     #: normalisation's mean and std, one number a channel, for pixels from 0 to 1.
     input: dict[str, Any]
-    #: name, shape (batch, classes), dtype, and what the numbers are: kind, an `OutputKind`; older bundles do not say,
-    #: and theirs are logits.
-    output: dict[str, Any]
+    #: Of each output: name, shape (the batch first; (batch, classes) of a classifier; images NCHW), dtype, and what the
+    #: numbers are: kind, an `OutputKind` (older bundles do not say, and theirs are logits); and unless there is only a
+    #: classifier's, `start`: bytes from the beginning of the array that holds all outputs.
+    outputs: list[dict[str, Any]]
     #: name, family, source of the schedule, calls in one run.
     kernels: list[dict[str, Any]]
     #: The kernels' names in the order of their calls.
@@ -91,14 +96,24 @@ class Manifest:
     parameters: int
     #: Multiply-adds for one image.
     macs: int
-    #: Type of the activations and weights between image and logits, which are float32.
+    #: Type of the activations and weights between image and outputs, which are float32.
     dtype: str
     #: What `verify` holds the outputs to: rel_l2.
     tolerance: dict[str, float]
     #: The C library beside the bundle's files, where there is one: its C name, and the files header, shared, static and
     #: executable (None where it was not asked for).
     standalone: dict[str, Any] | None = None
-    format_version: int = FORMAT_VERSION
+
+    @property
+    def classes(self) -> int | None:
+        """Numbers in an image's output; None where the network is no classifier."""
+        shape = self.outputs[0]["shape"]
+        return shape[1] if len(self.outputs) == 1 and len(shape) == 2 else None
+
+    @property
+    def output_names(self) -> list[str]:
+        """In the order in which a call returns them."""
+        return [output["name"] for output in self.outputs]
 
     @property
     def architecture(self) -> str:
@@ -112,8 +127,8 @@ class Manifest:
 
     @property
     def output_kind(self) -> OutputKind:
-        """What the numbers of the output are."""
-        kind: OutputKind = self.output.get("kind", "logits")
+        """What the numbers of the first output are."""
+        kind: OutputKind = self.outputs[0].get("kind", "logits")
         return kind
 
     @property
@@ -121,9 +136,17 @@ class Manifest:
         """What the kernels run on."""
         return DEVICE_KINDS[self.device["kind"]]
 
+    def to_data(self) -> dict[str, Any]:
+        """The fields as `manifest.json` has them."""
+        data = dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}
+        if self.classes is not None:
+            (data["output"],) = data.pop("outputs")
+            data["format_version"] = _ONE_OUTPUT
+        return data
+
     def to_json(self) -> str:
         """The text of `manifest.json`: the fields, and a digest of them, since no file holds the manifest's hash."""
-        data = dataclasses.asdict(self)
+        data = self.to_data()
         return json.dumps({**data, "digest": _digest(data)}, indent=2) + "\n"
 
 
@@ -198,10 +221,12 @@ def _parse(bundle: Path) -> Manifest:
         raise BundleError(f"{bundle}: {_no_bundle(bundle)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read as JSON: {error}") from None
-    check_version(path, data, FORMAT_VERSION, "compile it again")
+    check_version(path, data, FORMAT_VERSION, "compile it again", also=_ONE_OUTPUT)
     digest = data.pop("digest", None)
     if digest != _digest(data):
         raise BundleError(f"{path}: does not match its own digest: it was changed or damaged; compile the bundle again")
+    if data.pop("format_version") == _ONE_OUTPUT and "output" in data:
+        data["outputs"] = [data.pop("output")]
     expected = {field.name: field.type for field in dataclasses.fields(Manifest)}
     if data.keys() != expected.keys():
         odd = ", ".join(sorted(data.keys() ^ expected.keys()))
@@ -216,15 +241,15 @@ def _parse(bundle: Path) -> Manifest:
     return Manifest(**data)
 
 
-def check_version(path: Path, data: Any, known: int, older: str) -> None:
-    """Raise BundleError where the `format_version` of the JSON `data`, read from `path`, is not `known`: `older` says
-    what to do about an older one."""
+def check_version(path: Path, data: Any, known: int, older: str, also: int | None = None) -> None:
+    """Raise BundleError where the `format_version` of the JSON `data`, read from `path`, is neither `known` nor `also`:
+    `older` says what to do about an older one."""
     version = data.get("format_version") if isinstance(data, dict) else None
     if type(version) is int and version > known:
         raise BundleError(
             f"{path}: format_version = {version}: written by a newer effgen, this one reads {known}; upgrade effgen"
         )
-    if type(version) is not int or version != known:
+    if type(version) is not int or version not in (known, also):
         raise BundleError(f"{path}: format_version = {version!r}: this effgen reads {known}; {older}")
 
 
@@ -244,7 +269,6 @@ _NESTED: tuple[tuple[tuple[str, ...], type], ...] = (
     (("target", "features"), list),
     (("device", "kind"), str),
     (("input", "shape"), list),
-    (("output", "shape"), list),
     (("tolerance", "rel_l2"), float),
 )
 
@@ -260,13 +284,11 @@ def _check_nested(path: Path, data: dict[str, Any]) -> None:
     if (kind_of_device := data["device"]["kind"]) not in DEVICE_KINDS:
         known = " or ".join(DEVICE_KINDS)
         raise BundleError(f"{path}: device.kind = {kind_of_device!r}: expected {known}; compile the bundle again")
-    if (kind := data["output"].get("kind", "logits")) not in get_args(OutputKind):
-        known = ", ".join(get_args(OutputKind))
-        raise BundleError(f"{path}: output.kind = {kind!r}: expected one of {known}; compile the bundle again")
-    shapes = [*data["input"]["shape"], *data["output"]["shape"]]
-    whole = [*shapes, data["threads"], data["workspace_bytes"] + 1]
+    _check_outputs(path, data["outputs"], data["input"]["shape"][:1])
+    shape = data["input"]["shape"]
+    whole = [*shape, data["threads"], data["workspace_bytes"] + 1]
     words = [*data["files"].values(), *data["target"]["features"], *data["steps"]]
-    if not all(type(number) is int and number > 0 for number in whole) or len(shapes) != 6:
+    if not all(type(number) is int and number > 0 for number in whole) or len(shape) != 4:
         raise BundleError(f"{path}: shapes, threads or workspace_bytes make no sense; compile the bundle again")
     if not all(type(word) is str for word in words):
         raise BundleError(f"{path}: files, features or steps: expected text; compile the bundle again")
@@ -275,3 +297,21 @@ def _check_nested(path: Path, data: dict[str, Any]) -> None:
             raise BundleError(
                 f"{path}: standalone.{key} = {name!r}: expected one of the files; compile the bundle again"
             )
+
+
+def _check_outputs(path: Path, outputs: list[Any], batch: list[Any]) -> None:
+    for output in outputs:
+        known = isinstance(output, dict) and type(output.get("name")) is str and type(output.get("shape")) is list
+        start = output.get("start", 0) if known else None
+        if not known or type(start) is not int or start < 0 or start % ALIGNMENT:
+            raise BundleError(f"{path}: outputs: {output!r}: expected name, shape and start; compile the bundle again")
+        if (kind := output.get("kind", "logits")) not in get_args(OutputKind):
+            kinds = ", ".join(get_args(OutputKind))
+            raise BundleError(f"{path}: output.kind = {kind!r}: expected one of {kinds}; compile the bundle again")
+        shape = output["shape"]
+        if shape[:1] != batch or not all(type(extent) is int and extent > 0 for extent in shape):
+            raise BundleError(
+                f"{path}: output {output['name']}: shape {shape} makes no sense; compile the bundle again"
+            )
+    if not outputs:
+        raise BundleError(f"{path}: outputs: there is none; compile the bundle again")

@@ -1,4 +1,4 @@
-"""A loaded bundle: a function from images to what the network says of them."""
+"""A loaded bundle: a function from images to the network's answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _pool = local()
 
 class LoadedModel(ImageClassifier):
     """Callable: float32 images NCHW `(batch, channels, height, width)` -> float32
-    `(batch, classes)`, logits or what else the manifest's `output_kind` says.
+    `(batch, classes)`, logits or what else the manifest's `output_kind` says, or another
+    `effgen.runtime.answers.Answer`.
 
     The shape is the bundle's; the caller prepares the image as the manifest says, or has `classify` do it. Calls from
     several Python threads take turns: they share one workspace.
@@ -57,18 +58,18 @@ class LoadedModel(ImageClassifier):
     def _take_memory(self) -> None:
         """What a run writes to."""
         self._one_call = Lock()
-        self._logits = aligned(tuple(self.manifest.output["shape"]))
+        self._outputs = aligned((self.layout.floats,))
         self._clock = np.zeros((len(self.manifest.steps) + 1, 2), np.int64)
         workspace = self._from_dlpack(aligned((self.manifest.workspace_bytes // 4,)))
-        self._arrays: list[Any] = [self._from_dlpack(self._logits.reshape(-1)), self._weights, workspace]
+        self._arrays: list[Any] = [self._from_dlpack(self._outputs), self._weights, workspace]
         self._clock_tensor: Any = self._from_dlpack(self._clock)
 
-    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
         check_image(image, self.manifest)
         with self._one_call:
             self._call(self._run, image, *self._arrays)
-            return self._logits.copy()
+            return self.layout.answer(self._outputs)
 
     def trace(self, image: NDArray[np.float32]) -> NDArray[np.int64]:
         """Run once with a clock between the steps: its nanoseconds before each and after the last, `(steps + 1,)`.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError, ImageError
+from effgen.files.contents import kind_of_bytes, kind_of_file
 from effgen.runtime.manifest import Manifest
 from effgen.words import ChannelOrder, Fit
 
@@ -335,7 +336,10 @@ def _reason(picture: Picture, error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         empty = picture == b"" or (isinstance(picture, str | Path) and Path(picture).stat().st_size == 0)
-        return "empty" if empty else f"not a picture; expected {', '.join(FORMATS)}"
+        if empty:
+            return "empty"
+        kind = kind_of_bytes(picture) if isinstance(picture, bytes) else kind_of_file(Path(str(picture)))
+        return f"is {kind}" if kind else f"not a picture; expected {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return "too many pixels; make it smaller first"
     if isinstance(error, OSError) and error.strerror:

@@ -87,13 +87,14 @@ def run_bundle(request: RunRequest, on_answer: Callable[[Answer], None] = lambda
     """Classify the pictures; `on_answer` is told each answer as soon as those before it are there.
 
     A picture or a folder that cannot be read has its error in its answer and stops nothing. Raises ImageError where
-    there are no pictures or the labels do not fit, BundleError where the bundle cannot be loaded or its output is no
-    answer.
+    there are no pictures or the labels do not fit, BundleError where the bundle cannot be loaded, it is no
+    classifier, or its output is no answer.
     """
     sources = sources_from_arguments(request.images)
     model = load(request.bundle, request.threads)
+    model.refuse_others()
     if request.labels is not None:
-        model.labels = read_labels(request.labels, model.manifest.output["shape"][1])
+        model.labels = read_labels(request.labels, model.classes)
     streams = _Streams(model, request.throughput, request.top)
     batch = model.manifest.input["shape"][0]
     groups = [sources[start : start + batch] for start in range(0, len(sources), batch)]

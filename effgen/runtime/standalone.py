@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.runtime.answers import AnswerLayout, answer_of
 from effgen.runtime.check import check_image
 from effgen.runtime.library import linked_anew
 from effgen.runtime.manifest import Manifest, read_manifest, refuse_foreign
 
 
 class StandaloneModel:
-    """Callable as `LoadedModel` is: float32 images NCHW -> float32 `(batch, classes)`. `close` gives its threads
-    and memory back, as leaving a `with` block does."""
+    """Callable as `LoadedModel` is: float32 images NCHW -> float32 `(batch, classes)`, or another answer.
+    `close` gives its threads and memory back, as leaving a `with` block does."""
 
     def __init__(self, path: Path, manifest: Manifest, threads: int | None = None) -> None:
         """`threads` None: the library's default. Raises BundleError where the bundle has no such library, or it cannot
@@ -28,6 +29,7 @@ class StandaloneModel:
             raise BundleError(f"{path}: holds no standalone library; compile it with --emit standalone")
         refuse_foreign(path, manifest)
         self.manifest = manifest
+        self._shapes = AnswerLayout.of(manifest).shapes
         self._handle = ctypes.c_void_p()
         create, self._run, self._destroy, self._error = _functions(path, manifest.standalone)
         self._run.argtypes = [ctypes.c_void_p] * 3
@@ -36,13 +38,15 @@ class StandaloneModel:
         self._check(create(ctypes.byref(self._handle), threads or 0))
         self._finalizer = weakref.finalize(self, self._destroy, self._handle)
 
-    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
         check_image(image, self.manifest)
         image = np.ascontiguousarray(image)
-        logits = np.empty(self.manifest.output["shape"], np.float32)
-        self._check(self._run(self._handle, image.ctypes.data, logits.ctypes.data))
-        return logits
+        outputs = [np.empty(shape, np.float32) for shape in self._shapes]
+        pointers = [output.ctypes.data for output in outputs]
+        several = (ctypes.c_void_p * len(pointers))(*pointers)
+        self._check(self._run(self._handle, image.ctypes.data, pointers[0] if len(outputs) == 1 else several))
+        return answer_of(outputs)
 
     def close(self) -> None:
         """Free what the model holds; it cannot be called any more."""

@@ -70,7 +70,7 @@ def make_app(model: LoadedModel) -> Starlette:
     """The service for a loaded model."""
     classifier = Classifier(model)
     batch, channels, height, width = model.manifest.input["shape"]
-    classes = model.manifest.output["shape"][1]
+    classes = model.classes
     room = asyncio.Semaphore(MOST_REQUESTS)
 
     async def health(request: Request) -> Response:

@@ -21,7 +21,6 @@
 #define ERROR_PROCESSOR MODEL_CONSTANT(ERROR_PROCESSOR)
 
 #define IMAGE_FLOATS MODEL_CONSTANT(IMAGE_FLOATS)
-#define LOGITS_FLOATS MODEL_CONSTANT(LOGITS_FLOATS)
 
 // Kernels take for granted that all arrays but the image begin at such multiples (effgen/runtime/arrays.py).
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
@@ -32,8 +31,10 @@ struct MODEL_HANDLE {
   pthread_mutex_t one_call;
   pool *pool;
   float *workspace;
-  float *logits;  // aligned, which the caller's need not be
+  float *outputs;  // aligned, which the caller's need not be
 };
+
+static const size_t output_floats[] = MODEL_OUTPUT_FLOATS, output_starts[] = MODEL_OUTPUT_STARTS;
 
 static int check_processor(void) {
   static const char *const needed[] = MODEL_FEATURES;
@@ -53,8 +54,8 @@ static float *new_floats(size_t count) {
 
 static int fill(model *new, int threads) {
   new->workspace = new_floats(MODEL_WORKSPACE_FLOATS);
-  new->logits = new_floats(LOGITS_FLOATS);
-  if (new->workspace == NULL || new->logits == NULL) return ERROR_MEMORY;
+  new->outputs = new_floats(MODEL_ARRAY_FLOATS);
+  if (new->workspace == NULL || new->outputs == NULL) return ERROR_MEMORY;
   const int failed = pool_create(&new->pool, threads);
   if (failed) return failed == ENOMEM ? ERROR_MEMORY : ERROR_THREAD;
   return OK;
@@ -87,8 +88,8 @@ PUBLIC int MODEL(create)(model **handle, int threads) {
 
 // Calls the kernels; whether all of them ran. Those that do not are out of memory.
 static int call_kernels(model *self, const float *image) {
-  int64_t counts[] = {IMAGE_FLOATS, LOGITS_FLOATS, MODEL_WEIGHTS_FLOATS, MODEL_WORKSPACE_FLOATS};
-  void *const data[] = {(void *)image, self->logits, (void *)effgen_weights, self->workspace};
+  int64_t counts[] = {IMAGE_FLOATS, MODEL_ARRAY_FLOATS, MODEL_WEIGHTS_FLOATS, MODEL_WORKSPACE_FLOATS};
+  void *const data[] = {(void *)image, self->outputs, (void *)effgen_weights, self->workspace};
   tvm_tensor tensors[4];
   tvm_any arguments[4], result = {0, 0, {0}};
   for (int i = 0; i < 4; ++i) {
@@ -99,23 +100,35 @@ static int call_kernels(model *self, const float *image) {
   return !refused && result.value.integer == 0;
 }
 
-PUBLIC int MODEL(run)(model *handle, const float *image, float *logits) {
-  if (handle == NULL || image == NULL || logits == NULL) return ERROR_ARGUMENT;
+// Where there is an image, a handle and a place for each output.
+static int run(model *handle, const float *image, float *const *outputs) {
   // Before the lock: in a child, it may be held by a thread that only the parent has.
   if (!pool_is_here(handle->pool)) return ERROR_THREAD;
   pthread_mutex_lock(&handle->one_call);
   pool_enter(handle->pool);
   const int ran = call_kernels(handle, image);
   pool_leave(handle->pool, !ran);
-  if (ran) memcpy(logits, handle->logits, LOGITS_FLOATS * sizeof(float));
+  for (int i = 0; ran && i < MODEL_OUTPUTS; ++i) {
+    if (outputs[i] != NULL) memcpy(outputs[i], handle->outputs + output_starts[i], output_floats[i] * sizeof(float));
+  }
   pthread_mutex_unlock(&handle->one_call);
   return ran ? OK : ERROR_MEMORY;
 }
 
+#if MODEL_OUTPUTS == 1
+PUBLIC int MODEL(run)(model *handle, const float *image, float *output) {
+  return handle == NULL || image == NULL || output == NULL ? ERROR_ARGUMENT : run(handle, image, &output);
+}
+#else
+PUBLIC int MODEL(run)(model *handle, const float *image, float *const outputs[MODEL_OUTPUTS]) {
+  return handle == NULL || image == NULL || outputs == NULL ? ERROR_ARGUMENT : run(handle, image, outputs);
+}
+#endif
+
 PUBLIC void MODEL(destroy)(model *handle) {
   if (handle == NULL) return;
   pool_destroy(handle->pool);
-  free(handle->logits);
+  free(handle->outputs);
   free(handle->workspace);
   pthread_mutex_destroy(&handle->one_call);
   free(handle);

@@ -14,13 +14,13 @@ enum { USER_ERROR = 1, USAGE_ERROR = 2, BEST = 5, MOST_RUNS = 1000000 };
 static const char kUsage[] =
     "usage: " MODEL_TITLE " [--threads N] [--runs N] IMAGE [OUTPUT]\n"
     "  IMAGE        the batch as raw little-endian float32, NCHW, normalised; - is standard input\n"
-    "  OUTPUT       a file to write the network's output to, raw little-endian float32\n"
+    "  OUTPUT       a file to write the outputs to, one after the other, raw little-endian float32\n"
     "  --threads N  threads of a run; default: what the model was compiled for, where there are so many CPUs\n"
     "  --runs N     time N more runs\n";
 
 typedef struct {
   int threads, runs;
-  const char *image, *logits;
+  const char *image, *output;
 } options;
 
 static int fail(const char *where, const char *what) {
@@ -54,10 +54,10 @@ static int parse(int count, char **words, options *chosen) {
       return misused(word, "unknown option");
     } else if (chosen->image == NULL) {
       chosen->image = word;
-    } else if (chosen->logits == NULL) {
-      chosen->logits = word;
+    } else if (chosen->output == NULL) {
+      chosen->output = word;
     } else {
-      return misused(word, "expected an image and a file for the output, nothing more");
+      return misused(word, "expected an image and a file for its outputs, nothing more");
     }
   }
   return chosen->image == NULL ? misused("IMAGE", "missing") : 0;
@@ -78,14 +78,38 @@ static int read_image(const char *path, float *image) {
   return fail(path, expected);
 }
 
-static int write_logits(const char *path, const float *logits) {
+static const size_t output_floats[] = MODEL_OUTPUT_FLOATS;
+
+// Of all outputs together.
+static size_t all_floats(void) {
+  size_t sum = 0;
+  for (int i = 0; i < MODEL_OUTPUTS; ++i) sum += output_floats[i];
+  return sum;
+}
+
+// Writes all outputs one after the other to `values`.
+static int run_model(model *handle, const float *image, float *values) {
+#if MODEL_OUTPUTS == 1
+  return MODEL(run)(handle, image, values);
+#else
+  float *outputs[MODEL_OUTPUTS];
+  for (int i = 0; i < MODEL_OUTPUTS; ++i) {
+    outputs[i] = values;
+    values += output_floats[i];
+  }
+  return MODEL(run)(handle, image, outputs);
+#endif
+}
+
+static int write_outputs(const char *path, const float *values) {
   FILE *file = fopen(path, "wb");
   if (file == NULL) return fail(path, strerror(errno));
-  const size_t count = MODEL_CONSTANT(LOGITS_FLOATS);
-  const int written = fwrite(logits, sizeof(float), count, file) == count;
+  const size_t count = all_floats();
+  const int written = fwrite(values, sizeof(float), count, file) == count;
   return fclose(file) == 0 && written ? 0 : fail(path, "cannot be written");
 }
 
+#if MODEL_IS_CLASSIFIER
 // A number of the output as a probability. Logits: `most` is the greatest, `sum` of all exp(logit - most).
 static double probability(double value, double most, double sum) {
   switch (MODEL_OUTPUT) {
@@ -121,19 +145,40 @@ static void print_best(const float *logits, int image) {
   }
 }
 
+static void print_answer(const float *logits) {
+  for (int i = 0; i < MODEL_CONSTANT(BATCH); ++i) print_best(logits + (size_t)i * MODEL_CONSTANT(CLASSES), i);
+}
+#else
+// The range and the mean of each output.
+static void print_answer(const float *values) {
+  static const char *const titles[] = MODEL_OUTPUT_TITLES;
+  for (int i = 0; i < MODEL_OUTPUTS; ++i) {
+    float least = INFINITY, most = -INFINITY;
+    double sum = 0;
+    for (size_t k = 0; k < output_floats[i]; ++k) {
+      least = fminf(least, values[k]);
+      most = fmaxf(most, values[k]);
+      sum += values[k];
+    }
+    printf("%s  from %g to %g, mean %g\n", titles[i], least, most, sum / (double)output_floats[i]);
+    values += output_floats[i];
+  }
+}
+#endif
+
 static int by_value(const void *a, const void *b) {
   const double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
 }
 
-static int time_runs(model *handle, int runs, const float *image, float *logits) {
+static int time_runs(model *handle, int runs, const float *image, float *values) {
   double *ms = malloc((size_t)runs * sizeof *ms);
   if (ms == NULL) return MODEL_CONSTANT(ERROR_MEMORY);
   int status = MODEL_CONSTANT(OK);
   for (int i = 0; i < runs && status == MODEL_CONSTANT(OK); ++i) {
     struct timespec start, end;
     clock_gettime(CLOCK_MONOTONIC, &start);
-    status = MODEL(run)(handle, image, logits);
+    status = run_model(handle, image, values);
     clock_gettime(CLOCK_MONOTONIC, &end);
     ms[i] = (double)(end.tv_sec - start.tv_sec) * 1e3 + (double)(end.tv_nsec - start.tv_nsec) * 1e-6;
   }
@@ -145,18 +190,18 @@ static int time_runs(model *handle, int runs, const float *image, float *logits)
   return status;
 }
 
-static int answer(const options *chosen, float *image, float *logits) {
+static int answer(const options *chosen, float *image, float *values) {
   const int unread = read_image(chosen->image, image);
   if (unread) return unread;
   model *handle;
   int status = MODEL(create)(&handle, chosen->threads);
-  if (status == MODEL_CONSTANT(OK)) status = MODEL(run)(handle, image, logits);
-  if (status == MODEL_CONSTANT(OK) && chosen->runs > 0) status = time_runs(handle, chosen->runs, image, logits);
+  if (status == MODEL_CONSTANT(OK)) status = run_model(handle, image, values);
+  if (status == MODEL_CONSTANT(OK) && chosen->runs > 0) status = time_runs(handle, chosen->runs, image, values);
   MODEL(destroy)(handle);
   if (status != MODEL_CONSTANT(OK)) return fail("cannot run", MODEL(error)(status));
-  for (int i = 0; i < MODEL_CONSTANT(BATCH); ++i) print_best(logits + (size_t)i * MODEL_CONSTANT(CLASSES), i);
+  print_answer(values);
   if (fflush(stdout) != 0) return fail("standard output", "cannot be written");
-  return chosen->logits == NULL ? 0 : write_logits(chosen->logits, logits);
+  return chosen->output == NULL ? 0 : write_outputs(chosen->output, values);
 }
 
 int main(int count, char **words) {
@@ -165,9 +210,9 @@ int main(int count, char **words) {
   const int wrong = parse(count, words, &chosen);
   if (wrong) return wrong;
   float *image = malloc(MODEL_CONSTANT(IMAGE_FLOATS) * sizeof *image);
-  float *logits = malloc(MODEL_CONSTANT(LOGITS_FLOATS) * sizeof *logits);
-  const int status = image != NULL && logits != NULL ? answer(&chosen, image, logits) : fail("cannot run", "out of memory");
+  float *values = malloc(all_floats() * sizeof *values);
+  const int status = image != NULL && values != NULL ? answer(&chosen, image, values) : fail("cannot run", "out of memory");
   free(image);
-  free(logits);
+  free(values);
   return status;
 }

@@ -54,7 +54,7 @@ def test_the_module_pads_either_side_as_it_is_told() -> None:
     parameter = Parameter("w", (4, 3, 3, 3), "kernel")
     node = Node("Conv", ("x", "w"), "y", {"group": 1, "pads": (0, 1, 2, 0), "strides": (2, 1)})
     gate = Node("HardSigmoid", ("y",), "z", {"alpha": 0.2, "beta": 0.5})
-    graph = Graph("g", Value("x", (1, 3, 8, 8)), "z", (node, gate), {"w": parameter})
+    graph = Graph("g", Value("x", (1, 3, 8, 8)), ("z",), (node, gate), {"w": parameter})
     weights, image = {"w": noise((4, 3, 3, 3), 1)}, noise((1, 3, 8, 8))
     found = module_from(plain_data(graph), weights)(torch.from_numpy(image)).numpy()
     np.testing.assert_allclose(found, run_reference(graph, weights, image), rtol=1e-6, atol=1e-6)

@@ -21,7 +21,7 @@ def test_efficientnet(batch: int) -> None:
     one = np.ones((), np.float32)
     graph, _ = fold_batchnorm(graph, {name: np.broadcast_to(one, p.shape) for name, p in graph.parameters.items()})
     plain = calls_from_graph(graph)
-    calls = fuse_blocks(plain, graph.output)
+    calls = fuse_blocks(plain, graph.outputs)
     block = ["sums expand", "squeeze_excite", "gated pointwise"]
     found = [kind.replace("gated residual", "gated") for kind in kinds(calls)]
     assert found == ["sums stem depthwise", *block[1:], *(15 * block), "pointwise", "pool", "Flatten", "dense"]
@@ -67,7 +67,7 @@ def test_scaled_image_that_is_the_output_is_made() -> None:
     deep = depthwise(b, stem(b))
     scaled = b.add("Mul", [deep, gate(b, deep)], "scaled")
     whole = b.finish(conv(b, scaled, 8, "project"))
-    calls = fuse_blocks(calls_from_graph(replace(whole, output=scaled)), scaled)
+    calls = fuse_blocks(calls_from_graph(replace(whole, outputs=(scaled,))), (scaled,))
     assert kinds(calls)[-2:] == ["scale", "pointwise"]
 
 
@@ -123,7 +123,7 @@ def test_expanded_image_that_is_the_output_is_made() -> None:
     b = builder()
     wide = conv(b, stem(b), 24, "expand")
     whole = b.finish(depthwise(b, wide))
-    calls = fuse_blocks(calls_from_graph(replace(whole, output=wide)), wide)
+    calls = fuse_blocks(calls_from_graph(replace(whole, outputs=(wide,))), (wide,))
     assert kinds(calls) == ["conv2d", "pointwise", "depthwise"]
 
 

@@ -39,7 +39,7 @@ def test_tensor_inside_squeeze_excite_that_is_the_output_is_made(kept: str) -> N
     b = builder()
     deep = depthwise(b, stem(b))
     whole = b.finish(b.add("Mul", [deep, gate(b, deep)], "scaled"))
-    calls = fuse_blocks(calls_from_graph(replace(whole, output=kept)), kept)
+    calls = fuse_blocks(calls_from_graph(replace(whole, outputs=(kept,))), (kept,))
     assert kinds(calls) == ["stem depthwise", "pool", "dense", "dense", "scale"]
     assert_can_run(calls, "x", kept)
 

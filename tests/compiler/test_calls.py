@@ -101,7 +101,7 @@ def test_output_of_the_graph_is_kept():
     a = conv(b, "x", 8, "a")
     r = b.add("Relu", [a], "r")
     whole = b.finish(b.add("Relu", [r], "end"))
-    calls = calls_from_graph(replace(whole, nodes=whole.nodes[:2], output=a))
+    calls = calls_from_graph(replace(whole, nodes=whole.nodes[:2], outputs=(a,)))
     assert summary(calls) == [("Conv2d", "a"), ("Relu", "r")]
 
 

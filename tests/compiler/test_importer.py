@@ -34,7 +34,7 @@ def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path
     manifest = Manifest(
         name="test", network={}, target={}, device={"kind": "cpu"}, dtype="float32", versions={}, threads=1, files={},
         kernels=[], parameters=0, macs=0, tolerance={}, input={"shape": graph.input.shape},
-        output={"shape": graph.values[graph.output].shape},
+        outputs=[{"name": graph.output, "shape": graph.values[graph.output].shape}],
         steps=[step.kernel for step in program.steps], workspace_bytes=program.workspace_bytes,
     )  # fmt: skip
     return LoadedModel(folder, manifest, threads=1)(image)

@@ -90,7 +90,10 @@ def test_a_graph_in_order() -> None:
 
 
 BROKEN: dict[str, tuple[Graph, str]] = {
-    "output": (replace(small(), output="z"), "small: output z is computed by no node"),
+    "no output": (replace(small(), outputs=()), "small: has no output"),
+    "output twice": (replace(small(), outputs=("y", "y")), "small: output y is there twice"),
+    "input as output": (replace(small(), outputs=("y", "x")), "small: output x is computed by no node"),
+    "output": (replace(small(), outputs=("z",)), "small: output z is computed by no node"),
     "twice": (
         replace(small(), nodes=(*small().nodes, small().nodes[1])),
         "small: y is defined twice",
@@ -190,7 +193,7 @@ def test_verify_catches(case: str) -> None:
 
 
 def test_an_input_that_nothing_reads() -> None:
-    graph = Graph("idle", Value("x", (4,)), "y", (Node("Relu", ("p",), "y"),), {"p": Parameter("p", (4,), "bias")})
+    graph = Graph("idle", Value("x", (4,)), ("y",), (Node("Relu", ("p",), "y"),), {"p": Parameter("p", (4,), "bias")})
     with pytest.raises(GraphError, match=r"^idle: never used: x$"):
         graph.verify()
 

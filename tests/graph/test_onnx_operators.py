@@ -126,7 +126,8 @@ def test_arithmetic_with_constants(op_type: str, shape: Any, constant_first: boo
     operands = ["c", "s"] if constant_first else ["s", "c"]
     nodes = [node("Sigmoid", ["x"], "s"), node(op_type, operands)]
     path = save_model(tmp_path / "m.onnx", nodes, {"c": constant})
-    graph, _ = assert_understood(path)
+    # Below -10 onnxruntime's Sigmoid has few digits right, which a quotient shows.
+    graph, _ = assert_understood(path, tolerance=1e-4 if op_type == "Div" and constant_first else 2e-6)
     found = {op_type} if constant_first else {"Add", "Mul"}
     assert operators(graph)[0] == "Sigmoid" and set(operators(graph)[1:]) <= found
 

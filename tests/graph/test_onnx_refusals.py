@@ -1,10 +1,13 @@
 """ONNX files that cannot be read are refused in one line that says why."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
+from checkpoint_files import FOREIGN
 from foreign import (
     KERNEL,
     Array,
@@ -21,6 +24,9 @@ from foreign import (
 from networks import noise
 from onnx import TensorProto
 
+from effgen.errors import GraphError
+from effgen.graph.onnx import open_onnx
+
 
 def test_all_unsupported_operators_are_named_at_once(tmp_path: Path) -> None:
     """Also behind something else that is refused; not what only follows from them."""
@@ -31,6 +37,19 @@ def test_all_unsupported_operators_are_named_at_once(tmp_path: Path) -> None:
     line = refused(path)
     hint = "ArgMax (leave it out: the numbers before it are the network's output)"
     assert line.startswith(f"operators that are not supported: {hint}, Erfinv, com.microsoft.Gelu; supported: Abs, ")
+
+
+@pytest.mark.parametrize(("data", "message"), FOREIGN, ids=[message[:20] for _, message in FOREIGN])
+def test_files_that_are_no_models(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(data)
+    with pytest.raises(GraphError, match=re.escape(f"{tmp_path / 'm.onnx'}: is {message}")):
+        open_onnx(tmp_path / "m.onnx")
+
+
+def test_a_checkpoint_instead_of_a_model(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "m.onnx")
+    with pytest.raises(GraphError, match=r"is a PyTorch checkpoint: give it as --weights, beside --spec and --phi$"):
+        open_onnx(tmp_path / "m.onnx")
 
 
 REFUSED = {
@@ -178,8 +197,6 @@ def test_dropout_in_training(tmp_path: Path) -> None:
 def test_files_of_another_kind(tmp_path: Path) -> None:
     relu, path = node("Relu", ["x"]), tmp_path / "m.onnx"
     assert "opset 6: expected 7 to" in refused(save_model(path, [relu], opset=6))
-    two = [node("Relu", ["x"]), node("Sigmoid", ["x"], "z")]
-    assert refused(save_model(path, two, outputs=("y", "z"))) == "expected one output, found y, z"
     half = save_model(path, [relu], dtype=TensorProto.FLOAT16)
     assert refused(half).startswith("input x is of type FLOAT16: expected FLOAT; export the model in float32")
     line = refused(save_model(path, [relu], shape=("N", 3, "H", 8)))

@@ -9,6 +9,8 @@ import pytest
 from effgen.graph import Graph, Node, Parameter, Value
 from effgen.graph.output_kind import output_kind
 
+SOME = {"axes": (1,), "starts": (1,), "ends": (4,), "steps": (1,)}
+
 
 def classifier(*ends: tuple[str, dict[str, Any]], classes: int = 6, image: bool = False) -> Graph:
     """A linear layer (of an image: a 1x1 convolution behind the pooling), and the operators behind it."""
@@ -20,7 +22,7 @@ def classifier(*ends: tuple[str, dict[str, Any]], classes: int = 6, image: bool 
         layer = [Node("Flatten", ("pooled",), "flat", {"axis": 1}), Node("Gemm", ("flat", "w"), "n0", {"transB": 1})]
     tail = [Node(kind, (f"n{i}",), f"n{i + 1}", attributes) for i, (kind, attributes) in enumerate(ends)]
     nodes = (*pooled, *layer, *tail)
-    return Graph("g", Value("x", (2, 3, 5, 7)), nodes[-1].output, nodes, {"w": weight}).verify()
+    return Graph("g", Value("x", (2, 3, 5, 7)), (nodes[-1].output,), nodes, {"w": weight}).verify()
 
 
 FLATTEN = ("Flatten", {"axis": 1})
@@ -34,7 +36,11 @@ CASES: dict[str, tuple[list[tuple[str, dict[str, Any]]], bool, str]] = {
     "hard sigmoid": ([("HardSigmoid", {"alpha": 0.2, "beta": 0.5})], False, "labels"),
     "sigmoid, flat": ([("Sigmoid", {}), FLATTEN], True, "labels"),
     "sigmoid, shuffled": ([("Sigmoid", {}), ("ChannelShuffle", {"group": 2}), FLATTEN], True, "labels"),
-    "some of the probabilities": ([("Sigmoid", {}), ("Slice", {"start": 1, "end": 4}), FLATTEN], True, "labels"),
+    "some of the probabilities": (
+        [("Sigmoid", {}), ("Slice", SOME), FLATTEN],
+        True,
+        "labels",
+    ),
     "gate of something else": ([("Sigmoid", {}), ("LeakyRelu", {"alpha": 0.1})], False, "logits"),
     "softmax of a softmax": ([SOFTMAX, SOFTMAX], False, "probabilities"),
 }
@@ -51,7 +57,7 @@ def joined(*kinds: str) -> Graph:
     graph = classifier()
     heads = [Node(kind, ("n0",), f"h{i}", {"axis": 1} if "max" in kind else {}) for i, kind in enumerate(kinds)]
     whole = Node("Concat", tuple(head.output for head in heads), "y", {"axis": 1})
-    return Graph("g", graph.input, "y", (*graph.nodes, *heads, whole), graph.parameters).verify()
+    return Graph("g", graph.input, ("y",), (*graph.nodes, *heads, whole), graph.parameters).verify()
 
 
 @pytest.mark.parametrize(

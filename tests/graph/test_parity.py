@@ -99,7 +99,8 @@ FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("timm", "regnety_002", "regnet_y_002", "0", {}),
     ("timm", "fbnetc_100", "fbnet_c", "0", {}),
     ("timm", "ghostnet_100", "ghostnet", "0", {}),
-    ("timm", "mobilenetv4_conv_medium", "mobilenet_v4_conv_medium", "0", {}),
+    ("timm", "mobilenetv4_conv_small", "mobilenet_v4_conv_small", "0", {}),
+    ("timm", "lcnet_100", "lcnet", "0", {}),
 ]
 LARGE_FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("timm", "tf_efficientnet_lite2", "efficientnet_lite", "2", {}),
@@ -109,6 +110,7 @@ LARGE_FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("timm", "tf_efficientnetv2_b2", "efficientnet_v2_b", "2", {}),
     ("timm", "tf_efficientnetv2_b3", "efficientnet_v2_b", "3", {}),
     ("timm", "resnet34", "resnet34", "0", {}),
+    ("timm", "mobilenetv4_conv_medium", "mobilenet_v4_conv_medium", "0", {}),
     ("timm", "tf_mobilenetv3_large_minimal_100", "mobilenet_v3_large_minimal", "0", {}),
     ("timm", "tf_efficientnet_em", "efficientnet_edgetpu", "em", {"norm_eps": 1e-3, "padding": "same"}),
     ("timm", "efficientnet_el", "efficientnet_edgetpu", "el", {}),

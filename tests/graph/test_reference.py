@@ -90,6 +90,7 @@ def test_pool_and_flatten() -> None:
         ("Sigmoid", {}, lambda x: 1 / (1 + np.exp(-x))),
         ("Swish", {}, lambda x: x / (1 + np.exp(-x))),
         ("Relu", {}, lambda x: np.maximum(x, 0)),
+        ("Identity", {}, lambda x: x),
         ("Clip", {"min": 0.0, "max": 6.0}, lambda x: np.clip(x, 0, 6)),
         ("HardSigmoid", {"alpha": 0.25, "beta": 0.4}, lambda x: np.clip(0.25 * x + 0.4, 0, 1)),
         ("HardSwish", {}, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),

@@ -45,7 +45,7 @@ KERNELS = [
 def manifest(**changes: Any) -> Manifest:
     empty: dict[str, Any] = {
         "name": "tiny", "network": {}, "target": {"name": "cpu"}, "device": {"kind": "cpu"}, "versions": {},
-        "threads": 1, "files": {}, "input": {"shape": [2, 3, 8, 8]}, "output": {}, "kernels": KERNELS, "steps": [],
+        "threads": 1, "files": {}, "input": {"shape": [2, 3, 8, 8]}, "outputs": [], "kernels": KERNELS, "steps": [],
         "workspace_bytes": 0, "dtype": "float32",
         "parameters": 0, "macs": 4_000_000, "tolerance": {},
     }  # fmt: skip

@@ -13,7 +13,7 @@ from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError, VerifyError
 from effgen.judge import case as case_module
 from effgen.judge import verify as verify_module
-from effgen.judge.case import compare, golden_case, golden_pair, jittered, new_golden_pair, relative_l2, top_agreement
+from effgen.judge.case import compare, golden_cases, golden_pair, jittered, new_golden_pair, relative_l2, top_agreement
 from effgen.judge.verify import GOLDEN_JUDGE, VerifyReport, seeded_inputs, verify_bundle
 from effgen.network import NetworkRequest
 from effgen.report.compile import warning_from_manifest
@@ -176,16 +176,16 @@ def test_wrong_library_is_caught(
 def test_golden_pair_is_judged_by_a_stable_pytorch_only(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, expected = golden_pair(tiny_bundle)
     wrong, infinite = expected * np.float32(1.0001), expected * np.float32(np.inf)
-    assert golden_case(tiny_bundle, expected, 1e-5).passed
-    missed = golden_case(tiny_bundle, wrong, 1e-5)
+    assert golden_cases(tiny_bundle, expected, ["logits"], 1e-5)[0].passed
+    missed = golden_cases(tiny_bundle, wrong, ["logits"], 1e-5)[0]
     assert (missed.judged, missed.passed) == (True, False) and 0 < missed.noise < 1e-5
     monkeypatch.setattr(case_module, "_JITTER", 0.1)  # a network that amplifies rounding, as it were
-    unstable = golden_case(tiny_bundle, wrong, 1e-5)
+    unstable = golden_cases(tiny_bundle, wrong, ["logits"], 1e-5)[0]
     assert (unstable.judged, unstable.passed) == (False, True) and unstable.rel_l2 == missed.rel_l2
-    assert not golden_case(tiny_bundle, infinite, 1e-5).passed
+    assert not golden_cases(tiny_bundle, infinite, ["logits"], 1e-5)[0].passed
     report = VerifyReport("m", "judge", "this processor", 1, 1e-5, (unstable,))
     assert (report.worst, report.judged, report.max_abs, report.passed) == (unstable, 0, 0.0, False)
-    assert not golden_case(tiny_bundle, -1000 * expected, 1e-5).passed
+    assert not golden_cases(tiny_bundle, -1000 * expected, ["logits"], 1e-5)[0].passed
 
 
 def test_compiling_says_where_pytorch_is_too_unstable_to_judge(

@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from servers import KEY, Park, free_port, park
+from several_outputs import heads, saved
 
 import effgen
 from effgen.cli import main
 from effgen.deploy.executors import executor_of
+from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError, TuneError
 from effgen.judge.case import golden_pair
 from effgen.judge.verify import verify_bundle
 from effgen.machines.host import describe_host
 from effgen.machines.identity import device_name
 from effgen.measure.routes import remote_of_bundle
+from effgen.network.file_network import OnnxRequest
 from effgen.results.reports import BenchReport, read_report
 
 Run = Callable[..., tuple[int, str]]
@@ -55,6 +58,17 @@ def test_answers_are_those_of_this_process(one: Park, tiny_bundle: Path) -> None
     assert device_name() in executor.name
     with pytest.raises(BundleError, match=r"images float32\[1, 3, 2, 2\]: this bundle takes"):
         executor(images[:1, :, :2, :2])
+
+
+def test_several_outputs(one: Park, tmp_path: Path) -> None:
+    bundle = tmp_path / "heads"
+    compile_bundle(CompileRequest(OnnxRequest(saved(heads(), tmp_path / "heads.onnx")), bundle))
+    executor = executor_of(bundle, 1, remote=one.remote)
+    image, _ = golden_pair(bundle)
+    model = effgen.load(bundle, threads=1)
+    answers = zip(model(image), model(-image), strict=True)
+    for found, parts in zip(executor(np.concatenate([image, -image])), answers, strict=True):
+        np.testing.assert_array_equal(found, np.concatenate(parts))
 
 
 def test_verify_says_what_ran_it(one: Park, tiny_bundle: Path) -> None:

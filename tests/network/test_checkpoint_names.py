@@ -1,5 +1,6 @@
 """Names of layers in state dicts: told apart, and never one tensor for two parameters."""
 
+import re
 from functools import cache
 
 import pytest
@@ -7,7 +8,7 @@ from networks import kinds_graph, tiny_graph
 
 from effgen.graph import Graph
 from effgen.network import NetworkRequest, build_network
-from effgen.network.checkpoint_names import SCHEMES, Blocks, NamedLayer, Scheme, known_stems, schemes_of
+from effgen.network.checkpoint_names import SCHEMES, Blocks, NamedLayer, Scheme, known_stems, prefixes_of, schemes_of
 from effgen.network.spec import shipped_spec_names
 
 
@@ -68,11 +69,12 @@ def test_stages_of_one_shape_are_one_stage_of_timms() -> None:
         (["features.0.0.weight", "features.1.0.block.0.0.weight"], "torchvision_features"),
         (["features.0.0.weight", "features.1.block.0.0.weight"], "torchvision_flat"),
         (["features.0.0.weight", "features.1.conv.0.0.weight"], "torchvision_mobilenet_v2"),
-        (["layers.0.weight"], "torchvision_mnasnet"),
+        (["layers.0.weight", "layers.8.0.layers.0.weight"], "torchvision_mnasnet"),
         (["conv1.weight", "layer1.0.conv1.weight"], "resnet"),
+        (["_conv_stem.weight", "_blocks.0._bn1.weight"], "lukemelas"),
         (["stem.conv.weight"], "effgen"),
         (["stem.conv.weight", "s1.b1.conv1.conv.weight"], "timm_regnet"),
-        (["stem.0.weight"], "torchvision_regnet"),
+        (["stem.0.weight", "trunk_output.block1.block1-0.proj.0.weight"], "torchvision_regnet"),
         (["conv_stem.weight", "blocks.0.0.ghost1.primary_conv.0.weight"], "timm_ghostnet"),
     ],
 )
@@ -85,8 +87,52 @@ def test_names_of_no_scheme_and_of_two() -> None:
     assert len(schemes_of(["conv_stem.weight", "stem.conv.weight"])) == 2
     assert known_stems() == (
         "torchvision (features.0.0.weight, layers.0.weight, conv1.weight, stem.0.weight), "
-        "timm (conv_stem.weight, stem.conv.weight), effgen (stem.conv.weight)"
+        "timm (conv_stem.weight, stem.conv.weight), efficientnet_pytorch (_conv_stem.weight), "
+        "effgen (stem.conv.weight)"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["conv_stem.weight"], [""]),
+        (["module.conv_stem.weight", "loss.weight"], ["module."]),
+        (["student.net.conv_stem.weight", "teacher.net.conv_stem.weight"], ["student.net.", "teacher.net."]),
+        (["conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight"], [""]),
+        (["net.layers.0.weight", "net.layers.8.0.layers.0.weight"], ["net."]),
+        (["my_conv_stem.weight"], []),
+        (["conv1.weight", "conv2.weight"], []),
+    ],
+)
+def test_what_stands_before_names(names: list[str], expected: list[str]) -> None:
+    assert prefixes_of(names) == expected
+
+
+def test_a_files_own_division_into_stages_decides() -> None:
+    """timm's files may have two stages where shapes do not tell them apart (lcnet, mnasnet_small), or one."""
+    scheme = schemes_of(["conv_stem.weight"])[0]
+    graph = graph_of("mobilenet_v3_large")
+    joined = scheme.names_for(graph)
+    assert scheme.names_for(graph, joined.values()) == joined
+    divided = {name: re.sub(r"^blocks\.1\.1\.", "blocks.1.5.", found) for name, found in joined.items()}
+    divided = {name: re.sub(r"^blocks\.6\.0\.", "blocks.11.3.", found) for name, found in divided.items()}
+    assert divided != joined and scheme.names_for(graph, divided.values()) == divided
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("stages.0.0.depthwise.conv.weight", "_blocks.0._depthwise_conv.weight"),
+        ("stages.0.0.project.norm.bias", "_blocks.0._bn2.bias"),
+        ("stages.1.1.expand.norm.running_var", "_blocks.2._bn0.running_var"),
+        ("stages.6.0.se.reduce.bias", "_blocks.15._se_reduce.bias"),
+        ("stem.norm.weight", "_bn0.weight"),
+        ("head.norm.weight", "_bn1.weight"),
+        ("classifier.bias", "_fc.bias"),
+    ],
+)
+def test_names_of_efficientnet_pytorch(name: str, expected: str) -> None:
+    assert schemes_of(["_conv_stem.weight"])[0].names_for(graph_of("efficientnet"))[name] == expected
 
 
 def test_layers_are_read_from_names() -> None:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
-import zipfile
+import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from checkpoint_files import in_torchvision_names, message_of
+from checkpoint_files import FOREIGN, in_torchvision_names, message_of
 from safetensors.torch import save_file
 
+from effgen.driver import export_network
+from effgen.errors import WeightsError
 from effgen.graph import Graph
+from effgen.network import NetworkRequest
+from effgen.network.weight_sets import WeightsChoice, renames_from_texts
 
 
 def test_files_that_are_not_there(tmp_path: Path, graph: Graph) -> None:
     assert message_of(tmp_path / "none.pth", graph) == "cannot read the checkpoint: No such file or directory"
     (tmp_path / "folder.pth").mkdir()
     assert message_of(tmp_path / "folder.pth", graph) == "cannot read the checkpoint: Is a directory"
-    assert message_of(tmp_path / "weights.h5", graph) == (
-        "unknown kind of checkpoint '.h5': expected .pt, .pth, .safetensors"
-    )
 
 
 class RunsCode:
@@ -37,54 +38,56 @@ class RunsCode:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("kind", ["truncated", "no tail", "empty", "text", "html", "zip", "pickle"])
-def test_foreign_and_damaged_files(
-    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor], kind: str, suffix: str
-) -> None:
+@pytest.mark.parametrize("kind", ["truncated", "no tail", "text", "pickle"])
+def test_damaged_files(tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor], kind: str, suffix: str) -> None:
     path = tmp_path / f"bad{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(tensors, path)
     whole = path.read_bytes()
     contents = {
         "truncated": whole[: len(whole) // 2],
         "no tail": whole[:-4],
-        "empty": b"",
         "text": b"hello, this is no checkpoint\n" * 9,
-        "html": b"<!DOCTYPE html><title>404</title>",
         "pickle": pickle.dumps({"a": 1}),
     }
-    if kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("readme.txt", "hello")
-    else:
-        path.write_bytes(contents[kind])
+    path.write_bytes(contents[kind])
     expected = "not a safetensors file" if suffix == ".safetensors" else "not a PyTorch checkpoint"
-    assert message_of(path, graph).startswith(f"{expected}, or damaged or cut short: ")
+    assert message_of(path, graph).startswith(f"{expected}, or damaged or cut short")
 
 
-def test_python_objects_are_not_loaded(tmp_path: Path, graph: Graph) -> None:
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])
+@pytest.mark.parametrize(("data", "message"), FOREIGN, ids=[message[:20] for _, message in FOREIGN])
+def test_foreign_files_are_named(tmp_path: Path, graph: Graph, data: bytes, message: str, suffix: str) -> None:
+    path = tmp_path / f"bad{suffix}"
+    path.write_bytes(data)
+    assert message_of(path, graph).startswith(f"is {message}")
+
+
+def test_an_onnx_model(tmp_path: Path, graph: Graph) -> None:
+    export_network(NetworkRequest(), tmp_path / "a.onnx", None, 0, True, False)
+    assert message_of(tmp_path / "a.onnx", graph) == ("is an ONNX model: give it as --onnx, without --spec and --phi")
+
+
+def test_python_objects_are_not_loaded(tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]) -> None:
     path, witness = tmp_path / "evil.pth", tmp_path / "witness"
-    torch.save({"state_dict": RunsCode(witness)}, path)
-    assert message_of(path, graph).startswith("holds a Python object (posix.mkdir), which is not loaded")
-    assert not witness.exists()
-    torch.save(torch.nn.Linear(2, 2), path)
+    for content in ({"state_dict": RunsCode(witness)}, {"state_dict": tensors, "args": RunsCode(witness)}):
+        for legacy in (False, True):
+            torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+            assert message_of(path, graph).startswith("holds a Python object (posix.mkdir), which is not loaded")
+            assert not witness.exists()
+    torch.save({"state_dict": torch.nn.ReLU}, path)
+    assert message_of(path, graph).startswith("holds no tensors (but 'state_dict')")
+    torch.save({"state_dict": Namespace(a=1)}, path)
     assert message_of(path, graph) == (
-        "holds a Python object (torch.nn.modules.linear.Linear), which is not loaded because that can run code: "
-        "expected tensors only; save model.state_dict() instead"
+        "state_dict: holds a Python object (argparse.Namespace), which is not loaded because that can run code: "
+        "expected tensors; save model.state_dict() instead"
     )
 
 
 def test_a_torchscript_archive(tmp_path: Path, graph: Graph) -> None:
     path = tmp_path / "script.pt"
     torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save(path)
-    assert message_of(path, graph).startswith("not a PyTorch checkpoint")
-
-
-def test_without_torch(tmp_path: Path, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.pth"
-    path.write_bytes(b"x")
-    monkeypatch.setitem(sys.modules, "torch", None)
     assert message_of(path, graph) == (
-        "reading it needs PyTorch: pip install 'effgen[torch]', or save the weights as .safetensors"
+        "is a TorchScript archive, which is a program: save model.state_dict() with torch.save instead"
     )
 
 
@@ -96,17 +99,49 @@ def test_contents_that_are_no_state_dict(tmp_path: Path, graph: Graph, tensors: 
         return message_of(path, graph)
 
     assert message([1, 2]) == "holds list: expected a dictionary of tensors"
-    assert message({"stem.conv.weight": 3}).startswith("'stem.conv.weight' holds int: expected names with tensors")
-    assert message({5: torch.zeros(1)}).startswith("5 holds Tensor")
-    assert message({"model": tensors, "state_dict": tensors}).startswith(
-        "holds several sets of weights (state_dict, model): expected one"
-    )
+    assert message({"stem.conv.weight": 3}).startswith("holds no tensors (but 'stem.conv.weight')")
+    assert message(tensors | {"head.norm.weight": 3}).startswith("'head.norm.weight' holds int: expected names with")
+    assert message({5: torch.zeros(1)}).startswith("holds 5: expected the names of one of")
     assert message(tensors | {"stem.conv.weight": torch.zeros(3, dtype=torch.int8)}) == (
-        "stem.conv.weight is torch.int8: expected dense floating-point tensors"
+        "stem.conv.weight is I8: expected F32, F16, BF16 or F64"
     )
     assert message({}).startswith("holds nothing: expected the names of one of torchvision (features.0.0.weight, ")
     assert message({"b": torch.zeros(1), "a": torch.zeros(1)}).startswith("holds a, b: expected")
+    assert message({"b": torch.zeros(1)}).endswith(
+        "; --rename OLD=NEW makes others fit, and --onnx takes any network's ONNX export"
+    )
     assert message(tensors | {"conv_stem.weight": torch.zeros(1)}).startswith("holds names of timm and effgen: ")
+
+
+def test_several_sets_of_weights(tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"generator": tensors, "classifier": dict(tensors)}, path)
+    assert message_of(path, graph) == (
+        "holds several sets of weights (classifier, generator): say which by --weights-key NAME"
+    )
+    assert message_of(path, graph, WeightsChoice("generater")) == (
+        "--weights-key generater: expected one of its sets of weights; did you mean generator? "
+        "known: classifier, generator"
+    )
+
+
+def test_renames_that_change_nothing_or_too_much(
+    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]
+) -> None:
+    path = tmp_path / "a.pth"
+    torch.save(tensors, path)
+    assert message_of(path, graph, WeightsChoice(renames=(("^net", ""),))) == (
+        "--rename ^net=: matches no name; the file's are classifier.bias, classifier.weight, head.conv.weight, ..."
+    )
+    assert message_of(path, graph, WeightsChoice(renames=(("weight|bias", "x"),))).startswith(
+        "--rename: two entries become "
+    )
+
+
+@pytest.mark.parametrize("text", ["abc", "=new", "(=x", r"a=\2"])
+def test_renames_that_are_none(text: str) -> None:
+    with pytest.raises(WeightsError, match=re.escape(f"--rename {text}: ")):
+        renames_from_texts([text])
 
 
 def test_integers_in_safetensors(tmp_path: Path, graph: Graph) -> None:
@@ -156,4 +191,7 @@ def test_misshapen_tensors_are_named_as_in_the_file(
 ) -> None:
     tensors["head.norm.bias"] = torch.zeros(3)
     save_file(in_torchvision_names(tensors), tmp_path / "a.safetensors")
-    assert message_of(tmp_path / "a.safetensors", graph).endswith("1 misshapen: features.4.1.bias (3,), expected (32,)")
+    assert message_of(tmp_path / "a.safetensors", graph).endswith(
+        "1 misshapen: features.4.1.bias (3,), expected (32,); no shipped network fits: write a spec for it "
+        "(docs/write-a-spec.md), or give its ONNX export as --onnx"
+    )

@@ -159,10 +159,7 @@ def test_mean_needs_a_file(run: Any, tmp_path: Path) -> None:
     )
 
 
-def test_what_is_no_classifier_of_images(tmp_path: Path) -> None:
-    path = save_model(tmp_path / "m.onnx", [node("Relu", ["x"])])
-    with pytest.raises(GraphError, match=r"output y has shape \(1, 6, 9, 11\): expected \(batch, classes\)$"):
-        read_network(OnnxRequest(path))
+def test_what_does_not_take_images(tmp_path: Path) -> None:
     path = save_model(tmp_path / "m.onnx", [node("Relu", ["x"])], shape=(1, 6))
     with pytest.raises(GraphError, match=r"input x has shape \(1, 6\): expected an image \(N, C, H, W\)$"):
         read_network(OnnxRequest(path))

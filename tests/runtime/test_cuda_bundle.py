@@ -16,12 +16,14 @@ import cuda_emulator
 import pytest
 from cuda_calls import needs
 from pictures import write_picture
+from several_outputs import heads, saved
 
 import effgen
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError
 from effgen.machines.toolchain import cuda_program
 from effgen.network import NetworkRequest
+from effgen.network.file_network import OnnxRequest
 from effgen.runtime import read_manifest
 from effgen.runtime.manifest import GOLDEN, KERNELS, MANIFEST
 
@@ -138,6 +140,22 @@ def test_every_block_kind(kinds_spec: Path, emulated_driver: Path, tmp_path: Pat
     compiled(tmp_path, emulated_driver, network=network, dtype=dtype).succeed(GOLDEN_PAIR)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_several_outputs(emulated_driver: Path, tmp_path: Path, dtype: str) -> None:
+    """Each is where the manifest says, float32, also as another kernel's input or twice in other shapes."""
+    network = OnnxRequest(saved(heads(), tmp_path / "heads.onnx"))
+    made = compiled(tmp_path, emulated_driver, network=network, dtype=dtype)
+    code = """
+model = effgen.load(bundle)
+image, expected = golden()
+for found in (model(image), model(image)):
+    assert [output.shape for output in found] == [(2, 10), (2, 4), (2, 24), (2, 24, 1, 1)]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == np.float32 and relative_error(ours, theirs) <= model.manifest.tolerance["rel_l2"]
+"""
+    made.succeed(code, order="shuffled")
+
+
 def test_every_way_of_running_gives_the_same(tiny: Emulated) -> None:
     tiny.succeed(
         GOLDEN_PAIR
@@ -148,7 +166,7 @@ assert not np.array_equal(first, second)
 np.testing.assert_array_equal(model(image), first)
 times = model.trace(other)
 assert times.shape == (len(model.manifest.steps) + 1,) and times[0] == 0 and (np.diff(times) >= 0).all()
-np.testing.assert_array_equal(model._logits, second)
+np.testing.assert_array_equal(model._outputs.reshape(second.shape), second)
 assert len(model.resident_ms(image, 3)) == 3
 strided = np.asfortranarray(image)
 np.testing.assert_array_equal(model(strided), first)

@@ -115,7 +115,10 @@ def test_manifest_that_lies(broken, changes, message):
         (["files", "lib.so"], 5, "files, features or steps: expected text"),
         (["input", "shape"], [1, 3, 32], "shapes, threads or workspace_bytes make no sense"),
         (["input", "shape"], [1, 3, -32, 32], "shapes, threads or workspace_bytes make no sense"),
-        (["output", "shape"], [1, 10.0], "shapes, threads or workspace_bytes make no sense"),
+        (["output", "shape"], [1, 10.0], r"output logits: shape \[1, 10.0\] makes no sense"),
+        (["output", "shape"], [2, 10], r"output logits: shape \[2, 10\] makes no sense"),
+        (["output", "start"], 4, "outputs: .*: expected name, shape and start"),
+        (["output"], [], r"outputs: \[\]: expected name, shape and start"),
         (["threads"], 0, "shapes, threads or workspace_bytes make no sense"),
         (["workspace_bytes"], -4, "shapes, threads or workspace_bytes make no sense"),
         (

@@ -127,7 +127,7 @@ def test_manifest_facts(tiny_bundle):
     assert manifest.network["weights"] == {"origin": "seed", "seed": 0}
     assert manifest.network["norm_eps"] == 1e-5
     assert manifest.input["shape"] == [1, 3, 32, 32]
-    assert manifest.output["shape"] == [1, 10]
+    assert (manifest.classes, manifest.output_names) == (10, ["logits"])
     assert set(manifest.files) == {"lib.so", "weights.bin", "model.onnx", "golden.npz"}
     assert manifest.workspace_bytes > 0
     assert all(kernel["source"] != "fallback" for kernel in manifest.kernels if "conv" in kernel["name"])

@@ -46,7 +46,7 @@ def ended(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def test_probabilities_are_the_files_own(ended: tuple[Path, Path, str]) -> None:
     file, bundle, kind = ended
     model = effgen.load(bundle)
-    assert model.manifest.output_kind == model.manifest.output["kind"] == kind
+    assert model.manifest.output_kind == model.manifest.outputs[0]["kind"] == kind
     expected = answer(file, model.prepare([pixels()]))[0]
     found = model.classify(pixels(), top=CLASSES)
     assert [p.index for p in found] == list(np.argsort(-expected))
@@ -92,14 +92,14 @@ def test_kinds_of_numbers() -> None:
 
 def test_bundles_that_say_nothing_have_logits(tiny_bundle: Path) -> None:
     manifest = read_manifest(tiny_bundle)
-    assert manifest.output["kind"] == "logits"
-    del manifest.output["kind"]
+    assert manifest.outputs[0]["kind"] == "logits"
+    del manifest.outputs[0]["kind"]
     assert manifest.output_kind == "logits"
 
 
 def test_an_unknown_kind_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     manifest = read_manifest(tiny_bundle)
-    odd = dataclasses.replace(manifest, output={**manifest.output, "kind": "odds"})
+    odd = dataclasses.replace(manifest, outputs=[{**manifest.outputs[0], "kind": "odds"}])
     (tmp_path / MANIFEST).write_text(odd.to_json())
     with pytest.raises(BundleError, match=r"output\.kind = 'odds': expected one of logits, probabilities"):
         read_manifest(tmp_path)

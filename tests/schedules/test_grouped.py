@@ -1,6 +1,7 @@
 """Convolutions in groups: wide and narrow ones, with and without a rest, strided, dilated, padded on one side."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import tvm
@@ -22,7 +23,7 @@ CASES = [
     Conv2d(1, 9, 8, 6, 6, (3, 3), padding=(1, 2, 1, 0), groups=6, dilation=(2, 1)),  # depthwise, but for the dilation
     Conv2d(1, 8, 8, 6, 12, (3, 3), (2, 2), (0, 0, 1, 1), groups=6, data_layout="NCHW"),
     Conv2d(1, 14, 14, 64, 64, (3, 3), padding=SAME, groups=16, activation="relu"),  # spread by shuffles
-    Conv2d(2, 9, 7, 24, 24, (3, 3), (2, 2), SAME, groups=3, activation="hard_swish"),
+    Conv2d(2, 9, 7, 24, 24, (3, 3), (2, 2), SAME, groups=3, activation="gelu"),
     Conv2d(1, 9, 11, 48, 96, (3, 3), (2, 1), (0, 1, 1, 2), groups=2, dilation=(1, 2), activation="relu"),
     Conv2d(1, 6, 7, 36, 36, (3, 3), padding=SAME, groups=3),  # a rest in every group
     Conv2d(1, 5, 6, 20, 12, (3, 3), padding=SAME, groups=4, activation="sigmoid"),  # lanes loaded one by one
@@ -37,6 +38,13 @@ CASES = [
 @pytest.mark.parametrize("workload", CASES, ids=lambda workload: workload.name)
 def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Check) -> None:
     check_kernel(workload, machine, "grouped")
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+@pytest.mark.parametrize("workload", [CASES[4], CASES[7], CASES[8]], ids=lambda workload: workload.name)
+def test_vectors_of_other_machines(workload: Conv2d, vector_bytes: int, check_kernel: Check) -> None:
+    """LLVM makes of such vectors what this processor has."""
+    check_kernel(workload, replace(load_target("cpu"), vector_bytes=vector_bytes), "grouped")
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

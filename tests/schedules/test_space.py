@@ -153,7 +153,7 @@ def workloads_of(phi: int, batch: int) -> set[Workload]:
         name: np.broadcast_to(one, parameter.shape) for name, parameter in graph.parameters.items()
     }
     folded, _ = fold_batchnorm(graph, weights)
-    calls = fuse_blocks(calls_from_graph(folded), folded.output)
+    calls = fuse_blocks(calls_from_graph(folded), folded.outputs)
     return {call.workload for call in calls if isinstance(call, KernelCall)}
 
 

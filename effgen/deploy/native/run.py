@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.runtime.answers import Answer, answer_of
 
 # Exit statuses of effgen-run (native/main.cc).
 _PASSED, _USER_ERROR, _USAGE_ERROR, _MISSED = 0, 1, 2, 3
@@ -80,17 +81,23 @@ def run_images(
     images: NDArray[np.float32],
     threads: int | None = None,
     timeout_s: float | None = None,
-) -> NDArray[np.float32]:
-    """The bundle's logits `(n, classes)` for images `(n, channels, height, width)`, n any multiple of its batch.
+) -> Answer:
+    """The bundle's answer, logits `(n, classes)` say, to images `(n, channels, height, width)`, n any multiple of its
+    batch.
 
     Raises BundleError as `run_bundle` does, and where the images have another shape or dtype.
     """
     with tempfile.TemporaryDirectory(prefix="effgen-run-") as folder:
-        source, result = Path(folder) / "images.npy", Path(folder) / "logits.npy"
+        source, result = Path(folder) / "images.npy", Path(folder) / "answer.npy"
         np.save(source, np.ascontiguousarray(images))
         _run(runner, bundle, threads, ["--input", str(source), "--output", str(result)], timeout_s)
-        logits: NDArray[np.float32] = np.load(result)
-    return logits
+        files = [result] if result.exists() else sorted(Path(folder).glob("answer.*.npy"), key=_number)
+        return answer_of([np.load(file) for file in files])
+
+
+def _number(file: Path) -> int:
+    """Of an output, in the name of its file: `answer.2.npy`."""
+    return int(file.suffixes[0].removeprefix("."))
 
 
 def _run(runner: Runner, bundle: Path, threads: int | None, options: Sequence[str], timeout_s: float | None) -> str:

@@ -3,7 +3,7 @@ that needs nothing of TVM. Nothing here loads TVM."""
 
 from effgen.deploy.standalone.build import write_standalone
 from effgen.deploy.standalone.emit import BUNDLE, EMITS, STANDALONE, check_emit, check_name, emits_from_texts
-from effgen.deploy.standalone.run import standalone_logits
+from effgen.deploy.standalone.run import standalone_answer
 
 __all__ = [
     "BUNDLE",
@@ -12,6 +12,6 @@ __all__ = [
     "check_emit",
     "check_name",
     "emits_from_texts",
-    "standalone_logits",
+    "standalone_answer",
     "write_standalone",
 ]

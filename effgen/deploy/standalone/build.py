@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -25,6 +25,7 @@ from effgen.deploy.executors import compiler_of
 from effgen.deploy.standalone.emit import EXECUTABLE
 from effgen.errors import BuildError
 from effgen.machines.programs import required_tool, tool_output
+from effgen.runtime.answers import AnswerLayout
 from effgen.runtime.manifest import WEIGHTS, Manifest, sha256_of
 from effgen.version import __version__
 from effgen.words import OutputKind
@@ -152,14 +153,13 @@ def _values(manifest: Manifest, name: str, weights_bytes: int) -> dict[str, Any]
         "channels": channels,
         "height": height,
         "width": width,
-        "classes": manifest.output["shape"][1],
-        "output": _OUTPUTS[manifest.output_kind],
+        **_answer_values(manifest, name),
         "output_kind": manifest.output_kind.upper(),
         "threads": manifest.threads,
         "workspace": manifest.workspace_bytes,
         "normalisation": _normalisation(manifest) if mean and std else "",
         "constants": "".join(
-            f"#define {name.upper()}_{key} {{{', '.join(f'{float(value)!r}f' for value in values)}}}\n"
+            f"#define {name.upper()}_{key} {_braced(f'{float(value)!r}f' for value in values)}\n"
             for key, values in (("MEAN", mean), ("STD", std))
             if values
         ),
@@ -168,6 +168,43 @@ def _values(manifest: Manifest, name: str, weights_bytes: int) -> dict[str, Any]
         "features": "{" + "".join(f'"{feature}", ' for feature in features) + "NULL}",
         "features_text": ", ".join(features),
     }
+
+
+def _answer_values(manifest: Manifest, name: str) -> dict[str, Any]:
+    """What the templates say of the outputs: a classifier's are its logits, others have numbers."""
+    layout, macro = AnswerLayout.of(manifest), name.upper()
+    titles = [_comment(f"{output['name']} {'x'.join(map(str, output['shape']))}") for output in manifest.outputs]
+    floats = ["(size_t)" + " * ".join(map(str, shape)) for shape in layout.shapes]
+    facts = {
+        "outputs": len(titles),
+        "output_floats": _braced(floats),
+        "output_starts": _braced(map(str, layout.starts)),
+        "output_titles": _braced(json.dumps(title) for title in titles),
+        "array_floats": layout.floats,
+        "is_classifier": int(manifest.classes is not None),
+    }
+    if manifest.classes is not None:
+        sizes = {"CLASSES": manifest.classes, "LOGITS_FLOATS": f"({floats[0]})"}
+        kind = _OUTPUTS[manifest.output_kind]
+        answer = f"The output, called logits below: float32 [BATCH][CLASSES], contiguous, {kind}."
+        computed, parameter = "the output", "float *logits"
+    else:
+        sizes = {"OUTPUTS": len(titles)}
+        for number, (shape, count) in enumerate(zip(layout.shapes, floats, strict=True)):
+            sizes |= {f"OUTPUT{number}_FLOATS": f"({count})", f"OUTPUT{number}_SHAPE": _braced(map(str, shape))}
+        listed = "".join(f"\n     {number}: {title}" for number, title in enumerate(titles))
+        one = len(titles) == 1
+        computed = "the output" if one else "the outputs, but those whose pointer is NULL,"
+        layout_text = "float32, contiguous, images as [batch][channels][height][width]"
+        answer = f"The output{'' if one else 's'}: {layout_text}:{listed}\n  "
+        parameter = "float *output" if one else f"float *const outputs[{macro}_OUTPUTS]"
+    lines = "".join(f"#define {macro}_{key} {value}\n" for key, value in sizes.items())
+    return {**facts, "answer": answer, "sizes": lines, "computed": computed, "parameter": parameter}
+
+
+def _braced(values: Iterable[str]) -> str:
+    """An initialiser of C."""
+    return "{" + ", ".join(values) + "}"
 
 
 def _normalisation(manifest: Manifest) -> str:

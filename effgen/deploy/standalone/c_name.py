@@ -52,6 +52,8 @@ def _by_hand(network: Network) -> list[str]:
         "w": asked.width,
         "d": asked.depth,
         "eps": asked.norm_eps,
+        "stem": asked.stem_channels,
+        "head": asked.head_channels,
     }
     words = [f"{letter}{value}".removesuffix(".0") for letter, value in numbers.items() if value is not None]
     return [*_batch(network.request.batch), *words, *([asked.padding] if asked.padding else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -86,7 +87,7 @@ class Reader:
         self.weights: dict[str, NDArray[np.float32]] = {}
         self.unknown: set[str] = set()
         self.unsupported: set[str] = set()
-        self._read = {name for proto in self.proto.node for name in proto.input} | {file.output}
+        self._read = {name for proto in self.proto.node for name in proto.input} | set(file.outputs)
         self.first_error: GraphError | None = None
         self.notes: list[str] = []
 
@@ -97,7 +98,7 @@ class Reader:
             raise GraphError(self.lacking())
         if self.first_error is not None:
             raise self.first_error
-        return self.graph(self.tensor(self.file.output)), self.weights
+        return self.graph({declared: self.output(declared) for declared in self.file.outputs}), self.weights
 
     def lacking(self) -> str:
         """Every operator that is not supported, and the way out where one is known."""
@@ -109,13 +110,31 @@ class Reader:
             f"supported: {', '.join(sorted(self.converters))}"
         )
 
-    def graph(self, output: str) -> Graph:
-        """The nodes as a graph whose output has the file's name for it."""
-        declared, nodes = self.file.output, list(self.made.values())
-        if output in self.made and declared not in self.values:
-            nodes = [_renamed(node, {output: declared}) for node in nodes]
-            output = declared
-        return Graph(self.proto.name or "graph", self.file.input, output, tuple(nodes), self.parameters)
+    def output(self, declared: str) -> str:
+        """The Graph's tensor that an output of the file is."""
+        try:
+            if (tensor := self.tensor(declared)) != self.file.input.name:
+                return tensor
+            raise GraphError("is the input itself: expected a tensor that the network computes")
+        except GraphError as error:
+            leave_out = "; --outputs can leave it out" if len(self.file.outputs) > 1 else ""
+            raise GraphError(f"output {declared}: {error}{leave_out}") from None
+
+    def graph(self, outputs: Mapping[str, str]) -> Graph:
+        """The nodes as a graph whose outputs have the file's names for them. A tensor that is several outputs has the
+        name of one; the others are the Identity of it."""
+        names = {tensor: tensor for declared, tensor in outputs.items() if tensor == declared}
+        for declared, tensor in outputs.items():
+            names.setdefault(tensor, tensor if declared in self.values else declared)
+        nodes = [_renamed(node, names) for node in self.made.values()]
+        shared, found = Counter(outputs.values()), []
+        for declared, tensor in outputs.items():
+            name = names[tensor]
+            if shared[tensor] > 1 and name != declared:
+                nodes.append(Node("Identity", (name,), declared))
+                name = declared
+            found.append(name)
+        return Graph(self.proto.name or "graph", self.file.input, tuple(found), tuple(nodes), self.parameters)
 
     def nodes(self, protos: Iterable[onnx.NodeProto]) -> None:
         for proto in protos:

@@ -70,7 +70,12 @@ def global_average_pool(reader: Reader, node: OnnxNode) -> None:
 
 
 def global_max_pool(reader: Reader, node: OnnxNode) -> None:
+    """Of an image a pool whose window is all of it."""
     source = reader.tensor(node.inputs[0])
+    if reader.rank(source) == 4:
+        kernel = reader.values[source].shape[2:]
+        reader.emit("MaxPool", [source], node.output, kernel_shape=kernel, pads=(0, 0, 0, 0), strides=(1, 1))
+        return
     reduced(reader, "ReduceMax", source, tuple(range(2, reader.rank(source))), True, node.output)
 
 

@@ -27,9 +27,9 @@ def onnx_from_graph(graph: Graph, weights: Weights, metadata: Mapping[str, str] 
         nodes=nodes.protos,
         name=graph.name,
         inputs=[_value_info(graph.input)],
-        outputs=[_value_info(graph.values[graph.output])],
+        outputs=[_value_info(graph.values[name]) for name in graph.outputs],
         initializer=[numpy_helper.from_array(weights[name], name) for name in graph.parameters] + nodes.initializers,
-        value_info=[_value_info(graph.values[node.output]) for node in graph.nodes if node.output != graph.output],
+        value_info=[_value_info(graph.values[node.output]) for node in graph.nodes if node.output not in graph.outputs],
     )
     model = helper.make_model(
         body,

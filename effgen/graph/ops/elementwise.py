@@ -51,6 +51,8 @@ ELEMENTWISE: Mapping[str, OpInfo] = {
     "Celu": elementwise("alpha"),
     "Clip": elementwise("min", "max"),
     "Elu": elementwise("alpha"),
+    # A second name of a tensor, for an output that another is as well.
+    "Identity": elementwise(),
     # "approximate": "none", by the error function, or "tanh".
     "Gelu": elementwise("approximate"),
     "HardSigmoid": elementwise("alpha", "beta"),
@@ -61,4 +63,4 @@ ELEMENTWISE: Mapping[str, OpInfo] = {
 }
 
 #: Functions of one element: they treat all of a tensor alike, whatever its shape.
-POINTWISE = frozenset(ELEMENTWISE) - {*BINARY, "PRelu"}
+POINTWISE = frozenset(ELEMENTWISE) - {*BINARY, "PRelu", "Identity"}

@@ -10,7 +10,6 @@ Where there is padding, its zeros are not shifted: such a sum stays. Arithmetic 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -36,8 +35,7 @@ class _Folding:
         self.shapes = {name: value.shape for name, value in graph.values.items()}
         self.parameters, self.weights = dict(graph.parameters), dict(weights)
         self.made: dict[str, Node] = {}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
 
     def run(self) -> Graph:
         for node in self.graph.nodes:

@@ -49,7 +49,7 @@ def folded_graph(graph: Graph) -> Graph:
 def _foldable_pairs(graph: Graph) -> list[tuple[Node, Node]]:
     """Convolutions, each with its batch norm, where neither the tensor between nor a parameter is read elsewhere."""
     producers = {node.output: node for node in graph.nodes}
-    uses = Counter(name for node in graph.nodes for name in node.inputs)
+    uses = graph.uses()
     pairs = ((producers.get(norm.inputs[0]), norm) for norm in graph.nodes if norm.op_type == "BatchNormalization")
     return [(conv, norm) for conv, norm in pairs if conv is not None and _foldable(conv, norm, uses)]
 

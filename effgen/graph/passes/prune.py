@@ -1,4 +1,4 @@
-"""Leave out what the output does not depend on: a second classifier for training, weights that were folded away."""
+"""Leave out what no output depends on: a second classifier for training, weights that were folded away."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from effgen.graph import Graph, Weights
 
 
 def prune(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
-    """The graph without nodes and parameters that its output does not need, verified."""
-    wanted, kept = {graph.output}, []
+    """The graph without nodes and parameters that its outputs do not need, verified."""
+    wanted, kept = set(graph.outputs), []
     for node in reversed(graph.nodes):
         if node.output in wanted:
             kept.append(node)

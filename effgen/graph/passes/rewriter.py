@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,8 +27,7 @@ class Rewriter(ABC):
         self.parameters, self.weights = dict(graph.parameters), dict(weights)
         self.shapes: dict[str, Shape] = {name: value.shape for name, value in graph.values.items()}
         self.made: dict[str, Node] = {}
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
-        self.uses[graph.output] += 1
+        self.uses = graph.uses()
         self._names: dict[str, str] = {}
 
     def run(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
@@ -37,7 +35,7 @@ class Rewriter(ABC):
         for node in self.graph.nodes:
             inputs = tuple(self._names.get(name, name) for name in node.inputs)
             self.visit(node if inputs == node.inputs else replace(node, inputs=inputs))
-        rewritten = replace(self._with_output(), parameters=self.parameters)
+        rewritten = replace(self._with_outputs(), parameters=self.parameters)
         return prune(rewritten, self.weights)
 
     @abstractmethod
@@ -104,15 +102,18 @@ class Rewriter(ABC):
             name += "_"
         return name
 
-    def _with_output(self) -> Graph:
-        """The nodes; a tensor that stands for the graph's output takes over its name."""
-        nodes, output = list(self.made.values()), self.graph.output
-        target = self._names.get(output, output)
-        if target == output:
-            return replace(self.graph, nodes=tuple(nodes))
-        if target not in self.made:
-            return replace(self.graph, nodes=tuple(nodes), output=target)
-        swap = {target: output}
+    def _with_outputs(self) -> Graph:
+        """The nodes; a tensor that stands for one of the graph's outputs takes over its name, or that output becomes
+        the Identity of it, where the tensor is the input or an output of its own."""
+        nodes, swap = list(self.made.values()), {}
+        for output in self.graph.outputs:
+            target = self._names.get(output, output)
+            if target == output:
+                continue
+            if target in self.made and target not in swap and target not in self.graph.outputs:
+                swap[target] = output
+            else:
+                nodes.append(Node("Identity", (target,), output))
         renamed = (
             replace(
                 node,

@@ -28,24 +28,24 @@ from effgen.runtime.arrays import FlatLayout
 _MATCH_RANGE = 16
 
 #: Nodes that are another view of their input's bytes.
-_VIEWS = ("Flatten",)
+_VIEWS = ("Flatten", "Identity")
 
 
 @dataclass(frozen=True)
 class Footprint:
     """Bytes: the packed weights (`weights.bin`), the planned activations (the manifest's `workspace_bytes`), the image
-    and the logits of one call; `kernels` is how many different kernels the code holds."""
+    and the outputs of one call; `kernels` is how many different kernels the code holds."""
 
     weights: int
     workspace: int
     image: int
-    logits: int
+    outputs: int
     kernels: int
 
     @property
     def memory(self) -> int:
         """What a call needs beside the code."""
-        return self.weights + self.workspace + self.image + self.logits
+        return self.weights + self.workspace + self.image + self.outputs
 
 
 def footprint(graph: Graph, machine: Machine) -> Footprint:
@@ -53,11 +53,12 @@ def footprint(graph: Graph, machine: Machine) -> Footprint:
     on a CPU; an operator that TVM computes is counted with a tensor of its own, which TVM may fuse away."""
     folded = folded_graph(graph)
     calls = kernel_calls(folded, kernels_for(machine))
+    planner = _Planner(folded)
     return Footprint(
         weights=FlatLayout(_constant_sizes(calls, folded, machine)).bytes,
-        workspace=FlatLayout(_Planner(folded).run(calls)).bytes,
+        workspace=FlatLayout(planner.run(calls)).bytes,
         image=graph.input.nbytes,
-        logits=graph.values[graph.output].nbytes,
+        outputs=sum(graph.values[name].nbytes for name in planner.returned),
         kernels=len({call.workload for call in calls if isinstance(call, KernelCall)}),
     )
 
@@ -83,7 +84,8 @@ class _Block:
 
 
 class _Planner:
-    """Runs through the calls once; `held` maps a tensor to its block as long as it is needed."""
+    """Runs through the calls once; `held` maps a tensor to its block as long as it is needed.
+    `returned` are the tensors that are outputs, whatever these are called."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -92,16 +94,17 @@ class _Planner:
         self.held: dict[str, _Block] = {}
         self.alias: dict[str, str] = {}
         self.readers: Counter[str] = Counter()
+        self.returned: set[str] = set()
 
     def run(self, calls: Sequence[Call]) -> list[int]:
         """Bytes of each block."""
         kept = [call for call in calls if not self._is_view(call)]
         inputs = [[self.alias.get(name, name) for name in _inputs(call)] for call in kept]
         self.readers = Counter(name for names in inputs for name in names)
-        returned = self.alias.get(self.graph.output, self.graph.output)
+        self.returned = {self.alias.get(name, name) for name in self.graph.outputs}
         for call, names in zip(kept, inputs, strict=True):
             for name, size in self._outputs(call).items():
-                if name != returned:
+                if name not in self.returned:
                     self.held[name] = self._taken(size)
             self._read(names)
         return [block.size for block in self.blocks]

@@ -18,6 +18,7 @@ from effgen.method.budget.footprint import footprint
 from effgen.method.budget.limits import LimitKind
 from effgen.network import Network
 from effgen.results.reports import DEFAULT_PLAN, BenchReport, Plan
+from effgen.runtime.answers import AnswerLayout
 from effgen.runtime.library import prepare_tvm
 from effgen.words import OnPhase
 
@@ -222,8 +223,8 @@ def _measurable(
 
 
 def _memory(made: Compiled) -> int:
-    """Bytes of the bundle's weights, workspace, image and logits."""
+    """Bytes of the bundle's weights, workspace, image and outputs."""
     manifest, weights = made.manifest, made.facts.weights_bytes
     assert weights is not None
-    tensors = prod(manifest.input["shape"]) + prod(manifest.output["shape"])
+    tensors = prod(manifest.input["shape"]) + AnswerLayout.of(manifest).floats
     return weights + manifest.workspace_bytes + FLOAT32_BYTES * int(tensors)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, Self
 
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import EXPONENTIALS, Workload
 from effgen.machines.machine import Machine
 
 #: Share of the second-level caches that a kernel's data may take to be found there by the next one.
@@ -71,5 +71,5 @@ def work_of(workload: Workload, machine: Machine, cycles: float | None) -> Work:
         data_bytes=data,
         far_bytes=data if data > machine.second_level_bytes * _STAYS_NEAR else 0,
         weight_bytes=workload.weight_bytes,
-        exponentials=workload.activated("silu", "sigmoid"),
+        exponentials=workload.activated(*EXPONENTIALS),
     )

@@ -17,7 +17,7 @@ from standalone_bundles import (
     versions_of_glibc,
 )
 
-from effgen.deploy.standalone.run import logits_of_program
+from effgen.deploy.standalone.run import answer_of_program
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.judge.case import golden_pair, relative_l2
 from effgen.judge.verify import verify_bundle
@@ -60,9 +60,9 @@ def test_emulated_check_runs_the_program_once(tiny_spec: Path, tmp_path: Path, m
 
     def counted(*words: Any) -> np.ndarray:
         calls.append(words)
-        return logits_of_program(*words)
+        return answer_of_program(*words)
 
     for module in ("effgen.deploy.standalone.run", "effgen.judge.standalone"):
-        monkeypatch.setattr(f"{module}.logits_of_program", counted)
+        monkeypatch.setattr(f"{module}.answer_of_program", counted)
     compile_bundle(CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "b", target="rpi4", emit=EMIT))
     assert len(calls) == 1

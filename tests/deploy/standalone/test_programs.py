@@ -95,7 +95,7 @@ def test_program(tiny: Made, tmp_path: Path) -> None:
         (["--threads", "0", "x"], 2, "tiny_phi0: --threads: expected from 1 to 1024"),
         (["--runs", "many", "x"], 2, "tiny_phi0: --runs: expected from 0 to 1000000"),
         (["--fast", "x"], 2, "tiny_phi0: --fast: unknown option"),
-        (["a", "b", "c"], 2, "tiny_phi0: c: expected an image and a file for the output, nothing more"),
+        (["a", "b", "c"], 2, "tiny_phi0: c: expected an image and a file for its outputs, nothing more"),
         (["absent"], 1, "tiny_phi0: absent: No such file or directory"),
         (["/dev/null"], 1, "tiny_phi0: /dev/null: expected 12288 bytes: 1 x 3 x 32 x 32 float32"),
         (["/dev/zero"], 1, "tiny_phi0: /dev/zero: expected 12288 bytes: 1 x 3 x 32 x 32 float32"),

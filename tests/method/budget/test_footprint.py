@@ -24,7 +24,7 @@ def check(graph: Graph) -> None:
     )
     assert planned.workspace == program.workspace_bytes
     assert planned.weights == program.weights.nbytes
-    assert (planned.image, planned.logits) == (program.image_bytes, program.logits_bytes)
+    assert (planned.image, planned.outputs) == (program.image_bytes, program.logits_bytes)
     assert planned.memory == sum(program.sizes.values())
 
 

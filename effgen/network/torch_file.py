@@ -1,0 +1,383 @@
+"""What torch.save wrote, read without PyTorch: nothing in the file can run.
+
+A checkpoint is a pickle, which is a program: it names functions and classes and calls them. Here the only ones that a
+file gets are those below, which make tensors of the file's own bytes. Every other class (`argparse.Namespace`, a
+module, a configuration) becomes a `StandIn` that keeps what it was given and does nothing; a file that names a function
+of the system is refused whatever else it holds.
+
+Both layouts are read: the zip archive of PyTorch 1.6 and later, and the sequence of pickles before it. A tensor is a
+view of the file's bytes until its values are asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import re
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effgen.errors import WeightsError
+
+#: dtypes as safetensors calls them -> numpy's; what numpy lacks is kept as integers of the same width.
+STORED_DTYPES: Mapping[str, str] = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "u1",
+    "F8_E4M3": "u1",
+    "F8_E5M2": "u1",
+    "C64": "<c8",
+    "C128": "<c16",
+}
+
+#: What can be weights.
+FLOATS = ("F32", "F16", "BF16", "F64")
+
+#: The names of PyTorch's dtypes and, with "Storage" behind them, of its storages.
+_TORCH_DTYPES: Mapping[str, str] = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "complex64": "C64",
+    "complex128": "C128",
+}
+_STORAGES: Mapping[str, str] = {
+    "DoubleStorage": "F64",
+    "FloatStorage": "F32",
+    "HalfStorage": "F16",
+    "BFloat16Storage": "BF16",
+    "LongStorage": "I64",
+    "IntStorage": "I32",
+    "ShortStorage": "I16",
+    "CharStorage": "I8",
+    "ByteStorage": "U8",
+    "BoolStorage": "BOOL",
+    "ComplexFloatStorage": "C64",
+    "ComplexDoubleStorage": "C128",
+    "UntypedStorage": "U8",
+}
+
+#: Modules whose functions a checkpoint has no business to name.
+_REFUSED = re.compile(
+    r"(os|posix|nt|subprocess|sys|shutil|importlib|runpy|pty|socket|webbrowser|ctypes|code|commands|platform)(\.|$)"
+)
+_REFUSED_FUNCTIONS = re.compile(
+    r"(builtins|__builtin__)\.(eval|exec|compile|open|__import__|getattr|setattr|delattr|input|vars)$|io\.open$"
+)
+
+#: The first two numbers of a file of the old layout.
+_LEGACY = (0x1950A86A20F9469CFC6C, 1001)
+_LEGACY_BEGINNING = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", re.DOTALL)
+
+#: A file's layout of a tensor has at most so many axes.
+_MAX_AXES = 16
+
+
+class NotTorchError(WeightsError):
+    """The bytes are not what torch.save writes, or damaged or cut short."""
+
+
+class UnsafeFileError(WeightsError):
+    """The file names something that runs programs; the text is its name."""
+
+
+@dataclass
+class _Storage:
+    """Elements that tensors share; `raw` is None until they are found in the file."""
+
+    dtype: str
+    elements: int
+    raw: memoryview | None = None
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as it lies in a file: `dtype` as safetensors says it, elements little-endian."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    _storage: _Storage
+    _offset: int = 0
+    _strides: tuple[int, ...] | None = None
+
+    @classmethod
+    def of_bytes(cls, dtype: str, shape: Sequence[int], raw: bytes | bytearray) -> StoredTensor:
+        """A tensor whose elements are all of `raw`, row by row."""
+        return cls(dtype, tuple(shape), _Storage(dtype, math.prod(shape), memoryview(raw)))
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def elements(self) -> NDArray[Any]:
+        """The elements in numpy's type of STORED_DTYPES. Raises NotTorchError where they are not all in the file."""
+        if self._storage.raw is None:
+            raise NotTorchError("its elements are missing")
+        stored = np.dtype(STORED_DTYPES[self.dtype])
+        flat = np.frombuffer(self._storage.raw, stored, count=len(self._storage.raw) // stored.itemsize)
+        strides = self._strides or _row_by_row(self.shape)
+        last = self._offset + sum((extent - 1) * stride for extent, stride in zip(self.shape, strides, strict=True))
+        if self.size and not 0 <= self._offset <= last < len(flat):
+            raise NotTorchError("its elements lie beyond the file")
+        if not self.size:
+            return np.empty(self.shape, stored)
+        in_bytes = tuple(stride * stored.itemsize for stride in strides)
+        return np.lib.stride_tricks.as_strided(flat[self._offset :], self.shape, in_bytes, writeable=False)
+
+    def float32(self) -> NDArray[np.float32]:
+        """The values, contiguous and to be written to; beyond float32 is infinity. `dtype` is one of FLOATS."""
+        assert self.dtype in FLOATS, self.dtype
+        elements = self.elements()
+        if self.dtype == "BF16":  # numpy lacks it: the upper half of a float32
+            return (elements.astype(np.uint32, order="C") << 16).view(np.float32)
+        with np.errstate(over="ignore"):
+            return np.array(elements, np.float32, order="C")
+
+
+def _row_by_row(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+class StandIn:
+    """An object of a class that is not loaded: what the file gave it, as data.
+
+    `path` is the class's name, `fields` its attributes or entries by name.
+    """
+
+    path = ""
+    fields: dict[Any, Any]
+
+    def __new__(cls, *args: Any, **keywords: Any) -> StandIn:
+        """Pickles make objects without calling `__init__`, or with it."""
+        made = object.__new__(cls)
+        made.fields = {}
+        return made
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.fields[key] = value
+
+    def __call__(self, *args: Any, **keywords: Any) -> StandIn:
+        return StandIn()
+
+    def append(self, item: Any) -> None:
+        """As a list or a set would; of no use to anybody here."""
+
+    extend = add = append
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """A function that the file may call."""
+
+    make: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.make(*args)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A dtype or a kind of storage that the file names."""
+
+    dtype: str
+
+
+def content_of_torch_file(data: bytes) -> Any:
+    """What was saved: dictionaries, lists, numbers, texts, `StoredTensor`s and `StandIn`s.
+
+    Raises NotTorchError for other bytes, UnsafeFileError for a file that names functions of the system.
+    """
+    try:
+        if data.startswith(b"PK\x03\x04"):
+            return _content_of_zip(data)
+        if _LEGACY_BEGINNING.match(data):
+            return _content_of_pickles(data)
+    except (NotTorchError, UnsafeFileError):
+        raise
+    # A damaged pickle makes its reader trip over anything: KeyError, IndexError, UnicodeError, MemoryError, ...
+    except Exception as error:
+        raise NotTorchError(f"{type(error).__name__}: {error}") from None
+    raise NotTorchError("it does not begin as one")
+
+
+def _content_of_zip(data: bytes) -> Any:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+    pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise NotTorchError("it holds no data.pkl")
+    folder = pickles[0].removesuffix("data.pkl")
+    if folder + "constants.pkl" in members:
+        raise NotTorchError("a TorchScript archive")
+    order = members.get(folder + "byteorder")
+    if order is not None and bytes(_member(data, order)) != b"little":
+        raise NotTorchError("big-endian numbers")
+    storages: dict[str, _Storage] = {}
+
+    def storage(kind: _Named, key: str, location: str, elements: int) -> _Storage:
+        if key not in storages:
+            raw = _member(data, members[f"{folder}data/{key}"])
+            storages[key] = _Storage(kind.dtype, elements, raw)
+        return storages[key]
+
+    return _Unpickler(io.BytesIO(_member(data, members[pickles[0]])), storage).load()
+
+
+def _member(data: bytes, info: zipfile.ZipInfo) -> memoryview:
+    """A member's bytes where they lie. torch.save compresses nothing; it may be told to leave out the checksums."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise NotTorchError("its members are compressed")
+    header = data[info.header_offset : info.header_offset + 30]
+    start = info.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    raw = memoryview(data)[start : start + info.file_size]
+    if len(raw) != info.file_size or (info.CRC and zlib.crc32(raw) != info.CRC):
+        raise NotTorchError(f"{info.filename} is damaged")
+    return raw
+
+
+def _content_of_pickles(data: bytes) -> Any:
+    """Before PyTorch 1.6: three pickles of numbers, the content, the storages' keys, then each one's elements."""
+    file = io.BytesIO(data)
+    storages: dict[str, _Storage] = {}
+
+    def storage(kind: _Named, key: str, location: str, elements: int, view: Any = None) -> _Storage:
+        if view is not None:
+            raise NotTorchError("views of storages, as PyTorch 0.3 wrote")
+        return storages.setdefault(key, _Storage(kind.dtype, elements))
+
+    def load() -> Any:
+        return _Unpickler(file, storage).load()
+
+    if (load(), load()) != _LEGACY:
+        raise NotTorchError("it does not begin as one")
+    if not load().get("little_endian"):
+        raise NotTorchError("big-endian numbers")
+    content = load()
+    for key in load():
+        found = storages[key]
+        width = np.dtype(STORED_DTYPES[found.dtype]).itemsize
+        (elements,) = np.frombuffer(file.read(8), "<i8")
+        if elements != found.elements:
+            raise NotTorchError(f"storage {key} has another size")
+        found.raw = memoryview(data)[file.tell() : file.tell() + int(elements) * width]
+        if len(found.raw) != elements * width:
+            raise NotTorchError("cut short")
+        file.seek(len(found.raw), io.SEEK_CUR)
+    return content
+
+
+# Python's own: the one in C sets aside what a file says it will need, before it is there.
+class _Unpickler(pickle._Unpickler):
+    """Calls nothing but `_GIVEN`; `storage` finds a tensor's elements by what a persistent id says."""
+
+    def __init__(self, file: io.BytesIO, storage: Callable[..., _Storage]) -> None:
+        super().__init__(file, encoding="latin1")  # what Python 2 wrote
+        self._storage = storage
+        self._classes: dict[str, type] = {}
+
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
+    def load_build(self) -> None:
+        """Attributes of an object: stand-ins keep them, everything else here has none that a file may set."""
+        state, made = self.stack.pop(), self.stack[-1]
+        if isinstance(made, StandIn):
+            for part in state if isinstance(state, tuple) else (state,):
+                made.fields |= part if isinstance(part, dict) else {}
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def find_class(self, module: str, name: str) -> Any:
+        path = f"{module}.{name}"
+        if path in _GIVEN:
+            return _GIVEN[path]
+        if _REFUSED.match(module) or _REFUSED_FUNCTIONS.match(path):
+            raise UnsafeFileError(ascii(path)[1:-1])
+        return self._classes.setdefault(path, type("StandIn", (StandIn,), {"path": ascii(path)[1:-1]}))
+
+    def persistent_load(self, pid: Any) -> Any:
+        if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":  # a class with its source, of the old layout
+            return pid[1]
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or not isinstance(pid[1], _Named):
+            raise NotTorchError("a storage of an unknown kind")
+        return self._storage(*pid[1:])
+
+
+def _tensor(storage: _Storage, offset: int, shape: Sequence[int], strides: Sequence[int], *rest: Any) -> StoredTensor:
+    return _tensor_of(storage.dtype, storage, offset, shape, strides)
+
+
+def _tensor_of_dtype(
+    storage: _Storage, offset: int, shape: Sequence[int], strides: Sequence[int], grad: bool, hooks: Any, dtype: _Named,
+    *rest: Any,
+) -> StoredTensor:  # fmt: skip
+    return _tensor_of(dtype.dtype, storage, offset, shape, strides)
+
+
+def _tensor_of(dtype: str, storage: _Storage, offset: int, shape: Any, strides: Any) -> StoredTensor:
+    numbers = (offset, *shape, *strides)
+    if len(shape) != len(strides) or len(shape) > _MAX_AXES:
+        raise NotTorchError("a tensor of an unknown layout")
+    if not all(isinstance(number, int) and 0 <= number < 2**40 for number in numbers):
+        raise NotTorchError("a tensor of an unknown layout")
+    return StoredTensor(dtype, tuple(shape), storage, offset, tuple(strides))
+
+
+def _parameter(tensor: Any, *rest: Any) -> Any:
+    return tensor
+
+
+def _of_subclass(function: Any, kind: Any, arguments: tuple[Any, ...], *state: Any) -> Any:
+    return function(*arguments)
+
+
+#: All that a file gets: what makes tensors, their dtypes and storages, and plain containers.
+_GIVEN: Mapping[str, Any] = {
+    "collections.OrderedDict": OrderedDict,
+    "builtins.dict": dict,
+    "builtins.list": list,
+    "builtins.set": set,
+    "__builtin__.set": set,
+    "torch._utils._rebuild_tensor": _Maker(_tensor),
+    "torch._utils._rebuild_tensor_v2": _Maker(_tensor),
+    "torch._utils._rebuild_tensor_v3": _Maker(_tensor_of_dtype),
+    "torch._utils._rebuild_parameter": _Maker(_parameter),
+    "torch._utils._rebuild_parameter_with_state": _Maker(_parameter),
+    "torch._tensor._rebuild_from_type_v2": _Maker(_of_subclass),
+    **{f"torch.{name}": _Named(dtype) for name, dtype in (*_STORAGES.items(), *_TORCH_DTYPES.items())},
+    **{f"torch.storage.{name}": _Named(dtype) for name, dtype in _STORAGES.items()},
+}
