@@ -1,4 +1,5 @@
-"""Any other function: whatever is element by element is inlined, then each block is shared out and vectorised.
+"""Any other function: whatever is element by element is inlined, then each block is shared out and vectorised; one that
+moves axes by tiles (`effgen.schedules.transposition`).
 
 Vectors are of neighbouring outputs, or, where what is summed up lies side by side, of partial sums of one output.
 
@@ -15,6 +16,7 @@ from tvm.tirx import IntImm, PrimFunc
 
 from effgen.machines.machine import Cpu
 from effgen.schedules.common import DATA_PARALLEL, Handle, loops_below, schedule_of, split, worth_a_launch
+from effgen.schedules.transposition import is_transposition, tile
 
 
 def schedule_any(func: PrimFunc, machine: Cpu) -> PrimFunc:
@@ -25,7 +27,8 @@ def schedule_any(func: PrimFunc, machine: Cpu) -> PrimFunc:
             _attempt(schedule, inline, name)
     steps = (_sum_rows, partial(_spread, vectors=True), partial(_spread, vectors=False))
     for name in _block_names(schedule):
-        next((step for step in steps if _attempt(schedule, partial(step, machine=machine), name)), None)
+        tiled = (tile,) if is_transposition(schedule, name) else ()
+        next((step for step in (*tiled, *steps) if _attempt(schedule, partial(step, machine=machine), name)), None)
     return schedule.mod["main"]
 
 
@@ -100,6 +103,9 @@ def _spread(schedule: Schedule, name: str, machine: Cpu, vectors: bool) -> None:
     work = _iterations(schedule, loops)
     lane = _vector_loop(schedule, spatial, machine) if vectors else []
     schedule.reorder(*spatial, *reduction, *lane)
+    if not lane and not reduction and len(spatial) > 1:
+        # LLVM makes vectors of a loop of its own, and of what it leaves.
+        spatial = spatial[:-1]
     outer = schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0]
     if worth_a_launch(machine, work, 4 * work):
         schedule.parallel(outer)
