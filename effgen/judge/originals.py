@@ -144,7 +144,7 @@ def _built(original: Original, origin: Mapping[str, Any], graph: Graph) -> tuple
         warnings.simplefilter("ignore")
         if original.package == "torchvision":
             return name, module.get_model(name, weights=None, num_classes=graph.classes)
-        options = {"num_classes": graph.classes, "in_chans": graph.input.shape[1]}
+        options: dict[str, Any] = {"num_classes": graph.classes, "in_chans": graph.input.shape[1]}
         options |= _RELEASED.get(name, {}) if origin.get("origin") == "checkpoint" else {}
         return name, module.create_model(name, pretrained=False, **options)
 
