@@ -7,6 +7,7 @@ import pytest
 from compiling import builder, conv, random_weights, scheduled_module
 
 from effgen.compiler.program import LOGITS, Program
+from effgen.errors import GraphError
 from effgen.graph import Graph, GraphBuilder
 from effgen.graph.passes.fold_affine import fold_affine
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
@@ -125,6 +126,15 @@ def test_views_of_one_tensor_begin_together() -> None:
     sizes = {flat: 4 * 2 * 24, classes: 4 * 2 * 5}
     assert flat == pool and sorted(sizes) == [0, FlatLayout([sizes[0]]).bytes]
     assert program.logits_bytes == max(start + size for start, size in sizes.items())
+
+
+@pytest.mark.parametrize("op_type", ["Flatten", "Identity"])
+def test_the_image_in_another_shape_is_no_output(op_type: str) -> None:
+    b = builder(channels=8, size=5)
+    attributes = {"axis": 1} if op_type == "Flatten" else {}
+    graph = b.finish(conv(b, "x", 4, "conv"), b.add(op_type, ["x"], "same", **attributes))
+    with pytest.raises(GraphError, match=r"^output same: is the input itself, in another shape: .*--outputs can"):
+        scheduled_module(graph, random_weights(graph))
 
 
 def test_nothing_is_folded_over_an_output() -> None:
