@@ -8,7 +8,7 @@ from compiling import builder, conv, random_weights, scheduled_module
 
 from effgen.compiler.program import LOGITS, Program
 from effgen.errors import GraphError
-from effgen.graph import Graph, GraphBuilder
+from effgen.graph import Graph, GraphBuilder, Value
 from effgen.graph.passes.fold_affine import fold_affine
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.graph.passes.fuse_activations import fuse_activations
@@ -71,6 +71,12 @@ def outputs_in_another_order() -> Graph:
     return b.finish(conv(b, second, 2, "third"), first, second)
 
 
+def small_kernels_in_a_row() -> Graph:
+    """Inlined into one function, they read what the ones before them wrote to arrays that they call otherwise."""
+    b = GraphBuilder("test", Value("x", (2, 256)))
+    return b.finish(b.add("Softmax", [b.add("Relu", ["x"], "relu")], "shares", axis=1))
+
+
 def features(b: GraphBuilder) -> str:
     body = conv(b, conv(b, "x", 8, "stem", kernel=3, stride=2), 24, "body", kernel=3)
     return b.add("Flatten", [b.add("GlobalAveragePool", [body], "pool")], "features", axis=1)
@@ -83,6 +89,7 @@ def head(b: GraphBuilder, x: str, out: int, name: str) -> str:
 
 GRAPHS: list[Callable[[], Graph]] = [
     pyramid, two_heads, vector_and_image, one_tensor_twice, absorbed, squeeze_excite, outputs_in_another_order,
+    small_kernels_in_a_row,
 ]  # fmt: skip
 
 
