@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from effgen.graph.graph import Graph, Node
-from effgen.graph.ops import Shape
+from effgen.graph.ops import Shape, integer
 from effgen.words import OutputKind
 
 #: Operators that hand on the numbers of their first input, in another shape or order, or some of them.
@@ -43,10 +43,11 @@ def _kind_of(graph: Graph, node: Node | None, count: int) -> OutputKind:
         return "logits"
     if node.op_type in _GATES:
         return "labels"
-    kind = _NORMALISING.get(node.op_type, "logits")
-    shape, axis = graph.values[node.output].shape, node.attributes.get("axis", -1)
-    assert isinstance(axis, int), f"{node.op_type}: axis {axis}"
-    if kind == "logits" or (shape[axis] == _numbers(shape) and count <= shape[axis]):
+    kind = _NORMALISING.get(node.op_type)
+    if kind is None:
+        return "logits"
+    shape, axis = graph.values[node.output].shape, integer(node.attributes, "axis", -1)
+    if shape[axis] == _numbers(shape) and count <= shape[axis]:
         return kind
     return "labels" if kind == "probabilities" else "logits"
 

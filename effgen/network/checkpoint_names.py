@@ -119,6 +119,11 @@ class Blocks:
         return values[nodes[0].inputs[0]].shape == values[nodes[-1].output].shape
 
     @property
+    def head_has_norm_after_pool(self) -> bool:
+        """Whether the head is a convolution behind the pooling, with a batch norm (MobileNetV4)."""
+        return any(node.output == "head.conv" and node.inputs[0] == "pool" for node in self._graph.nodes)
+
+    @property
     def head_follows_pool(self) -> bool:
         """Whether the head is a layer with a bias."""
         return "head.bias" in self._graph.parameters
@@ -234,7 +239,14 @@ def _torchvision_mnasnet(layer: NamedLayer, blocks: Blocks) -> str:
 
 
 #: The convolutions of a ResNet by place and part.
-_RESNET_NUMBERS = {("stem", ""): 1, ("stages", "reduce"): 1, ("stages", "window"): 2, ("stages", "project"): 3}
+_RESNET_NUMBERS = {
+    ("stem", ""): 1,
+    ("stages", "reduce"): 1,
+    ("stages", "window"): 2,
+    ("stages", "project"): 3,
+    ("stages", "first"): 1,
+    ("stages", "second"): 2,
+}
 
 
 def _resnet(layer: NamedLayer, blocks: Blocks) -> str:
@@ -255,22 +267,31 @@ def _resnet(layer: NamedLayer, blocks: Blocks) -> str:
 _TIMM_PARTS = {"": "conv", "expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
 
 
+#: How names of timm's blocks begin.
+_TIMM_PLACE = r"blocks\.(\d+)\.(\d+)\."
+
+
 def _timm(layer: NamedLayer, blocks: Blocks) -> str:
     """`blocks.1.0.conv_pwl`; a block's batch norms are numbered as they are present."""
     if layer.place == "stages":
         return _timm_block(layer, blocks)
     if layer.place == "classifier":
         return "classifier"
-    names = {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2")}
+    names = {
+        "stem": ("conv_stem", "bn1"),
+        "head": ("conv_head", "norm_head" if blocks.head_has_norm_after_pool else "bn2"),
+    }
     return names[layer.place][layer.kind == "norm"]
 
 
 def _timm_block(layer: NamedLayer, blocks: Blocks) -> str:
-    stage, block = blocks.place_in_file(layer, r"blocks\.(\d+)\.(\d+)\.")
+    stage, block = blocks.place_in_file(layer, _TIMM_PLACE)
     place = f"blocks.{stage}.{block}"
     if layer.part == "se":
         return f"{place}.se.conv_{layer.kind}"
     parts = [part for part in blocks.parts(layer) if part != "se"]
+    if layer.part in _TIMM_UNIVERSAL:
+        return f"{place}.{_TIMM_UNIVERSAL[layer.part]}.{'bn' if layer.kind == 'norm' else 'conv'}"
     if layer.kind == "norm":
         return f"{place}.bn{parts.index(layer.part) + 1}"
     if layer.part == "project" and "expand" not in parts:
@@ -309,13 +330,73 @@ def _lukemelas(layer: NamedLayer, blocks: Blocks) -> str:
     return _LUKEMELAS_ENDS.get((layer.place, layer.kind)) or _effgen(layer, blocks)
 
 
+#: The parts of MobileNetV4's blocks.
+_TIMM_UNIVERSAL = {"start": "dw_start", "widen": "pw_exp", "middle": "dw_mid", "narrow": "pw_proj"}
+
+#: The parts of a RegNet's block in timm and in torchvision.
+_REGNET_PARTS = {"reduce": ("conv1", "f.a"), "window": ("conv2", "f.b"), "project": ("conv3", "f.c")}
+
+
+def _timm_regnet(layer: NamedLayer, blocks: Blocks) -> str:
+    """`s1.b1.conv1.conv`; stages and blocks count from 1."""
+    kind = {"conv": "conv", "norm": "bn", "reduce": "fc1", "expand": "fc2"}.get(layer.kind, "")
+    if layer.place == "classifier":
+        return "head.fc"
+    part = {**{name: timm for name, (timm, _) in _REGNET_PARTS.items()}, "downsample": "downsample", "se": "se"}
+    if layer.place == "stem":
+        return f"stem.{kind}"
+    if layer.place != "stages" or layer.part not in part:
+        return _effgen(layer, blocks)
+    return f"s{layer.stage + 1}.b{layer.block + 1}.{part[layer.part]}.{kind}"
+
+
+def _torchvision_regnet(layer: NamedLayer, blocks: Blocks) -> str:
+    """`trunk_output.block1.block1-0.f.a.0`; stages count from 1, blocks from 0."""
+    if layer.place == "classifier":
+        return "fc"
+    part = {**{name: other for name, (_, other) in _REGNET_PARTS.items()}, "downsample": "proj", "se": "f.se"}
+    if layer.place == "stem":
+        return f"stem.{_KINDS[layer.kind]}"
+    if layer.place != "stages" or layer.part not in part:
+        return _effgen(layer, blocks)
+    stage = layer.stage + 1
+    return f"trunk_output.block{stage}.block{stage}-{layer.block}.{part[layer.part]}.{_KINDS[layer.kind]}"
+
+
+#: The parts of a GhostNet's block: the module, and the numbers of its convolution and its batch norm.
+_GHOST_PARTS = {
+    "expand.primary": ("ghost1.primary_conv", "0", "1"),
+    "expand.cheap": ("ghost1.cheap_operation", "0", "1"),
+    "project.primary": ("ghost2.primary_conv", "0", "1"),
+    "project.cheap": ("ghost2.cheap_operation", "0", "1"),
+    "downsample.depthwise": ("shortcut", "0", "1"),
+    "downsample.project": ("shortcut", "2", "3"),
+}
+
+
+def _timm_ghostnet(layer: NamedLayer, blocks: Blocks) -> str:
+    """`blocks.3.0.ghost1.primary_conv.0`; every block that strides is a stage of its own."""
+    if layer.place != "stages":
+        return _timm(layer, blocks)
+    stage, block = blocks.place_in_file(layer, _TIMM_PLACE)
+    place, is_norm = f"blocks.{stage}.{block}", layer.kind == "norm"
+    if layer.part in _GHOST_PARTS:
+        module, *numbers = _GHOST_PARTS[layer.part]
+        return f"{place}.{module}.{numbers[is_norm]}"
+    names = {"depthwise": ("conv_dw", "bn_dw"), "": ("conv", "bn1"), "se": (f"se.conv_{layer.kind}",) * 2}
+    return f"{place}.{names[layer.part][is_norm]}" if layer.part in names else _effgen(layer, blocks)
+
+
 SCHEMES = (
     Scheme("torchvision", "features.0.0.weight", _torchvision_flat, own=r"features\.\d+\.block\."),
     Scheme("torchvision", "features.0.0.weight", _torchvision_mobilenet_v2, own=r"features\.\d+\.conv\."),
     Scheme("torchvision", "features.0.0.weight", _torchvision_features),
     Scheme("torchvision", "layers.0.weight", _torchvision_mnasnet, own=r"layers\.\d+\.\d+\.layers\."),
     Scheme("torchvision", "conv1.weight", _resnet, own=r"layer1\.0\."),
+    Scheme("torchvision", "stem.0.weight", _torchvision_regnet, own=r"trunk_output\."),
+    Scheme("timm", "conv_stem.weight", _timm_ghostnet, own=r"blocks\.\d+\.\d+\.ghost1\."),
     Scheme("timm", "conv_stem.weight", _timm),
+    Scheme("timm", "stem.conv.weight", _timm_regnet, own=r"s1\.b1\."),
     Scheme("efficientnet_pytorch", "_conv_stem.weight", _lukemelas),
     Scheme("effgen", "stem.conv.weight", _effgen),
 )

@@ -17,7 +17,9 @@ from effgen.words import ChannelOrder, Fit, Padding
 Activation = Literal["silu", "relu", "relu6", "hard_swish"]
 Gate = Literal["sigmoid", "hard_sigmoid"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-BlockKind = Literal["mbconv", "fused_mbconv", "depthwise_separable", "conv", "bottleneck"]
+BlockKind = Literal[
+    "mbconv", "fused_mbconv", "depthwise_separable", "conv", "bottleneck", "basic", "universal", "ghost"
+]
 
 
 def _odd(value: int) -> int:
@@ -166,8 +168,12 @@ class StemSpec(StrictModel):
 class StageSpec(StrictModel):
     """A row of the paper's Table 1: the first block has `stride`, all share the rest.
 
-    `expand_ratio` is of the block's input channels, `bottleneck_ratio` of its output channels (ResNet-50: 64 of 256).
-    `linear = false` puts an activation behind a depthwise separable block's pointwise convolution (MobileNetV1).
+    `expand_ratio` is of the block's input channels, or of its output channels (`expand_of`); at ratio 1 there is no
+    expansion unless `always_expand` says so (FBNet). `bottleneck_ratio` is of the output channels (ResNet-50: 64 of
+    256); its window has groups of `group_width` channels where that is stated (RegNet). `linear = false` puts an
+    activation behind a depthwise separable block's pointwise convolution (MobileNetV1). `start_kernel` is the depthwise
+    window before a universal block's expansion, `kernel` the one behind it, and 1 means that there is none
+    (MobileNetV4).
     Which keys a block kind takes is in `KEYS_OF_BLOCKS`.
     """
 
@@ -177,7 +183,11 @@ class StageSpec(StrictModel):
     channels: Channels
     repeats: Annotated[int, Field(ge=1, le=MAX_REPEATS)]
     expand_ratio: Annotated[float, Field(gt=0, le=16)] = 1.0
+    expand_of: Literal["input", "output"] = "input"
+    always_expand: bool = False
+    start_kernel: KernelSize = 1
     bottleneck_ratio: Annotated[float, Field(gt=0, le=4)] = 0.25
+    group_width: Channels | None = None
     squeeze_excite: SqueezeExciteSpec | None = None
     linear: bool = True
     activation: Activation | None = None
@@ -188,18 +198,24 @@ class StageSpec(StrictModel):
 
 #: The keys that only some block kinds have; elsewhere they keep their defaults.
 KEYS_OF_BLOCKS: Mapping[str, tuple[BlockKind, ...]] = {
-    "expand_ratio": ("mbconv", "fused_mbconv"),
-    "squeeze_excite": ("mbconv", "fused_mbconv", "depthwise_separable"),
+    "expand_ratio": ("mbconv", "fused_mbconv", "universal", "ghost"),
+    "expand_of": ("mbconv", "fused_mbconv", "universal", "ghost"),
+    "always_expand": ("mbconv",),
+    "squeeze_excite": ("mbconv", "fused_mbconv", "depthwise_separable", "bottleneck", "ghost"),
     "linear": ("depthwise_separable",),
+    "start_kernel": ("universal",),
     "bottleneck_ratio": ("bottleneck",),
+    "group_width": ("bottleneck",),
 }
 
 
 class HeadSpec(StrictModel):
-    """The 1x1 convolution before pooling; or `after_pool`, then with a bias and no batch norm (MobileNetV3)."""
+    """The 1x1 convolution before pooling; or `after_pool`, then with a bias and no batch norm (MobileNetV3), unless
+    `norm` says that it has one instead (MobileNetV4)."""
 
     channels: Channels
     after_pool: bool = False
+    norm: bool = False
     activation: Activation | None = None
     scale_width: bool = True
 

@@ -89,6 +89,18 @@ FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("timm", "tf_efficientnetv2_b0", "efficientnet_v2_b", "0", {}),
     ("timm", "resnet50", "resnet50", "0", {}),
     ("torchvision", "resnet50", "resnet50", "0", {}),
+    ("timm", "resnet18", "resnet18", "0", {}),
+    ("timm", "mobilenetv3_small_100", "mobilenet_v3_small", "0", {}),
+    ("torchvision", "mobilenet_v3_small", "mobilenet_v3_small", "0", {"norm_eps": 1e-3}),
+    ("timm", "tf_mobilenetv3_small_minimal_100", "mobilenet_v3_small_minimal", "0", {}),
+    ("timm", "efficientnet_es", "efficientnet_edgetpu", "0", {}),
+    ("timm", "tinynet_d", "tinynet", "d", {}),
+    ("timm", "regnetx_002", "regnet_x_002", "0", {}),
+    ("timm", "regnety_002", "regnet_y_002", "0", {}),
+    ("timm", "fbnetc_100", "fbnet_c", "0", {}),
+    ("timm", "ghostnet_100", "ghostnet", "0", {}),
+    ("timm", "mobilenetv4_conv_small", "mobilenet_v4_conv_small", "0", {}),
+    ("timm", "lcnet_100", "lcnet", "0", {}),
 ]
 LARGE_FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("timm", "tf_efficientnet_lite2", "efficientnet_lite", "2", {}),
@@ -97,6 +109,16 @@ LARGE_FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("torchvision", "efficientnet_v2_s", "efficientnet_v2_s", "0", {"padding": "symmetric"}),
     ("timm", "tf_efficientnetv2_b2", "efficientnet_v2_b", "2", {}),
     ("timm", "tf_efficientnetv2_b3", "efficientnet_v2_b", "3", {}),
+    ("timm", "resnet34", "resnet34", "0", {}),
+    ("timm", "mobilenetv4_conv_medium", "mobilenet_v4_conv_medium", "0", {}),
+    ("timm", "tf_mobilenetv3_large_minimal_100", "mobilenet_v3_large_minimal", "0", {}),
+    ("timm", "tf_efficientnet_em", "efficientnet_edgetpu", "em", {"norm_eps": 1e-3, "padding": "same"}),
+    ("timm", "efficientnet_el", "efficientnet_edgetpu", "el", {}),
+    ("timm", "tinynet_a", "tinynet", "a", {}),
+    ("timm", "tinynet_e", "tinynet", "e", {}),
+    ("timm", "regnetx_004", "regnet_x_004", "0", {}),
+    ("timm", "regnety_004", "regnet_y_004", "0", {}),
+    ("torchvision", "regnet_y_400mf", "regnet_y_004", "0", {}),
 ]
 
 
@@ -111,7 +133,7 @@ def test_families(tmp_path: Path, row: tuple[str, str, str, str, dict[str, Any]]
     """At 70 pixels padding of the strided layers is uneven in some."""
     package, name, spec, phi, options = row
     graph = graph_of(spec, phi, Overrides(resolution=70, **options))
-    naming = "torchvision" if name == "resnet50" else package  # which timm's ResNets share
+    naming = "torchvision" if name.startswith("resnet") else package  # which timm's ResNets share
     assert_parity(external_model(package, name), graph, tmp_path / "model.safetensors", naming)
 
 

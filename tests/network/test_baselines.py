@@ -43,6 +43,28 @@ RELEASED = [
     ("efficientnet_v2_b", "1", 192, "tf_efficientnetv2_b1", 8_141_052, 747_003_008),
     ("efficientnet_v2_b", "2", 208, "tf_efficientnetv2_b2", 10_096_086, 1_043_476_528),
     ("efficientnet_v2_b", "3", 240, "tf_efficientnetv2_b3", 14_358_406, 1_908_036_640),
+    ("mobilenet_v3_small", "0", 224, "mobilenetv3_small_100", 2_542_856, 56_510_400),
+    ("mobilenet_v3_small_minimal", "0", 224, "tf_mobilenetv3_small_minimal_100", 2_044_736, 52_288_448),
+    ("mobilenet_v3_large_minimal", "0", 224, "tf_mobilenetv3_large_minimal_100", 3_924_288, 209_136_704),
+    ("mobilenet_v4_conv_small", "0", 224, "mobilenetv4_conv_small", 3_774_024, 186_005_568),
+    ("mobilenet_v4_conv_medium", "0", 256, "mobilenetv4_conv_medium", 9_715_512, 1_080_244_224),
+    ("efficientnet_edgetpu", "0", 224, "efficientnet_es", 5_438_392, 1_788_731_008),
+    ("efficientnet_edgetpu", "em", 240, "efficientnet_em", 6_899_496, 3_013_321_088),
+    ("efficientnet_edgetpu", "3", 300, "efficientnet_el", 10_589_712, 7_936_082_848),
+    ("tinynet", "a", 192, "tinynet_a", 6_187_972, 336_867_712),
+    ("tinynet", "b", 188, "tinynet_b", 3_730_562, 200_709_360),
+    ("tinynet", "c", 184, "tinynet_c", 2_457_234, 99_536_432),
+    ("tinynet", "d", 152, "tinynet_d", 2_338_446, 51_580_656),
+    ("tinynet", "e", 106, "tinynet_e", 2_042_972, 24_356_848),
+    ("lcnet", "0", 224, "lcnet_100", 2_953_800, 155_700_480),
+    ("fbnet_c", "0", 224, "fbnetc_100", 5_572_200, 384_960_160),
+    ("ghostnet", "0", 224, "ghostnet_100", 5_182_508, 141_150_512),
+    ("resnet18", "0", 224, "resnet18", 11_689_512, 1_814_073_344),
+    ("resnet34", "0", 224, "resnet34", 21_797_672, 3_663_761_408),
+    ("regnet_x_002", "0", 224, "regnetx_002", 2_684_792, 199_039_872),
+    ("regnet_x_004", "0", 224, "regnetx_004", 5_157_512, 397_677_568),
+    ("regnet_y_002", "0", 224, "regnety_002", 3_162_996, 199_514_080),
+    ("regnet_y_004", "0", 224, "regnety_004", 4_344_144, 401_842_848),
 ]
 NAMES = [row[3] for row in RELEASED]
 
@@ -136,12 +158,16 @@ def test_rows_of_other_kinds() -> None:
 @pytest.mark.parametrize("target", ["x86-64-v3", "aarch64"])
 @pytest.mark.parametrize("spec", shipped_spec_names())
 def test_every_kernel_has_a_rule(spec: str, target: str, smallest: bool) -> None:
-    """On CPUs TVM's operators compute nothing but the view that Flatten is; also where the last maps are one pixel."""
+    """On CPUs TVM's operators compute nothing but the view that Flatten is; also where the last maps are one pixel.
+
+    GhostNet's skips are added to what a Concat joined, and no kernel of ours adds to that.
+    """
     graph = graph_of(spec, resolution=load_spec(spec).total_stride) if smallest else graph_of(spec)
     folded, _ = fold_batchnorm(graph, zeros(graph))
     machine = load_target(target)
     calls = kernel_calls(folded)
-    assert {call.node.op_type for call in calls if isinstance(call, OpCall)} == {"Flatten"}
+    others = {call.node.op_type for call in calls if isinstance(call, OpCall)}
+    assert others == ({"Flatten", "Add"} if spec == "ghostnet" else {"Flatten"})
     workloads = {call.workload for call in calls if isinstance(call, KernelCall)}
     assert [workload.name for workload in workloads if space_of(workload, machine) is None] == []
 

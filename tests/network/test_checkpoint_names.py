@@ -73,6 +73,9 @@ def test_stages_of_one_shape_are_one_stage_of_timms() -> None:
         (["conv1.weight", "layer1.0.conv1.weight"], "resnet"),
         (["_conv_stem.weight", "_blocks.0._bn1.weight"], "lukemelas"),
         (["stem.conv.weight"], "effgen"),
+        (["stem.conv.weight", "s1.b1.conv1.conv.weight"], "timm_regnet"),
+        (["stem.0.weight", "trunk_output.block1.block1-0.proj.0.weight"], "torchvision_regnet"),
+        (["conv_stem.weight", "blocks.0.0.ghost1.primary_conv.0.weight"], "timm_ghostnet"),
     ],
 )
 def test_a_scheme_is_told_by_its_names(names: list[str], expected: str) -> None:
@@ -83,8 +86,9 @@ def test_names_of_no_scheme_and_of_two() -> None:
     assert schemes_of(["encoder.weight"]) == []
     assert len(schemes_of(["conv_stem.weight", "stem.conv.weight"])) == 2
     assert known_stems() == (
-        "torchvision (features.0.0.weight, layers.0.weight, conv1.weight), timm (conv_stem.weight), "
-        "efficientnet_pytorch (_conv_stem.weight), effgen (stem.conv.weight)"
+        "torchvision (features.0.0.weight, layers.0.weight, conv1.weight, stem.0.weight), "
+        "timm (conv_stem.weight, stem.conv.weight), efficientnet_pytorch (_conv_stem.weight), "
+        "effgen (stem.conv.weight)"
     )
 
 

@@ -33,8 +33,11 @@ def case_id(value: str) -> str:
     return "toml" if "\n" in value else value[:40]
 
 
-SHIPPED = ["efficientnet", "efficientnet_lite", "efficientnet_v2_b", "efficientnet_v2_s", "mnasnet_a1", "mnasnet_b1"]
-SHIPPED += ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "resnet50"]
+SHIPPED = ["efficientnet", "efficientnet_edgetpu", "efficientnet_lite", "efficientnet_v2_b", "efficientnet_v2_s"]
+SHIPPED += ["fbnet_c", "ghostnet", "lcnet", "mnasnet_a1", "mnasnet_b1", "mobilenet_v1", "mobilenet_v2"]
+SHIPPED += ["mobilenet_v3_large", "mobilenet_v3_large_minimal", "mobilenet_v3_small", "mobilenet_v3_small_minimal"]
+SHIPPED += ["mobilenet_v4_conv_medium", "mobilenet_v4_conv_small", "regnet_x_002", "regnet_x_004", "regnet_y_002"]
+SHIPPED += ["regnet_y_004", "resnet18", "resnet34", "resnet50", "tinynet"]
 
 
 def test_the_shipped_families_load() -> None:
@@ -200,13 +203,19 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "key", "message"),
     [
-        ("conv", "expand_ratio = 4", "expand_ratio: a conv block has none; expected it in mbconv, fused_mbconv only"),
         (
-            "bottleneck",
-            "squeeze_excite = { ratio = 0.25 }",
-            "squeeze_excite: a bottleneck block has none; "
-            "expected it in mbconv, fused_mbconv, depthwise_separable only",
+            "conv",
+            "expand_ratio = 4",
+            "expand_ratio: a conv block has none; expected it in mbconv, fused_mbconv, universal, ghost only",
         ),
+        (
+            "basic",
+            "squeeze_excite = { ratio = 0.25 }",
+            "squeeze_excite: a basic block has none; "
+            "expected it in mbconv, fused_mbconv, depthwise_separable, bottleneck, ghost only",
+        ),
+        ("basic", "group_width = 8", "group_width: a basic block has none; expected it in bottleneck only"),
+        ("ghost", "start_kernel = 3", "start_kernel: a ghost block has none; expected it in universal only"),
         ("mbconv", "linear = false", "linear: a mbconv block has none; expected it in depthwise_separable only"),
         (
             "fused_mbconv",

@@ -57,7 +57,8 @@ def _network(draw: random.Random, name: str, blocks: Sequence[BlockKind]) -> Net
 
 def _stage(draw: random.Random, index: int, width: float, blocks: Sequence[BlockKind]) -> StageSpec:
     block, ratio = draw.choice(blocks), draw.choice((None, 0.25, 0.25, 0.5))
-    widens, squeezes = block in ("mbconv", "fused_mbconv"), block in ("mbconv", "depthwise_separable")
+    widens = block in ("mbconv", "fused_mbconv", "universal", "ghost")
+    squeezes = block in ("mbconv", "depthwise_separable")
     return StageSpec(
         block=block,
         kernel=draw.choice((3, 3, 5, 5, 7)) if squeezes else 3,

@@ -45,6 +45,8 @@ def _head(layers: Layers, x: str) -> str:
     activation = head.activation or layers.spec.activation
     if head.after_pool:
         x = layers.b.add("GlobalAveragePool", [x], "pool")
+        if head.norm:
+            return layers.activation(layers.conv_norm(x, "head", head.channels, kernel=1), activation)
         return layers.activation(layers.conv_bias(x, "head", head.channels), activation)
     x = layers.activation(layers.conv_norm(x, "head", head.channels, kernel=1), activation)
     return layers.b.add("GlobalAveragePool", [x], "pool")
