@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from compiling import builder, conv, random_weights, scheduled_module
+from compiling import builder, conv, cut, random_weights, scheduled_module
 
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.graph import Graph, GraphBuilder, Weights
@@ -206,3 +206,23 @@ def test_no_kernel_writes_where_it_reads(tiny_spec, tmp_path):
     written = [name for _, outputs, _ in calls for name in outputs if name.startswith("storage")]
     assert len(written) > 15 > len(set(written))
     assert any("_sums(" in line for line, _, _ in calls)
+
+
+def test_branches_that_share_an_image_out(tmp_path):
+    b = builder(batch=2, channels=16)
+    image = conv(b, "x", 16, "first")
+    other = conv(b, "x", 16, "second")
+    whole = b.add("ChannelShuffle", [b.add("Concat", [image, other], "both", axis=1)], "shuffled", group=2)
+    left, right = cut(b, whole, "left", 0, 20), cut(b, whole, "right", 20, 32)
+    parts = [
+        conv(b, cut(b, left, f"cut{kernel}", 10 * index, 10 * index + 10), 10, f"part{kernel}", kernel, 2, 10)
+        for index, kernel in enumerate((3, 5))
+    ]
+    deep = b.add("Swish", [b.add("Concat", parts, "joined", axis=1)], "deep")
+    ends = [
+        b.add("Flatten", [b.add("GlobalAveragePool", [x], f"{x}.mean")], f"{x}.flat", axis=1) for x in (deep, right)
+    ]
+    graph = b.finish(b.add("Concat", ends, "out", axis=1))
+    kernels = "\n".join(scheduled_module(graph, random_weights(graph)).program.calls)
+    assert "f32_mixeddw_k3c10_k5c10_s2" in kernels and "f32_interleave_n2_c16_o20x12" in kernels
+    check(graph, tmp_path)
