@@ -1,9 +1,9 @@
 """Networks of timm and torchvision that people deploy: exported, read, compiled, held to onnxruntime, and timed.
 
-    python benchmarks/mobile_zoo.py FOLDER export [--exporter dynamo]       write FOLDER/NAME.EXPORTER.onnx
-    python benchmarks/mobile_zoo.py FOLDER read                             how far the graph is from onnxruntime
-    python benchmarks/mobile_zoo.py FOLDER compile                          the same of the compiled library; seconds it took
-    python benchmarks/mobile_zoo.py FOLDER bench [--threads 2]              ms beside onnxruntime's and OpenVINO's, by turns
+    python benchmarks/mobile_zoo.py FOLDER export [--exporter dynamo]  write FOLDER/NAME.EXPORTER.onnx
+    python benchmarks/mobile_zoo.py FOLDER read                      how far the graph is from onnxruntime
+    python benchmarks/mobile_zoo.py FOLDER compile  the same of the compiled library; seconds it took
+    python benchmarks/mobile_zoo.py FOLDER bench [--threads 2]  ms beside onnxruntime's and OpenVINO's, by turns
 
 `--only A,B` takes some. Weights are random but healthy (tests/zoo.py). timm and torchvision judge from outside.
 """
@@ -27,24 +27,25 @@ import numpy as np
 TOLERANCE = 1e-4
 
 TORCHVISION = (
-    "mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet0_5 mnasnet1_0 shufflenet_v2_x0_5 shufflenet_v2_x1_0 "
-    "squeezenet1_0 squeezenet1_1 resnet18 resnet34 resnet50 resnext50_32x4d regnet_x_400mf regnet_x_800mf "
-    "regnet_y_400mf regnet_y_800mf efficientnet_b0 efficientnet_b1 efficientnet_v2_s densenet121 googlenet "
-    "inception_v3 convnext_tiny"
-).split()  # fmt: skip
+    "mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet0_5 mnasnet1_0 shufflenet_v2_x0_5 "
+    "shufflenet_v2_x1_0 squeezenet1_0 squeezenet1_1 resnet18 resnet34 resnet50 resnext50_32x4d "
+    "regnet_x_400mf regnet_x_800mf regnet_y_400mf regnet_y_800mf efficientnet_b0 efficientnet_b1 "
+    "efficientnet_v2_s densenet121 googlenet inception_v3 convnext_tiny"
+)
 
 TIMM = (
     "mobilenetv1_100 mobilenetv2_050 mobilenetv2_140 mobilenetv3_small_050 mobilenetv3_small_100 "
-    "mobilenetv3_large_100 tf_mobilenetv3_small_minimal_100 tf_mobilenetv3_large_minimal_100 mobilenetv4_conv_small "
-    "mobilenetv4_conv_medium mobilenetv4_hybrid_medium efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_b0 "
-    "tf_efficientnetv2_b0 efficientnet_es efficientnet_em mixnet_s mixnet_m tf_mixnet_s mnasnet_small mnasnet_100 "
-    "semnasnet_075 semnasnet_100 fbnetc_100 fbnetv3_b spnasnet_100 tinynet_a tinynet_e lcnet_050 lcnet_100 "
-    "hardcorenas_a ghostnet_100 ghostnetv2_100 regnetx_002 regnetx_004 regnety_002 regnety_004 regnetz_c16 rexnet_100 "
-    "resnet26d resnet50d resnetblur18 seresnext26d_32x4d ecaresnet26t resnest14d skresnet18 gcresnext26ts res2net50_26w_4s "
-    "cspresnet50 cspdarknet53 darknet53 dla34 dla46_c hrnet_w18_small selecsls42b ese_vovnet19b_dw repvgg_a0 "
-    "repghostnet_100 mobileone_s0 fastvit_t8 edgenext_xx_small convnext_atto convnextv2_atto mobilevit_xxs "
-    "mobilevitv2_050 poolformer_s12 starnet_s1 xception41 nf_regnet_b0"
-).split()  # fmt: skip
+    "mobilenetv3_large_100 tf_mobilenetv3_small_minimal_100 tf_mobilenetv3_large_minimal_100 "
+    "mobilenetv4_conv_small mobilenetv4_conv_medium mobilenetv4_hybrid_medium efficientnet_lite0 "
+    "tf_efficientnet_lite1 tf_efficientnet_b0 tf_efficientnetv2_b0 efficientnet_es efficientnet_em "
+    "mixnet_s mixnet_m tf_mixnet_s mnasnet_small mnasnet_100 semnasnet_075 semnasnet_100 fbnetc_100 "
+    "fbnetv3_b spnasnet_100 tinynet_a tinynet_e lcnet_050 lcnet_100 hardcorenas_a ghostnet_100 "
+    "ghostnetv2_100 regnetx_002 regnetx_004 regnety_002 regnety_004 regnetz_c16 rexnet_100 resnet26d "
+    "resnet50d resnetblur18 seresnext26d_32x4d ecaresnet26t resnest14d skresnet18 gcresnext26ts "
+    "res2net50_26w_4s cspresnet50 cspdarknet53 darknet53 dla34 dla46_c hrnet_w18_small selecsls42b "
+    "ese_vovnet19b_dw repvgg_a0 repghostnet_100 mobileone_s0 fastvit_t8 edgenext_xx_small convnext_atto "
+    "convnextv2_atto mobilevit_xxs mobilevitv2_050 poolformer_s12 starnet_s1 xception41 nf_regnet_b0"
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,10 @@ class Model:
         return folder / f"{self.package}.{self.name}.{exporter}.onnx"
 
 
-MODELS = (*(Model("torchvision", name) for name in TORCHVISION), *(Model("timm", name) for name in TIMM))
+MODELS = (
+    *(Model("torchvision", name) for name in TORCHVISION.split()),
+    *(Model("timm", name) for name in TIMM.split()),
+)
 
 
 def export(model: Model, path: Path, exporter: str) -> None:

@@ -22,6 +22,7 @@ from effgen.schedules import (
     elementwise,
     fallback,
     grouped,
+    interleave,
     pointwise,
     pool,
     squeeze_excite,
@@ -36,12 +37,14 @@ _RULES: tuple[Rule[Any, Cpu], ...] = (
     pointwise.space,
     depthwise.expanded,
     depthwise.space,
+    depthwise.mixed,
     squeeze_excite.space,
     conv2d.space,
     grouped.space,
     pool.space,
     window_pool.space,
     concat.space,
+    interleave.space,
     elementwise.space,
 )
 

@@ -11,9 +11,10 @@ from functools import partial
 from math import prod
 
 from effgen.kernels import tiles
-from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, ring_bytes
+from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, mixed_depthwise_primfunc, ring_bytes
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
 from effgen.machines.machine import Cpu
@@ -34,6 +35,27 @@ def expanded(workload: ExpandDepthwise, machine: Cpu) -> Space:
 def space(workload: Conv2d, machine: Cpu) -> Space:
     """The rule: depthwise convolutions."""
     return _space(workload, None, workload, machine)
+
+
+@rule(MixedDepthwise)
+def mixed(workload: MixedDepthwise, machine: Cpu) -> Space:
+    """The rule: depthwise convolutions side by side. Each part has its own default, and all of them as many bands where
+    these are decided (0: its own)."""
+    spaces = [_space(part, None, part, machine) for part in workload.parts]
+    own = [dict(part.default) for part in spaces]
+    bands = tuple(sorted({0} | set.intersection(*(set(part.axes["bands"]) for part in spaces))))
+
+    def plans(decisions: Decisions) -> list[BandPlan]:
+        asked = {"bands": decisions["bands"]} if decisions["bands"] else {}
+        each = zip(workload.parts, own, strict=True)
+        return [_plan(None, part, machine, {**default, **asked}) for part, default in each]
+
+    return Space(
+        rule="depthwise",
+        axes={"bands": bands},
+        default={"bands": 0},
+        build=lambda decisions: mixed_depthwise_primfunc(workload, machine, plans(decisions)),
+    )
 
 
 def _space(workload: Conv2d | ExpandDepthwise, expand: Conv2d | None, conv: Conv2d, machine: Cpu) -> Space:

@@ -103,6 +103,9 @@ def _spread(schedule: Schedule, name: str, machine: Cpu, vectors: bool) -> None:
     work = _iterations(schedule, loops)
     lane = _vector_loop(schedule, spatial, machine) if vectors else []
     schedule.reorder(*spatial, *reduction, *lane)
+    if not lane and not reduction and len(spatial) > 1:
+        # LLVM makes vectors of a loop of its own, and of what it leaves.
+        spatial = spatial[:-1]
     outer = schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0]
     if worth_a_launch(machine, work, 4 * work):
         schedule.parallel(outer)

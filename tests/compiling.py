@@ -51,3 +51,8 @@ def conv(b: GraphBuilder, x: str, out: int, name: str, kernel: int = 1, stride: 
 
 def builder(batch: int = 1, channels: int = 8, size: int = 9) -> GraphBuilder:
     return GraphBuilder("test", Value("x", (batch, channels, size, size)))
+
+
+def cut(b: GraphBuilder, x: str, name: str, start: int, end: int) -> str:
+    """Some channels."""
+    return b.add("Slice", [x], name, axes=(1,), starts=(start,), ends=(end,), steps=(1,))

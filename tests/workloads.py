@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -14,6 +15,8 @@ from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.interleave import Interleave
+from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.workload import ACTIVATIONS, NUMBER_TYPES, Workload
@@ -47,6 +50,10 @@ EXPANSIONS = [
         Conv2d(2, 3, 4, 13, 13, (3, 3), (1, 1), (1, 1, 1, 1), groups=13, activation="relu", row_sums=True),
     ),
 ]
+_FIRST = Conv2d(2, 9, 7, 13, 13, (3, 3), (2, 2), (1, 1, 1, 1), groups=13, activation="silu", row_sums=True)
+MIXED = MixedDepthwise(
+    (_FIRST, replace(_FIRST, in_channels=8, out_channels=8, groups=8, kernel=(5, 5), padding=(1, 2, 3, 2)))
+)
 SOME: list[Workload] = [
     *CONVOLUTIONS,
     GlobalAveragePool(2, 3, 5, 7),
@@ -55,6 +62,8 @@ SOME: list[Workload] = [
     Concat(2, 3, 5, (7, 2, 2)),
     Concat(2, 3, 5, (7, 2), affine=True, activation="relu"),
     SqueezeExcite(2, 3, 5, 19, 5, "silu", "sigmoid"),
+    Interleave(2, 3, 5, 6, 2, (4, 8)),
+    MIXED,
     *EXPANSIONS,
 ]
 
@@ -177,6 +186,45 @@ RANDOM: dict[type[Workload], SearchStrategy[Any]] = {
         dtype=_DTYPES,
     ),
 }
+
+
+@st.composite
+def _mixed(draw: st.DrawFn) -> MixedDepthwise | None:
+    common = {name: draw(strategy) for name, strategy in _IMAGE.items()}
+    common |= {"activation": draw(_ACTIVATIONS), "row_sums": draw(st.booleans()), "dtype": draw(_DTYPES)}
+    stride = draw(_PAIRS)
+    try:
+        parts = []
+        for channels in draw(st.lists(_CHANNELS, min_size=2, max_size=4)):
+            padding = draw(st.none() | _PADDING)
+            kernel = draw(_PAIRS)
+            around = padding or tuple((kernel[i % 2] - 1) // 2 for i in range(4))
+            parts.append(
+                Conv2d(
+                    **common,
+                    in_channels=channels,
+                    out_channels=channels,
+                    groups=channels,
+                    kernel=kernel,
+                    stride=stride,
+                    padding=around,
+                )
+            )
+        return MixedDepthwise(tuple(parts))
+    except AssertionError:
+        return None
+
+
+RANDOM[MixedDepthwise] = _mixed().filter(lambda workload: workload is not None)
+RANDOM[Interleave] = st.builds(
+    lambda count, shares, **rest: Interleave(
+        channels=sum(shares), count=count, cuts=tuple(count * share for share in shares), **rest
+    ),
+    **_IMAGE,
+    count=st.integers(2, 4),
+    shares=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    dtype=_DTYPES,
+)
 
 
 def float32_bytes(workload: Workload) -> int:

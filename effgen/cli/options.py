@@ -12,6 +12,7 @@ from effgen.cli.groups import Only
 from effgen.words import ChannelOrder, Fit, Law, Padding, Route
 
 if TYPE_CHECKING:
+    from effgen.graph.sizes import Sizes
     from effgen.network import NetworkRequest
     from effgen.network.file_network import OnnxRequest
     from effgen.network.preparation import PictureOptions
@@ -149,6 +150,14 @@ Outputs = Annotated[
     ),
 ]
 
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME:SIZES",
+        help="Sizes of its input that the file leaves open, e.g. x:1,3,48,192; --resolution: height and width alone.",
+        rich_help_panel=_FILE,
+    ),
+]
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
@@ -249,6 +258,7 @@ class NetworkOptions:
     mean: Mean = None
     std: Std = None
     outputs: Outputs = None
+    input_shape: InputShape = None
     pixel_range: PixelRange = None
     channel_order: ChannelOrderOption = None
     fit: FitOption = None
@@ -289,7 +299,27 @@ class NetworkOptions:
             batch=self.batch if is_given(context, "batch") else None,
             pictures=self._pictures(),
             outputs=() if self.outputs is None else names_from_text(self.outputs),
+            sizes=self._sizes(),
         )
+
+    def _sizes(self) -> Sizes:
+        """Of a file's input. Raises GraphError for what is none."""
+        from effgen.errors import GraphError
+        from effgen.graph.sizes import Sizes, sizes_from_text
+        from effgen.network import sides_from_text
+
+        if self.input_shape is not None:
+            if self.resolution is not None:
+                raise GraphError(f"--resolution {self.resolution}: --input-shape says that, too; leave one of them out")
+            return sizes_from_text(self.input_shape)
+        if self.resolution is None:
+            return Sizes()
+        if self.resolution.isdigit() and int(self.resolution) > 0:
+            return Sizes(image=(int(self.resolution), int(self.resolution)))
+        if (sides := sides_from_text(self.resolution)) is None:
+            raise GraphError(f"--resolution {self.resolution}: expected pixels, N or HEIGHTxWIDTH, of {self.onnx}")
+        height, width = sides
+        return Sizes(image=(height, width))
 
     def _pictures(self) -> PictureOptions:
         """What is said of a file's pictures. Raises GraphError for numbers that are none."""
@@ -317,6 +347,8 @@ class NetworkOptions:
             if (value := getattr(self, name)) is not None:
                 option = f"--{name.replace('_', '-')} {value}"
                 raise GraphError(f"{option}: a spec has its own, under [input]; expected --onnx FILE beside it")
+        if self.input_shape is not None:
+            raise GraphError(f"--input-shape {self.input_shape}: of a spec --batch and --resolution say it")
         if self.outputs is not None:
             raise GraphError(f"--outputs {self.outputs}: a spec has one output; expected --onnx FILE beside it")
         return self.of_spec()
@@ -328,13 +360,17 @@ _ENDS = ("stem_channels", "head_channels")
 _BUILT = ("classes", "batch", "norm_eps", "padding")
 _OF_PICTURES = ("mean", "std", "pixel_range", "channel_order", "fit", "fill", "resize", "interpolation")
 AnyNetwork = NetworkOptions
-SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS, "onnx", "outputs"))]
+SpecOrFile = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS, "onnx", "outputs", "input_shape"))]
 OfSpec = Annotated[NetworkOptions, Only((*_SCALED, *_BUILT, *_ENDS))]
 ToTrain = Annotated[NetworkOptions, Only((*_SCALED, "norm_eps", "padding"))]
 ToFit = Annotated[NetworkOptions, Only(_BUILT)]
 
 #: Options that say which network of which spec, or its weights: an ONNX file has both.
-_OF_A_SPEC = (*_SCALED, *_ENDS, "classes", "norm_eps", "padding", "weights", "weights_key", "rename", "seed")
+_OF_A_SPEC = (
+    *(name for name in _SCALED if name != "resolution"),
+    *_ENDS,
+    *("classes", "norm_eps", "padding", "weights", "weights_key", "rename", "seed"),
+)
 
 
 def is_given(context: typer.Context, name: str) -> bool:

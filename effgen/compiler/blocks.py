@@ -5,6 +5,8 @@
     ChannelScale -> pointwise                            the gate is applied inside the pointwise kernel
     pointwise or stem -> depthwise                       one ExpandDepthwise kernel, by bands of rows
 
+What cuts an image and joins it again is `effgen.compiler.branches`, before that.
+
 Each needs that nothing else reads the tensor between the two. Then kernels with time to spare are told which weights
 will be read next.
 """
@@ -15,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from effgen.compiler.branches import join_branches
 from effgen.compiler.calls import Call, KernelCall, Layer, OpCall, calls_from_graph
 from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.graph import Graph
@@ -23,6 +26,7 @@ from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.workload import AnyWorkload, Workload
 
@@ -34,7 +38,9 @@ _HIDDEN_BEHIND = 15
 
 def kernel_calls(graph: Graph, kernels: Repertoire = CPU_KERNELS) -> tuple[Call, ...]:
     """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes."""
-    calls = fuse_blocks(calls_from_graph(graph, kernels), graph.outputs, expand=kernels.expands)
+    calls = calls_from_graph(graph, kernels)
+    calls = join_branches(calls, graph) if kernels.joins_branches else calls
+    calls = fuse_blocks(calls, graph.outputs, expand=kernels.expands)
     return look_ahead(calls) if kernels.looks_ahead else calls
 
 
@@ -106,8 +112,8 @@ def _squeeze_excite(calls: _Calls, pool: KernelCall, whole: GlobalAveragePool) -
     excite = calls.only_reader(squeeze.outputs[0]) if squeeze else None
     if image is None or squeeze is None or excite is None:
         return
-    depthwise, first, second = (_convolution(call) for call in (image, squeeze, excite))
-    if depthwise is None or depthwise.family != "depthwise" or first is None or second is None:
+    first, second, summed = _convolution(squeeze), _convolution(excite), _with_row_sums(image.workload)
+    if summed is None or first is None or second is None:
         return
     fused = SqueezeExcite(
         whole.batch, whole.height, whole.width, whole.channels, first.out_channels, first.activation, second.activation
@@ -116,9 +122,18 @@ def _squeeze_excite(calls: _Calls, pool: KernelCall, whole: GlobalAveragePool) -
     if (first, second) != (fused.squeeze, fused.excite):
         return
     sums = f"{image.outputs[0]}.row_sums"
-    calls.put(image, replace(image, workload=replace(depthwise, row_sums=True), outputs=(*image.outputs, sums)))
+    calls.put(image, replace(image, workload=summed, outputs=(*image.outputs, sums)))
     calls.drop(pool, squeeze)
     calls.put(excite, KernelCall(fused, (sums,), excite.outputs, squeeze.layers + excite.layers))
+
+
+def _with_row_sums(workload: Workload) -> Workload | None:
+    """The depthwise convolutions that sum their rows besides; None for anything else."""
+    if isinstance(workload, MixedDepthwise):
+        return workload.with_row_sums()
+    if isinstance(workload, Conv2d) and workload.family == "depthwise":
+        return replace(workload, row_sums=True)
+    return None
 
 
 def _gate_into_pointwise(calls: _Calls, scale: KernelCall, _: ChannelScale) -> None:

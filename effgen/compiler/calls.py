@@ -25,7 +25,6 @@ from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.pool2d import Pool2d
-from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.workload import Activation, Workload
 
 
@@ -179,7 +178,7 @@ class _Fusion:
         activation: Activation = "none"
         following = self.only_reader(last)
         found = activation_of(following) if following else None
-        if following is not None and found is not None and found not in INPUT_SCALE:
+        if following is not None and found is not None:
             last, activation = following, found
             self.absorbed.add(following.output)
         parts = tuple(self.shape(name)[1] for name in inputs)

@@ -13,6 +13,7 @@ class Repertoire:
     """Beside convolutions, dense layers, means over the image and gates of images, which have kernels everywhere.
 
     `operators`: the ONNX operators with a kernel of ours; `gates_one_pixel`: whether a gate of one pixel has one, too;
+    `joins_branches`: whether what cuts an image into channels and joins them again is one (`effgen.compiler.branches`);
     `expands`: whether depthwise kernels take the convolution before them; `looks_ahead`: whether kernels with time to
     spare ask for the weights that are read next. Of what is left to TVM, `refused` are the operators that it cannot
     make one kernel of, and `mean_windows` says whether it may have AveragePool, which becomes a convolution otherwise.
@@ -21,6 +22,7 @@ class Repertoire:
 
     operators: frozenset[str]
     gates_one_pixel: bool
+    joins_branches: bool
     expands: bool
     looks_ahead: bool
     refused: frozenset[str]
@@ -31,6 +33,7 @@ class Repertoire:
 CPU_KERNELS = Repertoire(
     operators=frozenset({"MaxPool", "AveragePool", "Concat", "BatchNormalization"}),
     gates_one_pixel=True,
+    joins_branches=True,
     expands=True,
     looks_ahead=True,
     refused=frozenset(),
@@ -43,6 +46,7 @@ CPU_KERNELS = Repertoire(
 GPU_KERNELS = Repertoire(
     operators=frozenset(),
     gates_one_pixel=False,
+    joins_branches=False,
     expands=False,
     looks_ahead=False,
     refused=frozenset({"Softmax"}),

@@ -94,7 +94,7 @@ def original_judge(manifest: Manifest, original: Original, weights_file: Path | 
         raise BundleError(f"--against {original.text}: {manifest.name} was compiled from an ONNX file; leave it out")
     spec = NetworkSpec.model_validate(manifest.network["spec"])
     graph = network_from_spec(spec, int(manifest.input["shape"][0])).graph
-    name, model = _built(original, origin.get("model"), graph)
+    name, model = _built(original, _named_there(original, origin), graph)
     _fill(model, graph, _weights(graph, origin, weights_file, original), original)
     return f"{original.package} {version(original.package)}'s {name}", lambda images: _run(model, images)
 
@@ -143,6 +143,14 @@ def _built(original: Original, named: str | None, graph: Graph) -> tuple[str, An
             return name, module.get_model(name, weights=None, num_classes=graph.classes)
         options = {"num_classes": graph.classes, "in_chans": graph.input.shape[1]}
         return name, module.create_model(name, pretrained=False, **options)
+
+
+def _named_there(original: Original, origin: Mapping[str, Any]) -> str | None:
+    """What the checkpoint says that it is of, as the package calls it: timm's ports of efficientnet_pytorch's models,
+    whose weights are TensorFlow's, begin with tf_."""
+    named = origin.get("model")
+    is_port = original.package == "timm" and origin.get("naming") == "efficientnet_pytorch"
+    return f"tf_{named.removeprefix('tf_')}" if named and is_port else named
 
 
 def _known_by(named: str | None, known: list[str]) -> str | None:

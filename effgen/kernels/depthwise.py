@@ -16,6 +16,7 @@ The loops are written out here, not scheduled: a ring is no transformation of a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -40,6 +41,7 @@ from effgen.kernels.builder import (
 )
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.math import activate, finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.stem import StemRows
@@ -87,17 +89,33 @@ def depthwise_primfunc(workload: Conv2d | ExpandDepthwise, machine: Cpu, plan: B
     return builder.get().with_attr("tirx.is_scheduled", True)
 
 
+def mixed_depthwise_primfunc(workload: MixedDepthwise, machine: Cpu, plans: Sequence[BandPlan]) -> PrimFunc:
+    """The finished kernel `workload.name`: one part after the other, a plan each."""
+    with function(workload, machine) as (builder, arguments):
+        outputs = arguments[1 + 2 * len(plans) :]
+        for index, (part, plan) in enumerate(zip(workload.parts, plans, strict=True)):
+            own = [arguments[0], *arguments[1 + 2 * index : 3 + 2 * index], *outputs]
+            _Bands(part, machine, plan, own, workload.firsts[index]).write()
+    return builder.get().with_attr("tirx.is_scheduled", True)
+
+
 class _Bands:
-    """The loop nest; what changes from task to task is set when a task begins."""
+    """The loop nest; what changes from task to task is set when a task begins. `first`: where the channels of input and
+    output begin, which may have more than the convolution."""
 
     image: Index
     first_vector: Index
     ring: Buffer
 
     def __init__(
-        self, workload: Conv2d | ExpandDepthwise, machine: Cpu, plan: BandPlan, arguments: list[Buffer]
+        self,
+        workload: Conv2d | ExpandDepthwise,
+        machine: Cpu,
+        plan: BandPlan,
+        arguments: list[Buffer],
+        first: int = 0,
     ) -> None:
-        self.plan = plan
+        self.plan, self.first = plan, first
         *before, self.conv = workload.convolutions
         self.expand = before[0] if before else None
         self.blocks, self.lanes = bias_shape(self.conv, machine)
@@ -193,7 +211,7 @@ class _Bands:
         with tir.serial(0, self.inner_columns) as x, tir.serial(0, self.plan.vectors) as vector:
             with tir.vectorized(0, self.lanes) as lane:
                 channel = self.real_channel(self.first_vector + vector, lane)
-                value = self.data[self.image, row, x, channel]
+                value = self.data[self.image, row, x, self.first + channel]
                 tir.buffer_store(self.ring, value, [vector, slot, left + x, lane])
 
     def real_channel(self, block: Index, lane: Expr) -> Expr:
@@ -278,7 +296,7 @@ class _Bands:
             tir.buffer_store(acc, self.bias[block, lane], [i, lane])
         with tir.unroll(0, columns) as i:
             # What is written next is far away by now: the image is larger than the near caches.
-            prefetch(self.out, [self.image, row + 1, x0 + i, block * self.lanes], write=True)
+            prefetch(self.out, [self.image, row + 1, x0 + i, self.first + block * self.lanes], write=True)
         rows_of_taps = tir.unroll(0, kh) if self.plan.unroll_taps else tir.serial(0, opaque(kh))
         with rows_of_taps as ky, tir.unroll(0, kw) as kx, tir.unroll(0, columns) as i:
             with tir.vectorized(0, self.lanes) as lane:
@@ -293,7 +311,7 @@ class _Bands:
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
             channel = block * self.lanes + lane
             with if_real(channel, self.conv.out_channels, self.lanes):
-                tir.buffer_store(self.out, acc[i, lane], [self.image, row, x0 + i, channel])
+                tir.buffer_store(self.out, acc[i, lane], [self.image, row, x0 + i, self.first + channel])
         if self.sums is not None:
             with tir.vectorized(0, self.lanes) as lane:
                 counted = [acc[i, lane] for i in range(columns - new, columns)]
@@ -303,4 +321,4 @@ class _Bands:
         with tir.vectorized(0, self.lanes) as lane:
             channel = (self.first_vector + vector) * self.lanes + lane
             with if_real(channel, self.conv.out_channels, self.lanes):
-                tir.buffer_store(self.sums, total[0, lane], [self.image, row, channel])
+                tir.buffer_store(self.sums, total[0, lane], [self.image, row, self.first + channel])

@@ -16,7 +16,8 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, function, tile_start
 from effgen.kernels.kinds.concat import Concat
-from effgen.kernels.math import activate
+from effgen.kernels.math import activate, constant
+from effgen.kernels.packing import INPUT_SCALE
 from effgen.kernels.pooling import vector_lanes
 from effgen.machines.machine import Cpu
 
@@ -71,4 +72,6 @@ class _Concat:
                 value = image[(*place, channel)]
                 if self.affine:
                     value = value * self.affine[0][first + channel] + self.affine[1][first + channel]
+                # Nothing before it makes the argument that some activations want.
+                value = value * constant(INPUT_SCALE.get(self.workload.activation, 1.0))
                 tir.buffer_store(self.out, activate(value, self.workload.activation), [*place, first + channel])

@@ -86,6 +86,11 @@ def word(field: str, words: Mapping[Any, str], usual: object = ALWAYS) -> Part:
     return _valued("", field, f"(?:{pattern})", words.__getitem__, values.__getitem__, usual)
 
 
+def cuts(field: str) -> Part:
+    """`o58x58`: numbers, however many."""
+    return _valued("o", field, rf"{_NUMBER}(?:x{_NUMBER})*", _joined, _split, ALWAYS)
+
+
 def flag(field: str, text: str) -> Part:
     """A word that is there where the field is true."""
     return word(field, {True: text}, usual=False)
@@ -165,6 +170,30 @@ def _read_runs(text: str) -> Fields:
     return {"parts": tuple(number for number, count in runs for _ in range(count))}
 
 
+def usual_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
+    """What names leave out: as much on either side as keeps an image's size."""
+    top, left = (kernel[0] - 1) // 2, (kernel[1] - 1) // 2
+    return (top, left, top, left)
+
+
+def _write_depthwise(fields: Mapping[str, Any]) -> str:
+    usual = (part.padding == usual_padding(part.kernel) for part in fields["parts"])
+    texts = (f"k{pair_text(part.kernel)}c{part.in_channels}" for part in fields["parts"])
+    paddings = (f"p{_joined(part.padding)}" for part in fields["parts"])
+    each = zip(texts, usual, paddings, strict=True)
+    return "_".join(text if is_usual else text + padding for text, is_usual, padding in each)
+
+
+def _read_depthwise(text: str) -> Fields:
+    found = []
+    for part in text.split("_"):
+        kernel, channels, padding = re.fullmatch(r"k([\dx]+)c(\d+)(?:p([\dx]+))?", part).groups()  # type: ignore[union-attr]
+        first, _, second = kernel.partition("x")
+        size = (int(first), int(second or first))
+        found.append((size, int(channels), _split(padding) if padding else usual_padding(size)))
+    return {"parts": tuple(found)}
+
+
 def _write_ahead(fields: Mapping[str, Any]) -> str:
     shapes = fields["ahead"]
     return "_".join(["ahead", *(f"w{_joined(shape)}" for shape in shapes)]) if shapes else ""
@@ -182,5 +211,8 @@ UNEQUAL_SIZE = _size(lambda height: "", optional=True)
 BATCH = number("b", "batch", usual=1)
 #: Channels of images, `c24x3` for three of 24.
 CHANNELS_OF_PARTS = Part(rf"c{_NUMBER}(?:x{_NUMBER})?(?:_c{_NUMBER}(?:x{_NUMBER})?)*", _write_runs, _read_runs)
+_DEPTHWISE_PART = rf"k{_NUMBER}(?:x{_NUMBER})?c{_NUMBER}(?:p\d+(?:x\d+){{3}})?"
+#: Kernel, channels and unusual padding of depthwise convolutions side by side: `k3c48_k5c48`.
+DEPTHWISE_PARTS = Part(f"{_DEPTHWISE_PART}(?:_{_DEPTHWISE_PART})*", _write_depthwise, _read_depthwise)
 #: Shapes of the packed weights asked for: `ahead_w18x1x1x40x16_w...`.
 AHEAD = Part(rf"ahead(?:_w{_NUMBER}(?:x{_NUMBER})*)+", _write_ahead, _read_ahead, optional=True)

@@ -156,7 +156,10 @@ def _expected(graph: Graph, naming: Naming, claim: Claim | None) -> tuple[float,
 
 
 def _original(naming: Naming, claim: Claim | None) -> str:
-    return "torchvision:NAME" if naming == "torchvision" else f"timm:{claim.model if claim else 'NAME'}"
+    if naming == "torchvision" or claim is None:
+        return f"{'torchvision' if naming == 'torchvision' else 'timm'}:NAME"
+    prefix = "tf_" if naming == "efficientnet_pytorch" and not claim.is_tensorflow else ""
+    return f"timm:{prefix}{claim.model}"
 
 
 def _against(graph: Graph, eps: float, padding: Padding, why: str, original: str) -> tuple[str, ...]:
@@ -196,7 +199,7 @@ def _eps_of(graph: Graph) -> float:
 def _pads(node: Node) -> tuple[int, ...]:
     pads = node.attributes["pads"]
     assert isinstance(pads, tuple)
-    return pads
+    return tuple(int(pad) for pad in pads)
 
 
 def _usual_pads(graph: Graph, node: Node, padding: Padding) -> tuple[int, ...]:

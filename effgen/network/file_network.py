@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from effgen.errors import GraphError
 from effgen.graph import Graph, Weights
+from effgen.graph.sizes import AS_IT_IS, Sizes
 from effgen.network.preparation import FileMetadata, PictureOptions, preparation_of_file, read_metadata
 from effgen.runtime.picture import Preparation
 
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class OnnxRequest:
     """A file, images a call where the file leaves that open, and what the user says of pictures; `outputs`: which of
-    its tensors, none: all of its outputs."""
+    its tensors, none: all of its outputs; `sizes`: those of its input where it leaves them open."""
 
     file: Path
     batch: int | None = None
     pictures: PictureOptions = field(default_factory=PictureOptions)
     outputs: tuple[str, ...] = ()
+    sizes: Sizes = AS_IT_IS
 
 
 @dataclass(frozen=True)
 class OnnxNetwork:
-    """The file, and the graph and weights read from it; how pictures are prepared, and what its metadata says."""
+    """The file, and the graph and weights read from it; how pictures are prepared, and what its metadata says. `notes`:
+    what is computed otherwise than the file has it; `reduced`: the file computes with fewer digits than float32."""
 
     request: OnnxRequest
     file: OnnxFile
@@ -36,6 +39,13 @@ class OnnxNetwork:
     weights: Weights
     preparation: Preparation
     metadata: FileMetadata
+    notes: tuple[str, ...] = ()
+    reduced: bool = False
+
+    @property
+    def file_layout(self) -> str:
+        """NHWC where the file takes its images channels last, else NCHW, as every bundle does."""
+        return "NCHW" if self.graph.input.shape == self.file.input.shape else "NHWC"
 
     @property
     def title(self) -> str:
@@ -46,20 +56,23 @@ class OnnxNetwork:
     def facts(self) -> dict[str, Any]:
         """What a manifest says of the network."""
         origin = {"origin": "onnx", "file": self.request.file.name, "sha256": self.file.sha256}
-        facts = {"producer": self.file.producer, "opset": self.file.opset, **origin}
+        facts = {"producer": self.file.producer, "opset": self.file.opset, "layout": self.file_layout, **origin}
         if self.metadata.source:
             facts["pictures_by"] = self.metadata.source
+        if self.notes:
+            facts["notes"] = list(self.notes)
         return {"onnx": facts, "weights": origin}
 
 
 def read_network(request: OnnxRequest) -> OnnxNetwork:
     """Read and simplify the file. Raises GraphError (one line) for what cannot be compiled."""
-    from effgen.graph.onnx import graph_from_file, open_onnx
+    from effgen.graph.onnx import open_onnx, read_file
 
     if request.batch is not None and not 1 <= request.batch <= 4096:
         raise GraphError(f"--batch {request.batch}: expected from 1 to 4096 images")
-    file = open_onnx(request.file, request.batch, request.outputs)
-    graph, weights = graph_from_file(file)
+    file = open_onnx(request.file, request.batch, request.outputs, request.sizes)
+    understood = read_file(file)
+    graph = understood.graph
     image = graph.input.shape
     if len(image) != 4:
         raise GraphError(f"{request.file}: input {graph.input.name} has shape {image}: expected an image (N, C, H, W)")
@@ -72,7 +85,9 @@ def read_network(request: OnnxRequest) -> OnnxNetwork:
     _, channels, height, width = image
     metadata = read_metadata(file.metadata, channels, graph.classes)
     preparation = preparation_of_file(str(request.file), channels, (height, width), request.pictures, metadata)
-    return OnnxNetwork(request, file, graph, weights, preparation, metadata)
+    return OnnxNetwork(
+        request, file, graph, understood.weights, preparation, metadata, understood.notes, understood.reduced
+    )
 
 
 def names_from_text(text: str) -> tuple[str, ...]:

@@ -50,7 +50,13 @@ def _lines_from_file(network: OnnxNetwork) -> list[str]:
         f"{file.path}: written by {file.producer}, opset {file.opset}, {len(file.model.graph.node)} operators",
         f"{image} -> {', '.join(outputs)}, {len(graph.nodes)} operators as simplified",
         _line_from_pictures(network),
+        *network.notes,
+        *([_TURNED] if network.file_layout == "NHWC" else []),
     ]
+
+
+#: Of a file that begins with a transposition of its images.
+_TURNED = "the file takes images channels last (NHWC), what is compiled takes NCHW, and from Python either"
 
 
 def _line_from_pictures(network: OnnxNetwork) -> str:

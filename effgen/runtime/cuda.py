@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.machines.cuda_driver import NO_BINARY, OUT_OF_MEMORY, Driver, DriverError, cuda_driver
-from effgen.runtime.check import check_image
+from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.manifest import KERNELS, WEIGHTS, Manifest
 
@@ -54,7 +54,7 @@ class CudaModel(ImageClassifier):
 
     def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or the GPU fails."""
-        check_image(image, self.manifest)
+        image = image_for(image, self.manifest)
         with self._one_call:
             self._upload(image)
             self._driver.call("cuGraphLaunch", self._graph, self._stream)
@@ -63,7 +63,7 @@ class CudaModel(ImageClassifier):
 
     def trace(self, image: NDArray[np.float32]) -> NDArray[np.int64]:
         """Run once, launch by launch, with an event between the steps: nanoseconds since the first, `(steps + 1,)`."""
-        check_image(image, self.manifest)
+        image = image_for(image, self.manifest)
         with self._one_call:
             self._upload(image)
             events = [self._driver.handle("cuEventCreate", _EVENT_DEFAULT) for _ in range(len(self.manifest.steps) + 1)]
@@ -77,7 +77,7 @@ class CudaModel(ImageClassifier):
 
     def resident_ms(self, image: NDArray[np.float32], runs: int) -> list[float]:
         """Milliseconds of each of `runs` runs on an image that is on the device already, by the device's clock."""
-        check_image(image, self.manifest)
+        image = image_for(image, self.manifest)
         with self._one_call:
             self._upload(image)
             start, end = self._clocks

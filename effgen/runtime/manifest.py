@@ -126,6 +126,12 @@ class Manifest:
         return self.device_kind.on_cpu and self.architecture != platform.machine()
 
     @property
+    def file_layout(self) -> str:
+        """How the ONNX file that the network was read from takes images: NCHW, as every bundle does, or NHWC."""
+        layout: str = self.network.get("onnx", {}).get("layout", "NCHW")
+        return layout
+
+    @property
     def output_kind(self) -> OutputKind:
         """What the numbers of the first output are."""
         kind: OutputKind = self.outputs[0].get("kind", "logits")

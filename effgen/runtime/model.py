@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from effgen.errors import BundleError
 from effgen.machines.processor import missing_features, usable_cpus
 from effgen.runtime.arrays import aligned, read_aligned
-from effgen.runtime.check import check_image
+from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.library import linked_anew, load_tvm_runtime
@@ -66,7 +66,7 @@ class LoadedModel(ImageClassifier):
 
     def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
-        check_image(image, self.manifest)
+        image = image_for(image, self.manifest)
         with self._one_call:
             self._call(self._run, image, *self._arrays)
             return self.layout.answer(self._outputs)
@@ -76,7 +76,7 @@ class LoadedModel(ImageClassifier):
 
         Raises as calling does.
         """
-        check_image(image, self.manifest)
+        image = image_for(image, self.manifest)
         with self._one_call:
             self._call(self._trace, image, *self._arrays, self._clock_tensor)
             return self._clock[:, 0] * 1_000_000_000 + self._clock[:, 1]

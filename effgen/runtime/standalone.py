@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.runtime.answers import AnswerLayout, answer_of
-from effgen.runtime.check import check_image
+from effgen.runtime.check import image_for
 from effgen.runtime.library import linked_anew
 from effgen.runtime.manifest import Manifest, read_manifest, refuse_foreign
 
@@ -40,7 +40,7 @@ class StandaloneModel:
 
     def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
-        check_image(image, self.manifest)
+        image = image_for(image, self.manifest)
         image = np.ascontiguousarray(image)
         outputs = [np.empty(shape, np.float32) for shape in self._shapes]
         pointers = [output.ctypes.data for output in outputs]

@@ -150,6 +150,7 @@ def main() -> None:
     try:
         model = effgen.load(options.bundle, options.threads)
         model.preparation  # noqa: B018  # says now, not to the first client, where pictures cannot be prepared
+        model.refuse_others()  # and where it is no classifier
     except EffgenError as error:
         sys.exit(f"error: {error}")
     if not isinstance(model, LoadedModel):

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 from blocks import assert_can_run, builder, call_of, conv, depthwise, fused, gate, kinds, stem
+from compiling import cut
 
-from effgen.compiler.blocks import fuse_blocks
-from effgen.compiler.calls import calls_from_graph
+from effgen.compiler.blocks import fuse_blocks, kernel_calls
+from effgen.compiler.calls import KernelCall, calls_from_graph
+from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 
 
 def test_squeeze_excite_needs_a_depthwise_kernel_before_it() -> None:
@@ -14,6 +16,22 @@ def test_squeeze_excite_needs_a_depthwise_kernel_before_it() -> None:
     x = stem(b)
     calls = fused(b, b.add("Mul", [x, gate(b, x)], "scaled"))
     assert kinds(calls) == ["conv2d", "pool", "dense", "dense", "scale"]
+
+
+def test_squeeze_excite_behind_depthwise_convolutions_side_by_side() -> None:
+    b = builder()
+    x = stem(b)
+    channels = b.shape(x)[1]
+    parts = []
+    for index, (start, end) in enumerate(((0, 4), (4, channels))):
+        part = cut(b, x, f"slice{index}", start, end)
+        parts.append(conv(b, part, end - start, f"part{index}", kernel=2 * index + 3, group=end - start))
+    deep = b.add("Swish", [b.add("Concat", parts, "whole", axis=1)], "deep")
+    calls = kernel_calls(b.finish(b.add("Mul", [deep, gate(b, deep)], "scaled")))
+    workloads = [call.workload for call in calls if isinstance(call, KernelCall)]
+    assert [workload.family for workload in workloads] == ["conv2d", "depthwise", "squeeze_excite", "scale"]
+    assert isinstance(workloads[1], MixedDepthwise) and workloads[1].row_sums
+    assert calls[1].outputs == ("deep", "deep.row_sums")  # type: ignore[union-attr]
 
 
 def test_image_of_squeeze_excite_may_be_read_elsewhere() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiling import cut
 from networks import lively_weights, noise, relative_error, tiny_graph
 
 from effgen.graph import Graph, GraphBuilder, Role, Value
@@ -118,3 +119,50 @@ def test_shared_statistics_are_left_alone() -> None:
     shared = [f"n.{role}" for role in ("norm_scale", "norm_bias", "norm_mean", "norm_var")]
     x = b.add("BatchNormalization", [x, *shared], "m", epsilon=1e-3)
     assert_same_results(b.finish(x), remaining=2)
+
+
+def test_a_norm_behind_joined_convolutions_folds_into_each_of_them() -> None:
+    b = builder()
+    joined = b.add("Concat", [conv(b, "x", "first"), conv(b, "x", "second", bias=True)], "joined", axis=1)
+    graph = b.finish(b.add("Relu", [norm(b, joined, "norm", 8)], "out"))
+    folded = assert_same_results(graph, remaining=0)
+    assert [node.op_type for node in folded.nodes] == ["Conv", "Conv", "Concat", "Relu"]
+
+
+def test_a_norm_behind_joined_images_that_others_read_stays() -> None:
+    b = builder()
+    first = conv(b, "x", "first")
+    normed = norm(b, b.add("Concat", [first, "x"], "joined", axis=1), "norm", 7)
+    assert_same_results(b.finish(b.add("Concat", [normed, first], "out", axis=1)), remaining=1)
+    b = builder()
+    joined = b.add("Concat", [conv(b, "x", "first"), conv(b, "x", "second")], "joined", axis=1)
+    assert_same_results(b.finish(b.add("Add", [norm(b, joined, "norm", 8), joined], "out")), remaining=1)
+
+
+def shared_out(b: GraphBuilder, image: str, kernels: tuple[int, ...], first: int = 0) -> str:
+    """Slices of 4 channels each, a convolution with a norm for each, joined."""
+    parts = []
+    for index, kernel in enumerate(kernels):
+        part = cut(b, image, f"slice{index}", first + 4 * index, first + 4 * index + 4)
+        weight = b.parameter(f"part{index}.weight", (6, 4, kernel, kernel), "kernel")
+        pads = (kernel // 2,) * 4
+        parts.append(b.add("Conv", [part, weight], f"part{index}", group=1, pads=pads, strides=(2, 2)))
+    return norm(b, b.add("Concat", parts, "joined", axis=1), "norm", 6 * len(kernels))
+
+
+def test_equal_convolutions_that_share_an_image_out_are_one_in_groups() -> None:
+    b = GraphBuilder("test", Value("x", (2, 12, 6, 6)))
+    folded = assert_same_results(b.finish(b.add("Relu", [shared_out(b, "x", (3, 3, 3))], "out")), remaining=0)
+    assert [node.op_type for node in folded.nodes] == ["Conv", "Relu"]
+    assert folded.nodes[0].attributes["group"] == 3 and folded.macs == 3 * 9 * 6 * 4 * 9
+
+
+@pytest.mark.parametrize(
+    ("kernels", "first", "channels"), [((3, 1), 0, 8), ((3, 3), 4, 12), ((3, 3), 0, 12), ((3,), 0, 4)]
+)
+def test_others_stay_apart(kernels: tuple[int, ...], first: int, channels: int) -> None:
+    """Unequal ones, and such that leave channels of the image out."""
+    b = GraphBuilder("test", Value("x", (2, channels, 6, 6)))
+    folded = assert_same_results(b.finish(shared_out(b, "x", kernels, first)), remaining=0)
+    expected = ["Concat", *["Conv"] * len(kernels), *["Slice"] * len(kernels)]
+    assert sorted(node.op_type for node in folded.nodes) == expected

@@ -200,6 +200,8 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
     half = save_model(path, [relu], dtype=TensorProto.FLOAT16)
     assert refused(half).startswith("input x is of type FLOAT16: expected FLOAT; export the model in float32")
     line = refused(save_model(path, [relu], shape=("N", 3, "H", 8)))
-    assert line.startswith("input x: found shape (N, 3, H, 8): axis 2 is H, expected a static shape; only the batch")
+    assert line.startswith(
+        "input x: found shape (N, 3, H, 8): axis 2 is H, expected a static shape; give it by --input-shape x:1,3,224,8"
+    )
     line = refused(save_model(path, [relu], shape=(2, 3, 4, 4)), batch=3)
     assert line == "input x: the file's batch is 2, not 3; leave out --batch or export again"

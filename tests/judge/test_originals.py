@@ -19,6 +19,7 @@ from effgen.graph.reference import run_reference
 from effgen.judge import originals
 from effgen.judge.originals import Original, original_from_text, original_judge
 from effgen.network import NetworkRequest, build_network
+from effgen.network.checkpoint_names import SCHEMES
 from effgen.network.model import Model, model_from_network
 from effgen.network.scaling import Overrides
 
@@ -69,6 +70,20 @@ def test_a_spec_with_weights_of_a_seed() -> None:
     assert distance(judged, Original("torchvision", "mobilenet_v2"), None) <= 1e-5
     name, _ = original_judge(judged.manifest, Original("torchvision", "mobilenet_v2"), None)
     assert name.startswith("torchvision ") and name.endswith("'s mobilenet_v2")
+
+
+def test_weights_of_efficientnet_pytorch_are_tensorflows(tmp_path: Path) -> None:
+    """timm's efficientnet_b0 pads otherwise: the original under that name is tf_efficientnet_b0."""
+    overrides = Overrides(resolution=64, classes=5, padding="same", norm_eps=1e-3)
+    graph = build_network(NetworkRequest("efficientnet", overrides=overrides)).graph
+    weights = external_model("timm", "tf_efficientnet_b0", num_classes=5).state_dict()
+    timm, lukemelas = (next(s for s in SCHEMES if s.naming == n) for n in ("timm", "efficientnet_pytorch"))
+    names = lukemelas.names_for(graph)
+    file = tmp_path / "efficientnet-b0-355c32eb.pth"
+    torch.save({names[own]: weights[found] for own, found in timm.names_for(graph).items()}, file)
+    judged = model_of(file, overrides, "efficientnet")
+    assert judged.model.facts["weights"]["naming"] == "efficientnet_pytorch"
+    assert distance(judged, Original("timm"), file) <= 1e-5
 
 
 def test_what_cannot_be_judged(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

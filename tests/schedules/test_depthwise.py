@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from effgen.kernels.depthwise import ring_bytes
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
+from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.tiles import fits_stack
 from effgen.kernels.workload import Activation, Workload
 from effgen.machines.machine import Machine
@@ -31,6 +32,10 @@ def expanded(depth: int, second: Conv2d, activation: Activation = "silu") -> Exp
     """`second` of an image that a pointwise convolution makes of `depth` channels."""
     first = Conv2d(second.batch, second.height, second.width, depth, second.in_channels, activation=activation)
     return ExpandDepthwise(first, second)
+
+
+def mixed(*kernels: int, **options: object) -> MixedDepthwise:
+    return MixedDepthwise(tuple(depthwise(2, 9, 11, 6 + 7 * i, k, 2, **options) for i, k in enumerate(kernels)))
 
 
 ALONE = [
@@ -93,6 +98,11 @@ STEMMED = [
         depthwise(1, 10, 10, 16, 3, 2, padding=(0, 0, 0, 0)), Conv2d(1, 21, 21, 3, 16, (3, 3), (2, 2))
     ),
 ]
+
+
+@pytest.mark.parametrize("workload", [mixed(3, 5, 9, row_sums=True), mixed(7, 3, activation="none")])
+def test_several_side_by_side(workload: MixedDepthwise, machine: Machine, check_kernel: Check) -> None:
+    check_kernel(workload, machine, "depthwise")
 
 
 @pytest.mark.parametrize("workload", ALONE, ids=lambda workload: workload.name)

@@ -43,7 +43,18 @@ def test_a_rule_without_families_has_all_of_its_kind() -> None:
     [
         (
             "x86-64-v4",
-            {"pointwise", "depthwise", "squeeze_excite", "conv2d", "pool", "scale", "window_pool", "concat", "grouped"},
+            {
+                "pointwise",
+                "depthwise",
+                "squeeze_excite",
+                "conv2d",
+                "pool",
+                "scale",
+                "window_pool",
+                "concat",
+                "grouped",
+                "interleave",
+            },
         ),
         ("cuda-sm90", {"cuda_direct", "cuda_window", "cuda_pool", "cuda_scale", "cuda_squeeze_excite", None}),
     ],

@@ -15,6 +15,8 @@ from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.interleave import Interleave
+from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.workload import Workload
@@ -56,6 +58,8 @@ SMALL: list[Workload] = [
     Conv2d(2, 9, 11, 96, 24, (3, 3)),
     GlobalAveragePool(2, 5, 6, 48),
     ChannelScale(2, 5, 3, 32),
+    Interleave(2, 5, 6, 29, 2, (24, 34)),
+    MixedDepthwise((replace(DEPTHWISE, batch=2), replace(DEPTHWISE, batch=2, kernel=(5, 5), padding=(2, 2, 2, 2)))),
     Conv2d(2, 7, 9, 32, 64, (3, 3), (2, 1), (1, 1, 1, 1), groups=2, activation="relu"),
 ]
 
@@ -73,18 +77,8 @@ def space_for(workload: Workload, machine: Machine) -> Space:
 
 def test_every_rule_is_tried() -> None:
     rules = {space_for(workload, load_target("x86-64-v4")).rule for workload in SMALL}
-    expected = {
-        "pointwise",
-        "depthwise",
-        "squeeze_excite",
-        "conv2d",
-        "grouped",
-        "pool",
-        "scale",
-        "window_pool",
-        "concat",
-    }
-    assert rules == expected
+    convolutions = {"pointwise", "depthwise", "squeeze_excite", "conv2d", "grouped"}
+    assert rules == convolutions | {"pool", "scale", "window_pool", "concat", "interleave"}
 
 
 @pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])

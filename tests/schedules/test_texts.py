@@ -11,6 +11,8 @@ from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.kinds.interleave import Interleave
+from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.workload import Workload
@@ -34,6 +36,9 @@ POOL = GlobalAveragePool(1, 4, 4, 8)
 SCALE = ChannelScale(1, 4, 4, 8)
 GROUPED = Conv2d(1, 4, 4, 6, 6, **square(3), groups=2)
 
+SMALL = Conv2d(1, 4, 4, 8, 8, **square(3), groups=8, activation="relu")
+MIXED = MixedDepthwise((SMALL, replace(SMALL, **square(5))))
+
 #: By rule.
 KERNELS: dict[str, tuple[Workload, Machine]] = {
     "pointwise": (POINTWISE, CPU),
@@ -46,6 +51,8 @@ KERNELS: dict[str, tuple[Workload, Machine]] = {
     "concat": (Concat(1, 4, 4, (8, 16), affine=True, activation="relu"), CPU),
     "scale": (SCALE, CPU),
     "grouped": (GROUPED, CPU),
+    "interleave": (Interleave(1, 4, 4, 8, 2, (8, 8)), CPU),
+    "mixed_depthwise": (MIXED, CPU),
     "cuda_pointwise": (POINTWISE, GPU),
     "cuda_tensor_core": (Conv2d(1, 7, 7, 16, 16, activation="silu", dtype="float16"), GPU),
     "cuda_depthwise": (DEPTHWISE, GPU),
@@ -62,5 +69,7 @@ def test_the_kernel_is_as_recorded(name: str, check_golden: Callable[[str, str],
     """Shows in a diff what a change of a rule, or of what writes its kernels, does."""
     workload, machine = KERNELS[name]
     space = space_of(workload, machine)
-    assert space is not None and space.rule == name.replace("expand_depthwise", "depthwise")
+    assert space is not None and space.rule == name.replace("expand_depthwise", "depthwise").replace(
+        "mixed_depthwise", "depthwise"
+    )
     check_golden(f"{name}.tir.txt", kernel_from_workload(workload, machine).script() + "\n")

@@ -8,6 +8,6 @@ What a file says with several operators and the Graph with one is found by passe
 """
 
 from effgen.graph.onnx.file import OnnxFile, open_onnx
-from effgen.graph.onnx.read import graph_from_file, graph_from_onnx
+from effgen.graph.onnx.read import Understood, graph_from_file, graph_from_onnx, read_file
 
-__all__ = ["OnnxFile", "graph_from_file", "graph_from_onnx", "open_onnx"]
+__all__ = ["OnnxFile", "Understood", "graph_from_file", "graph_from_onnx", "open_onnx", "read_file"]

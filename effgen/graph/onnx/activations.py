@@ -129,6 +129,7 @@ def _check_cast(reader: Reader, node: OnnxNode) -> None:
         raise GraphError("to a type of whole numbers: expected a network in float32")
     if _FLOATS[kind]:
         reader.note(f"what the file computes in {_FLOATS[kind]} is computed in float32")
+        reader.reduced |= _FLOATS[kind] != "float64"
 
 
 CONVERTERS: Mapping[str, Converter] = {

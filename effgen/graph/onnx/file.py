@@ -15,6 +15,7 @@ from effgen.errors import GraphError, candidates
 from effgen.files.contents import ONNX, kind_of_file
 from effgen.graph import Value
 from effgen.graph.ops import Shape
+from effgen.graph.sizes import AS_IT_IS, Sizes
 from effgen.runtime.manifest import sha256_of
 
 #: The oldest opset whose operators are understood.
@@ -65,9 +66,9 @@ class OnnxFile:
         return sha256_of(self.path)
 
 
-def open_onnx(path: Path, batch: int | None = None, outputs: tuple[str, ...] = ()) -> OnnxFile:
-    """Load `path`; a symbolic batch becomes `batch`, or 1. `outputs`: which of its outputs, or of the tensors that its
-    nodes compute; none: all of its outputs.
+def open_onnx(path: Path, batch: int | None = None, outputs: tuple[str, ...] = (), sizes: Sizes = AS_IT_IS) -> OnnxFile:
+    """Load `path`; a symbolic batch becomes `batch`, or 1, other open sizes what `sizes` says. `outputs`: which of its
+    outputs, or of the tensors that its nodes compute; none: all of its outputs.
 
     Raises GraphError (one line): no readable model, an opset that is too old or too new, several inputs, no output, or
     none of a name asked for, an input that is no float32 tensor of static shape, or whose own batch is another.
@@ -80,7 +81,7 @@ def open_onnx(path: Path, batch: int | None = None, outputs: tuple[str, ...] = (
         chosen = _outputs(model.graph, outputs)
         if outputs:
             _keep_needed(model.graph, chosen)
-        return OnnxFile(path, model, opset, Value(image.name, _shape(image, batch)), chosen)
+        return OnnxFile(path, model, opset, Value(image.name, _shape(image, batch, sizes)), chosen)
     except GraphError as error:
         raise GraphError(f"{path}: {error}") from None
 
@@ -159,7 +160,7 @@ def _read_by(node: onnx.NodeProto) -> Iterator[str]:
                 yield from _read_by(inner)
 
 
-def _shape(info: onnx.ValueInfoProto, batch: int | None) -> Shape:
+def _shape(info: onnx.ValueInfoProto, batch: int | None, sizes: Sizes) -> Shape:
     tensor = info.type.tensor_type
     if tensor.elem_type != TensorProto.FLOAT:
         found = TensorProto.DataType.Name(tensor.elem_type)
@@ -167,24 +168,4 @@ def _shape(info: onnx.ValueInfoProto, batch: int | None) -> Shape:
     dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim]
     if not dims:
         raise GraphError(f"input {info.name}: expected a tensor of static shape, found none")
-    shape = [_batch(info.name, dims[0], batch)]
-    for axis, dim in enumerate(dims[1:], start=1):
-        if not isinstance(dim, int) or dim < 1:
-            raise GraphError(
-                f"input {info.name}: found shape {_text(dims)}: axis {axis} is {dim}, expected a static shape; only "
-                "the batch may be open: export with a fixed image"
-            )
-        shape.append(dim)
-    return tuple(shape)
-
-
-def _batch(name: str, found: int | str, asked: int | None) -> int:
-    if not isinstance(found, int) or found < 1:
-        return 1 if asked is None else asked
-    if asked is not None and asked != found:
-        raise GraphError(f"input {name}: the file's batch is {found}, not {asked}; leave out --batch or export again")
-    return found
-
-
-def _text(dims: list[int | str]) -> str:
-    return f"({', '.join(map(str, dims))})"
+    return sizes.fill(info.name, dims, batch)

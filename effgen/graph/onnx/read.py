@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from effgen.graph import Graph
 from effgen.graph.onnx import activations, arithmetic, borders, norms, reductions, shapes, windows
 from effgen.graph.onnx.file import OnnxFile, open_onnx
 from effgen.graph.onnx.reader import Converter, Reader
+from effgen.graph.passes.channels_first import channels_first
 from effgen.graph.passes.fold_affine import fold_affine
 from effgen.graph.passes.fuse_activations import fuse_activations
 from effgen.graph.passes.fuse_pads import fuse_pads
@@ -41,6 +43,7 @@ _PASSES = (
     layer_norms,
     fuse_activations,
     simplify_moves,
+    channels_first,
     linear_gates,
     fuse_pads,
     fold_affine,
@@ -59,13 +62,31 @@ def graph_from_onnx(path: Path, batch: int | None = None) -> tuple[Graph, dict[s
 
 def graph_from_file(file: OnnxFile) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
     """`graph_from_onnx` for a file that is open."""
+    understood = read_file(file)
+    return understood.graph, understood.weights
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a file says: its network, and what is computed otherwise than it stands there (`notes`); `reduced`: the file
+    itself computes with fewer digits than float32."""
+
+    graph: Graph
+    weights: dict[str, NDArray[np.float32]]
+    notes: tuple[str, ...] = ()
+    reduced: bool = False
+
+
+def read_file(file: OnnxFile) -> Understood:
+    """Read and simplify a file that is open. Raises GraphError as `graph_from_onnx` does."""
+    reader = Reader(file, CONVERTERS)
     try:
-        graph, weights = Reader(file, CONVERTERS).run()
+        graph, weights = reader.run()
         for rewrite in _PASSES:
             graph, weights = rewrite(graph, weights)
     except GraphError as error:
         raise GraphError(f"{file.path}: {error}") from None
-    return graph, weights
+    return Understood(graph, weights, tuple(reader.notes), reader.reduced)
 
 
 def supported() -> list[str]:

@@ -90,6 +90,7 @@ class Reader:
         self._read = {name for proto in self.proto.node for name in proto.input} | set(file.outputs)
         self.first_error: GraphError | None = None
         self.notes: list[str] = []
+        self.reduced = False
 
     def run(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
         self.constants |= {tensor.name: _array(tensor) for tensor in self.proto.initializer}
@@ -309,6 +310,7 @@ class Reader:
         """A constant to compute with. Raises GraphError for one of whole numbers."""
         if array.dtype.name in _AS_FLOAT32:
             self.note(f"weights of type {array.dtype.name} are computed with as float32")
+            self.reduced |= array.dtype.itemsize < 4
             # The file's own rounding stays; beyond float32 there is nothing that other runtimes keep.
             return array.astype(np.float32)
         if array.dtype != np.float32:

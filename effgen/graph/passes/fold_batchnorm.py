@@ -2,6 +2,9 @@
 
     Conv(x, w) -> BatchNormalization      becomes      Conv(x, w * s, beta - mean * s),  s = gamma / sqrt(var + eps)
 
+also where several convolutions are joined before the norm (`norm_before_concat`). Equal ones that share an image out
+become one then (`join_groups`).
+
 Folding is done in float64 and rounded once, so the folded network differs from the unfolded one by rounding only.
 """
 
@@ -14,6 +17,8 @@ import numpy as np
 
 from effgen.graph import Graph, Node, Parameter, Weights, check_weights
 from effgen.graph.ops import number
+from effgen.graph.passes.join_groups import join_groups
+from effgen.graph.passes.norm_before_concat import norm_before_concat
 
 
 def fold_batchnorm(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -22,16 +27,25 @@ def fold_batchnorm(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, np.
     Parameters that several nodes share are left alone, and the norms that need them stay.
     """
     check_weights(graph, weights)
-    arrays = dict(weights)
+    graph, slices = norm_before_concat(graph)
+    arrays = {name: array for name, array in weights.items() if name in graph.parameters}
+    arrays |= {name: weights[whole][first:last] for name, (whole, first, last) in slices.items()}
     for conv, norm in _foldable_pairs(graph):
         _fold_arrays(conv, norm, arrays)
-    folded = folded_graph(graph)
+    folded, joined = join_groups(_without_norms(graph))
+    for name, parts in joined.items():
+        arrays[name] = np.concatenate([arrays.pop(part) for part in parts])
     check_weights(folded, arrays)
     return folded, arrays
 
 
 def folded_graph(graph: Graph) -> Graph:
     """The graph that `fold_batchnorm` gives, of a network without weights yet."""
+    return join_groups(_without_norms(norm_before_concat(graph)[0]))[0]
+
+
+def _without_norms(graph: Graph) -> Graph:
+    """The graph without the norms that are folded."""
     parameters = dict(graph.parameters)
     replaced: dict[str, Node] = {}
     dropped: set[str] = set()

@@ -124,11 +124,15 @@ class _Moves(Rewriter):
 
     def pointwise(self, node: Node) -> None:
         maker = self.only(node.inputs[0])
-        if maker is not None and (maker.op_type == "Transpose" or self.is_rows(maker)):
+        if maker is not None and (self.may_sink(maker) or self.is_rows(maker)):
             inner = self.before(node.op_type, maker.inputs, f"{node.output}.moved", **node.attributes)
             self.keep(replace(maker, inputs=(inner,), output=node.output))
         else:
             self.keep(node)
+
+    def may_sink(self, maker: Node) -> bool:
+        """Whether a Transpose may go behind what reads it: that of the network's input stays where it is."""
+        return maker.op_type == "Transpose" and maker.inputs[0] != self.graph.input.name
 
     def is_rows(self, maker: Node) -> bool:
         """Whether a Reshape only splits a linear layer's rows."""
@@ -162,7 +166,7 @@ class _Moves(Rewriter):
         if maker is None or self.shapes[data] != self.shapes[node.output]:
             self.keep(node)
             return
-        if maker.op_type == "Transpose":
+        if self.may_sink(maker):
             perm = ints(maker.attributes, "perm")
             moved = self.turned(constant, tuple(perm.index(axis) for axis in range(len(perm))))
         elif self.is_rows(maker) and self.weights[constant].size == self.shapes[constant][-1]:

@@ -22,6 +22,7 @@ from effgen.kernels.names import (
     pair,
     sides,
     together,
+    usual_padding,
     word,
 )
 from effgen.kernels.packing import INPUT_SCALE, summands, taps
@@ -209,7 +210,7 @@ class Conv2d(Workload):
     def name(self) -> str:
         first, last = ("none", self.activation) if self.activation_last else (self.activation, "none")
         own: Fields = {"rows": self.rows, "first_activation": first, "last_activation": last}
-        if self.padding == _usual_padding(self.kernel):
+        if self.padding == usual_padding(self.kernel):
             own["padding"] = None
         return _NAMES[self.family].write(vars(self) | own)
 
@@ -228,12 +229,7 @@ def _fields_of_constructor(said: Fields) -> dict[str, Any]:
     if "kernel" not in said:  # matrix products; a pointwise one says how many rows, and the sides where they differ
         side = isqrt(said.pop("rows", said["batch"]) // said["batch"])
         return {"height": side, "width": side} | said
-    return said | {"padding": said["padding"] or _usual_padding(said["kernel"])}
-
-
-def _usual_padding(kernel: tuple[int, int]) -> tuple[int, int, int, int]:
-    top, left = (kernel[0] - 1) // 2, (kernel[1] - 1) // 2
-    return (top, left, top, left)
+    return said | {"padding": said["padding"] or usual_padding(said["kernel"])}
 
 
 _KERNEL_AND_STRIDE = together(pair("k", "kernel"), pair("s", "stride"))
