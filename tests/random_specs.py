@@ -25,7 +25,7 @@ def _squeeze_excite(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def _head(draw: st.DrawFn) -> dict[str, Any]:
-    keys = {key: draw(st.booleans()) for key in ("after_pool", "scale_width")}
+    keys = {key: draw(st.booleans()) for key in ("after_pool", "scale_width", "norm")}
     return keys | {"channels": draw(st.integers(1, 96)), "activation": draw(st.none() | _ACTIVATIONS)}
 
 
@@ -37,6 +37,9 @@ def _stage(draw: st.DrawFn) -> dict[str, Any]:
         "bottleneck_ratio": draw(st.sampled_from([0.25, 0.5, 1.0])),
         "squeeze_excite": draw(st.none() | _squeeze_excite()),
         "linear": draw(st.booleans()),
+        "expand_of": draw(st.sampled_from(["input", "output"])),
+        "always_expand": draw(st.booleans()),
+        "start_kernel": draw(st.sampled_from([1, 3, 5])),
     }
     return {
         "block": block,

@@ -131,8 +131,9 @@ def _with_row_sums(workload: Workload) -> Workload | None:
     """The depthwise convolutions that sum their rows besides; None for anything else."""
     if isinstance(workload, MixedDepthwise):
         return workload.with_row_sums()
-    is_depthwise = isinstance(workload, Conv2d) and workload.family == "depthwise"
-    return replace(workload, row_sums=True) if is_depthwise else None  # type: ignore[call-arg]
+    if isinstance(workload, Conv2d) and workload.family == "depthwise":
+        return replace(workload, row_sums=True)
+    return None
 
 
 def _gate_into_pointwise(calls: _Calls, scale: KernelCall, _: ChannelScale) -> None:

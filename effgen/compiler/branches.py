@@ -84,7 +84,8 @@ class _Joining:
         slices = [node for node in readers if node.op_type == "Slice"]
         slices.sort(key=lambda node: ints(node.attributes, "starts", ()))
         found = slices_of(self.graph, self.producers, tuple(node.output for node in slices))
-        outputs, cuts = (whole,), (channels * count,)
+        outputs: tuple[str, ...] = (whole,)
+        cuts: tuple[int, ...] = (channels * count,)
         if found is not None and len(slices) == self.uses[whole]:
             parts = tuple(self.graph.values[node.output].shape[1] for node in slices)
             if all(part % count == 0 for part in parts):

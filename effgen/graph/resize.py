@@ -103,7 +103,8 @@ def check_modes(mode: str, coordinates: str, nearest: str) -> None:
 
 
 def _linear(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(1 - np.abs(distance), 0)
+    weights: NDArray[np.float64] = np.maximum(1 - np.abs(distance), 0)
+    return weights
 
 
 def _cubic(a: float) -> _Kernel:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -34,6 +34,11 @@ class NamedLayer:
     stage: int = 0
     block: int = 0
     part: str = ""
+
+    @property
+    def split(self) -> bool:
+        """Whether it is one of the convolutions that a mixed one (MixNet) consists of."""
+        return self.kind.removeprefix("conv").isdecimal()
 
     @classmethod
     def of(cls, name: str) -> NamedLayer:
@@ -142,9 +147,11 @@ class Scheme:
         """The graph's parameter names -> those of the same tensors in a file that holds `names`."""
         blocks = Blocks(graph, names)
         split = {name: name.rpartition(".") for name in graph.parameters}
-        return {
-            name: f"{self.layer_name(NamedLayer.of(layer), blocks)}.{leaf}" for name, (layer, _, leaf) in split.items()
-        }
+        return {name: f"{self._named(NamedLayer.of(layer), blocks)}.{leaf}" for name, (layer, _, leaf) in split.items()}
+
+    def _named(self, layer: NamedLayer, blocks: Blocks) -> str:
+        """The others than timm know no mixed convolutions."""
+        return (_effgen if layer.split and self.layer_name is not _timm else self.layer_name)(layer, blocks)
 
 
 def schemes_of(names: Iterable[str]) -> list[Scheme]:
@@ -289,6 +296,9 @@ def _timm_block(layer: NamedLayer, blocks: Blocks) -> str:
     place = f"blocks.{stage}.{block}"
     if layer.part == "se":
         return f"{place}.se.conv_{layer.kind}"
+    if layer.split:  # a mixed convolution's parts are numbered within it
+        whole = replace(layer, kind="conv")
+        return f"{_timm_block(whole, blocks)}.{layer.kind.removeprefix('conv')}"
     parts = [part for part in blocks.parts(layer) if part != "se"]
     if layer.part in _TIMM_UNIVERSAL:
         return f"{place}.{_TIMM_UNIVERSAL[layer.part]}.{'bn' if layer.kind == 'norm' else 'conv'}"

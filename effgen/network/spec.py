@@ -169,11 +169,12 @@ class StageSpec(StrictModel):
     """A row of the paper's Table 1: the first block has `stride`, all share the rest.
 
     `expand_ratio` is of the block's input channels, or of its output channels (`expand_of`); at ratio 1 there is no
-    expansion unless `always_expand` says so (FBNet). `bottleneck_ratio` is of the output channels (ResNet-50: 64 of
-    256); its window has groups of `group_width` channels where that is stated (RegNet). `linear = false` puts an
-    activation behind a depthwise separable block's pointwise convolution (MobileNetV1). `start_kernel` is the depthwise
-    window before a universal block's expansion, `kernel` the one behind it, and 1 means that there is none
-    (MobileNetV4).
+    expansion unless `always_expand` says so (FBNet). `more_kernels` are the depthwise windows of further parts of the
+    channels, and `expand_groups` and `project_groups` the parts that 1x1 convolutions take apart (MixNet).
+    `bottleneck_ratio` is of the output channels (ResNet-50: 64 of 256); its window has groups of `group_width` channels
+    where that is stated (RegNet). `linear = false` puts an activation behind a depthwise separable block's pointwise
+    convolution (MobileNetV1). `start_kernel` is the depthwise window before a universal block's expansion, `kernel` the
+    one behind it, and 1 means that there is none (MobileNetV4).
     Which keys a block kind takes is in `KEYS_OF_BLOCKS`.
     """
 
@@ -185,6 +186,9 @@ class StageSpec(StrictModel):
     expand_ratio: Annotated[float, Field(gt=0, le=16)] = 1.0
     expand_of: Literal["input", "output"] = "input"
     always_expand: bool = False
+    more_kernels: Annotated[list[KernelSize], Field(max_length=8)] = []
+    expand_groups: Annotated[int, Field(ge=1, le=64)] = 1
+    project_groups: Annotated[int, Field(ge=1, le=64)] = 1
     start_kernel: KernelSize = 1
     bottleneck_ratio: Annotated[float, Field(gt=0, le=4)] = 0.25
     group_width: Channels | None = None
@@ -201,6 +205,9 @@ KEYS_OF_BLOCKS: Mapping[str, tuple[BlockKind, ...]] = {
     "expand_ratio": ("mbconv", "fused_mbconv", "universal", "ghost"),
     "expand_of": ("mbconv", "fused_mbconv", "universal", "ghost"),
     "always_expand": ("mbconv",),
+    "more_kernels": ("mbconv",),
+    "expand_groups": ("mbconv",),
+    "project_groups": ("mbconv",),
     "squeeze_excite": ("mbconv", "fused_mbconv", "depthwise_separable", "bottleneck", "ghost"),
     "linear": ("depthwise_separable",),
     "start_kernel": ("universal",),

@@ -99,6 +99,7 @@ FAMILIES: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("timm", "regnety_002", "regnet_y_002", "0", {}),
     ("timm", "fbnetc_100", "fbnet_c", "0", {}),
     ("timm", "ghostnet_100", "ghostnet", "0", {}),
+    ("timm", "mixnet_s", "mixnet_s", "0", {}),
     ("timm", "mobilenetv4_conv_small", "mobilenet_v4_conv_small", "0", {}),
     ("timm", "lcnet_100", "lcnet", "0", {}),
 ]

@@ -1,12 +1,17 @@
 """What each block kind of a spec becomes in the graph."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from networks import KINDS, kinds_graph, lively_weights, noise
 
+from effgen.driver import CompileRequest, compile_bundle
+from effgen.errors import SpecError
 from effgen.graph import Graph, Node
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.graph.reference import run_reference
+from effgen.network import NetworkRequest
 from effgen.network.lowering.blocks import BLOCKS
 from effgen.network.lowering.network import lower
 from effgen.network.scaling import Overrides, coefficients_for, scale
@@ -122,3 +127,164 @@ def test_folded_norms_compute_the_same(padding: str) -> None:
     folded = fold_batchnorm(graph, weights)
     assert not any(n.op_type == "BatchNormalization" for n in folded[0].nodes)
     np.testing.assert_allclose(run_reference(*folded, image), expected, rtol=1e-4, atol=1e-5)
+
+
+def shape(graph: Graph, name: str) -> tuple[int, ...]:
+    return graph.parameters[name].shape
+
+
+def test_basic() -> None:
+    graph = one_stage("basic")
+    assert shape(graph, "stages.0.0.first.conv.weight") == (16, 8, 3, 3)
+    assert node(graph, "stages.0.0.skip").inputs == ("stages.0.0.second.norm", "stages.0.0.downsample.norm")
+    assert node(graph, "stages.0.1.skip").inputs == ("stages.0.1.second.norm", "stages.0.0.skip.hard_swish")
+
+
+def test_bottleneck_of_groups() -> None:
+    """Squeeze-excite of the block's input channels stands behind the window, as in RegNetY."""
+    graph = one_stage("bottleneck", "bottleneck_ratio = 1.0\ngroup_width = 4\nsqueeze_excite = { ratio = 0.5 }")
+    assert shape(graph, "stages.0.0.window.conv.weight") == (16, 4, 3, 3)
+    assert node(graph, "stages.0.0.window.conv").attributes["group"] == 4
+    assert shape(graph, "stages.0.0.se.reduce.weight") == (4, 16, 1, 1)
+    assert node(graph, "stages.0.0.project.conv").inputs[0] == "stages.0.0.se.scale"
+    with pytest.raises(SpecError, match=r"stages\.0\.0: 16 channels in groups of group_width = 5: expected a multiple"):
+        one_stage("bottleneck", "bottleneck_ratio = 1.0\ngroup_width = 5")
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        ("kernel = 3", ["widen", "middle", "narrow"]),
+        ("kernel = 5\nstart_kernel = 3", ["start", "widen", "middle", "narrow"]),
+        ("kernel = 1\nstart_kernel = 3", ["start", "widen", "narrow"]),
+        ("kernel = 1", ["widen", "narrow"]),
+    ],
+)
+def test_universal(keys: str, parts: list[str]) -> None:
+    """The last window strides, without any the first 1x1 convolution; the first window has no activation."""
+    text = (
+        f'{KINDS.partition("[[stages]]")[0]}[[stages]]\nblock = "universal"\nstride = 2\nchannels = 16\nrepeats = 2\n'
+    )
+    graph = lower(parse_spec(f"{text}expand_ratio = 4\n{keys}\n", "test"))
+    convs = [node for node in graph.nodes if node.op_type == "Conv" and node.output.startswith("stages.0.0.")]
+    assert [conv.output.split(".")[3] for conv in convs] == parts
+    strided = "middle" if "middle" in parts else parts[0]
+    assert [conv.output for conv in convs if conv.attributes["strides"] == (2, 2)] == [f"stages.0.0.{strided}.conv"]
+    assert "stages.0.0.start.norm.hard_swish" not in graph.values
+    assert shape(graph, "stages.0.0.widen.conv.weight") == (32, 8, 1, 1)
+    assert node(graph, "stages.0.1.skip").inputs[1] == "stages.0.0.narrow.norm"
+
+
+@pytest.mark.parametrize("channels", [16, 15])
+def test_ghost(channels: int) -> None:
+    """Half of the channels are made of the others; of an odd number the last is left out."""
+    head = KINDS.partition("[[stages]]")[0].replace("[stem]", "[rounding]\nchannel_divisor = 1\n\n[stem]")
+    stages = (
+        f'[[stages]]\nblock = "ghost"\nkernel = 5\nstride = 2\nchannels = {channels}\nrepeats = 2\nexpand_ratio = 3\n'
+    )
+    graph = lower(parse_spec(head + stages, "test"))
+    assert shape(graph, "stages.0.0.expand.primary.conv.weight") == (12, 8, 1, 1)
+    assert shape(graph, "stages.0.0.expand.cheap.conv.weight") == (12, 1, 3, 3)
+    assert shape(graph, "stages.0.0.depthwise.conv.weight") == (24, 1, 5, 5)
+    assert shape(graph, "stages.0.0.downsample.depthwise.conv.weight") == (8, 1, 5, 5)
+    assert graph.values["stages.0.0.skip"].shape[1] == channels
+    assert not any(name.startswith("stages.0.1.d") for name in graph.parameters)
+
+
+def test_mixed_windows() -> None:
+    """As timm divides them: what is left over goes to the first part."""
+    keys = "expand_ratio = 2.5\nmore_kernels = [5, 7]\nexpand_groups = 2\nproject_groups = 3"
+    graph = one_stage("mbconv", keys)
+    expanded = graph.values["stages.0.0.expand.norm"].shape[1]
+    parts = [shape(graph, f"stages.0.0.depthwise.conv{number}.weight") for number in range(3)]
+    assert [part[2] for part in parts] == [3, 5, 7] and [part[1] for part in parts] == [1, 1, 1]
+    assert [part[0] for part in parts] == [expanded - 2 * (expanded // 3), expanded // 3, expanded // 3]
+    assert shape(graph, "stages.0.0.expand.conv1.weight") == (expanded // 2, 4, 1, 1)
+    assert [shape(graph, f"stages.0.0.project.conv{number}.weight")[0] for number in range(3)] == [6, 5, 5]
+    with pytest.raises(SpecError, match=r"stages\.0\.0\.expand: 8 channels to \d+ in 9 parts: expected more"):
+        one_stage("mbconv", "expand_ratio = 2.5\nexpand_groups = 9")
+
+
+def test_expansions_of_other_channels() -> None:
+    graph = one_stage("fused_mbconv", 'expand_ratio = 4\nexpand_of = "output"')
+    assert shape(graph, "stages.0.0.expand.conv.weight") == (64, 8, 3, 3)
+    assert "stages.0.0.expand.conv.weight" not in one_stage("mbconv").parameters
+    assert shape(one_stage("mbconv", "always_expand = true"), "stages.0.0.expand.conv.weight") == (8, 8, 1, 1)
+
+
+def test_a_head_behind_the_pooling_with_a_norm() -> None:
+    text = KINDS.replace("after_pool = true", "after_pool = true\nnorm = true")
+    found = [(n.output, n.op_type) for n in lower(parse_spec(text, "x")).nodes if n.scope == "head"]
+    assert found == [
+        ("pool", "GlobalAveragePool"), ("head.conv", "Conv"), ("head.norm", "BatchNormalization"),
+        ("head.norm.hard_swish", "HardSwish"),
+    ]  # fmt: skip
+
+
+NEWER_KINDS = (
+    KINDS.partition("[[stages]]")[0]
+    + """
+[[stages]]
+block = "basic"
+kernel = 3
+stride = 1
+channels = 16
+repeats = 1
+
+[[stages]]
+block = "bottleneck"
+kernel = 3
+stride = 2
+channels = 24
+repeats = 2
+bottleneck_ratio = 1.0
+group_width = 8
+squeeze_excite = { ratio = 0.25 }
+
+[[stages]]
+block = "universal"
+kernel = 5
+start_kernel = 3
+stride = 1
+channels = 16
+repeats = 2
+expand_ratio = 3
+
+[[stages]]
+block = "ghost"
+kernel = 3
+stride = 2
+channels = 15
+repeats = 2
+expand_ratio = 3
+squeeze_excite = { ratio = 0.25, of = "expanded", gate = "hard_sigmoid" }
+
+[[stages]]
+block = "mbconv"
+kernel = 3
+more_kernels = [5, 7]
+expand_groups = 2
+project_groups = 2
+stride = 1
+channels = 24
+repeats = 2
+expand_ratio = 3
+activation = "silu"
+
+[head]
+channels = 32
+after_pool = true
+norm = true
+
+[classifier]
+classes = 10
+"""
+)
+
+
+def test_newer_kinds_compiled(tmp_path: Path) -> None:
+    """`compile_bundle` holds the library to PyTorch, and writes nothing where it differs."""
+    (tmp_path / "newer.toml").write_text(NEWER_KINDS)
+    request = CompileRequest(NetworkRequest(str(tmp_path / "newer.toml"), batch=2), tmp_path / "b")
+    golden = compile_bundle(request).network["golden"]
+    assert golden["checked_by"] == "this processor" and golden["rel_l2"] <= 1e-5

@@ -34,7 +34,7 @@ def case_id(value: str) -> str:
 
 
 SHIPPED = ["efficientnet", "efficientnet_edgetpu", "efficientnet_lite", "efficientnet_v2_b", "efficientnet_v2_s"]
-SHIPPED += ["fbnet_c", "ghostnet", "lcnet", "mnasnet_a1", "mnasnet_b1", "mobilenet_v1", "mobilenet_v2"]
+SHIPPED += ["fbnet_c", "ghostnet", "lcnet", "mixnet_s", "mnasnet_a1", "mnasnet_b1", "mobilenet_v1", "mobilenet_v2"]
 SHIPPED += ["mobilenet_v3_large", "mobilenet_v3_large_minimal", "mobilenet_v3_small", "mobilenet_v3_small_minimal"]
 SHIPPED += ["mobilenet_v4_conv_medium", "mobilenet_v4_conv_small", "regnet_x_002", "regnet_x_004", "regnet_y_002"]
 SHIPPED += ["regnet_y_004", "resnet18", "resnet34", "resnet50", "tinynet"]

@@ -84,7 +84,8 @@ class _ActivationFusion(Rewriter):
 
     def product(self, node: Node) -> tuple[float, list[str]]:
         """A product as a number and the tensors in it, as far as nothing else reads its parts."""
-        factor, names = 1.0, []
+        factor = 1.0
+        names: list[str] = []
         for name in node.inputs:
             value = self.number(name)
             inner = self.only(name, "Mul")

@@ -32,10 +32,10 @@ def mbconv(layers: Layers, x: str, name: str, stage: StageSpec, stride: int) -> 
     """Inverted residual (MobileNetV2, arXiv 1801.04381, Table 1) with squeeze-excite (MnasNet, arXiv 1807.11626)."""
     block_input, activation = x, stage.activation or layers.spec.activation
     if stage.expand_ratio != 1 or stage.always_expand:
-        x = layers.conv_norm(x, f"{name}.expand", _expanded(layers, x, stage), kernel=1)
+        x = _pointwise(layers, x, f"{name}.expand", _expanded(layers, x, stage), stage.expand_groups)
         x = layers.activation(x, activation)
     x = _depthwise(layers, x, block_input, name, stage, stride)
-    x = layers.conv_norm(x, f"{name}.project", stage.channels, kernel=1)
+    x = _pointwise(layers, x, f"{name}.project", stage.channels, stage.project_groups)
     return _skip(layers, x, block_input, name, stage, stride)
 
 
@@ -160,7 +160,7 @@ def _ghost_module(layers: Layers, x: str, name: str, out: int, activation: Activ
     cheap = layers.conv_norm(x, f"{name}.cheap", half, _CHEAP_KERNEL, groups=half)
     cheap = layers.activation(cheap, activation) if activation else cheap
     joined = layers.b.add("Concat", [x, cheap], f"{name}.joined", axis=1)
-    return layers.b.add("Slice", [joined], f"{name}.even", start=0, end=out) if out % 2 else joined
+    return layers.some_channels(joined, f"{name}.odd", 0, out) if out % 2 else joined
 
 
 def _shortcut(layers: Layers, x: str, name: str, stage: StageSpec, stride: int) -> str | None:
@@ -189,10 +189,20 @@ def _expanded(layers: Layers, x: str, stage: StageSpec) -> int:
     return round_channels(channels * stage.expand_ratio, layers.spec.rounding)
 
 
+def _pointwise(layers: Layers, x: str, name: str, out: int, groups: int) -> str:
+    """A 1x1 convolution; of `groups` parts of the channels apart, where there are so many."""
+    if groups == 1:
+        return layers.conv_norm(x, name, out, kernel=1)
+    return layers.mixed_conv_norm(x, name, out, [1] * groups)
+
+
 def _depthwise(layers: Layers, x: str, block_input: str, name: str, stage: StageSpec, stride: int) -> str:
     """Depthwise convolution, activation and squeeze-excite."""
-    channels = layers.channels(x)
-    x = layers.conv_norm(x, f"{name}.depthwise", channels, stage.kernel, stride, groups=channels)
+    channels, kernels = layers.channels(x), [stage.kernel, *stage.more_kernels]
+    if stage.more_kernels:
+        x = layers.mixed_conv_norm(x, f"{name}.depthwise", channels, kernels, stride, depthwise=True)
+    else:
+        x = layers.conv_norm(x, f"{name}.depthwise", channels, stage.kernel, stride, groups=channels)
     x = layers.activation(x, stage.activation or layers.spec.activation)
     return _squeeze_excite(layers, x, block_input, name, stage)
 

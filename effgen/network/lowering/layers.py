@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from effgen.errors import SpecError
 from effgen.graph import GraphBuilder
 from effgen.graph.ops import Shape
 from effgen.network.scaling import round_channels
@@ -21,10 +24,31 @@ class Layers:
 
     def conv_norm(self, x: str, name: str, out: int, kernel: int, stride: int = 1, groups: int = 1) -> str:
         """A convolution without bias, `{name}.conv`, and its batch norm, `{name}.norm`."""
+        return self._norm(self._conv(x, f"{name}.conv", out, kernel, stride, groups), name, out)
+
+    def mixed_conv_norm(
+        self, x: str, name: str, out: int, kernels: Sequence[int], stride: int = 1, depthwise: bool = False
+    ) -> str:
+        """A convolution of each of as many parts of the channels as there are `kernels`, `{name}.conv0`, ..., joined,
+        and the batch norm of all, `{name}.norm` (MixNet, arXiv 1907.09595)."""
+        if min(self.channels(x), out) < len(kernels):
+            raise SpecError(f"{name}: {self.channels(x)} channels to {out} in {len(kernels)} parts: expected more")
+        before, after = (split_channels(count, len(kernels)) for count in (self.channels(x), out))
+        parts, start = [], 0
+        for number, (kernel, taken, made) in enumerate(zip(kernels, before, after, strict=True)):
+            part = self.some_channels(x, f"{name}.part{number}", start, start + taken)
+            parts.append(self._conv(part, f"{name}.conv{number}", made, kernel, stride, taken if depthwise else 1))
+            start += taken
+        return self._norm(self.b.add("Concat", parts, f"{name}.joined", axis=1), name, out)
+
+    def _conv(self, x: str, name: str, out: int, kernel: int, stride: int, groups: int) -> str:
         b, shape = self.b, self.b.shape(x)
-        weight = b.parameter(f"{name}.conv.weight", (out, shape[1] // groups, kernel, kernel), "kernel")
+        weight = b.parameter(f"{name}.weight", (out, shape[1] // groups, kernel, kernel), "kernel")
         pads = self.pads(shape, kernel, stride)
-        x = b.add("Conv", [x, weight], f"{name}.conv", group=groups, pads=pads, strides=(stride, stride))
+        return b.add("Conv", [x, weight], name, group=groups, pads=pads, strides=(stride, stride))
+
+    def _norm(self, x: str, name: str, out: int) -> str:
+        b = self.b
         statistics = [
             b.parameter(f"{name}.norm.weight", (out,), "norm_scale"),
             b.parameter(f"{name}.norm.bias", (out,), "norm_bias"),
@@ -32,6 +56,10 @@ class Layers:
             b.parameter(f"{name}.norm.running_var", (out,), "norm_var"),
         ]
         return b.add("BatchNormalization", [x, *statistics], f"{name}.norm", epsilon=self.spec.norm.eps)
+
+    def some_channels(self, x: str, name: str, start: int, end: int) -> str:
+        """The channels from `start` to before `end`."""
+        return self.b.add("Slice", [x], name, axes=(1,), starts=(start,), ends=(end,), steps=(1,))
 
     def conv_bias(self, x: str, name: str, out: int) -> str:
         """A 1x1 convolution with a bias and no batch norm."""
@@ -74,6 +102,12 @@ class Layers:
         before_h, after_h = same_padding(shape[2], kernel, stride)
         before_w, after_w = same_padding(shape[3], kernel, stride)
         return before_h, before_w, after_h, after_w
+
+
+def split_channels(channels: int, parts: int) -> list[int]:
+    """Channels of each of the parts; the first has what is left over."""
+    share = channels // parts
+    return [channels - share * (parts - 1), *[share] * (parts - 1)]
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
