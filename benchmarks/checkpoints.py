@@ -18,7 +18,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from effgen.graph.reference import run_reference
 from effgen.network import NetworkRequest, build_network
 from effgen.network.checkpoints import AS_MEANT, load_checkpoint
 from effgen.network.scaling import Overrides
+from effgen.network.spec import NetworkSpec, load_spec
 from effgen.network.weight_sets import WeightsChoice
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -45,6 +46,9 @@ PIXELS = 70
 #: What a checkpoint cannot say, of timm's ports of TensorFlow's weights.
 TENSORFLOW = {"padding": "same", "norm_eps": 1e-3}
 PYTORCH = {"padding": "symmetric", "norm_eps": 1e-5}
+
+#: timm's deeper MobileNetV2s keep their ends.
+DEEP = {"stem_channels": 32, "head_channels": 1280}
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Attempt:
     wrapped: Callable[[dict[str, torch.Tensor]], Any] | None = None
     file: str = ""
     choice: WeightsChoice = AS_MEANT
+    #: Whether the spec is a copy of the user's in which the first and the last stage keep their depth.
+    ends_keep_depth: bool = False
 
     @property
     def name(self) -> str:
@@ -124,8 +130,8 @@ def attempts() -> list[Attempt]:
         timm("mobilenetv2_050", "mobilenet_v2", width=0.5, head_channels=1280),
         timm("mobilenetv2_075", "mobilenet_v2", width=0.75, head_channels=1280),
         timm("mobilenetv2_100", "mobilenet_v2"),
-        timm("mobilenetv2_110d", "mobilenet_v2", width=1.1, depth=1.2, stem_channels=32, head_channels=1280),
-        timm("mobilenetv2_120d", "mobilenet_v2", width=1.2, depth=1.4, stem_channels=32, head_channels=1280),
+        replace(timm("mobilenetv2_110d", "mobilenet_v2", **DEEP, width=1.1, depth=1.2), ends_keep_depth=True),
+        replace(timm("mobilenetv2_120d", "mobilenet_v2", **DEEP, width=1.2, depth=1.4), ends_keep_depth=True),
         timm("mobilenetv2_140", "mobilenet_v2", width=1.4),
         torchvision("mobilenet_v2", "mobilenet_v2"),
         timm("mobilenetv3_large_075", "mobilenet_v3_large", width=0.75, head_channels=1280),
@@ -211,6 +217,15 @@ def _training_scripts() -> Iterable[Attempt]:
     )
 
 
+def _own_spec(attempt: Attempt) -> NetworkSpec:
+    spec = load_spec(attempt.spec)
+    if not attempt.ends_keep_depth:
+        return spec
+    first, *middle, last = spec.stages
+    kept = [stage.model_copy(update={"scale_depth": False}) for stage in (first, last)]
+    return spec.model_copy(update={"stages": [kept[0], *middle, kept[1]]})
+
+
 def outcome_of(attempt: Attempt, folder: Path) -> Outcome:
     """Save, load, compare."""
     start = time.perf_counter()
@@ -218,9 +233,8 @@ def outcome_of(attempt: Attempt, folder: Path) -> Outcome:
     file = folder / (attempt.file or f"{attempt.model}.pth")
     state = dict(model.state_dict())
     torch.save(attempt.wrapped(state) if attempt.wrapped else state, file)
-    graph = build_network(
-        NetworkRequest(attempt.spec, attempt.phi, overrides=Overrides(resolution=PIXELS, **attempt.options))
-    ).graph
+    request = NetworkRequest(attempt.spec, attempt.phi, overrides=Overrides(resolution=PIXELS, **attempt.options))
+    graph = build_network(request, _own_spec(attempt)).graph
     try:
         loaded = load_checkpoint(file, graph, attempt.choice)
     except EffgenError as error:

@@ -30,6 +30,9 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
     "mish": torch.nn.functional.mish,
     "tanh": torch.tanh,
+    "leaky_relu_0p1": lambda x: torch.nn.functional.leaky_relu(x, 0.1),
+    "clip_m1p0_0p75": lambda x: x.clip(-1, 0.75),
+    "elu_1p5": lambda x: torch.nn.functional.elu(x, 1.5),
 }
 
 

@@ -37,6 +37,9 @@ def scalar(x: float, activation: Activation) -> float:
         "gelu_tanh": x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2,
         "mish": x * tanh(log1p(exp(x))),
         "tanh": tanh(x),
+        "leaky_relu_0p1": x if x > 0 else 0.1 * x,
+        "clip_m1p0_0p75": min(max(x, -1), 0.75),
+        "elu_1p5": x if x > 0 else 1.5 * (exp(x) - 1),
     }[activation]
 
 

@@ -19,7 +19,7 @@ from effgen.kernels.kinds.interleave import Interleave
 from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.kernels.workload import ACTIVATIONS, NUMBER_TYPES, Workload
+from effgen.kernels.workload import ACTIVATIONS, NUMBER_TYPES, Workload, clip, elu, leaky_relu
 
 CONVOLUTIONS = [
     Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True),
@@ -83,7 +83,13 @@ def valid(make: Callable[..., Workload], **fields: SearchStrategy[Any]) -> Searc
 _SIZES, _CHANNELS = st.integers(1, 12), st.integers(1, 40)
 _PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 _PADDING = st.one_of(st.just((0, 0, 0, 0)), st.just((1, 1, 1, 1)), st.tuples(*[st.integers(0, 3)] * 4))
-_DTYPES, _ACTIVATIONS = st.sampled_from(sorted(NUMBER_TYPES)), st.sampled_from(ACTIVATIONS)
+_DTYPES = st.sampled_from(sorted(NUMBER_TYPES))
+_ACTIVATIONS = st.one_of(
+    st.sampled_from(ACTIVATIONS),
+    st.builds(leaky_relu, st.floats(width=32, allow_nan=False)),
+    st.builds(clip, st.floats(width=32, allow_nan=False), st.floats(width=32, allow_nan=False)),
+    st.builds(elu, st.floats(0, width=32)),
+)
 _IMAGE = {"batch": st.integers(1, 3), "height": _SIZES, "width": _SIZES}
 _ENDS = {"activation": _ACTIVATIONS, "residual": st.booleans(), "activation_last": st.booleans(), "dtype": _DTYPES}
 _WINDOW = {"kernel": _PAIRS, "stride": _PAIRS, "padding": _PADDING, "dilation": st.just((1, 1)) | _PAIRS}
@@ -196,9 +202,10 @@ def _mixed(draw: st.DrawFn) -> MixedDepthwise | None:
     try:
         parts = []
         for channels in draw(st.lists(_CHANNELS, min_size=2, max_size=4)):
-            padding = draw(st.none() | _PADDING)
             kernel = draw(_PAIRS)
-            around = padding or tuple((kernel[i % 2] - 1) // 2 for i in range(4))
+            top, left = (draw(st.integers(0, taps - 1)) for taps in kernel)
+            # As much on both sides together keeps the image's size, whatever the kernel's.
+            around = (top, left, kernel[0] - 1 - top, kernel[1] - 1 - left)
             parts.append(
                 Conv2d(
                     **common,

@@ -19,13 +19,13 @@ from typing import TypeAlias
 
 from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.graph import Graph, Node
-from effgen.graph.ops import Shape, integer, ints, is_usual_hard_sigmoid
+from effgen.graph.ops import Shape, integer, ints, is_usual_hard_sigmoid, number
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.pool2d import Pool2d
-from effgen.kernels.workload import Activation, Workload
+from effgen.kernels.workload import Activation, Workload, clip, elu, leaky_relu
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,11 @@ def _images(node: Node) -> tuple[str, ...]:
 def activation_of(node: Node) -> Activation | None:
     """The epilogue that computes `node`, or None where no epilogue does."""
     if node.op_type == "Clip":
-        return "relu6" if (node.attributes["min"], node.attributes["max"]) == (0.0, 6.0) else None
+        low, high = number(node.attributes, "min"), number(node.attributes, "max")
+        return "relu6" if (low, high) == (0.0, 6.0) else clip(low, high)
+    if node.op_type in ("LeakyRelu", "Elu"):
+        alpha = number(node.attributes, "alpha")
+        return leaky_relu(alpha) if node.op_type == "LeakyRelu" else elu(alpha)
     if node.op_type == "Gelu":
         return "gelu_tanh" if str(node.attributes["approximate"]) == "tanh" else "gelu"
     if node.op_type == "HardSigmoid":

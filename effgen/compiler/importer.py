@@ -86,10 +86,18 @@ class _Importer:
         return ImportedModule(self.builder.finalize(), workloads)
 
     def returned(self, name: str) -> relax.Expr:
-        """An output, in the graph's layout and float32; outputs that are one tensor are one value."""
+        """An output, in the graph's layout and float32; outputs that are one tensor are one value.
+
+        Raises GraphError for a view of the image, which is the caller's memory.
+        """
         tensors = self.tensors
         value = tensors.unshaped(tensors.declared(name))
         if value not in self.outputs:
+            if value.same_as(tensors.raw(self.graph.input.name)):
+                raise GraphError(
+                    f"output {name}: is the input itself, in another shape: expected what the network computes; "
+                    "--outputs can leave it out"
+                )
             self.outputs[value] = tensors.converted(value, "float32")
         return self.outputs[value]
 

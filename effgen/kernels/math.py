@@ -16,14 +16,14 @@ That is 13 operations, five of them the polynomial.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import pi, sqrt
+from math import inf, pi, sqrt
 
 from tvm import tirx
 from tvm.ir import Expr
 
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import INPUT_SCALE
-from effgen.kernels.workload import Activation
+from effgen.kernels.workload import Activation, activation_and_numbers
 
 # 2^f - 1 over f, least maximum relative error of 2^f on [-1/2, 1/2] (1.1e-7), coefficients of f^1 .. f^5.
 _EXP2 = (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.001326472731307149)
@@ -263,6 +263,19 @@ def elu(x: Expr, alpha: float) -> Expr:
     return bindings.around(tirx.Select(x > constant(0.0), x, below))
 
 
+def leaky_relu(x: Expr, slope: float) -> Expr:
+    """x, or slope * x below 0; NaN in, NaN out."""
+    bindings = _Bindings()
+    x = bindings.bind("x", x)
+    return bindings.around(tirx.Select(x < constant(0.0), x * constant(slope), x))
+
+
+def clip(x: Expr, low: float, high: float) -> Expr:
+    """min(max(x, low), high); NaN in, NaN out."""
+    x = x if low == -inf else _at_least(x, low)
+    return x if high == inf else _at_most(x, high)
+
+
 def _absolute(x: Expr) -> Expr:
     return tirx.Select(x < constant(0.0), constant(0.0) - x, x)
 
@@ -286,9 +299,13 @@ _EXPRESSION: dict[Activation, Callable[[Expr], Expr]] = {
 }
 
 
+_WITH_NUMBERS: dict[str, Callable[..., Expr]] = {"leaky_relu": leaky_relu, "clip": clip, "elu": elu}
+
+
 def activate(x: Expr, activation: Activation) -> Expr:
     """`activation` of one float32 expression, which is the argument times `INPUT_SCALE[activation]` (if any)."""
-    return _EXPRESSION[activation](x)
+    word, numbers = activation_and_numbers(activation)
+    return _WITH_NUMBERS[word](x, *numbers) if numbers else _EXPRESSION[word](x)
 
 
 def finished(

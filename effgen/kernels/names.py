@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from effgen.kernels.workload import ACTIVATIONS, NUMBER_TYPES, Shape
+from effgen.kernels.workload import ACTIVATIONS, NUMBER_TYPES, WITH_NUMBERS, Shape
 
 #: What parts say, by name.
 Fields = dict[str, Any]
@@ -23,6 +23,8 @@ Fields = dict[str, Any]
 ALWAYS = object()
 
 _NUMBER = r"[1-9]\d*"
+# Any number, as `effgen.kernels.workload` spells it.
+_SPELLED = r"m?(?:\d+(?:p\d+)?(?:em?\d+)?|inf)"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def flag(field: str, text: str) -> Part:
 
 def activation(field: str = "activation", usual: object = "none") -> Part:
     """An activation's own name."""
-    return word(field, {name: name for name in ACTIVATIONS}, usual)
+    numbers = (name + rf"_{_SPELLED}" * count for name, count in WITH_NUMBERS.items())
+    words = "|".join(sorted((*ACTIVATIONS, *numbers), key=len, reverse=True))
+    return _valued("", field, f"(?:{words})", str, str, usual)
 
 
 def together(*parts: Part) -> Part:

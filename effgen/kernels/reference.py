@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.kernels.packing import input_shapes, pack
-from effgen.kernels.workload import Activation, Argument, Arrays, Float64, Workload
+from effgen.kernels.workload import Activation, Argument, Arrays, Float64, Workload, activation_and_numbers
 from effgen.machines.machine import Machine
 
 
@@ -109,6 +109,11 @@ def activated(x: Float64, activation: Activation) -> Float64:
         return x * 0.5 * (1.0 + (_erf(x / sqrt(2)) if exact else np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))))
     if activation in ("mish", "tanh"):
         return np.tanh(x) if activation == "tanh" else x * np.tanh(np.logaddexp(x, 0.0))
+    word, numbers = activation_and_numbers(activation)
+    if word == "clip":
+        return np.minimum(np.maximum(x, numbers[0]), numbers[1])
+    if word in ("leaky_relu", "elu"):
+        return np.where(x > 0, x, numbers[0] * (x if word == "leaky_relu" else np.expm1(np.minimum(x, 0))))
     assert activation == "none", activation
     return x
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from effgen.kernels.workload import EXPONENTIALS, Activation
+from effgen.kernels.workload import Activation, is_exponential
 from effgen.machines.machine import Cpu
 from effgen.machines.target_file import Costs
 
@@ -65,7 +65,7 @@ def tile_cycles(
 
 def activation_cycles(activation: Activation, costs: Costs) -> float:
     """Estimated cycles of storing one vector after this activation."""
-    return costs.exponential if activation in EXPONENTIALS else costs.store
+    return costs.exponential if is_exponential(activation) else costs.store
 
 
 def level_price(size: float, levels: Sequence[int], prices: Sequence[float]) -> float:

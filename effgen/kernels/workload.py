@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal, Self, TypeAlias, TypeVar, final, get_args
+from typing import Any, Literal, Self, TypeAlias, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Activation = Literal[
-    "none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish", "gelu", "gelu_tanh", "mish", "tanh"
-]
+#: What is done to a convolution's result: one of `ACTIVATIONS`, or one with numbers in its name (`leaky_relu`, `clip`,
+#: `elu`), which `activation_and_numbers` reads.
+Activation: TypeAlias = str
 DataLayout = Literal["NHWC", "NCHW"]
 Shape: TypeAlias = tuple[int, ...]
 Image: TypeAlias = tuple[int, int, int, int]
@@ -24,9 +24,47 @@ Image: TypeAlias = tuple[int, int, int, int]
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Float64: TypeAlias = NDArray[np.float64]
 
-ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+ACTIVATIONS: tuple[Activation, ...] = (
+    "none", "silu", "sigmoid", "relu", "relu6", "hard_sigmoid", "hard_swish", "gelu", "gelu_tanh", "mish", "tanh",
+)  # fmt: skip
+#: How many numbers follow these.
+WITH_NUMBERS = {"leaky_relu": 1, "clip": 2, "elu": 1}
 #: Those with an exponential in them: many times as dear as the others.
 EXPONENTIALS: tuple[Activation, ...] = ("silu", "sigmoid", "gelu", "gelu_tanh", "mish", "tanh")
+
+
+def is_exponential(activation: Activation) -> bool:
+    """Whether it is one of those, or one with numbers that is as dear."""
+    return activation in EXPONENTIALS or activation_and_numbers(activation)[0] == "elu"
+
+
+def leaky_relu(slope: float) -> Activation:
+    """x, or slope * x below 0."""
+    return f"leaky_relu_{_spelled(slope)}"
+
+
+def clip(low: float, high: float) -> Activation:
+    """No less than `low` and no more than `high`, which may be infinite; `high` where they contradict."""
+    return f"clip_{_spelled(low)}_{_spelled(high)}"
+
+
+def elu(alpha: float) -> Activation:
+    """x, or alpha * (e^x - 1) below 0."""
+    return f"elu_{_spelled(alpha)}"
+
+
+def activation_and_numbers(activation: Activation) -> tuple[str, tuple[float, ...]]:
+    """`leaky_relu_0p1` -> leaky_relu and 0.1; of others no numbers."""
+    word = next((word for word in WITH_NUMBERS if activation.startswith(f"{word}_")), None)
+    if word is None:
+        return activation, ()
+    texts = activation.removeprefix(f"{word}_").split("_")
+    return word, tuple(float(np.float32(text.replace("p", ".").replace("m", "-"))) for text in texts)
+
+
+def _spelled(number: float) -> str:
+    """A float32 number in letters of identifiers, exactly: `m0p5`, `1em05`."""
+    return str(np.float32(number)).replace("+", "").replace(".", "p").replace("-", "m")
 
 
 @dataclass(frozen=True)

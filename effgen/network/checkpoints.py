@@ -80,11 +80,10 @@ def load_checkpoint(path: Path, graph: Graph, choice: WeightsChoice = AS_MEANT) 
     try:
         content, metadata = _read(path, data)
         found = chosen_set(content, choice)
-        tensors = _floats(found)
-        weights = _fitted(graph, found, tensors)
-        _check_values(graph, weights)
         claim = claim_of(path, content, metadata)
         check_hidden_layers(claim)
+        weights = _fitted(graph, found, _floats(found))
+        _check_values(graph, weights)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     warnings = warnings_of(graph, found.scheme.naming, claim, found.steps)

@@ -23,8 +23,9 @@ from effgen.words import Padding
 #: Entries of training scripts, metadata and Hugging Face's config.json that name the model.
 _KEYS = ("arch", "architecture", "model_arch", "model_name", "model", "backbone", "encoder_name", "name", "net")
 
-#: Entries that hold the above.
+#: Entries that hold the above; a module of timm's that was saved whole does too, in its pretrained_cfg.
 _HOLDERS = ("args", "hyper_parameters", "hparams", "config", "cfg", "pretrained_cfg", "model_cfg", "opt", "meta")
+_MODULES = ("model", "ema", "model_ema", "net")
 
 #: A model's name in timm's and torchvision's words, behind hyphens made underscores.
 _MODEL = re.compile(
@@ -96,7 +97,7 @@ def _texts(entries: Any, holder: str = "", depth: int = 0) -> Iterator[tuple[str
     for key in _KEYS:
         if isinstance(text := fields.get(key), str):
             yield f"{holder}{key}", text[:200]
-    for key in _HOLDERS:
+    for key in (*_HOLDERS, *_MODULES):
         yield from _texts(fields.get(key), f"{holder}{key}.", depth + 1)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from effgen.errors import SpecError
 from effgen.graph import Graph
@@ -23,25 +25,50 @@ _Shapes = Mapping[str, tuple[int, ...]]
 _CLASSIFIER = "classifier.weight"
 
 
+@dataclass(frozen=True)
+class _Difference:
+    """What does not fit `graph`: names of the file that are missing and surplus, the graph's own of the misshapen.
+    `source`: the graph's names -> those in the file, whose tensors have `shapes`."""
+
+    graph: Graph
+    source: Mapping[str, str]
+    shapes: _Shapes
+
+    @cached_property
+    def missing(self) -> list[str]:
+        return [name for name in self.source.values() if name not in self.shapes]
+
+    @cached_property
+    def surplus(self) -> list[str]:
+        return sorted(self.shapes.keys() - set(self.source.values()))
+
+    @cached_property
+    def misshapen(self) -> list[str]:
+        found = ((name, self.shapes.get(stored)) for name, stored in self.source.items())
+        return [name for name, shape in found if shape not in (None, self.graph.parameters[name].shape)]
+
+    def __str__(self) -> str:
+        shapes = [
+            f"{self.source[name]} {self.shapes[self.source[name]]}, expected {self.graph.parameters[name].shape}"
+            for name in self.misshapen
+        ]
+        groups = {"missing": self.missing, "surplus": self.surplus, "misshapen": shapes}
+        return "; ".join(_listing(kind, names) for kind, names in groups.items() if names)
+
+
 def misfit(graph: Graph, scheme: Scheme, source: Mapping[str, str], shapes: _Shapes) -> str:
     """All that does not fit, empty where everything does. `source`: the graph's names -> those in the file, whose
     tensors have `shapes`."""
-    missing = [name for name in source.values() if name not in shapes]
-    surplus = sorted(shapes.keys() - set(source.values()))
-    misshapen = [
-        name for name, found in source.items() if found in shapes and shapes[found] != graph.parameters[name].shape
-    ]
-    if not (missing or surplus or misshapen):
+    difference = _Difference(graph, source, shapes)
+    if not str(difference):
         return ""
-    texts = [f"{source[name]} {shapes[source[name]]}, expected {graph.parameters[name].shape}" for name in misshapen]
-    groups = {"missing": missing, "surplus": surplus, "misshapen": texts}
-    listed = "; ".join(_listing(kind, names) for kind, names in groups.items() if names)
     way_out = (
-        _fitting_classes(graph, source, shapes, missing + surplus, misshapen)
+        _fitting_classes(difference)
+        or _fitting_rename(difference)
         or _fitting_network(graph, scheme, shapes)
-        or _last_words(scheme.naming, source, missing, surplus, misshapen)
+        or _last_words(difference, scheme.naming)
     )
-    return f"does not fit {graph.name} ({scheme.naming} names): {listed}{way_out}"
+    return f"does not fit {graph.name} ({scheme.naming} names): {difference}{way_out}"
 
 
 def _listing(kind: str, names: list[str]) -> str:
@@ -49,15 +76,28 @@ def _listing(kind: str, names: list[str]) -> str:
     return f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{more}"
 
 
-def _fitting_classes(
-    graph: Graph, source: Mapping[str, str], shapes: _Shapes, unmatched: list[str], misshapen: list[str]
-) -> str:
+def _fitting_classes(found: _Difference) -> str:
     """Where the classifier alone is another."""
-    if unmatched or _CLASSIFIER not in misshapen or any(not name.startswith("classifier.") for name in misshapen):
+    alone = _CLASSIFIER in found.misshapen and all(name.startswith("classifier.") for name in found.misshapen)
+    if found.missing or found.surplus or not alone:
         return ""
-    found = shapes[source[_CLASSIFIER]]
-    fits = len(found) == 2 and found[1] == graph.parameters[_CLASSIFIER].shape[1]
-    return f"; give --classes {found[0]}" if fits else ""
+    shape = found.shapes[found.source[_CLASSIFIER]]
+    fits = len(shape) == 2 and shape[1] == found.graph.parameters[_CLASSIFIER].shape[1]
+    return f"; give --classes {shape[0]}" if fits else ""
+
+
+def _fitting_rename(found: _Difference) -> str:
+    """Where the classifier alone has another name, as after fine-tuning (`fc.1.weight`)."""
+    wanted = found.source[_CLASSIFIER].removesuffix(".weight")
+    layers = {name.rpartition(".")[0] for name in found.surplus}
+    if found.misshapen or set(found.missing) != {f"{wanted}.weight", f"{wanted}.bias"} or len(layers) != 1:
+        return ""
+    (layer,) = layers
+    shape, (classes, features) = found.shapes.get(f"{layer}.weight", ()), found.graph.parameters[_CLASSIFIER].shape
+    if len(shape) != 2 or shape[1] != features:
+        return ""
+    asked = f" and --classes {shape[0]}" if shape[0] != classes else ""
+    return f"; give --rename '^{re.escape(layer)}\\.={wanted}.'{asked}"
 
 
 def _fitting_network(graph: Graph, scheme: Scheme, shapes: _Shapes) -> str:
@@ -119,19 +159,17 @@ def _equal(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     return found == expected or (*found, 1, 1) == expected
 
 
-def _last_words(
-    naming: Naming, source: Mapping[str, str], missing: list[str], surplus: list[str], misshapen: list[str]
-) -> str:
+def _last_words(found: _Difference, naming: Naming) -> str:
     """What is left to say where no shipped network fits."""
-    classifier = [found for name, found in source.items() if name.startswith("classifier.")]
-    if missing and set(missing) == set(classifier) and not surplus:
+    classifier = {stored for name, stored in found.source.items() if name.startswith("classifier.")}
+    if set(found.missing) == classifier and not found.surplus:
         return "; the file has no classifier: give the whole network's weights"
-    others = [name for name in misshapen if not name.startswith("classifier.")]
+    others = [name for name in found.misshapen if not name.startswith("classifier.")]
     elsewhere = "write a spec for it (docs/write-a-spec.md), or give its ONNX export as --onnx"
-    if len(missing + surplus + others) > len(source) / 4:
+    if len(found.missing + found.surplus + others) > len(found.source) / 4:
         return f"; no shipped network fits: give its --width or --depth; of a network that is none of them {elsewhere}"
     if naming == "effgen":  # some tensors of a file that was tampered with
         return ""
-    if surplus and not missing and not misshapen:
+    if found.surplus and not found.missing and not found.misshapen:
         return f"; more layers than here: {elsewhere}; --rename 'NAME.*=' leaves out what does not run, such as aux"
     return f"; no shipped network fits: {elsewhere}"

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from effgen.compiler.calls import KernelCall, OpCall, calls_from_graph
 from effgen.compiler.repertoire import GPU_KERNELS
 from effgen.graph import GraphBuilder, Value
@@ -125,13 +127,6 @@ def test_adding_a_tensor_to_itself_or_broadcasting_is_an_operator():
     assert summary(calls) == [("GlobalAveragePool", "pool"), ("Conv2d", "a"), ("Add", "sum")]
 
 
-def test_clip_joins_only_as_relu6():
-    for high, fused in ((6.0, True), (4.0, False)):
-        b = builder()
-        calls = calls_from_graph(b.finish(b.add("Clip", [conv(b, "x", 8, "a")], "c", min=0.0, max=high)))
-        assert (len(calls) == 1) == fused
-
-
 def test_gate_may_stand_on_either_side():
     for order in ((0, 1), (1, 0)):
         b = builder()
@@ -178,6 +173,25 @@ def test_an_activation_that_scales_weights_joins_a_concat_too():
     joined = b.add("Concat", ["x", "x"], "joined", axis=1)
     (call,) = calls_from_graph(b.finish(b.add("Swish", [joined], "s")))
     assert call.workload == Concat(1, 6, 6, (8, 8), activation="silu")
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "activation"),
+    [
+        ("LeakyRelu", {"alpha": 0.1}, "leaky_relu_0p1"),
+        ("Elu", {"alpha": 1.0}, "elu_1p0"),
+        ("Clip", {"min": 0.0, "max": 6.0}, "relu6"),
+        ("Clip", {"min": -1.5, "max": float("inf")}, "clip_m1p5_inf"),
+        ("Gelu", {"approximate": "tanh"}, "gelu_tanh"),
+        ("Gelu", {"approximate": "none"}, "gelu"),
+        ("Mish", {}, "mish"),
+        ("Tanh", {}, "tanh"),
+    ],
+)
+def test_activations_end_a_convolution(op, attributes, activation):
+    b = builder()
+    (call,) = calls_from_graph(b.finish(b.add(op, [conv(b, "x", 8, "a")], "out", **attributes)))
+    assert call.workload.activation == activation and call.outputs == ("out",)
 
 
 def test_pools_by_windows():

@@ -6,38 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from compiling import builder, conv, random_weights, scheduled_module
+from compiling import builder, conv, cut, random_weights, run_compiled, scheduled_module
 
 from effgen.driver import CompileRequest, compile_bundle
-from effgen.graph import Graph, GraphBuilder, Weights
+from effgen.graph import Graph, GraphBuilder
 from effgen.graph.reference import run_reference
 from effgen.judge.case import relative_l2
-from effgen.machines.target import load_target
 from effgen.network import NetworkRequest
-from effgen.runtime import LoadedModel, Manifest
 
 if TYPE_CHECKING:
     pass
 
 TOLERANCE = 1e-5
-
-
-def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path) -> np.ndarray:
-    scheduled = scheduled_module(graph, weights)
-    from effgen.compiler.backend import backend_of
-    from effgen.compiler.dump import Dump
-    from effgen.kernels.lowering import tvm_target
-
-    with tvm_target(load_target("cpu")):
-        backend_of(load_target("cpu")).write(scheduled, folder, Dump(None))
-    program = scheduled.program
-    manifest = Manifest(
-        name="test", network={}, target={}, device={"kind": "cpu"}, dtype="float32", versions={}, threads=1, files={},
-        kernels=[], parameters=0, macs=0, tolerance={}, input={"shape": graph.input.shape},
-        outputs=[{"name": graph.output, "shape": graph.values[graph.output].shape}],
-        steps=[step.kernel for step in program.steps], workspace_bytes=program.workspace_bytes,
-    )  # fmt: skip
-    return LoadedModel(folder, manifest, threads=1)(image)
 
 
 def check(graph: Graph, folder: Path) -> None:
@@ -206,3 +186,23 @@ def test_no_kernel_writes_where_it_reads(tiny_spec, tmp_path):
     written = [name for _, outputs, _ in calls for name in outputs if name.startswith("storage")]
     assert len(written) > 15 > len(set(written))
     assert any("_sums(" in line for line, _, _ in calls)
+
+
+def test_branches_that_share_an_image_out(tmp_path):
+    b = builder(batch=2, channels=16)
+    image = conv(b, "x", 16, "first")
+    other = conv(b, "x", 16, "second")
+    whole = b.add("ChannelShuffle", [b.add("Concat", [image, other], "both", axis=1)], "shuffled", group=2)
+    left, right = cut(b, whole, "left", 0, 20), cut(b, whole, "right", 20, 32)
+    parts = [
+        conv(b, cut(b, left, f"cut{kernel}", 10 * index, 10 * index + 10), 10, f"part{kernel}", kernel, 2, 10)
+        for index, kernel in enumerate((3, 5))
+    ]
+    deep = b.add("Swish", [b.add("Concat", parts, "joined", axis=1)], "deep")
+    ends = [
+        b.add("Flatten", [b.add("GlobalAveragePool", [x], f"{x}.mean")], f"{x}.flat", axis=1) for x in (deep, right)
+    ]
+    graph = b.finish(b.add("Concat", ends, "out", axis=1))
+    kernels = "\n".join(scheduled_module(graph, random_weights(graph)).program.calls)
+    assert "f32_mixeddw_k3c10_k5c10_s2" in kernels and "f32_interleave_n2_c16_o20x12" in kernels
+    check(graph, tmp_path)

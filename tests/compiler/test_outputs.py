@@ -7,7 +7,8 @@ import pytest
 from compiling import builder, conv, random_weights, scheduled_module
 
 from effgen.compiler.program import LOGITS, Program
-from effgen.graph import Graph, GraphBuilder
+from effgen.errors import GraphError
+from effgen.graph import Graph, GraphBuilder, Value
 from effgen.graph.passes.fold_affine import fold_affine
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.graph.passes.fuse_activations import fuse_activations
@@ -70,6 +71,12 @@ def outputs_in_another_order() -> Graph:
     return b.finish(conv(b, second, 2, "third"), first, second)
 
 
+def small_kernels_in_a_row() -> Graph:
+    """Inlined into one function, they read what the ones before them wrote to arrays that they call otherwise."""
+    b = GraphBuilder("test", Value("x", (2, 256)))
+    return b.finish(b.add("Softmax", [b.add("Relu", ["x"], "relu")], "shares", axis=1))
+
+
 def features(b: GraphBuilder) -> str:
     body = conv(b, conv(b, "x", 8, "stem", kernel=3, stride=2), 24, "body", kernel=3)
     return b.add("Flatten", [b.add("GlobalAveragePool", [body], "pool")], "features", axis=1)
@@ -82,6 +89,7 @@ def head(b: GraphBuilder, x: str, out: int, name: str) -> str:
 
 GRAPHS: list[Callable[[], Graph]] = [
     pyramid, two_heads, vector_and_image, one_tensor_twice, absorbed, squeeze_excite, outputs_in_another_order,
+    small_kernels_in_a_row,
 ]  # fmt: skip
 
 
@@ -125,6 +133,15 @@ def test_views_of_one_tensor_begin_together() -> None:
     sizes = {flat: 4 * 2 * 24, classes: 4 * 2 * 5}
     assert flat == pool and sorted(sizes) == [0, FlatLayout([sizes[0]]).bytes]
     assert program.logits_bytes == max(start + size for start, size in sizes.items())
+
+
+@pytest.mark.parametrize("op_type", ["Flatten", "Identity"])
+def test_the_image_in_another_shape_is_no_output(op_type: str) -> None:
+    b = builder(channels=8, size=5)
+    attributes = {"axis": 1} if op_type == "Flatten" else {}
+    graph = b.finish(conv(b, "x", 4, "conv"), b.add(op_type, ["x"], "same", **attributes))
+    with pytest.raises(GraphError, match=r"^output same: is the input itself, in another shape: .*--outputs can"):
+        scheduled_module(graph, random_weights(graph))
 
 
 def test_nothing_is_folded_over_an_output() -> None:

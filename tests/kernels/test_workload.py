@@ -10,7 +10,7 @@ from effgen.kernels.kinds.concat import Concat
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import Workload, activation_and_numbers, clip, leaky_relu
 
 #: What stays float32 whatever a kernel's type is.
 SMALL = ("bias", "gate", "sums", "sums_out", "factor", "summand")
@@ -81,3 +81,11 @@ def test_what_is_asked_for_ahead_is_not_counted(workload: Workload) -> None:
     else:
         with pytest.raises(AssertionError):
             workload.with_ahead(((2, 1, 1, 5, 8),))
+
+
+@given(numbers=st.lists(st.floats(width=32, allow_nan=False), min_size=2, max_size=2))
+def test_activations_keep_their_numbers(numbers: list[float]) -> None:
+    low, high = numbers
+    assert activation_and_numbers(clip(low, high)) == ("clip", (low, high))
+    assert activation_and_numbers(leaky_relu(low)) == ("leaky_relu", (low,))
+    assert activation_and_numbers("relu6") == ("relu6", ())

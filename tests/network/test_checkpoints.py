@@ -190,6 +190,23 @@ def test_another_number_of_classes(tmp_path: Path, graph: Graph, tensors: dict[s
     )
 
 
+@pytest.mark.parametrize("classes", [10, 5])
+def test_a_classifier_of_another_name(
+    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor], classes: int
+) -> None:
+    """As fine-tuning leaves it: `classifier = Sequential(Dropout(), Linear(...))`."""
+    state = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
+    state |= {"classifier.1.weight": torch.zeros(classes, 32), "classifier.1.bias": torch.zeros(classes)}
+    save_file(state, tmp_path / "a.safetensors")
+    message = message_of(tmp_path / "a.safetensors", graph)
+    assert message.endswith(
+        r"; give --rename '^classifier\.1\.=classifier.'" + ("" if classes == 10 else " and --classes 5")
+    )
+    if classes == 10:
+        renames = renames_from_texts([message.rpartition("--rename ")[2].strip("'")])
+        assert load_checkpoint(tmp_path / "a.safetensors", graph, WeightsChoice(renames=renames)).weights
+
+
 @pytest.mark.parametrize(("phi", "other"), [("0", "1"), ("1", "0"), ("2", "3")])
 def test_another_phi(tmp_path: Path, phi: str, other: str) -> None:
     wanted = build_network(NetworkRequest(phi=phi)).graph

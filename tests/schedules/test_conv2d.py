@@ -27,6 +27,8 @@ Check = Callable[..., None]
         Conv2d(1, 14, 14, 32, 64, (3, 3), padding=(1, 1, 1, 1), activation="silu", residual=True),
         Conv2d(1, 8, 9, 32, 48, (1, 1), (2, 2)),
         Conv2d(1, 9, 9, 8, 24, (3, 3), padding=(1, 1, 1, 1), activation="gelu_tanh"),
+        Conv2d(1, 9, 9, 8, 24, (3, 3), activation="clip_m1p0_0p75"),
+        Conv2d(1, 9, 9, 8, 24, (3, 3), residual=True, activation="elu_1p5"),
         Conv2d(1, 9, 9, 8, 16, (3, 3), activation="mish", residual=True, activation_last=True),
         Conv2d(1, 6, 6, 3, 8, data_layout="NCHW"),
         Conv2d(1, 13, 11, 7, 13, (5, 3), (1, 2), (2, 0, 1, 1), activation="hard_sigmoid"),

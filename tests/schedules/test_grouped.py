@@ -24,7 +24,7 @@ CASES = [
     Conv2d(1, 8, 8, 6, 12, (3, 3), (2, 2), (0, 0, 1, 1), groups=6, data_layout="NCHW"),
     Conv2d(1, 14, 14, 64, 64, (3, 3), padding=SAME, groups=16, activation="relu"),  # spread by shuffles
     Conv2d(2, 9, 7, 24, 24, (3, 3), (2, 2), SAME, groups=3, activation="gelu"),
-    Conv2d(1, 9, 11, 48, 96, (3, 3), (2, 1), (0, 1, 1, 2), groups=2, dilation=(1, 2), activation="relu"),
+    Conv2d(1, 9, 11, 48, 96, (3, 3), (2, 1), (0, 1, 1, 2), groups=2, dilation=(1, 2), activation="leaky_relu_0p1"),
     Conv2d(1, 6, 7, 36, 36, (3, 3), padding=SAME, groups=3),  # a rest in every group
     Conv2d(1, 5, 6, 20, 12, (3, 3), padding=SAME, groups=4, activation="sigmoid"),  # lanes loaded one by one
     Conv2d(1, 6, 6, 240, 60, groups=3, residual=True),
