@@ -195,6 +195,8 @@ def attempts() -> list[Attempt]:
         *(timm(f"tf_efficientnet_{row}", "efficientnet_edgetpu", row, **TENSORFLOW) for row in ("es", "em", "el")),
         timm("fbnetc_100", "fbnet_c"),
         timm("ghostnet_100", "ghostnet"),
+        timm("mixnet_s", "mixnet_s"),
+        timm("tf_mixnet_s", "mixnet_s", **TENSORFLOW),
         # ResNets and RegNets
         *(timm(f"resnet{depth}", f"resnet{depth}") for depth in (18, 34, 50)),
         *(torchvision(f"resnet{depth}", f"resnet{depth}") for depth in (18, 34, 50)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,14 @@ def test_imagenet_by_neither(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refused_before_the_work(run: Any, tmp_path: Path, tiny_spec: Path, value: str, message: str) -> None:
     assert message in one_line(run("compile", "--spec", tiny_spec, "-o", tmp_path / "b", "--labels", value))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_something_else(tmp_path: Path) -> None:
+    for name, data, what in (
+        ("pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer"),
+        ("page", b"<!DOCTYPE html><title>404</title>", "an HTML page"),
+        ("packed", gzip.compress(b"a\nb\n"), "a gzip archive"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ImageError, match=f"{name}: is {what}"):
+            read_labels(tmp_path / name, 3)

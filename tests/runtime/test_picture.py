@@ -253,6 +253,8 @@ def test_grey_networks() -> None:
     [
         (b"", "image: empty"),
         (b"hello, I am no picture at all", "image: not a picture; expected JPEG, PNG"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "image: is a Git LFS pointer, not the"),
+        (b"<html><body>Not found</body></html>", "image: is an HTML page: download the file itself"),
         (encoded(pixels())[:2000], "image: damaged: "),
         (encoded(pixels(), "JPEG")[:700], "image: damaged: "),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "image: not a picture"),
