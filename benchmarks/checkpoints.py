@@ -66,8 +66,8 @@ class Attempt:
     wrapped: Callable[[dict[str, torch.Tensor]], Any] | None = None
     file: str = ""
     choice: WeightsChoice = AS_MEANT
-    #: Whether the spec is a copy of the user's in which the first and the last stage keep their depth.
-    ends_keep_depth: bool = False
+    #: What makes the user's own spec of the one that ships.
+    edited: Callable[[NetworkSpec], NetworkSpec] = lambda spec: spec
 
     @property
     def name(self) -> str:
@@ -106,6 +106,27 @@ def torchvision(model: str, spec: str, phi: str = "0", expected: str = "agrees",
     return Attempt("torchvision", model, spec, phi, options, expected)
 
 
+def ends_keep_depth(spec: NetworkSpec) -> NetworkSpec:
+    """timm's MobileNetV2s with a `d` behind their width."""
+    first, *middle, last = spec.stages
+    kept = [stage.model_copy(update={"scale_depth": False}) for stage in (first, last)]
+    return spec.model_copy(update={"stages": [kept[0], *middle, kept[1]]})
+
+
+def mnasnet_small(spec: NetworkSpec) -> NetworkSpec:
+    """timm's of MnasNet-A1's parts: its fourth and fifth stage have one shape."""
+    rows = [(3, 1, 1, 8, 1), (3, 2, 3, 16, 1), (3, 2, 6, 16, 2), (5, 2, 6, 32, 4), (3, 1, 6, 32, 3), (5, 2, 6, 88, 3)]
+    first, _, with_excite, plain, *_ = spec.stages
+    first = first.model_copy(update={"skip": True})
+    kinds = [first, plain, plain, with_excite, with_excite, with_excite, plain]
+    keys = ("kernel", "stride", "expand_ratio", "channels", "repeats")
+    stages = [
+        kind.model_copy(update=dict(zip(keys, row, strict=True)))
+        for kind, row in zip(kinds, [*rows, (3, 1, 6, 144, 1)], strict=True)
+    ]
+    return spec.model_copy(update={"stem": spec.stem.model_copy(update={"channels": 8}), "stages": stages})
+
+
 def attempts() -> list[Attempt]:
     """All of them; a family is added by a line."""
     return [
@@ -130,8 +151,8 @@ def attempts() -> list[Attempt]:
         timm("mobilenetv2_050", "mobilenet_v2", width=0.5, head_channels=1280),
         timm("mobilenetv2_075", "mobilenet_v2", width=0.75, head_channels=1280),
         timm("mobilenetv2_100", "mobilenet_v2"),
-        replace(timm("mobilenetv2_110d", "mobilenet_v2", **DEEP, width=1.1, depth=1.2), ends_keep_depth=True),
-        replace(timm("mobilenetv2_120d", "mobilenet_v2", **DEEP, width=1.2, depth=1.4), ends_keep_depth=True),
+        replace(timm("mobilenetv2_110d", "mobilenet_v2", **DEEP, width=1.1, depth=1.2), edited=ends_keep_depth),
+        replace(timm("mobilenetv2_120d", "mobilenet_v2", **DEEP, width=1.2, depth=1.4), edited=ends_keep_depth),
         timm("mobilenetv2_140", "mobilenet_v2", width=1.4),
         torchvision("mobilenet_v2", "mobilenet_v2"),
         timm("mobilenetv3_large_075", "mobilenet_v3_large", width=0.75, head_channels=1280),
@@ -148,13 +169,37 @@ def attempts() -> list[Attempt]:
         timm("semnasnet_075", "mnasnet_a1", width=0.75, head_channels=1280),
         timm("semnasnet_100", "mnasnet_a1"),
         timm("semnasnet_140", "mnasnet_a1", width=1.4, head_channels=1280),
+        replace(timm("mnasnet_small", "mnasnet_a1"), edited=mnasnet_small),
         torchvision("mnasnet0_5", "mnasnet_b1", width=0.5, head_channels=1280),
         torchvision("mnasnet0_75", "mnasnet_b1", width=0.75, head_channels=1280),
         torchvision("mnasnet1_0", "mnasnet_b1"),
         torchvision("mnasnet1_3", "mnasnet_b1", width=1.3, head_channels=1280),
-        # ResNets
-        timm("resnet50", "resnet50"),
-        torchvision("resnet50", "resnet50"),
+        # MobileNetV3-Small, whose narrow ones have neighbouring stages of one shape; minimal ones; V4
+        timm("mobilenetv3_small_050", "mobilenet_v3_small", width=0.5, stem_channels=16, head_channels=1024),
+        timm("mobilenetv3_small_075", "mobilenet_v3_small", width=0.75, head_channels=1024),
+        timm("mobilenetv3_small_100", "mobilenet_v3_small"),
+        timm("tf_mobilenetv3_small_075", "mobilenet_v3_small", width=0.75, head_channels=1024, **TENSORFLOW),
+        timm("tf_mobilenetv3_small_100", "mobilenet_v3_small", **TENSORFLOW),
+        torchvision("mobilenet_v3_small", "mobilenet_v3_small", norm_eps=1e-3),
+        timm("tf_mobilenetv3_small_minimal_100", "mobilenet_v3_small_minimal"),
+        timm("tf_mobilenetv3_large_minimal_100", "mobilenet_v3_large_minimal"),
+        timm("mobilenetv4_conv_small", "mobilenet_v4_conv_small"),
+        timm("mobilenetv4_conv_medium", "mobilenet_v4_conv_medium"),
+        # LCNet, TinyNet, EdgeTPU, FBNet, GhostNet
+        timm("lcnet_050", "lcnet", width=0.5),
+        timm("lcnet_075", "lcnet", width=0.75),
+        timm("lcnet_100", "lcnet"),
+        timm("lcnet_150", "lcnet", width=1.5),
+        *(timm(f"tinynet_{row}", "tinynet", row) for row in "abcde"),
+        *(timm(f"efficientnet_{row}", "efficientnet_edgetpu", row) for row in ("es", "em", "el")),
+        *(timm(f"tf_efficientnet_{row}", "efficientnet_edgetpu", row, **TENSORFLOW) for row in ("es", "em", "el")),
+        timm("fbnetc_100", "fbnet_c"),
+        timm("ghostnet_100", "ghostnet"),
+        # ResNets and RegNets
+        *(timm(f"resnet{depth}", f"resnet{depth}") for depth in (18, 34, 50)),
+        *(torchvision(f"resnet{depth}", f"resnet{depth}") for depth in (18, 34, 50)),
+        *(timm(f"regnet{kind}_{size}", f"regnet_{kind}_{size}") for kind in "xy" for size in ("002", "004")),
+        torchvision("regnet_y_400mf", "regnet_y_004"),
         # What no spec has, under the nearest one
         timm("efficientnet_blur_b0", "efficientnet", expected="refused"),
         timm("efficientnet_b0_gn", "efficientnet", expected="refused"),
@@ -217,15 +262,6 @@ def _training_scripts() -> Iterable[Attempt]:
     )
 
 
-def _own_spec(attempt: Attempt) -> NetworkSpec:
-    spec = load_spec(attempt.spec)
-    if not attempt.ends_keep_depth:
-        return spec
-    first, *middle, last = spec.stages
-    kept = [stage.model_copy(update={"scale_depth": False}) for stage in (first, last)]
-    return spec.model_copy(update={"stages": [kept[0], *middle, kept[1]]})
-
-
 def outcome_of(attempt: Attempt, folder: Path) -> Outcome:
     """Save, load, compare."""
     start = time.perf_counter()
@@ -234,7 +270,7 @@ def outcome_of(attempt: Attempt, folder: Path) -> Outcome:
     state = dict(model.state_dict())
     torch.save(attempt.wrapped(state) if attempt.wrapped else state, file)
     request = NetworkRequest(attempt.spec, attempt.phi, overrides=Overrides(resolution=PIXELS, **attempt.options))
-    graph = build_network(request, _own_spec(attempt)).graph
+    graph = build_network(request, attempt.edited(load_spec(attempt.spec))).graph
     try:
         loaded = load_checkpoint(file, graph, attempt.choice)
     except EffgenError as error:

@@ -10,6 +10,7 @@ of it, NaN and infinity included. Refused: one clear line. Wrong and tracebacks 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -103,7 +104,10 @@ def judge(case: NodeCase, compiled: bool) -> Verdict:
         onnx.save(case.model, path)
         try:
             graph, weights = graph_from_onnx(path)
-            found = _compiled(graph, weights, case.image) if compiled else run_reference(graph, weights, case.image)
+            if compiled:
+                found = _compiled(graph, weights, case.image, Path(folder))
+            else:
+                found = run_reference(graph, weights, case.image)
         except EffgenError as error:
             return Verdict(case.name, "refused", str(error).removeprefix(f"{path}: "))
         except Exception as error:
@@ -116,11 +120,12 @@ def judge(case: NodeCase, compiled: bool) -> Verdict:
     return Verdict(case.name, "right")
 
 
-def _compiled(graph: Graph, weights: Weights, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The graph by the machine code that would be shipped, as kernels of a bundle in memory."""
-    from tests.compiled import compiled_output
+def _compiled(graph: Graph, weights: Weights, image: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
+    """The graph by the machine code that would be shipped."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from compiling import run_compiled
 
-    return compiled_output(graph, weights, image)
+    return run_compiled(graph, weights, image, folder)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,26 @@ def scheduled_module(graph: Graph, weights: Weights) -> ScheduledModule:
         chosen = KernelChoices(machine)
         imported = relax_from_graph(graph, weights, machine, chosen.kernel)
         return schedule_module(imported, machine, chosen, Dump(None))
+
+
+def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path) -> np.ndarray:
+    """What the machine code that would be shipped computes, on one thread."""
+    scheduled = scheduled_module(graph, weights)
+    from effgen.compiler.backend import backend_of
+    from effgen.compiler.dump import Dump
+    from effgen.kernels.lowering import tvm_target
+    from effgen.runtime import LoadedModel, Manifest
+
+    with tvm_target(load_target("cpu")):
+        backend_of(load_target("cpu")).write(scheduled, folder, Dump(None))
+    program = scheduled.program
+    manifest = Manifest(
+        name="test", network={}, target={}, device={"kind": "cpu"}, dtype="float32", versions={}, threads=1, files={},
+        kernels=[], parameters=0, macs=0, tolerance={}, input={"shape": graph.input.shape},
+        outputs=[{"name": graph.output, "shape": graph.values[graph.output].shape}],
+        steps=[step.kernel for step in program.steps], workspace_bytes=program.workspace_bytes,
+    )  # fmt: skip
+    return LoadedModel(folder, manifest, threads=1)(image)
 
 
 def program_of(graph: Graph, weights: Weights) -> Program:

@@ -33,6 +33,9 @@ PACKAGES = ("timm", "torchvision")
 _DECLARED = {name: f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")}
 _libraries: list[Any] = []  # a declaration lives as long as its Library
 
+#: What timm builds a model with where it loads its released weights, and only then.
+_RELEASED = {"fbnetc_100": {"bn_eps": 1e-3}}
+
 #: How many of the models with a like name a message lists.
 _LISTED = 12
 
@@ -94,7 +97,7 @@ def original_judge(manifest: Manifest, original: Original, weights_file: Path | 
         raise BundleError(f"--against {original.text}: {manifest.name} was compiled from an ONNX file; leave it out")
     spec = NetworkSpec.model_validate(manifest.network["spec"])
     graph = network_from_spec(spec, int(manifest.input["shape"][0])).graph
-    name, model = _built(original, _named_there(original, origin), graph)
+    name, model = _built(original, origin, graph)
     _fill(model, graph, _weights(graph, origin, weights_file, original), original)
     return f"{original.package} {version(original.package)}'s {name}", lambda images: _run(model, images)
 
@@ -117,9 +120,9 @@ def _weights(graph: Graph, origin: Mapping[str, Any], file: Path | None, origina
     return load_checkpoint(file, graph, WeightsChoice(origin.get("weights_key"), renames)).weights
 
 
-def _built(original: Original, named: str | None, graph: Graph) -> tuple[str, Any]:
-    """The model's name and the model, with weights of its own, for the graph's classes and channels; `named` is what
-    the checkpoint says that it is of."""
+def _built(original: Original, origin: Mapping[str, Any], graph: Graph) -> tuple[str, Any]:
+    """The model's name and the model, with weights of its own, for the graph's classes and channels; `origin` is where
+    the bundle's weights come from."""
     try:
         version(original.package)
         module = imported("torchvision.models" if original.package == "torchvision" else "timm")
@@ -129,7 +132,7 @@ def _built(original: Original, named: str | None, graph: Graph) -> tuple[str, An
         ) from None
     except RuntimeError as error:
         raise BundleError(f"--against {original.text}: cannot be imported: {' '.join(str(error).split())}") from None
-    known = module.list_models()
+    known, named = module.list_models(), _named_there(original, origin)
     name = original.name or _known_by(named, known)
     if name not in known:
         asked = name or named or graph.name
@@ -141,7 +144,8 @@ def _built(original: Original, named: str | None, graph: Graph) -> tuple[str, An
         warnings.simplefilter("ignore")
         if original.package == "torchvision":
             return name, module.get_model(name, weights=None, num_classes=graph.classes)
-        options = {"num_classes": graph.classes, "in_chans": graph.input.shape[1]}
+        options: dict[str, Any] = {"num_classes": graph.classes, "in_chans": graph.input.shape[1]}
+        options |= _RELEASED.get(name, {}) if origin.get("origin") == "checkpoint" else {}
         return name, module.create_model(name, pretrained=False, **options)
 
 

@@ -158,7 +158,7 @@ def schemes_of(names: Iterable[str]) -> list[Scheme]:
     """The schemes whose stem is among `names`; of several with the same stem the one whose own names are there."""
     found = set(names)
     fitting: dict[str, Scheme] = {}
-    for scheme in SCHEMES:
+    for scheme in sorted(SCHEMES, key=lambda scheme: not scheme.own):
         if scheme.stem in found and any(re.match(scheme.own, name) for name in found):
             fitting.setdefault(scheme.stem, scheme)
     return list(fitting.values())
@@ -404,8 +404,8 @@ SCHEMES = (
     Scheme("torchvision", "layers.0.weight", _torchvision_mnasnet, own=r"layers\.\d+\.\d+\.layers\."),
     Scheme("torchvision", "conv1.weight", _resnet, own=r"layer1\.0\."),
     Scheme("torchvision", "stem.0.weight", _torchvision_regnet, own=r"trunk_output\."),
-    Scheme("timm", "conv_stem.weight", _timm_ghostnet, own=r"blocks\.\d+\.\d+\.ghost1\."),
     Scheme("timm", "conv_stem.weight", _timm),
+    Scheme("timm", "conv_stem.weight", _timm_ghostnet, own=r"blocks\.\d+\.\d+\.ghost1\."),
     Scheme("timm", "stem.conv.weight", _timm_regnet, own=r"s1\.b1\."),
     Scheme("efficientnet_pytorch", "_conv_stem.weight", _lukemelas),
     Scheme("effgen", "stem.conv.weight", _effgen),

@@ -40,6 +40,9 @@ _HIDDEN_LAYERS = re.compile(r"(efficientnet|conv)_blur|resnet(blur|aa)|conv_aa_"
 _TENSORFLOW: tuple[float, Padding] = (1e-3, "same")
 _PYTORCH: tuple[float, Padding] = (1e-5, "symmetric")
 
+#: timm's models with PyTorch's padding and TensorFlow's epsilon.
+_TENSORFLOWS_EPS = ("mobilenetv3_rw", "fbnetc")
+
 #: torchvision's models that were published with TensorFlow's epsilon, by family and the fewest convolutions in windows
 #: (EfficientNet: B5 has 39 blocks, B4 32).
 _TORCHVISION_EPS = {
@@ -151,8 +154,8 @@ def _expected(graph: Graph, naming: Naming, claim: Claim | None) -> tuple[float,
     reason = f"it is of {claim.model} ({claim.where})"
     if claim.is_tensorflow:
         return *_TENSORFLOW, f"{reason}, one of timm's ports of TensorFlow's weights"
-    if claim.model.startswith("mobilenetv3_rw"):
-        return 1e-3, "symmetric", reason
+    if claim.model.startswith(_TENSORFLOWS_EPS):
+        return 1e-3, "symmetric", f"{reason}, whose released weights were trained so"
     return *_PYTORCH, reason
 
 

@@ -135,7 +135,8 @@ def top_predictions(
 
 
 def probabilities_of(output: NDArray[np.float32], kind: OutputKind) -> NDArray[np.float64]:
-    """The probability of each class, float64: the softmax of logits, probabilities as they are.
+    """The probability of each class, float64: the softmax of logits, the sigmoid of one alone, probabilities as they
+    are.
 
     Those of several labels stay as they are, too, each between 0 and 1: they need not sum to 1.
     """
@@ -145,6 +146,8 @@ def probabilities_of(output: NDArray[np.float32], kind: OutputKind) -> NDArray[n
         return exponentials
     if kind != "logits":
         return values
+    if values.size == 1:  # yes or no: a softmax would be sure of anything
+        return np.asarray(0.5 * (1 + np.tanh(values / 2)), np.float64)
     powers = np.exp(values - values.max())
     shares: NDArray[np.float64] = powers / powers.sum()
     return shares

@@ -79,9 +79,9 @@ class Manifest:
     threads: int
     #: File name -> SHA-256 of every other file of the bundle.
     files: dict[str, str]
-    #: name, shape (batch, channels, height, width), dtype, layout; and where it is known how a picture is prepared:
-    #: resize (pixels of the shorter side), crop (pixels of the square cut from its middle), interpolation, and the
-    #: normalisation's mean and std, one number a channel, for pixels from 0 to 1.
+    #: name, shape (batch, channels, height, width), dtype, layout; and where it is known how a picture is prepared, as
+    #: `effgen.runtime.picture.Preparation` says it: fit, resize and crop (pixels of a square's side, or height and
+    #: width), interpolation, channel_order, pixel_range, mean and std (a number for each channel), and fill.
     input: dict[str, Any]
     #: Of each output: name, shape (the batch first; (batch, classes) of a classifier; images NCHW), dtype, and what the
     #: numbers are: kind, an `OutputKind` (older bundles do not say, and theirs are logits); and unless there is only a

@@ -113,8 +113,8 @@ static int write_outputs(const char *path, const float *values) {
 // A number of the output as a probability. Logits: `most` is the greatest, `sum` of all exp(logit - most).
 static double probability(double value, double most, double sum) {
   switch (MODEL_OUTPUT) {
-    case LOGITS:
-      return exp(value - most) / sum;
+    case LOGITS:  // of one alone, yes or no, a softmax would be sure
+      return MODEL_CONSTANT(CLASSES) == 1 ? 1 / (1 + exp(-value)) : exp(value - most) / sum;
     case LOG_PROBABILITIES:
       return exp(value);
     default:

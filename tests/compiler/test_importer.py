@@ -6,38 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from compiling import builder, conv, cut, random_weights, scheduled_module
+from compiling import builder, conv, cut, random_weights, run_compiled, scheduled_module
 
 from effgen.driver import CompileRequest, compile_bundle
-from effgen.graph import Graph, GraphBuilder, Weights
+from effgen.graph import Graph, GraphBuilder
 from effgen.graph.reference import run_reference
 from effgen.judge.case import relative_l2
-from effgen.machines.target import load_target
 from effgen.network import NetworkRequest
-from effgen.runtime import LoadedModel, Manifest
 
 if TYPE_CHECKING:
     pass
 
 TOLERANCE = 1e-5
-
-
-def run_compiled(graph: Graph, weights: Weights, image: np.ndarray, folder: Path) -> np.ndarray:
-    scheduled = scheduled_module(graph, weights)
-    from effgen.compiler.backend import backend_of
-    from effgen.compiler.dump import Dump
-    from effgen.kernels.lowering import tvm_target
-
-    with tvm_target(load_target("cpu")):
-        backend_of(load_target("cpu")).write(scheduled, folder, Dump(None))
-    program = scheduled.program
-    manifest = Manifest(
-        name="test", network={}, target={}, device={"kind": "cpu"}, dtype="float32", versions={}, threads=1, files={},
-        kernels=[], parameters=0, macs=0, tolerance={}, input={"shape": graph.input.shape},
-        outputs=[{"name": graph.output, "shape": graph.values[graph.output].shape}],
-        steps=[step.kernel for step in program.steps], workspace_bytes=program.workspace_bytes,
-    )  # fmt: skip
-    return LoadedModel(folder, manifest, threads=1)(image)
 
 
 def check(graph: Graph, folder: Path) -> None:

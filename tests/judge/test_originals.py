@@ -19,7 +19,7 @@ from effgen.graph.reference import run_reference
 from effgen.judge import originals
 from effgen.judge.originals import Original, original_from_text, original_judge
 from effgen.network import NetworkRequest, build_network
-from effgen.network.checkpoint_names import SCHEMES
+from effgen.network.checkpoint_names import schemes_of
 from effgen.network.model import Model, model_from_network
 from effgen.network.scaling import Overrides
 
@@ -77,7 +77,7 @@ def test_weights_of_efficientnet_pytorch_are_tensorflows(tmp_path: Path) -> None
     overrides = Overrides(resolution=64, classes=5, padding="same", norm_eps=1e-3)
     graph = build_network(NetworkRequest("efficientnet", overrides=overrides)).graph
     weights = external_model("timm", "tf_efficientnet_b0", num_classes=5).state_dict()
-    timm, lukemelas = (next(s for s in SCHEMES if s.naming == n) for n in ("timm", "efficientnet_pytorch"))
+    (timm,), (lukemelas,) = (schemes_of([stem]) for stem in ("conv_stem.weight", "_conv_stem.weight"))
     names = lukemelas.names_for(graph)
     file = tmp_path / "efficientnet-b0-355c32eb.pth"
     torch.save({names[own]: weights[found] for own, found in timm.names_for(graph).items()}, file)

@@ -86,6 +86,9 @@ def test_kinds_of_numbers() -> None:
     np.testing.assert_allclose(probabilities_of(np.log(softmax).astype(np.float32), "log_probabilities"), softmax, 1e-6)
     for kind in ("probabilities", "labels"):
         np.testing.assert_array_equal(probabilities_of(softmax.astype(np.float32), kind), softmax.astype(np.float32))
+    for logit in (-100.0, -2.0, 0.0, 3.0, 100.0):
+        expected = 1 / (1 + np.exp(-np.float64(logit)))
+        np.testing.assert_allclose(probabilities_of(np.array([logit], np.float32), "logits"), [expected], atol=1e-15)
     impossible = np.array([0.0, -np.inf], np.float32)  # a probability of 0, in logarithms
     assert [p.probability for p in top_predictions(impossible, 2, None, "log_probabilities")] == [1.0, 0.0]
 
