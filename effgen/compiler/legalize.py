@@ -100,7 +100,8 @@ def _matmul(machine: Cpu, builder: relax.BlockBuilder, call: relax.Call) -> rela
     left, right = (tuple(int(extent) for extent in argument.ty.shape) for argument in call.args)
     if len(left) < 2 or len(right) < 2 or left[:-2] != right[:-2]:
         return _as_tvm(builder, call)
-    return _call(builder, product_primfunc(left[:-2], *left[-2:], right[-1], machine), call)
+    rows, depth = left[-2:]
+    return _call(builder, product_primfunc(left[:-2], rows, depth, right[-1], machine), call)
 
 
 def _rows(call: relax.Call, machine: Cpu) -> Rows:
