@@ -1,7 +1,8 @@
 """Relax operators that no kernel of ours computes, lowered for CPUs in another way than TVM's own.
 
 Element by element they are the vectorised arithmetic of `effgen.kernels.math`: TVM's call the C library for every
-number, which takes ten times as long. Rows that are normalised are `effgen.kernels.rows`.
+number, which takes ten times as long. Rows that are normalised are `effgen.kernels.rows`, products of two matrices that
+are both computed `effgen.kernels.products`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels import math
 from effgen.kernels.packing import INPUT_SCALE
+from effgen.kernels.products import product_primfunc
 from effgen.kernels.rows import Rows, layer_norm_primfunc, log_softmax_primfunc, softmax_primfunc
 from effgen.kernels.workload import Activation
 from effgen.machines.machine import Cpu, Machine
@@ -38,6 +40,7 @@ def lowered_by_us(machine: Machine) -> Mapping[str, Lower]:
         "relax.nn.softmax": partial(_rows_of_one, machine, softmax_primfunc),
         "relax.nn.log_softmax": partial(_rows_of_one, machine, log_softmax_primfunc),
         "relax.nn.layer_norm": partial(_layer_norm, machine),
+        "relax.matmul": partial(_matmul, machine),
     }
 
 
@@ -90,6 +93,15 @@ def _layer_norm(machine: Cpu, builder: relax.BlockBuilder, call: relax.Call) -> 
     if [axis % rank for axis in axes] != [rank - 1] or not (call.attrs.center and call.attrs.scale):
         return _as_tvm(builder, call)
     return _call(builder, layer_norm_primfunc(_rows(call, machine), float(call.attrs.epsilon)), call)
+
+
+def _matmul(machine: Cpu, builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    """Where each matrix has one of its own to be multiplied by; where one is for several it is TVM's."""
+    left, right = (tuple(int(extent) for extent in argument.ty.shape) for argument in call.args)
+    if len(left) < 2 or len(right) < 2 or left[:-2] != right[:-2]:
+        return _as_tvm(builder, call)
+    rows, depth = left[-2:]
+    return _call(builder, product_primfunc(left[:-2], rows, depth, right[-1], machine), call)
 
 
 def _rows(call: relax.Call, machine: Cpu) -> Rows:

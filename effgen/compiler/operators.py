@@ -141,10 +141,14 @@ def _softsign(t: Tensors, x: _Expr) -> _Expr:
 
 
 def _softmax(t: Tensors, node: Node) -> _Lowered:
-    """The greatest is taken out first, so that no exponential overflows."""
+    """The greatest is taken out first, so that no exponential overflows. Of numbers side by side it is a kernel
+    (`effgen.compiler.legalize`)."""
     layout = t.layout(node.inputs[0])
     (axis,) = places((integer(node.attributes, "axis", 0),), layout)
-    shifted, total = _shares(t, t.laid(node.inputs[0], layout), axis)
+    x = t.laid(node.inputs[0], layout)
+    if axis == len(layout) - 1:
+        return relax.op.nn.softmax(x, axis), layout
+    shifted, total = _shares(t, x, axis)
     return relax.op.divide(relax.op.exp(shifted), total), layout
 
 

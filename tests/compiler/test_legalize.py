@@ -94,6 +94,21 @@ def test_layer_norm(channels: int) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((2, 3, 49, 16), (2, 3, 16, 49)),
+        ((5, 7), (7, 3)),
+        ((4, 1, 40), (4, 40, 100)),
+        ((3, 30, 1), (3, 1, 8)),
+        ((2, 3, 9, 8), (8, 10)),
+    ],
+)
+def test_products_of_matrices(left: Shape, right: Shape) -> None:
+    """The last one is one matrix for several."""
+    check(relax.op.matmul, torch.matmul, left, right, tolerance=1e-4)
+
+
 def test_a_large_mean_takes_nothing_from_the_variance() -> None:
     """Float32's mean of squares less the squared mean would leave no digit of it."""
 
