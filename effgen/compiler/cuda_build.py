@@ -21,7 +21,7 @@ from tvm.tirx.build import codegen_build, split_host_device_mods
 
 from effgen.compiler.dump import Dump
 from effgen.compiler.program import Program
-from effgen.errors import BuildError
+from effgen.errors import BuildError, GraphError
 from effgen.kernels.cuda.tensor_core import ARRAYS_APART
 from effgen.kernels.lowering import tvm_target
 from effgen.machines.machine import Gpu
@@ -83,13 +83,18 @@ def _lowered(functions: Mapping[str, PrimFunc], target: tvm.target.Target, passe
 
 
 def _kernels_of(name: str, func: PrimFunc, by_symbol: Mapping[str, PrimFunc]) -> Iterator[DeviceKernel]:
-    """The kernels that TVM split `func` into: `<name>_kernel`, `<name>_kernel_1`, ..."""
+    """The kernels that TVM split `func` into: `<name>_kernel`, `<name>_kernel_1`, ...
+
+    Raises GraphError where one hands the next what is no argument of `func`: sums that others read element by element.
+    """
     position = {f"{buffer.name}_ptr": index for index, buffer in enumerate(func.params)}
     symbol, number = f"{name}_kernel", 0
     assert symbol in by_symbol, f"{name}: no kernel in {sorted(by_symbol)}"
     while symbol in by_symbol:
         kernel = by_symbol[symbol]
-        assert all(parameter.name in position for parameter in kernel.params), f"{symbol}: {kernel.params}"
+        if not all(parameter.name in position for parameter in kernel.params):
+            operators = name.removeprefix("fused_").replace("_", " ")
+            raise GraphError(f"operators along axes ({operators}) cannot be compiled for a GPU yet")
         extents = _thread_extents(kernel.body)
         assert extents.keys() <= {"blockIdx.x", "threadIdx.x"}, extents
         yield DeviceKernel(

@@ -65,6 +65,7 @@ def legalize_rest(mod: tvm.IRModule, ours: Mapping[str, Lower] = MappingProxyTyp
     return tvm.transform.Sequential(
         [
             relax.transform.LegalizeOps(dict(ours)),
+            relax.transform.DeadCodeElimination(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),

@@ -9,10 +9,10 @@
 
 #include "config.h"
 
-enum { LOGITS = MODEL_CONSTANT(BATCH) * MODEL_CONSTANT(CLASSES), CHILDREN = 20, PATIENCE_S = 60 };
+enum { NUMBERS = MODEL_CONSTANT(BATCH) * MODEL_CONSTANT(CLASSES), CHILDREN = 20, PATIENCE_S = 60 };
 
 static float image[MODEL_CONSTANT(BATCH) * MODEL_CONSTANT(CHANNELS) * MODEL_CONSTANT(HEIGHT) * MODEL_CONSTANT(WIDTH)];
-static float expected[LOGITS];
+static float expected[NUMBERS];
 static _Atomic int ending;
 
 static void check(int good, const char *what) {
@@ -22,13 +22,13 @@ static void check(int good, const char *what) {
 }
 
 static void check_run(model *handle) {
-  float logits[LOGITS];
+  float logits[NUMBERS];
   check(MODEL(run)(handle, image, logits) == MODEL_CONSTANT(OK), "run");
   check(memcmp(logits, expected, sizeof logits) == 0, "another answer");
 }
 
 static void in_child(model *inherited, int threads) {
-  float logits[LOGITS];
+  float logits[NUMBERS];
   model *own;
   alarm(PATIENCE_S);
   check(MODEL(run)(inherited, image, logits) == MODEL_CONSTANT(ERROR_THREAD), "status in the child");
