@@ -1,8 +1,12 @@
 """ONNX -> Graph, of files that others exported as of effgen's own.
 
-file.py         load, check what it is, fix the batch
-reader.py       the walk: constants folded, every other node given to its converter
-windows.py, arithmetic.py, shapes.py, activations.py      the converters, a family a file
+file.py         load, check what it is, fix its sizes
+order.py        its nodes in an order in which they can run
+folding.py      what depends on constants alone, computed within a budget
+reader.py       the walk: every other node given to its converter
+windows.py, borders.py, arithmetic.py, norms.py, reductions.py, shapes.py, activations.py    the converters, by family
+read.py         all of it, and the passes that follow
+write.py, write_ops.py      Graph -> ONNX
 
 What a file says with several operators and the Graph with one is found by passes over the Graph: `effgen.graph.passes`.
 """

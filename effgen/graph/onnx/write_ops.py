@@ -154,11 +154,11 @@ def _reduce(nodes: OnnxNodes, node: Node) -> list[onnx.NodeProto]:
 
 
 def _resize(nodes: OnnxNodes, node: Node) -> list[onnx.NodeProto]:
-    """By scales where they give the sizes, else by sizes, from which the same scales are computed."""
+    """By sizes where the same scales are computed from them, else by scales, whose products runtimes round down."""
     attributes: dict[str, Any] = dict(node.attributes)
     sizes, scales = attributes.pop("sizes"), attributes.pop("scales")
     data = nodes.graph.values[node.inputs[0]].shape
-    if all(math.floor(np.float32(n) * np.float32(s)) == m for n, s, m in zip(data[2:], scales, sizes, strict=True)):
+    if any(np.float32(m) / np.float32(n) != np.float32(s) for n, s, m in zip(data[2:], scales, sizes, strict=True)):
         name = f"scales.{'x'.join(map(str, scales))}"
         nodes.constants[name] = np.array([1, 1, *scales], np.float32)
         return [proto("Resize", [*node.inputs, "", name], node.output, **attributes)]
