@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Lock, local
 from types import ModuleType
@@ -23,8 +26,19 @@ from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read
 
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
 
-# Each Python thread has a pool of TVM's of its own, shared by all models: `threads` is what it was last set to.
+# Each Python thread has a pool of TVM's of its own, shared by all models: `threads` is what it was last set to; `lost`
+# says that its threads stayed behind in the process that this one was forked from.
 _pool = local()
+# Where calls go in a process whose pool was lost: a thread has a new one.
+_successors: list[ThreadPoolExecutor] = []
+
+
+def _after_fork() -> None:
+    _pool.lost = hasattr(_pool, "threads")
+    _successors.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class LoadedModel(ImageClassifier):
@@ -85,12 +99,23 @@ class LoadedModel(ImageClassifier):
         # Not copied unless it must be: a copy through cold caches takes 1.5% of B0's time.
         if not (image.flags.c_contiguous and image.flags.writeable):  # what DLPack takes
             image = image.copy(order="C")
+        run = partial(self._run_here, function, image, *arguments)
+        failed = run() if self.threads == 1 or not getattr(_pool, "lost", False) else _successor().submit(run).result()
+        if failed:
+            raise BundleError(f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]}")
+
+    def _run_here(self, function: Callable[..., int], image: NDArray[np.float32], *arguments: Any) -> int:
+        """Run by this thread's pool. One thread alone needs none of it, lost or not."""
         if getattr(_pool, "threads", None) != self.threads:
             self._set_threads(_BIG_CORES, self.threads)
             _pool.threads = self.threads
-        failed = function(self._from_dlpack(image.reshape(-1)), *arguments)
-        if failed:
-            raise BundleError(f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]}")
+        return function(self._from_dlpack(image.reshape(-1)), *arguments)
+
+
+def _successor() -> ThreadPoolExecutor:
+    if not _successors:
+        _successors.append(ThreadPoolExecutor(1, "effgen"))
+    return _successors[0]
 
 
 def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaModel:
