@@ -181,10 +181,12 @@ class _Grouped:
         """ring[k][lane] = data[k of the lane's group], by shuffles of what lies side by side."""
         first = self.start(self.first_vector) // self.width * self.depth
         data = self.input(source, column, tirx.Ramp(first, 1, self.spread_floats))
+        # A shuffle gives no more lanes than it is given: of fewer channels than lanes it is given some twice.
+        copies = -(-self.lanes // self.spread_floats)
         for k in range(self.depth):
             picked = [lane // self.width * self.depth + k for lane in range(self.lanes)]
             vector = tirx.Ramp(k * self.lanes, 1, self.lanes)
-            tir.buffer_store(self.ring, tirx.Shuffle([data], picked), [*place, vector])
+            tir.buffer_store(self.ring, tirx.Shuffle([data] * copies, picked), [*place, vector])
 
     def input(self, y: Index, x: Index, channel: Expr) -> Expr:
         return self.data[(self.image, y, x, channel) if self.nhwc else (self.image, channel, y, x)]

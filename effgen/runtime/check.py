@@ -18,8 +18,8 @@ def image_for(image: NDArray[np.float32], manifest: Manifest) -> NDArray[np.floa
     if not isinstance(image, np.ndarray):
         raise BundleError(f"image: a {type(image).__name__}: this bundle takes a numpy array")
     shape = tuple(manifest.input["shape"])
-    last = tuple(shape[axis] for axis in (0, 2, 3, 1))
-    if manifest.file_layout == "NHWC" and image.shape == last != shape and image.dtype == np.float32:
+    turned = manifest.file_layout == "NHWC" and image.shape != shape and image.dtype == np.float32
+    if turned and image.shape == tuple(shape[axis] for axis in (0, 2, 3, 1)):
         return np.ascontiguousarray(image.transpose(0, 3, 1, 2))
     if image.shape != shape or image.dtype != np.float32:
         raise BundleError(f"image {image.dtype}{list(image.shape)}: this bundle takes float32{list(shape)} (NCHW)")

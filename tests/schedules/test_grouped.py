@@ -40,6 +40,14 @@ def test_matches_reference(workload: Conv2d, machine: Machine, check_kernel: Che
     check_kernel(workload, machine, "grouped")
 
 
+@pytest.mark.parametrize("multiplier", [2, 3, 4])
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_several_outputs_of_each_channel(vector_bytes: int, multiplier: int, check_kernel: Check) -> None:
+    """Depthwise with a multiplier: a vector of outputs has fewer inputs than lanes."""
+    workload = Conv2d(1, 7, 9, 16, 16 * multiplier, (3, 3), padding=SAME, groups=16)
+    check_kernel(workload, replace(load_target("cpu"), vector_bytes=vector_bytes), "grouped")
+
+
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
 @pytest.mark.parametrize("workload", [CASES[4], CASES[7], CASES[8]], ids=lambda workload: workload.name)
 def test_vectors_of_other_machines(workload: Conv2d, vector_bytes: int, check_kernel: Check) -> None:
