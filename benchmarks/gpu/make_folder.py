@@ -42,6 +42,7 @@ RUNTIME = (
     "__init__.py",
     "errors.py",
     "version.py",
+    "words.py",
     "files/__init__.py",
     "files/staging.py",
     "machines/__init__.py",

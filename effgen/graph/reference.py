@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -137,7 +138,7 @@ def _batchnorm(node: Node, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor
 
 def _flatten(node: Node, x: Tensor) -> Tensor:
     axis = integer(node.attributes, "axis", 1)
-    return x.reshape(int(np.prod(x.shape[:axis])), -1)
+    return x.reshape(math.prod(x.shape[:axis]), -1)
 
 
 def _clip(node: Node, x: Tensor) -> Tensor:

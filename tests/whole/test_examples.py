@@ -105,7 +105,8 @@ def expected(bundle: Path, picture: Any, top: int = 5) -> list[dict[str, Any]]:
 def test_health(service: int) -> None:
     status, facts = ask(service, "/health")
     assert status == 200
-    assert facts == {"status": "ok", "model": "tiny phi=0", "classes": 10, "image": [3, 32, 32], "batch": 1}
+    network = {"model": "tiny phi=0", "classes": 10, "image": [3, 32, 32], "batch": 1, "output": "logits"}
+    assert facts == {"status": "ok", **network}
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
