@@ -44,6 +44,7 @@ RUNTIME = (
     "version.py",
     "words.py",
     "files/__init__.py",
+    "files/contents.py",
     "files/staging.py",
     "machines/__init__.py",
     "machines/processor.py",
