@@ -20,9 +20,9 @@ PIPELINE = "effgen"
 # TVM's own annotation for "leave this allocation to the code generator", that is, to the stack.
 _ON_STACK = {"disable_lower_builtin": tirx.IntImm("bool", 1)}
 _CPU = 1  # kDLCPU
-# TVM tells LLVM that each buffer of each kernel is of a type of its own, which therefore aliases no other. Kernels work
-# on the same arrays by other names: inlined one after the other, LLVM would drop what one stores for the next.
-_NOT_INLINED = "-inline-threshold:int=-30000"
+# TVM tells LLVM that each buffer of each kernel is of a type of its own, which therefore aliases no other. Kernels that
+# are inlined one after the other work on the same arrays by other names: LLVM drops what one stores for the next.
+_NO_TYPES_OF_BUFFERS = "-enable-tbaa:bool=false"
 
 
 def tvm_target(machine: Machine) -> tvm.target.Target:
@@ -30,7 +30,7 @@ def tvm_target(machine: Machine) -> tvm.target.Target:
     check_llvm(f"--target {machine.name}", machine.llvm)
     described = machine.tvm
     if described["kind"] == "llvm":
-        described = {**described, "cl-opt": [_NOT_INLINED]}
+        described = {**described, "cl-opt": [_NO_TYPES_OF_BUFFERS]}
     return tvm.target.Target(described)
 
 
