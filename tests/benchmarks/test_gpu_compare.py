@@ -14,16 +14,17 @@ import torch
 from networks import lively_weights, noise, relative_error, tiny_graph
 
 from effgen.graph import Graph, Node, Parameter, Value
-from effgen.graph.ops import OPS
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.graph.reference import run_reference
 from effgen.network import NetworkRequest, build_network
+from effgen.network.scaling import Overrides
+from effgen.network.spec import shipped_spec_names
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu"
 sys.path.insert(0, str(FOLDER))
 
 from gpu_compare import CompareError, backends, device, measure, results  # noqa: E402
-from gpu_compare.torch_network import BUILDERS, module_from  # noqa: E402
+from gpu_compare.torch_network import module_from  # noqa: E402
 
 
 def plain_data(graph: Graph) -> dict[str, Any]:
@@ -61,10 +62,13 @@ def test_the_module_pads_either_side_as_it_is_told() -> None:
     np.testing.assert_allclose(found, run_reference(graph, weights, image), rtol=1e-6, atol=1e-6)
 
 
-def test_the_module_knows_every_operator_of_a_spec() -> None:
-    """Of the family that the folder measures."""
-    graph = build_network(NetworkRequest()).graph
-    assert {node.op_type for node in graph.nodes} <= BUILDERS.keys() <= OPS.keys()
+@pytest.mark.parametrize("spec", shipped_spec_names())
+def test_the_module_computes_every_shipped_spec(spec: str) -> None:
+    graph = build_network(NetworkRequest(spec=spec, overrides=Overrides(resolution=64))).graph
+    weights, image = lively_weights(graph), noise(graph.input.shape)
+    with torch.no_grad():
+        found = module_from(plain_data(graph), weights)(torch.from_numpy(image)).numpy()
+    assert relative_error(found, run_reference(graph, weights, image)) <= 1e-5
 
 
 def test_an_unknown_operator_is_one_line() -> None:

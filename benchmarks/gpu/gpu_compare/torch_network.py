@@ -6,6 +6,8 @@ operators as effgen's Graph has them (batch norms folded), and an array for each
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -67,11 +69,28 @@ def _hard_sigmoid(graph: fx.Graph, attributes: Any, x: fx.Node) -> fx.Node:
     return graph.call_function(torch.clamp, (graph.call_function(torch.add, (scaled, attributes["beta"])), 0.0, 1.0))
 
 
+def _slice(graph: fx.Graph, attributes: Any, x: fx.Node) -> fx.Node:
+    cuts = dict(zip(attributes["axes"], zip(attributes["starts"], attributes["ends"], strict=True), strict=True))
+    if set(attributes["steps"]) != {1} or min(cuts) < 0:
+        raise CompareError(f"Slice of axes {attributes['axes']}: expected axes from the front and steps of 1")
+    whole = slice(None)
+    taken = tuple(slice(*cuts[axis]) if axis in cuts else whole for axis in range(max(cuts) + 1))
+    return graph.call_function(operator.getitem, (x, taken))
+
+
+def _max_pool(graph: fx.Graph, attributes: Any, x: fx.Node) -> fx.Node:
+    """Padded with what no value is below, on each side as told: max_pool2d itself pads both alike."""
+    top, left, bottom, right = attributes["pads"]
+    padded = graph.call_function(functional.pad, (x, (left, right, top, bottom), "constant", -math.inf))
+    settings = {"stride": tuple(attributes["strides"]), "ceil_mode": False}
+    return graph.call_function(functional.max_pool2d, (padded, tuple(attributes["kernel_shape"])), settings)
+
+
 def _plain(function: Callable[..., Any]) -> Builder:
     return lambda graph, attributes, *operands: graph.call_function(function, operands)
 
 
-#: Every operator of `effgen.graph.ops.OPS`.
+#: Every operator of the shipped specs.
 BUILDERS: Mapping[str, Builder] = {
     "Conv": _conv,
     "BatchNormalization": _batchnorm,
@@ -86,4 +105,7 @@ BUILDERS: Mapping[str, Builder] = {
     "Clip": lambda graph, attributes, x: graph.call_function(torch.clamp, (x, attributes["min"], attributes["max"])),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _plain(functional.hardswish),
+    "Concat": lambda graph, attributes, *parts: graph.call_function(torch.cat, (parts, attributes["axis"])),
+    "Slice": _slice,
+    "MaxPool": _max_pool,
 }
