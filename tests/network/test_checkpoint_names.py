@@ -8,7 +8,8 @@ from networks import kinds_graph, tiny_graph
 
 from effgen.graph import Graph
 from effgen.network import NetworkRequest, build_network
-from effgen.network.checkpoint_names import SCHEMES, Blocks, NamedLayer, Scheme, known_stems, prefixes_of, schemes_of
+from effgen.network.checkpoint_names import SCHEMES, Scheme, known_stems, prefixes_of, schemes_of
+from effgen.network.naming.layers import Blocks, NamedLayer
 from effgen.network.spec import shipped_spec_names
 
 
@@ -22,7 +23,7 @@ def shipped(spec: str) -> Graph:
 
 
 def scheme_id(scheme: Scheme) -> str:
-    return scheme.layer_name.__name__.strip("_")
+    return f"{scheme.naming}.{scheme.layer_name.__name__}"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=scheme_id)
@@ -66,16 +67,16 @@ def test_stages_of_one_shape_are_one_stage_of_timms() -> None:
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["features.0.0.weight", "features.1.0.block.0.0.weight"], "torchvision_features"),
-        (["features.0.0.weight", "features.1.block.0.0.weight"], "torchvision_flat"),
-        (["features.0.0.weight", "features.1.conv.0.0.weight"], "torchvision_mobilenet_v2"),
-        (["layers.0.weight", "layers.8.0.layers.0.weight"], "torchvision_mnasnet"),
-        (["conv1.weight", "layer1.0.conv1.weight"], "resnet"),
-        (["_conv_stem.weight", "_blocks.0._bn1.weight"], "lukemelas"),
-        (["stem.conv.weight"], "effgen"),
-        (["stem.conv.weight", "s1.b1.conv1.conv.weight"], "timm_regnet"),
-        (["stem.0.weight", "trunk_output.block1.block1-0.proj.0.weight"], "torchvision_regnet"),
-        (["conv_stem.weight", "blocks.0.0.ghost1.primary_conv.0.weight"], "timm_ghostnet"),
+        (["features.0.0.weight", "features.1.0.block.0.0.weight"], "torchvision.features"),
+        (["features.0.0.weight", "features.1.block.0.0.weight"], "torchvision.flat"),
+        (["features.0.0.weight", "features.1.conv.0.0.weight"], "torchvision.mobilenet_v2"),
+        (["layers.0.weight", "layers.8.0.layers.0.weight"], "torchvision.mnasnet"),
+        (["conv1.weight", "layer1.0.conv1.weight"], "torchvision.resnet"),
+        (["_conv_stem.weight", "_blocks.0._bn1.weight"], "efficientnet_pytorch.efficientnet"),
+        (["stem.conv.weight"], "effgen.graph_name"),
+        (["stem.conv.weight", "s1.b1.conv1.conv.weight"], "timm.regnet"),
+        (["stem.0.weight", "trunk_output.block1.block1-0.proj.0.weight"], "torchvision.regnet"),
+        (["conv_stem.weight", "blocks.0.0.ghost1.primary_conv.0.weight"], "timm.ghostnet"),
     ],
 )
 def test_a_scheme_is_told_by_its_names(names: list[str], expected: str) -> None:

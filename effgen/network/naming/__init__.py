@@ -1,0 +1,1 @@
+"""How each project names the layers of a network in its state dicts."""
