@@ -184,10 +184,13 @@ def _layer_norm(t: Tensors, node: Node) -> _Lowered:
     layout = t.layout(node.inputs[0])
     if layout[axis:] != plain(rank)[axis:]:
         layout = plain(rank)
-    normal = _normalised(t, t.laid(node.inputs[0], layout), list(range(axis, rank)), node)
-    scale, *shift = (t.constant(t.weights[name]) for name in node.inputs[1:])
-    value = relax.op.multiply(normal, scale)
-    return (relax.op.add(t.emit(value), shift[0]) if shift else value), layout
+    x, arrays = t.laid(node.inputs[0], layout), [t.weights[name] for name in node.inputs[1:]]
+    scale, shift = (t.constant(array) for array in (arrays if len(arrays) == 2 else (arrays[0], 0 * arrays[0])))
+    if axis == rank - 1:  # rows, for which there is a kernel
+        epsilon = number(node.attributes, "epsilon")
+        return relax.op.nn.layer_norm(x, scale, shift, axes=[axis], epsilon=epsilon), layout
+    scaled = t.emit(relax.op.multiply(_normalised(t, x, list(range(axis, rank)), node), scale))
+    return relax.op.add(scaled, shift), layout
 
 
 def _instance_norm(t: Tensors, node: Node) -> _Lowered:

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,9 +12,6 @@ from effgen.graph import Graph, GraphBuilder
 from effgen.graph.reference import run_reference
 from effgen.judge.case import relative_l2
 from effgen.network import NetworkRequest
-
-if TYPE_CHECKING:
-    pass
 
 TOLERANCE = 1e-5
 
@@ -205,4 +201,19 @@ def test_branches_that_share_an_image_out(tmp_path):
     graph = b.finish(b.add("Concat", ends, "out", axis=1))
     kernels = "\n".join(scheduled_module(graph, random_weights(graph)).program.calls)
     assert "f32_mixeddw_k3c10_k5c10_s2" in kernels and "f32_interleave_n2_c16_o20x12" in kernels
+    check(graph, tmp_path)
+
+
+@pytest.mark.parametrize("shifted", [True, False])
+@pytest.mark.parametrize(("axis", "kernel"), [(3, True), (2, False)])
+def test_layer_normalisation_of_channels_that_lie_last(tmp_path, axis: int, kernel: bool, shifted: bool):
+    """As ConvNeXt has it: behind a convolution, whose channels lie side by side already."""
+    b = builder(batch=2, channels=5, size=7)
+    last = b.add("Transpose", [conv(b, "x", 20, "conv")], "last", perm=(0, 2, 3, 1))
+    names = [
+        b.parameter(f"norm.{role}", b.shape(last)[axis:], "constant") for role in ("scale", "shift")[: 1 + shifted]
+    ]
+    graph = b.finish(b.add("LayerNormalization", [last, *names], "norm", axis=axis, epsilon=1e-6))
+    steps = scheduled_module(graph, random_weights(graph)).program.steps
+    assert any(step.kernel.startswith("layer_norm") for step in steps) == kernel
     check(graph, tmp_path)
