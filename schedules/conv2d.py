@@ -91,7 +91,7 @@ def _plan(workload: Conv2d, decisions: Decisions) -> WindowPlan:
 def _default(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Everything of least estimated time but the slice, which the nearest cache decides."""
     fixed = {"depth": max(axes["depth"])} if "depth" in axes else {}
-    fixed |= {"prefetch": int(_from_memory(workload, machine))}
+    fixed |= {"prefetch": int(_sliced(workload, machine))}
     tiles_of = (
         fixed | {"columns": columns, "vectors": vectors}
         for columns, vectors in product(axes["columns"], axes["vectors"])
@@ -129,10 +129,14 @@ def _near_slice(workload: Conv2d, machine: Cpu, choices: tuple[int, ...], vector
     """All channels where the weights stay in the second-level cache; else the most whose weights leave half of the
     nearest cache to the image: what comes from memory is asked for by way of that cache's own buffers, and those must
     not be busy with the second level's weights."""
-    if not _from_memory(workload, machine):
+    if not _sliced(workload, machine):
         return max(choices)
     taps, lanes = workload.kernel[0] * workload.kernel[1], bias_shape(workload, machine)[1]
     return max((n for n in choices if 4 * n * taps * vectors * lanes < machine.l1_bytes // 2), default=min(choices))
+
+
+def _sliced(workload: Conv2d, machine: Cpu) -> bool:
+    return machine.costs.window_slices and _from_memory(workload, machine)
 
 
 def _from_memory(workload: Conv2d, machine: Cpu) -> bool:

@@ -94,7 +94,7 @@ def _cpu(name: str, stated: TargetFile) -> Cpu:
         l2_bytes=cache_bytes.l2,
         cores=stated.cores or len(usable_cpus()),
         features=tuple(features),
-        costs=stated.costs or inherited_costs(),
+        costs=stated.costs or inherited_costs(vector.bytes),
     )
 
 

@@ -135,7 +135,8 @@ class Costs(StrictModel):
 
     `launch`: of sharing a kernel out; `stream_bytes`: bytes that a core moves in a cycle beyond its own caches;
     `hiding_rows`: rows that hide fetching a weight; `chain`: vectors that keep the units busy. `half_product` and
-    `half_store` are of half vectors, as shares of whole ones. `targets/x86-64-v4.toml` says what each was measured as.
+    `half_store` are of half vectors, as shares of whole ones; `window_slices`: whether it pays to take a dense window's
+    channels by slices. `targets/x86-64-v4.toml` says what each was measured as.
     """
 
     launch: _Cycles
@@ -162,6 +163,7 @@ class Costs(StrictModel):
     panel_second: _Cycles
     panel_beyond: _Cycles
     image_beyond: _Cycles
+    window_slices: bool
     gate: _Cycles
 
 
@@ -236,17 +238,30 @@ def cuda_archs_from_text(text: str) -> tuple[str, ...]:
     return tuple(sorted(set(names), key=cuda_number))
 
 
+#: The target that states every cost, and by bytes of a vector those that state what they have otherwise.
+_MOST_MEASURED, _MEASURED = "x86-64-v4", {32: "x86-64-v3"}
+
+
 @cache
-def _measured_costs() -> dict[str, Any]:
-    """The table of the target that the rules were made on, as it stands there."""
-    text = (resources.files("effgen.targets") / "x86-64-v4.toml").read_text(encoding="utf-8")
-    costs: dict[str, Any] = tomllib.loads(text)["costs"]
-    return costs
+def _measured_costs(vector_bytes: int) -> dict[str, Any]:
+    """The table of the target that the rules were made on, as it stands there, but for what a machine with vectors of
+    this width states."""
+    names = dict.fromkeys((_MOST_MEASURED, _MEASURED.get(vector_bytes, _MOST_MEASURED)))
+    texts = ((resources.files("effgen.targets") / f"{name}.toml").read_text(encoding="utf-8") for name in names)
+    return {key: value for text in texts for key, value in tomllib.loads(text)["costs"].items()}
 
 
-def inherited_costs() -> Costs:
-    """What the rules count with on a CPU of which nobody measured it: the costs of AMD's Zen 4."""
-    return Costs.model_validate(_measured_costs())
+def inherited_costs(vector_bytes: int) -> Costs:
+    """What the rules count with on a CPU of which nobody measured it: the costs of AMD's Zen 4, and where vectors have
+    32 bytes what Zen 3 has otherwise."""
+    return Costs.model_validate(_measured_costs(vector_bytes))
+
+
+def _stated_vector_bytes(data: dict[str, Any]) -> int:
+    """0 where the file leaves that to detection, or states something else."""
+    vector = data.get("vector")
+    found = vector.get("bytes") if isinstance(vector, dict) else None
+    return found if isinstance(found, int) else 0
 
 
 def target_file_from_text(where: str, text: str) -> TargetFile:
@@ -254,7 +269,7 @@ def target_file_from_text(where: str, text: str) -> TargetFile:
     try:
         data: dict[str, Any] = tomllib.loads(text)
         if isinstance(data.get("costs"), dict):
-            data["costs"] = _measured_costs() | data["costs"]
+            data["costs"] = _measured_costs(_stated_vector_bytes(data)) | data["costs"]
         return TargetFile.model_validate(data)
     except tomllib.TOMLDecodeError as error:
         raise TargetError(f"{where}: not TOML: {error}") from None
