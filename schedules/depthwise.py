@@ -90,7 +90,7 @@ def _axes(expand: Conv2d | None, conv: Conv2d, machine: Cpu) -> dict[str, tuple[
         axes |= depth_axis(expand, machine)
     return axes | {
         "expand_columns": tuple(n for n in columns if tiles.fits_registers(n, 1, machine)),
-        "expand_vectors": tuple(d for d in axes["vectors"] if tiles.fits_registers(1, d, machine)),
+        "expand_vectors": tuple(n for n in range(1, max(axes["vectors"]) + 1) if tiles.fits_registers(1, n, machine)),
         "prefetch": (0, 1) if expand.family == "pointwise" else (0,),
     }
 
@@ -102,7 +102,7 @@ def _admits(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisi
     columns, tile_vectors = decisions["expand_columns"], decisions["expand_vectors"]
     inner = min(conv.width, (conv.out_width - 1) * conv.stride[1] + conv.kernel[1] - conv.padding[1])
     fits = columns <= inner and tiles.fits_registers(columns, tile_vectors, machine, decisions.get("depth", 1))
-    return fits and vectors % tile_vectors == 0
+    return fits and tile_vectors <= vectors
 
 
 def _ring_fits(conv: Conv2d, machine: Cpu, vectors: int) -> bool:
@@ -163,7 +163,7 @@ def _expand_cycles(expand: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     """Estimated cycles of one expanded row of a group."""
     columns, vectors = decisions["expand_columns"], decisions["expand_vectors"]
     lanes = bias_shape(expand, machine)[1]
-    count = tiles.blocks(expand.out_width, columns) * (decisions["vectors"] // vectors)
+    count = tiles.blocks(expand.out_width, columns) * tiles.blocks(decisions["vectors"], vectors)
     depth = expand.in_channels * expand.kernel[0] * expand.kernel[1]
     half = lanes < machine.lanes
     at_once = decisions.get("depth", 1)

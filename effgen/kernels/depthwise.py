@@ -54,7 +54,7 @@ _STEP = 8
 @dataclass(frozen=True)
 class BandPlan:
     """Sizes of the loops: output rows in a band; channel vectors in a group; output columns in a register tile; the
-    expansion's register tile (columns x vectors, the vectors a divisor of the group's), how many of its input channels
+    expansion's register tile (columns x vectors, at most the group's), how many of its input channels
     are loaded as one vector (`effgen.kernels.builder.loaded_ahead`), and whether it asks for the next group's weights
     meanwhile; whether all taps are unrolled, or those of a row only; whether the ring lives on the stack.
 
@@ -222,7 +222,7 @@ class _Bands:
     def expand_row(self, expand: Conv2d, row: Expr, slot: Expr) -> None:
         """One row of the expanded image, a register tile at a time, activated, into the ring."""
         columns, vectors, left = self.plan.expand_columns, self.plan.expand_vectors, self.conv.padding[1]
-        column_tiles, column_groups = tiles.blocks(self.inner_columns, columns), self.plan.vectors // vectors
+        column_tiles, column_groups = tiles.blocks(self.inner_columns, columns), tiles.blocks(self.plan.vectors, vectors)
         register_tiles = self.conv.height * column_tiles * column_groups
         step, lines = self.prefetch_share(expand, register_tiles)
         steps = register_tiles * (expand.in_channels // step)
@@ -230,9 +230,10 @@ class _Bands:
         with tir.serial(0, column_groups) as outer:
             with tir.serial(0, column_tiles) as index:
                 x0 = tile_start(index, self.inner_columns, columns)
+                first = tile_start(outer, self.plan.vectors, vectors)
                 acc = local(columns, vectors, self.lanes)
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
-                    start = self.expand_bias[self.first_vector + outer * vectors + v, lane]
+                    start = self.expand_bias[self.first_vector + first + v, lane]
                     tir.buffer_store(acc, start, [i, v, lane])
                 with tir.serial(0, expand.in_channels // step) as k_outer:
                     tile = (row * column_groups + outer) * column_tiles + index
@@ -242,10 +243,10 @@ class _Bands:
                         self.prefetch_next(number * lines, lines)
                     with tir.serial(0, step // self.plan.expand_depth) as k_inner:
                         k = k_outer * step + k_inner * self.plan.expand_depth
-                        self.multiply(acc, (row, x0), self.first_vector + outer * vectors, k)
+                        self.multiply(acc, (row, x0), self.first_vector + first, k)
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
                     value = activate(acc[i, v, lane], expand.activation)
-                    tir.buffer_store(self.ring, value, [outer * vectors + v, slot, left + x0 + i, lane])
+                    tir.buffer_store(self.ring, value, [first + v, slot, left + x0 + i, lane])
 
     def multiply(self, acc: Buffer, at: tuple[Index, Index], first_vector: Index, k: Expr) -> None:
         """acc += data[columns, k .. k + depth] * expand_weight[vectors, k .. k + depth, lanes]; `at`: row, column."""

@@ -63,9 +63,11 @@ class StemRows:
         self.fill_window(image, row)
         (kh, kw), depth = self.stem.kernel, self.stem.in_channels
         columns, vectors = self.tile_columns, self.tile_vectors
-        with tir.serial(0, self.ring_vectors // vectors) as outer:
+        with tir.serial(0, tiles.blocks(self.ring_vectors, vectors)) as outer:
             with tir.serial(0, tiles.blocks(len(self.columns), columns)) as index:
-                x0, first = tile_start(index, len(self.columns), columns), first_vector + outer * vectors
+                x0 = tile_start(index, len(self.columns), columns)
+                kept = tile_start(outer, self.ring_vectors, vectors)
+                first = first_vector + kept
                 acc = local(columns, vectors, self.lanes)
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
                     tir.buffer_store(acc, self.bias[first + v, lane], [i, v, lane])
@@ -78,7 +80,7 @@ class StemRows:
                     tir.buffer_store(acc, acc[i, v, lane] + product, [i, v, lane])
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
                     value = activate(acc[i, v, lane], self.stem.activation)
-                    tir.buffer_store(ring, value, [outer * vectors + v, slot, self.columns.start + x0 + i, lane])
+                    tir.buffer_store(ring, value, [kept + v, slot, self.columns.start + x0 + i, lane])
 
     def fill_window(self, image: Index, row: Expr) -> None:
         """The image's rows under row `row` of the output, zeros for those above and below the image."""

@@ -59,7 +59,8 @@ def tile_cycles(
     # Where `at_once` is above 1 (NEON) there are no operands in memory: each load is an instruction of its own.
     load = costs.operand if at_once == 1 else costs.load
     product, store = (costs.half_product, costs.half_store) if half else (1.0, 1.0)
-    step = max(arithmetic, costs.chain) * product + load * (rows / at_once + vectors)
+    waiting = max(0.0, costs.tile_loads * (rows / at_once + vectors) - arithmetic)
+    step = max(arithmetic, costs.chain) * product + load * (rows / at_once + vectors) + waiting
     return depth * step + activation_cycles(activation, costs) * arithmetic * store + 20
 
 

@@ -147,6 +147,7 @@ class Costs(StrictModel):
     half_store: _Cycles
     operand: _Cycles
     load: _Cycles
+    tile_loads: _Cycles
     exponential: _Cycles
     store: _Cycles
     copy_first: _Cycles

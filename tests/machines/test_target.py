@@ -1,6 +1,7 @@
 """Targets: what ships, what is detected, and what a wrong file is told."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -161,16 +162,26 @@ def test_a_gpu_has_no_costs_of_a_cpu(tmp_path: Path) -> None:
         load_target(path)
 
 
-def test_costs_that_a_file_leaves_out_are_those_of_zen_4(tmp_path: Path) -> None:
-    measured = load_target("x86-64-v4")
+def test_costs_that_a_file_leaves_out_are_those_of_its_width(tmp_path: Path) -> None:
+    """Zen 4's; where vectors have 32 bytes Zen 3's."""
+    zen4, zen3 = load_target("x86-64-v4"), load_target("x86-64-v3")
+    assert isinstance(zen4, Cpu) and isinstance(zen3, Cpu) and zen3.costs != zen4.costs
     for name in target_names():
         machine = load_target(name)
-        assert not isinstance(machine, Cpu) or machine.costs == measured.costs, name
-    path = tmp_path / "mine.toml"
-    path.write_text(f"{COMPLETE}[costs]\nlaunch = 30000\n")
-    machine = load_target(path)
-    assert isinstance(machine, Cpu)
-    assert machine.costs == measured.costs.model_copy(update={"launch": 30_000.0})
+        if isinstance(machine, Cpu):
+            assert machine.costs == (zen3 if machine.vector_bytes == 32 else zen4).costs, name
+    for stated, inherited in ((32, zen3), (16, zen4)):
+        path = tmp_path / f"of{stated}.toml"
+        path.write_text(re.sub(r"(?m)^bytes = \d+", f"bytes = {stated}", COMPLETE) + "[costs]\nlaunch = 30000\n")
+        machine = load_target(path)
+        assert isinstance(machine, Cpu)
+        assert machine.costs == inherited.costs.model_copy(update={"launch": 30_000.0})
+
+
+def test_costs_of_zen_3_say_where_they_are_from() -> None:
+    text = (resources.files("effgen.targets") / "x86-64-v3.toml").read_text(encoding="utf-8")
+    table = text.partition("[costs]\n")[2].splitlines()
+    assert table and all(line.partition("#")[2].strip() for line in table)
 
 
 def test_every_cost_of_zen_4_says_where_it_is_from() -> None:
