@@ -222,7 +222,8 @@ class _Bands:
     def expand_row(self, expand: Conv2d, row: Expr, slot: Expr) -> None:
         """One row of the expanded image, a register tile at a time, activated, into the ring."""
         columns, vectors, left = self.plan.expand_columns, self.plan.expand_vectors, self.conv.padding[1]
-        column_tiles, column_groups = tiles.blocks(self.inner_columns, columns), tiles.blocks(self.plan.vectors, vectors)
+        column_tiles = tiles.blocks(self.inner_columns, columns)
+        column_groups = tiles.blocks(self.plan.vectors, vectors)
         register_tiles = self.conv.height * column_tiles * column_groups
         step, lines = self.prefetch_share(expand, register_tiles)
         steps = register_tiles * (expand.in_channels // step)
