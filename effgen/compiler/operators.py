@@ -236,8 +236,14 @@ def _lrn(t: Tensors, node: Node) -> _Lowered:
 
 
 def _matmul(t: Tensors, node: Node) -> _Lowered:
-    left, right = (t.declared(name) for name in node.inputs)
-    return relax.op.matmul(left, right), plain(len(t.shape(node.output)))
+    """Where all matrices on the left have one on the right, they are one of more rows."""
+    (left, right), layout = (t.declared(name) for name in node.inputs), plain(len(t.shape(node.output)))
+    of_left, of_right = (tuple(int(extent) for extent in value.ty.shape) for value in (left, right))
+    if math.prod(of_left[:-2]) == 1 or math.prod(of_right[:-2]) > 1:
+        return relax.op.matmul(left, right), layout
+    rows = t.emit(relax.op.reshape(left, (math.prod(of_left[:-1]), of_left[-1])))
+    flat = t.emit(relax.op.matmul(rows, t.emit(relax.op.reshape(right, of_right[-2:]))))
+    return relax.op.reshape(flat, t.shape(node.output)), layout
 
 
 # Images.

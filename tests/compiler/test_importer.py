@@ -8,7 +8,7 @@ import pytest
 from compiling import builder, conv, cut, random_weights, run_compiled, scheduled_module
 
 from effgen.driver import CompileRequest, compile_bundle
-from effgen.graph import Graph, GraphBuilder
+from effgen.graph import Graph, GraphBuilder, Value
 from effgen.graph.reference import run_reference
 from effgen.judge.case import relative_l2
 from effgen.network import NetworkRequest
@@ -216,4 +216,15 @@ def test_layer_normalisation_of_channels_that_lie_last(tmp_path, axis: int, kern
     graph = b.finish(b.add("LayerNormalization", [last, *names], "norm", axis=axis, epsilon=1e-6))
     steps = scheduled_module(graph, random_weights(graph)).program.steps
     assert any(step.kernel.startswith("layer_norm") for step in steps) == kernel
+    check(graph, tmp_path)
+
+
+@pytest.mark.parametrize(("left", "right"), [((2, 3, 7, 5), (1, 1, 5, 6)), ((2, 7, 5), (1, 5, 16))])
+def test_many_matrices_times_one_are_one_product(tmp_path, left: tuple[int, ...], right: tuple[int, ...]):
+    """As attention with one key for all heads has it. TVM's own definition is a loop without registers."""
+    b = GraphBuilder("test", Value("x", left))
+    graph = b.finish(b.add("MatMul", ["x", b.parameter("right", right, "constant")], "product"))
+    scheduled = scheduled_module(graph, random_weights(graph))
+    (step,) = scheduled.program.steps
+    assert [int(extent) for extent in scheduled.mod[step.kernel].params[0].shape] == [np.prod(left[:-1]), left[-1]]
     check(graph, tmp_path)
