@@ -126,13 +126,12 @@ def _tile_cycles(workload: Conv2d, machine: Cpu, tile: Decisions) -> float:
 
 
 def _near_slice(workload: Conv2d, machine: Cpu, choices: tuple[int, ...], vectors: int) -> int:
-    """All channels where the weights stay in the second-level cache; else the most whose weights leave half of the
-    nearest cache to the image: what comes from memory is asked for by way of that cache's own buffers, and those must
-    not be busy with the second level's weights."""
-    if not _sliced(workload, machine):
-        return max(choices)
+    """The most channels whose weights stay in the second-level cache from tile to tile. Where shorter slices pay, those
+    whose weights leave half of the nearest cache to the image: what comes from memory is asked for by way of that
+    cache's own buffers, and those must not be busy with the second level's weights."""
     taps, lanes = workload.kernel[0] * workload.kernel[1], bias_shape(workload, machine)[1]
-    return max((n for n in choices if 4 * n * taps * vectors * lanes < machine.l1_bytes // 2), default=min(choices))
+    most = machine.l1_bytes // 2 if _sliced(workload, machine) else machine.l2_bytes
+    return max((n for n in choices if 4 * n * taps * vectors * lanes < most), default=min(choices))
 
 
 def _sliced(workload: Conv2d, machine: Cpu) -> bool:

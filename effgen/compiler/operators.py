@@ -185,7 +185,7 @@ def _layer_norm(t: Tensors, node: Node) -> _Lowered:
     if layout[axis:] != plain(rank)[axis:]:
         layout = plain(rank)
     x, arrays = t.laid(node.inputs[0], layout), [t.weights[name] for name in node.inputs[1:]]
-    scale, shift = (t.constant(array) for array in (arrays if len(arrays) == 2 else (arrays[0], 0 * arrays[0])))
+    scale, shift = (t.constant(array) for array in (*arrays, np.zeros_like(arrays[0]))[:2])
     if axis == rank - 1:  # rows, for which there is a kernel
         epsilon = number(node.attributes, "epsilon")
         return relax.op.nn.layer_norm(x, scale, shift, axes=[axis], epsilon=epsilon), layout
