@@ -89,7 +89,7 @@ def _plan(workload: Conv2d, decisions: Decisions) -> WindowPlan:
 
 
 def _default(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Everything of least estimated time but the slice, which the nearest cache decides."""
+    """Everything of least estimated time but the slice, which the caches decide."""
     fixed = {"depth": max(axes["depth"])} if "depth" in axes else {}
     fixed |= {"prefetch": int(_sliced(workload, machine))}
     tiles_of = (
@@ -135,6 +135,7 @@ def _near_slice(workload: Conv2d, machine: Cpu, choices: tuple[int, ...], vector
 
 
 def _sliced(workload: Conv2d, machine: Cpu) -> bool:
+    """Whether slices that stay in the nearest cache pay, and asking for the next one ahead."""
     return machine.costs.window_slices and _from_memory(workload, machine)
 
 
