@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from effgen.errors import EffgenError
-from effgen.machines.host import Host, cpu_quota, describe_host
+from effgen.machines.cgroup import cpu_quota
+from effgen.machines.host import Host, describe_host
 from effgen.machines.processor import usable_cpus
 from effgen.machines.programs import tool_version
 from effgen.machines.target import this_cpu
