@@ -10,7 +10,7 @@
 
 #include "error.h"
 #include "files.h"
-#include "machine.h"
+#include "pool/cpus.h"
 
 namespace effgen {
 namespace {
@@ -21,8 +21,6 @@ using tvm::ffi::Tensor;
 
 constexpr DLDataType kFloat{kDLFloat, 32, 1};
 constexpr DLDataType kLong{kDLInt, 64, 1};
-constexpr int kBigCores = 1;  // the thread pool's mode that takes a thread count
-
 // What kernels may assume of where their arguments begin (effgen/runtime/arrays.py).
 constexpr std::size_t kAlignment = 64;
 
@@ -94,37 +92,25 @@ Tensor read_weights(const std::filesystem::path& folder, const Manifest& manifes
   return weights;
 }
 
-// Sets the thread pool up; returns the threads that a call will use.
-int configure_threads(std::optional<int> asked, std::int64_t compiled_for) {
-  const Function configure = Function::GetGlobalRequired("runtime.config_threadpool");
-  const int cpus = usable_cpus();
-  configure(kBigCores, cpus);
-  const int pool = Function::GetGlobalRequired("runtime.NumThreads")().cast<int>();
-  const int most = std::min(cpus, pool);
+// The threads that a call will use.
+int checked_threads(std::optional<int> asked, std::int64_t compiled_for) {
+  const int most = usable_cpus();
   if (asked && (*asked < 1 || *asked > most)) {
     throw UserError("--threads " + std::to_string(*asked) + ": expected from 1 to " + std::to_string(most) +
-                    ", the CPUs of this process (or what TVM_NUM_THREADS says, where it is set)");
+                    ", the CPUs of this process");
   }
-  const int threads = asked.value_or(static_cast<int>(std::min<std::int64_t>(compiled_for, most)));
-  configure(kBigCores, threads);
-  return threads;
+  return asked.value_or(static_cast<int>(std::min<std::int64_t>(compiled_for, default_threads())));
 }
 
 }  // namespace
 
-void prepare_tvm() {
-  constexpr int kKeep = 0;
-  setenv("TVM_NUM_THREADS", std::to_string(usable_cpus()).c_str(), kKeep);
-  setenv("TVM_BIND_THREADS", "0", kKeep);
-}
-
 Bundle::Bundle(const std::filesystem::path& folder, const Manifest& manifest, std::optional<int> threads)
     : folder_(folder),
       manifest_(manifest),
-      threads_(configure_threads(threads, manifest.threads)),
+      threads_(checked_threads(threads, manifest.threads)),
       library_(load_library(folder, manifest)),
-      run_(function_of(library_, "run", folder / "lib.so")),
-      trace_(function_of(library_, "trace", folder / "lib.so")),
+      run_(function_of(library_, "run_on", folder / "lib.so")),
+      trace_(function_of(library_, "trace_on", folder / "lib.so")),
       image_(allocate({static_cast<std::int64_t>(elements(manifest.input_shape))})),
       outputs_(allocate({static_cast<std::int64_t>(output_floats(manifest))})),
       weights_(read_weights(folder, manifest)),
@@ -166,13 +152,17 @@ std::vector<double> Bundle::trace() {
 void Bundle::call(const Function& function, bool traced) {
   int failed = 0;
   try {
-    failed = traced ? function(image_, outputs_, weights_, workspace_, clock_).cast<int>()
-                    : function(image_, outputs_, weights_, workspace_).cast<int>();
+    failed = traced ? function(threads_, image_, outputs_, weights_, workspace_, clock_).cast<int>()
+                    : function(threads_, image_, outputs_, weights_, workspace_).cast<int>();
   } catch (const tvm::ffi::Error& error) {
     throw UserError(folder_.string() + ": the library refuses its arrays: " + one_line(error) +
                     ": weights.bin, manifest.json and lib.so do not belong together; copy or compile the bundle again");
   }
-  if (failed != 0) {
+  if (failed < 0) {
+    throw UserError(manifest_.name + ": cannot start " + std::to_string(threads_) + " threads: " +
+                    std::strerror(-failed) + "; give --threads 1, or raise the limit (ulimit -u, ulimit -v)");
+  }
+  if (failed > 0) {
     const auto step = static_cast<std::size_t>(failed - 1);
     throw UserError(manifest_.name + ": out of memory in " +
                     (step < manifest_.steps.size() ? manifest_.steps[step] : "an unknown step"));

@@ -1,7 +1,6 @@
 #include "machine.h"
 
 #include <elf.h>
-#include <sched.h>
 
 #include <array>
 #include <cstdint>
@@ -9,7 +8,6 @@
 #include <fstream>
 #include <set>
 #include <sstream>
-#include <thread>
 
 #include "error.h"
 
@@ -87,12 +85,6 @@ void check_features(const std::filesystem::path& bundle, const std::string& targ
     throw UserError(bundle.string() + ": compiled for " + target + ", this processor lacks " + missing +
                     "; compile for another target (under an emulator: --skip-features)");
   }
-}
-
-int usable_cpus() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
-  return static_cast<int>(std::thread::hardware_concurrency());  // more CPUs than the set holds
 }
 
 }  // namespace effgen

@@ -161,7 +161,6 @@ void run_images(Bundle& bundle, const Manifest& manifest, const Options& options
 }
 
 Status run(const Options& options) {
-  prepare_tvm();
   const Manifest manifest = read_manifest(options.bundle);
   check_library(options.bundle / "lib.so");
   if (!options.skip_features) check_features(options.bundle, manifest.target, manifest.features);

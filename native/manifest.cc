@@ -19,8 +19,7 @@ namespace {
 namespace json = tvm::ffi::json;
 using tvm::ffi::String;
 
-constexpr std::int64_t kFormatVersion = 5;
-constexpr std::int64_t kOneOutput = 4;  // a classifier's: a table `output` instead of the list `outputs`
+constexpr std::int64_t kFormatVersion = 6;
 constexpr std::int64_t kAlignment = 64;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 40;
 
@@ -123,7 +122,7 @@ Table parse(const std::filesystem::path& path, const std::string& text) {
 
 void check_version(const std::filesystem::path& path, const Table& root) {
   const std::int64_t version = root.get<std::int64_t>("format_version");
-  if (version == kFormatVersion || version == kOneOutput) return;
+  if (version == kFormatVersion) return;
   const bool newer = version > kFormatVersion;
   throw UserError(path.string() + ": format_version = " + std::to_string(version) +
                   (newer ? ": written by a newer effgen, this effgen-run reads " : ": this effgen-run reads ") +
@@ -132,12 +131,7 @@ void check_version(const std::filesystem::path& path, const Table& root) {
 }
 
 std::vector<Output> read_outputs(const Table& root, std::int64_t batch) {
-  std::vector<Table> tables;
-  if (root.get<std::int64_t>("format_version") == kOneOutput) {
-    tables.push_back(root.table("output"));
-  } else {
-    tables = root.tables("outputs");
-  }
+  const std::vector<Table> tables = root.tables("outputs");
   if (tables.empty()) root.odd("outputs");
   std::vector<Output> outputs;
   for (const Table& table : tables) {

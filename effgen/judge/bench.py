@@ -18,7 +18,7 @@ from effgen.errors import BundleError
 from effgen.judge.case import golden_pair, is_finite, relative_l2
 from effgen.judge.peers import DEFAULT_PEERS, PEERS, PeerJob, Run, check_peer_names, peer_version
 from effgen.machines.host import describe_host, watch_other_work
-from effgen.machines.processor import usable_cpus
+from effgen.machines.processor import default_threads
 from effgen.results.provenance import facts_of, origin_of
 from effgen.results.reports import DEFAULT_PLAN, OURS, BenchReport, LeftOut, Plan, Result
 from effgen.runtime import LoadedModel, read_manifest
@@ -105,7 +105,7 @@ def bench_bundle(
 
 
 def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
-    """The bundle at `path` with `threads` threads (None: the CPUs of the affinity mask; a GPU takes one).
+    """The bundle at `path` with `threads` threads (None: `default_threads`; a GPU takes one).
 
     Raises BundleError where it cannot be loaded, and for another architecture's: an emulator takes other times.
     """
@@ -115,7 +115,7 @@ def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
             f"{path}: compiled for {manifest.target['name']} ({manifest.architecture}): the times of an emulator say "
             f"nothing about it; give --rpc-tracker, or copy the bundle and effgen-run there (docs/native.md)"
         )
-    return load_checked(path, manifest, threads or manifest.device_kind.most_threads or len(usable_cpus()))
+    return load_checked(path, manifest, threads or manifest.device_kind.most_threads or default_threads())
 
 
 def prepare_peer(name: str, job: PeerJob, answer: Answer) -> Backend | LeftOut:

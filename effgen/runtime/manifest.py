@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,7 @@ from effgen.runtime.arrays import ALIGNMENT
 from effgen.words import OutputKind
 
 #: Raised when a reader of the old format could misread a new bundle.
-FORMAT_VERSION = 5
-
-#: What a classifier's bundle is written as, so that older readers take it: its one output is the table `output`.
-_ONE_OUTPUT = 4
+FORMAT_VERSION = 6
 
 MANIFEST = "manifest.json"
 LIBRARY = "lib.so"
@@ -42,6 +40,10 @@ PACKED = "bundle"
 #: The library's functions: see `effgen.compiler.entry`.
 RUN = "run"
 TRACE = "trace"
+
+#: The same on a pool of threads, whose number is the first argument: see `native/pool/entry.c`.
+RUN_ON = "run_on"
+TRACE_ON = "trace_on"
 
 
 @dataclass(frozen=True)
@@ -144,16 +146,22 @@ class Manifest:
 
     def to_data(self) -> dict[str, Any]:
         """The fields as `manifest.json` has them."""
-        data = dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}
-        if self.classes is not None:
-            (data["output"],) = data.pop("outputs")
-            data["format_version"] = _ONE_OUTPUT
-        return data
+        return dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}
 
     def to_json(self) -> str:
         """The text of `manifest.json`: the fields, and a digest of them, since no file holds the manifest's hash."""
         data = self.to_data()
         return json.dumps({**data, "digest": _digest(data)}, indent=2) + "\n"
+
+
+def failure(manifest: Manifest, threads: int, status: int) -> str:
+    """What a status of a CPU library's functions, other than 0, means."""
+    if status > 0:
+        return f"{manifest.name}: out of memory in {manifest.steps[status - 1]}"
+    return (
+        f"{manifest.name}: cannot start {threads} threads: {os.strerror(-status)}; "
+        f"give fewer, or raise the limit (ulimit -u, ulimit -v, a container's)"
+    )
 
 
 def _digest(data: dict[str, Any]) -> str:
@@ -227,12 +235,11 @@ def _parse(bundle: Path) -> Manifest:
         raise BundleError(f"{bundle}: {_no_bundle(bundle)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read as JSON: {error}") from None
-    check_version(path, data, FORMAT_VERSION, "compile it again", also=_ONE_OUTPUT)
+    check_version(path, data, FORMAT_VERSION, "compile it again")
     digest = data.pop("digest", None)
     if digest != _digest(data):
         raise BundleError(f"{path}: does not match its own digest: it was changed or damaged; compile the bundle again")
-    if data.pop("format_version") == _ONE_OUTPUT and "output" in data:
-        data["outputs"] = [data.pop("output")]
+    data.pop("format_version")
     expected = {field.name: field.type for field in dataclasses.fields(Manifest)}
     if data.keys() != expected.keys():
         odd = ", ".join(sorted(data.keys() ^ expected.keys()))
@@ -247,15 +254,15 @@ def _parse(bundle: Path) -> Manifest:
     return Manifest(**data)
 
 
-def check_version(path: Path, data: Any, known: int, older: str, also: int | None = None) -> None:
-    """Raise BundleError where the `format_version` of the JSON `data`, read from `path`, is neither `known` nor `also`:
-    `older` says what to do about an older one."""
+def check_version(path: Path, data: Any, known: int, older: str) -> None:
+    """Raise BundleError where the `format_version` of the JSON `data`, read from `path`, is not `known`: `older` says
+    what to do about an older one."""
     version = data.get("format_version") if isinstance(data, dict) else None
     if type(version) is int and version > known:
         raise BundleError(
             f"{path}: format_version = {version}: written by a newer effgen, this one reads {known}; upgrade effgen"
         )
-    if type(version) is not int or version not in (known, also):
+    if type(version) is not int or version != known:
         raise BundleError(f"{path}: format_version = {version!r}: this effgen reads {known}; {older}")
 
 

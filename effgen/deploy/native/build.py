@@ -64,8 +64,8 @@ def _toolchain_file(triple: str) -> Path:
 def _digest(compiler: str) -> str:
     """Of all that decides what the program becomes."""
     found = hashlib.sha256("\0".join([compiler, _compiler_version(compiler), *runtime_versions()]).encode())
-    for file in sorted(_sources().iterdir()):
-        if file.suffix in (".cc", ".h", ".cmake", ".txt"):
+    for file in sorted([*_sources().iterdir(), *(_sources() / "pool").iterdir()]):
+        if file.suffix in (".c", ".cc", ".h", ".cmake", ".txt"):
             found.update(f"\0{file.name}\0".encode() + file.read_bytes())
     return found.hexdigest()[:16]
 

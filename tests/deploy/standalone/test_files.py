@@ -203,14 +203,16 @@ def test_wrong_library_is_not_written(tiny_spec: Path, tmp_path: Path, monkeypat
 
 
 def test_missing_tool(tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from effgen.deploy.standalone import build
+    from effgen.machines import old_glibc
 
-    real = build.tool_output
+    real = old_glibc.tool_output
 
     def without_objcopy(command: Any, failure: str) -> str:
         return "no-objcopy\n" if "-print-prog-name=objcopy" in command else real(command, failure)
 
-    monkeypatch.setattr(build, "tool_output", without_objcopy)
+    monkeypatch.setattr(old_glibc, "tool_output", without_objcopy)
+    for kept in (old_glibc.old_symbols, old_glibc.binary_tool):
+        kept.cache_clear()
     request = CompileRequest(NetworkRequest(spec=str(tiny_spec)), tmp_path / "out", emit=EMIT)
     with pytest.raises(BuildError, match=r"^no-objcopy: not found: .*apt-get install binutils"):
         compile_bundle(request)
