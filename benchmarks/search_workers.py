@@ -17,6 +17,7 @@ import tempfile
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from effgen.errors import StudyError
 from effgen.machines.host import watch_other_work
@@ -25,6 +26,9 @@ from effgen.method.studies.storage import load_study
 
 _ROOT = Path(__file__).parent.parent
 _STUDY = "workers"
+
+#: A training of a second or so.
+_RECIPE = "epochs = 3\nbatch_size = 64\nlearning_rate = 8e-3\nwarmup_epochs = 1\n"
 
 
 def finished(storage: str) -> list[tuple[str, float, int | None]]:
@@ -38,11 +42,22 @@ def finished(storage: str) -> list[tuple[str, float, int | None]]:
     return []
 
 
-def trainings(data: Path, folder: Path, workers: int, seconds: float) -> dict[str, float | int | list[int]]:
+def trainings(data: Path, folder: Path, workers: int, seconds: float) -> dict[str, Any]:
     """Trainings that so many workers end within `seconds`, which begin when each has ended one."""
     storage = f"sqlite:///{folder}/trials.db"
-    words = ["search", "scaling", "--spec", "examples/digits.toml", "--recipe", "examples/digits_recipe.toml"]
-    words += ["--data", data, "--seeds", "1000", "--no-latency", "--quiet", "--workers", workers]
+    words = ["search", "scaling", "--spec", "examples/digits.toml"]
+    words += [
+        "--recipe",
+        folder.parent / "recipe.toml",
+        "--data",
+        data,
+        "--seeds",
+        "1000",
+        "--no-latency",
+        "--quiet",
+        "--workers",
+        workers,
+    ]
     words += ["--storage", storage, "--study", _STUDY, "--work", folder / "work"]
     command = [sys.executable, "-c", "from effgen.cli import main; main()", *map(str, words)]
     process = subprocess.Popen(command, cwd=_ROOT)
@@ -50,7 +65,7 @@ def trainings(data: Path, folder: Path, workers: int, seconds: float) -> dict[st
         while len({worker for worker, _, _ in finished(storage)}) < workers:
             if process.poll() is not None:
                 raise SystemExit(f"error: the search ended with status {process.returncode}")
-            time.sleep(0.5)
+            time.sleep(2)
         began = time.time()
         time.sleep(seconds)
         ended = time.time()
@@ -70,9 +85,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    runs, ratios = [], []
+    runs, ratios = list[dict[str, Any]](), list[float]()
     with tempfile.TemporaryDirectory(prefix="effgen-workers-") as folder:
         data = Path(folder) / "digits"
+        (Path(folder) / "recipe.toml").write_text(_RECIPE)
         subprocess.run([sys.executable, "examples/digits.py", data], cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
         for number in range(options.rounds):
             rates = {}
@@ -85,10 +101,8 @@ def main() -> None:
                 rates[workers] = run["trainings"] / run["seconds"]
             ratios.append(rates[options.workers] / rates[1] if rates[1] else float("nan"))
     median = statistics.median(ratios)
-    print(
-        f"{options.workers} workers on {default_threads()} cores: {median:.2f} times the trainings of one, by rounds:"
-    )
-    print(", ".join(f"{ratio:.2f}" for ratio in ratios))
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"{options.workers} workers on {default_threads()} cores: {median:.2f} times the trainings of one ({each})")
     if options.json:
         report = {"cores": default_threads(), "runs": runs, "ratios": ratios, "median": median}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
