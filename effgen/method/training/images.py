@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effgen.errors import DataError, ImageError
+from effgen.measure.carried.process import die_with
 from effgen.method.training.data import DataSource, LabelledPictures
 from effgen.runtime.picture import Preparation, check_header
 
@@ -97,11 +99,17 @@ class _StreamedImages:
             batch_sampler=[indices.tolist() for indices in chosen],
             num_workers=self._readers,
             collate_fn=_stacked,
+            worker_init_fn=partial(_tied_to, os.getpid()),
         )
         for indices, pixels in zip(chosen, loader, strict=True):
             if isinstance(pixels, str):
                 raise DataError(pixels)
             yield pixels, self._labels[indices]
+
+
+def _tied_to(parent: int, number: int) -> None:
+    """A worker process ends with the training: PyTorch's own look every 5 s is none where it waits for a picture."""
+    die_with(parent)
 
 
 def _stacked(pictures: Sequence[NDArray[np.uint8] | str]) -> Tensor | str:
