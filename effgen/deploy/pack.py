@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 import textwrap
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from effgen.deploy.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY, re
 from effgen.errors import BuildError, VerifyError
 from effgen.files.staging import staged_file
 from effgen.machines.processor import missing_features
+from effgen.machines.programs import run_program
 from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, refuse_gpu, sha256_of
 from effgen.version import __version__
 from effgen.words import OnPhase
@@ -165,9 +165,7 @@ def _verify(bundle: Path, folder: Path, manifest: Manifest, on_phase: OnPhase) -
         return None
     on_phase(f"verify it by {command[0] if command else 'this processor'}")
     environment = {**os.environ, "EFFGEN_EMULATOR": " ".join(command)}
-    done = subprocess.run(
-        ["sh", folder / VERIFY, "--runs", "0"], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_program(["sh", folder / VERIFY, "--runs", "0"], env=environment)
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1].replace(str(folder), str(bundle))
         kind = VerifyError if done.returncode == _MISSED else BuildError

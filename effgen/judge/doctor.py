@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from effgen.errors import EffgenError
 from effgen.machines.cgroup import cpu_quota
 from effgen.machines.host import Host, describe_host
 from effgen.machines.processor import default_threads, physical_cores, usable_cpus
-from effgen.machines.programs import tool_version
+from effgen.machines.programs import run_program, tool_version
 from effgen.machines.target import this_cpu
 from effgen.machines.toolchain import native_linker
 from effgen.runtime.library import prepare_tvm
@@ -114,7 +113,7 @@ def _link_failure(compiler: str) -> str:
         source = Path(folder) / "probe.cc"
         source.write_text("#include <cmath>\nfloat probe(float x) { return std::exp(x); }\n")
         command = [compiler, "-shared", "-fPIC", str(source), "-o", str(Path(folder) / "probe.so")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_program(command)
     if done.returncode == 0:
         return ""
     return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]

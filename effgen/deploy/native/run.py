@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.machines.programs import run_program
 from effgen.runtime.answers import Answer, answer_of
 
 # Exit statuses of effgen-run (native/main.cc).
@@ -109,7 +110,7 @@ def _run(runner: Runner, bundle: Path, threads: int | None, options: Sequence[st
         command.append("--skip-features")  # an emulator shows this machine's /proc/cpuinfo
     where = f"{bundle}: {runner.program.name}" + (f" under {Path(runner.emulator[0]).name}" if runner.emulator else "")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        done = run_program(command, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         raise BundleError(f"{where} was stopped: expected to end within {timeout_s:g} s") from None
     if done.returncode in (_PASSED, _MISSED):

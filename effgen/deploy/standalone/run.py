@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from math import prod
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from effgen.deploy.executors import Images, emulator_of
 from effgen.deploy.standalone.build import build_program
 from effgen.errors import BundleError
-from effgen.machines.programs import complaint
+from effgen.machines.programs import complaint, run_program
 from effgen.runtime.answers import Answer, AnswerLayout, answer_of
 from effgen.runtime.manifest import Manifest
 from effgen.runtime.standalone import StandaloneModel
@@ -46,7 +45,7 @@ def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: 
         np.ascontiguousarray(image, "<f4").tofile(work / "image.f32")
         options = [] if threads is None else ["--threads", str(threads)]
         command = [*emulator, program.absolute(), *options, work / "image.f32", work / "answer.f32"]
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        done = run_program(command)
         if done.returncode != 0:
             how = f" under {Path(emulator[0]).name}" if emulator else ""
             raise BundleError(
