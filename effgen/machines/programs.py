@@ -29,13 +29,17 @@ def required_tool(names: Sequence[str], purpose: str, fix: str) -> str:
     raise BuildError(f"{names[0]}: not found{others}: it {purpose}; install it, e.g. {fix}")
 
 
+def guarded(command: Sequence[str | Path]) -> list[str]:
+    """The command that runs another one which ends with this process, however that ends."""
+    return [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *map(str, command)]
+
+
 def run_program(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
     """`subprocess.run` of another program, captured as text, which ends with this process however that ends.
 
     `options` are those of `subprocess.run`. A command that is not there ends with status 127.
     """
-    guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *map(str, command)]
-    return subprocess.run(guarded, capture_output=True, text=True, check=False, **options)
+    return subprocess.run(guarded(command), capture_output=True, text=True, check=False, **options)
 
 
 def tool_output(command: Sequence[str | Path], failure: str) -> str:
