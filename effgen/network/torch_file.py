@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import WeightsError
+from effgen.files.contents import MOST_MEMBERS
 
 #: dtypes as safetensors calls them -> numpy's; what numpy lacks is kept as integers of the same width.
 STORED_DTYPES: Mapping[str, str] = {
@@ -103,9 +104,8 @@ _LEGACY_BEGINNING = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0al\xfc\x9cF\x
 _MAX_AXES = 16
 
 #: What a pickle may ask of its reader: instructions (a state dict of a thousand tensors has 50,000), names of classes,
-#: and seconds. An archive has at most so many members.
+#: and seconds.
 _MOST_INSTRUCTIONS, _MOST_CLASSES, _MOST_SECONDS = 2**23, 1000, 20.0
-_MOST_MEMBERS = 100_000
 
 #: Whole numbers below it have places of their own in a dictionary; larger ones may be made to share one.
 _SMALL = 2**60
@@ -244,8 +244,8 @@ def content_of_torch_file(data: bytes) -> Any:
 
 
 def _content_of_zip(data: bytes) -> Any:
-    if data.count(b"PK\x01\x02") > _MOST_MEMBERS:
-        raise NotTorchError(f"it has more than {_MOST_MEMBERS:,} members")
+    if data.count(b"PK\x01\x02") > MOST_MEMBERS:
+        raise NotTorchError(f"it has more than {MOST_MEMBERS:,} members")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
