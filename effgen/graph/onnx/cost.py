@@ -224,116 +224,25 @@ def _einsum_work(operands: _Operands) -> float:
     return _product(list(_labels(operands)[1].values()))
 
 
-_ARITHMETIC = [
-    "Abs",
-    "Add",
-    "And",
-    "BitShift",
-    "BitwiseAnd",
-    "BitwiseNot",
-    "BitwiseOr",
-    "BitwiseXor",
-    "Cast",
-    "CastLike",
-    "Ceil",
-    "Clip",
-    "Cos",
-    "Div",
-    "Equal",
-    "Exp",
-    "Floor",
-    "Greater",
-    "GreaterOrEqual",
-    "Identity",
-    "IsInf",
-    "IsNaN",
-    "Less",
-    "LessOrEqual",
-    "Log",
-    "Max",
-    "Mean",
-    "Min",
-    "Mod",
-    "Mul",
-    "Neg",
-    "Not",
-    "Or",
-    "Pow",
-    "Reciprocal",
-    "Relu",
-    "Round",
-    "Sigmoid",
-    "Sign",
-    "Sin",
-    "Sqrt",
-    "Sub",
-    "Sum",
-    "Tanh",
-    "Where",
-    "Xor",
-]
-_CALLED = [
-    "Acos",
-    "Acosh",
-    "Asin",
-    "Asinh",
-    "Atan",
-    "Atanh",
-    "Celu",
-    "Cosh",
-    "Elu",
-    "Erf",
-    "Gelu",
-    "HardSigmoid",
-    "HardSwish",
-    "LeakyRelu",
-    "Mish",
-    "PRelu",
-    "Selu",
-    "Sinh",
-    "Softplus",
-    "Softsign",
-    "Swish",
-    "Tan",
-    "ThresholdedRelu",
-]
-_MOVED = [
-    "ArgMax",
-    "ArgMin",
-    "Compress",
-    "Concat",
-    "CumSum",
-    "DepthToSpace",
-    "Dropout",
-    "Flatten",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "LogSoftmax",
-    "LpNormalization",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "Reshape",
-    "ScatterElements",
-    "ScatterND",
-    "Shape",
-    "Size",
-    "Slice",
-    "Softmax",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Trilu",
-    "Unsqueeze",
-]
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_ARITHMETIC = _names(
+    "Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Cos Div Equal Exp Floor "
+    "Greater GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Mul Neg Not Or Pow Reciprocal "
+    "Relu Round Sigmoid Sign Sin Sqrt Sub Sum Tanh Where Xor"
+)
+_CALLED = _names(
+    "Acos Acosh Asin Asinh Atan Atanh Celu Cosh Elu Erf Gelu HardSigmoid HardSwish LeakyRelu Mish PRelu Selu Sinh "
+    "Softplus Softsign Swish Tan ThresholdedRelu"
+)
+_MOVED = _names(
+    "ArgMax ArgMin Compress Concat CumSum DepthToSpace Dropout Flatten GlobalAveragePool GlobalMaxPool LogSoftmax "
+    "LpNormalization ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
+    "ReduceSum ReduceSumSquare Reshape ScatterElements ScatterND Shape Size Slice Softmax SpaceToDepth Split Squeeze "
+    "Transpose Trilu Unsqueeze"
+)
 
 _ELEMENTS: Mapping[str, Callable[[_Operands], float]] = {
     **dict.fromkeys((*_ARITHMETIC, *_CALLED), _elementwise),
