@@ -17,6 +17,7 @@ from effgen.files.bounded import MOST_WEIGHTS_BYTES, UnreadableError, bytes_text
 from effgen.files.contents import ONNX, kind_of_bytes
 from effgen.graph import Value
 from effgen.graph.onnx.functions import without_functions
+from effgen.graph.onnx.schema import shortened
 from effgen.graph.onnx.wire import check_wire
 from effgen.graph.ops import Shape
 from effgen.graph.sizes import AS_IT_IS, Sizes
@@ -99,7 +100,7 @@ def open_onnx(path: Path, batch: int | None = None, outputs: tuple[str, ...] = (
             _keep_needed(model.graph, chosen)
         return OnnxFile(path, model, opset, Value(image.name, _shape(image, batch, sizes)), chosen, stored)
     except GraphError as error:
-        raise GraphError(f"{path}: {error}") from None
+        raise GraphError(f"{path}: {shortened(str(error))}") from None
 
 
 def _load(path: Path) -> tuple[onnx.ModelProto, int]:
@@ -113,7 +114,7 @@ def _load(path: Path) -> tuple[onnx.ModelProto, int]:
         stored = len(data) + _load_external(model, path.parent)
         return without_functions(model), stored
     except GraphError as error:
-        raise GraphError(f"{path}: {_another_kind(data) or error}") from None
+        raise GraphError(f"{path}: {_another_kind(data) or shortened(str(error))}") from None
 
 
 def _parsed(data: bytes) -> onnx.ModelProto:

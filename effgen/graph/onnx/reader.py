@@ -19,6 +19,7 @@ from effgen.graph.onnx.file import STANDARD_DOMAINS, OnnxFile
 from effgen.graph.onnx.folding import MOST_TIMES, SPARE_BYTES, Folder
 from effgen.graph.onnx.functions import MOST_NODES
 from effgen.graph.onnx.order import in_order, inlined
+from effgen.graph.onnx.schema import check_node, shortened
 from effgen.graph.ops import OPS, AttributeValue, Shape
 
 AnyArray: TypeAlias = NDArray[Any]
@@ -146,6 +147,7 @@ class Reader:
     def nodes(self, protos: Iterable[onnx.NodeProto]) -> None:
         for proto in protos:
             try:
+                check_node(proto, self.opset)
                 self.node(OnnxNode(proto, _attributes(proto)))
             except GraphError as error:
                 # Operators that are not supported are to be named all at once: what else is wrong has to wait.
@@ -171,8 +173,10 @@ class Reader:
             self.constants[node.output] = np.array(np.prod(self.shape(known[0])), np.int64)
         elif node.op_type == "If" and node.inputs[0] in self.constants:
             self.branch(node)
-        elif all(self.is_constant(name) for name in node.inputs) and self.folded(node):
+        elif self.is_of_constants(node) and self.folded(node):
             pass
+        elif converter is not None and node.proto.op_type in self.folder.skipped and self.is_of_constants(node):
+            raise GraphError("constants too large or slow to compute: expected weights as they are; fold them before")
         elif converter is None:
             self.unsupported.add(f"{node.proto.domain}.{node.op_type}".removeprefix("ai.onnx.").lstrip("."))
             self.unknown.update(node.outputs)
@@ -198,6 +202,10 @@ class Reader:
     def convert(self, converter: Converter, node: OnnxNode) -> None:
         converter(self, node)
         self.unknown.update(name for name in node.outputs if name not in self.names and name not in self.constants)
+
+    def is_of_constants(self, node: OnnxNode) -> bool:
+        """Whether all that it reads is constant."""
+        return all(self.is_constant(name) for name in node.inputs)
 
     def folded(self, node: OnnxNode) -> bool:
         """Compute a node whose inputs are all constants; False where that cannot be done."""
@@ -345,11 +353,13 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 
 def _located(error: GraphError, proto: onnx.NodeProto) -> GraphError:
     name = proto.name or " ".join(proto.output[:1]) or "without an output"
-    return GraphError(f"{proto.op_type} {name}: {error}")
+    return GraphError(f"{proto.op_type} {shortened(name, 200)}: {shortened(str(error), 600)}")
 
 
 def _array(tensor: onnx.TensorProto) -> AnyArray:
     try:
+        if min(tensor.dims, default=0) < 0:
+            raise ValueError(f"shape {list(tensor.dims)}")
         array: AnyArray = numpy_helper.to_array(tensor)
     except _MALFORMED as error:
         raise GraphError(f"constant {tensor.name}: malformed: {' '.join(str(error).split())}") from None
