@@ -82,7 +82,10 @@ def _campaign(kind: str, seed: int, first: int, inputs: int) -> Tally:
         command = [sys.executable, __file__, kind, "--worker", "--seed", str(seed)]
         command += ["--first", str(number), "--inputs", str(end - number)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+        # Unbuffered: what waits in a buffer, select() does not see.
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, bufsize=0
+        ) as process:
             number = _follow(process, number, end, tally)
     return tally
 

@@ -73,7 +73,7 @@ def changed_tree(tree: Any, rng: random.Random) -> Any:
 def changed_value(value: Any, rng: random.Random) -> Any:
     """Near the value, or far from anything."""
     near: list[Callable[[], Any]] = []
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**70:
         near = [lambda: -value, lambda: value + 1, lambda: value * 1000, lambda: value / 3, lambda: str(value)]
     if isinstance(value, str):
         near = [lambda: value[:-1], lambda: value + "x", lambda: value * 40, lambda: value.upper(), lambda: [value]]

@@ -198,7 +198,7 @@ def _times() -> list[Any]:
 
     machine = _machine()
     setting, found = KernelSetting.of(machine), []
-    for spec in sample_networks(3, "fuzz"):
+    for spec in sample_networks(1, "fuzz"):
         workloads = [workload.without_ahead for workload in kernel_counts(network_from_spec(spec).graph)]
         for workload in workloads:
             work = work_of(workload, machine, 1000.0)
