@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, PositiveFloat, TypeAdapter, with_config
+from pydantic import AfterValidator, Field, PositiveFloat, TypeAdapter, with_config
 
+from effgen.files.bounded import Int64
 from effgen.files.lines import read_lines
 from effgen.files.strict import STRICT
 
@@ -50,11 +51,11 @@ class Record:
 
     kernel: str
     rule: str
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, Int64]
     status: Status
-    cores: int
+    cores: Annotated[Int64, Field(ge=1)]
     mcpu: str
-    lanes: int
+    lanes: Annotated[Int64, Field(ge=1)]
     seconds: PositiveFloat | None = None
     kept: bool = False
     error: str = ""

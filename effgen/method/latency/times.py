@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PositiveFloat, TypeAdapter, with_config
 
+from effgen.files.bounded import Int64
 from effgen.files.lines import LinesFile, read_lines
 from effgen.files.strict import STRICT
 from effgen.machines.machine import Machine
@@ -41,8 +42,8 @@ class KernelSetting:
     """What a time holds for: the processor as records name it, its lanes and cores, effgen's code and TVM."""
 
     mcpu: str
-    lanes: int
-    cores: int
+    lanes: Int64
+    cores: Int64
     code: str
     tvm: str
 
@@ -84,7 +85,7 @@ class KernelTime(_Entry):
     """Seconds of a call of one kernel with these decisions."""
 
     kernel: str
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, Int64]
     how: Surroundings
     seconds: PositiveFloat
     work: Annotated[Work, BeforeValidator(Work.from_facts)]
@@ -113,7 +114,7 @@ class KernelFailure(_Entry):
     """A kernel that, with these decisions, could not be timed by itself; `status` and `error` say why."""
 
     kernel: str
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, Int64]
     status: Status
     error: str
     setting: KernelSetting
