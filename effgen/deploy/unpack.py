@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from effgen.deploy.archive import ArchiveLimits, extract_archive
 from effgen.deploy.native.build import PROGRAM
 from effgen.deploy.native.libraries import LIBRARY_NAMES, elf_architecture
 from effgen.errors import BundleError
+from effgen.files.bounded import UnreadableError, read_json
 from effgen.files.staging import FolderKind, staged_directory
+from effgen.runtime.elf import why_not_loadable
 from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, PACKED, WEIGHTS, Manifest, check_version, read_manifest
 from effgen.words import OnPhase
 
@@ -91,8 +93,8 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BundleError(f"{folder}: holds no {PACK}; expected a file of `effgen pack`")
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        data: dict[str, Any] = read_json(path)
+    except UnreadableError as error:
         raise BundleError(f"{path}: cannot be read as JSON: {error}; copy the archive again") from None
     check_version(path, data, FORMAT_VERSION, "pack the bundle again")
     if type(data.get("architecture")) is not str:
@@ -108,7 +110,9 @@ def _check_sums(folder: Path, hashes: dict[str, str]) -> None:
     sums = [_SUM.fullmatch(line) for line in lines]
     for line, match in zip(lines, sums, strict=True):
         if match is None:
-            raise BundleError(f"{path}: line {line!r}: expected 64 digits, two spaces, a path; pack the bundle again")
+            raise BundleError(
+                f"{path}: line {reprlib.repr(line)}: expected 64 digits, two spaces, a path; pack the bundle again"
+            )
     expected = {match[2]: match[1] for match in sums if match is not None}
     for name in sorted(expected.keys() ^ (hashes.keys() - {SUMS})):
         found = "listed, but not in the archive" if name in expected else "in the archive, but not listed"
@@ -131,9 +135,14 @@ def _check_architecture(folder: Path, architecture: str, manifest: Manifest) -> 
     where = folder / PACK
     if manifest.architecture != architecture:
         raise BundleError(
-            f"{where}: architecture = {architecture!r}: the bundle inside is for {manifest.architecture}; pack it again"
+            f"{where}: architecture = {reprlib.repr(architecture)}: the bundle inside is for {manifest.architecture}; "
+            "pack it again"
         )
     for file in [folder / PACKED / LIBRARY, *sorted((folder / RUNTIME).glob("*"))]:
         found = elf_architecture(file)
         if found != architecture:
-            raise BundleError(f"{file}: is for {found or 'no machine'}, not for {architecture!r}; pack it again")
+            raise BundleError(
+                f"{file}: is for {found or 'no machine'}, not for {reprlib.repr(architecture)}; pack it again"
+            )
+        if file.suffix == ".so" and (odd := why_not_loadable(file, architecture)):
+            raise BundleError(f"{file}: {odd}; pack it again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import reprlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.machines.processor import missing_features, usable_cpus
+from effgen.runtime.answers import array_shapes
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
-from effgen.runtime.library import linked_anew, load_tvm_runtime
+from effgen.runtime.library import check_arrays, linked_anew, load_tvm_runtime, refused_arrays
 from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest, refuse_foreign
 
 _BIG_CORES = 1  # the thread pool's mode that takes a thread count
@@ -56,16 +58,18 @@ class LoadedModel(ImageClassifier):
         ffi = load_tvm_runtime()
         self._set_threads = ffi.get_global_func("runtime.config_threadpool")
         library = _load_library(ffi, path / LIBRARY)
-        self._run, self._trace = library[RUN], library[TRACE]
+        self._run, self._trace = (_function(library, name, path / LIBRARY) for name in (RUN, TRACE))
+        check_arrays(path / LIBRARY, self._trace, array_shapes(manifest, (path / WEIGHTS).stat().st_size))
         self._from_dlpack = ffi.from_dlpack
         self._weights = ffi.from_dlpack(read_aligned(path / WEIGHTS))
         self._take_memory()
 
     def twin(self, threads: int | None = None) -> LoadedModel:
         """This model with memory of its own for a run, and the same code and weights: for a second Python thread, which
-        then need not wait for its turn. `threads`: at most as many as the model has, which is the default."""
+        then need not wait for its turn. `threads`: at most as many as the model has, which is the default. Raises
+        BundleError for another number of threads, and where memory is short."""
         other = copy.copy(self)
-        other.threads = self.threads if threads is None else threads
+        other.threads = _checked_threads(threads, self.threads, "the threads of the model") or self.threads
         other._take_memory()
         return other
 
@@ -109,7 +113,11 @@ class LoadedModel(ImageClassifier):
         if getattr(_pool, "threads", None) != self.threads:
             self._set_threads(_BIG_CORES, self.threads)
             _pool.threads = self.threads
-        return function(self._from_dlpack(image.reshape(-1)), *arguments)
+        given = self._from_dlpack(image.reshape(-1))
+        try:
+            return function(given, *arguments)
+        except (ValueError, TypeError, RuntimeError) as error:  # what TVM raises where an argument is not as compiled
+            raise refused_arrays(self.manifest.name, error) from None
 
 
 def _successor() -> ThreadPoolExecutor:
@@ -147,12 +155,16 @@ def _load_on_cpu(path: Path, manifest: Manifest, threads: int | None) -> LoadedM
             f"compile with `--target cpu` here"
         )
     most = _most_threads()
-    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= most):
-        raise BundleError(
-            f"threads = {threads}: expected a whole number from 1 to {most}, the CPUs of this process "
-            f"(or what TVM_NUM_THREADS says, where it is set)"
-        )
-    return LoadedModel(path, manifest, threads or min(manifest.threads, most))
+    why = "the CPUs of this process (or what TVM_NUM_THREADS says, where it is set)"
+    return LoadedModel(path, manifest, _checked_threads(threads, most, why) or min(manifest.threads, most))
+
+
+def _checked_threads(threads: int | None, most: int, why: str) -> int | None:
+    """`threads`, unless that is nothing to hand to a pool: none at all is. Raises BundleError that says `why` there can
+    be `most`."""
+    if threads is not None and not (type(threads) is int and 1 <= threads <= most):
+        raise BundleError(f"threads = {reprlib.repr(threads)}: expected a whole number from 1 to {most}, {why}")
+    return threads
 
 
 def _most_threads() -> int:
@@ -162,6 +174,14 @@ def _most_threads() -> int:
     ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES, cpus)
     _pool.threads = None
     return min(cpus, int(ffi.get_global_func("runtime.NumThreads")()))
+
+
+def _function(library: Any, name: str, path: Path) -> Callable[..., int]:
+    try:
+        function: Callable[..., int] = library[name]
+    except (AttributeError, KeyError, RuntimeError):
+        raise BundleError(f"{path}: has no function {name}; compile the bundle again") from None
+    return function
 
 
 def _load_library(ffi: ModuleType, path: Path) -> Any:

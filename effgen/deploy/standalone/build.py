@@ -31,7 +31,7 @@ from effgen.version import __version__
 from effgen.words import OutputKind
 
 #: The functions of the header, without the model's name.
-FUNCTIONS = ("create", "run", "destroy", "error")
+FUNCTIONS = ("create", "run", "destroy", "error", "floats")
 
 #: The driver's own sources.
 SOURCES = ("model.c", "pool.c", "scratch.c", "processor.c", "weights.S")
