@@ -11,6 +11,7 @@ from typing import Any
 from effgen.deploy.archive import ArchiveLimits, extract_archive
 from effgen.deploy.native.build import PROGRAM
 from effgen.deploy.native.libraries import LIBRARY_NAMES, elf_architecture
+from effgen.deploy.signature import SIGNATURE, check_signature, read_public_key
 from effgen.errors import BundleError
 from effgen.files.bounded import UnreadableError, read_json
 from effgen.files.staging import FolderKind, staged_directory
@@ -42,13 +43,16 @@ _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out: its folder, processor family as `uname -m` says it, manifest, files and their bytes."""
+    """What came out: its folder, processor family as `uname -m` says it, manifest, files and their bytes; whether it is
+    signed, and by whose public key that was checked (None: by nobody's)."""
 
     path: Path
     architecture: str
     manifest: Manifest
     files: int
     bytes: int
+    signed: bool = False
+    checked_by: Path | None = None
 
 
 def unpack_archive(
@@ -57,18 +61,25 @@ def unpack_archive(
     force: bool = False,
     on_phase: OnPhase = lambda phase: None,
     limits: ArchiveLimits | None = None,
+    key: Path | None = None,
 ) -> Unpacked:
     """Unpack `archive` as the folder `output`, once every file agrees with SHA256SUMS, the bundle with its manifest,
     and each library with the architecture stated.
 
-    Raises BundleError for an archive that is damaged, lacks what running needs, or is no pack of this format,
-    BuildError where `output` cannot be written; then nothing is left there.
+    `key`: the public key of who must have signed it, which is looked at before any other file of it is.
+
+    Raises BundleError for an archive that is damaged, is not signed by who was asked for, lacks what running needs, or
+    is no pack of this format, BuildError for a key that is none and where `output` cannot be written; then nothing is
+    left there.
     """
+    public = None if key is None else read_public_key(key)
     with staged_directory(output, force, UNPACKED) as staging:
         on_phase("unpack")
         hashes = extract_archive(archive, staging, limits)
         on_phase("check the files")
         try:
+            if public is not None and key is not None:
+                check_signature(public, staging / SUMS, staging / SIGNATURE, key)
             facts = _read_facts(staging)
             _check_sums(staging, hashes)
             _check_whole(staging, hashes)
@@ -77,7 +88,7 @@ def unpack_archive(
         except BundleError as error:
             raise BundleError(str(error).replace(str(staging), str(archive))) from None
         size = sum((staging / name).stat().st_size for name in hashes)
-    return Unpacked(output, facts["architecture"], manifest, len(hashes), size)
+    return Unpacked(output, facts["architecture"], manifest, len(hashes), size, SIGNATURE in hashes, key)
 
 
 def read_packable(bundle: Path, with_model: bool) -> Manifest:
@@ -114,7 +125,7 @@ def _check_sums(folder: Path, hashes: dict[str, str]) -> None:
                 f"{path}: line {reprlib.repr(line)}: expected 64 digits, two spaces, a path; pack the bundle again"
             )
     expected = {match[2]: match[1] for match in sums if match is not None}
-    for name in sorted(expected.keys() ^ (hashes.keys() - {SUMS})):
+    for name in sorted(expected.keys() ^ (hashes.keys() - {SUMS, SIGNATURE})):
         found = "listed, but not in the archive" if name in expected else "in the archive, but not listed"
         raise BundleError(f"{path}: {name!r} is {found}; pack the bundle again")
     for name, digest in expected.items():

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from effgen.errors import BundleError
+from effgen.files.owner import why_not_shared_safely
 from effgen.machines.processor import usable_cpus
 from effgen.runtime.elf import why_not_loadable
 
@@ -60,13 +61,16 @@ def load_tvm_runtime() -> ModuleType:
 @contextmanager
 def linked_anew(path: Path) -> Iterator[Path]:
     """The shared library `path` by a name of its own, for as long as it takes to load it. Raises BundleError where it
-    is no whole library of this processor's.
+    is no whole library of this processor's, or others could put another in its place in TMPDIR.
 
     The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
     would silently be the old one for as long as that is loaded.
     """
     if odd := why_not_loadable(path, platform.machine()):
         raise BundleError(f"{path}: cannot be loaded: {odd}; compile the bundle again")
+    temporary = Path(tempfile.gettempdir())
+    if problem := why_not_shared_safely(temporary):
+        raise BundleError(f"{temporary}: {problem}: code is loaded from there; set TMPDIR to a folder of your own")
     with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
         link = Path(folder) / path.name
         link.symlink_to(path.resolve())

@@ -280,6 +280,17 @@ def test_twin_with_threads_that_cannot_be(tiny_bundle, threads):
     assert model.twin().threads == model.twin(1).threads == 1
 
 
+def test_temporary_folder_that_others_may_write_to(tiny_bundle, tmp_path, monkeypatch):
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(
+        BundleError, match=r"others may write to it \(mode 777\): .*; set TMPDIR to a folder of your own"
+    ):
+        effgen.load(tiny_bundle)
+    tmp_path.chmod(0o1777)  # as /tmp is
+    effgen.load(tiny_bundle)
+
+
 def same_json(data: bytes, path: Path) -> bool:
     """Whether only white space, or digits beyond a number's precision, were changed."""
     try:
