@@ -7,6 +7,7 @@
 #include <limits>
 #include <new>
 #include <string>
+#include <system_error>
 
 #include "error.h"
 #include "files.h"
@@ -81,6 +82,45 @@ Function function_of(const Module& library, const char* name, const std::filesys
   return found.value();
 }
 
+// Throws UserError where the library takes another number of floats as `name` than the bundle has. `said`: its refusal
+// of a call without arguments, which quotes what it takes: "weights: Tensor([9920], float32)".
+void check_floats(const std::string& where, const std::string& said, const std::string& name, std::size_t floats) {
+  const std::string before = name + ": Tensor([";
+  const std::size_t found = said.find(before);
+  if (found == std::string::npos) return;  // of another TVM: it refuses its arrays itself when it is called
+  const std::string taken = said.substr(found + before.size(), said.find(']', found) - found - before.size());
+  if (taken == std::to_string(floats)) return;
+  throw UserError(where + ": takes an array " + name + " of " + taken + " numbers, the bundle has one of " +
+                  std::to_string(floats) + ": its files do not belong together; copy or compile the bundle again");
+}
+
+// What the library says of its arrays beside what the manifest and weights.bin say, before there is memory for them.
+void check_arrays(const Function& trace, const std::filesystem::path& folder, const Manifest& manifest) {
+  std::string said;
+  try {
+    trace();
+  } catch (const tvm::ffi::Error& error) {
+    said = error.message();
+  }
+  const std::string where = (folder / "lib.so").string();
+  check_floats(where, said, "image", elements(manifest.input_shape));
+  check_floats(where, said, "logits", output_floats(manifest));
+  std::error_code missing;  // which read_weights says
+  const std::uintmax_t weights = std::filesystem::file_size(folder / "weights.bin", missing);
+  if (!missing) check_floats(where, said, "weights", weights / sizeof(float));
+  check_floats(where, said, "workspace", static_cast<std::size_t>(manifest.workspace_bytes) / sizeof(float));
+  const std::string steps = "clock: Tensor([" + std::to_string(manifest.steps.size() + 1) + ", 2]";
+  if (said.find("clock: Tensor([") != std::string::npos && said.find(steps) == std::string::npos) {
+    throw UserError(where + ": has another number of steps than the manifest says; copy or compile the bundle again");
+  }
+}
+
+// The function that runs with a clock, once the library's arrays were seen to be the bundle's.
+Function checked_trace(const Module& library, const std::filesystem::path& folder, const Manifest& manifest) {
+  check_arrays(function_of(library, "trace", folder / "lib.so"), folder, manifest);
+  return function_of(library, "trace_on", folder / "lib.so");
+}
+
 Tensor read_weights(const std::filesystem::path& folder, const Manifest& manifest) {
   const std::string data = checked_content(folder, manifest, "weights.bin");
   if (data.empty() || data.size() % sizeof(float) != 0) {
@@ -110,7 +150,7 @@ Bundle::Bundle(const std::filesystem::path& folder, const Manifest& manifest, st
       threads_(checked_threads(threads, manifest.threads)),
       library_(load_library(folder, manifest)),
       run_(function_of(library_, "run_on", folder / "lib.so")),
-      trace_(function_of(library_, "trace_on", folder / "lib.so")),
+      trace_(checked_trace(library_, folder, manifest)),
       image_(allocate({static_cast<std::int64_t>(elements(manifest.input_shape))})),
       outputs_(allocate({static_cast<std::int64_t>(output_floats(manifest))})),
       weights_(read_weights(folder, manifest)),

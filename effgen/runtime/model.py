@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -16,14 +17,16 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.machines.processor import default_threads, missing_features, usable_cpus
+from effgen.runtime.answers import array_shapes
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
-from effgen.runtime.library import linked_anew, load_tvm_runtime
+from effgen.runtime.library import check_arrays, linked_anew, load_tvm_runtime, refused_arrays
 from effgen.runtime.manifest import (
     LIBRARY,
     RUN_ON,
+    TRACE,
     TRACE_ON,
     WEIGHTS,
     Manifest,
@@ -58,16 +61,18 @@ class LoadedModel(ImageClassifier):
         self.threads = threads
         ffi = load_tvm_runtime()
         library = _load_library(ffi, path / LIBRARY)
-        self._run, self._trace = library[RUN_ON], library[TRACE_ON]
+        self._run, self._trace, known = (_function(library, name, path / LIBRARY) for name in (RUN_ON, TRACE_ON, TRACE))
+        check_arrays(path / LIBRARY, known, array_shapes(manifest, (path / WEIGHTS).stat().st_size))
         self._from_dlpack = ffi.from_dlpack
         self._weights = ffi.from_dlpack(read_aligned(path / WEIGHTS))
         self._take_memory()
 
     def twin(self, threads: int | None = None) -> LoadedModel:
         """This model with memory of its own for a run, and the same code and weights: for a second Python thread, which
-        then need not wait for its turn. `threads`: at most as many as the model has, which is the default."""
+        then need not wait for its turn. `threads`: at most as many as the model has, which is the default. Raises
+        BundleError for another number of threads, and where memory is short."""
         other = copy.copy(self)
-        other.threads = self.threads if threads is None else threads
+        other.threads = _checked_threads(threads, self.threads, "the threads of the model") or self.threads
         other._take_memory()
         return other
 
@@ -102,7 +107,11 @@ class LoadedModel(ImageClassifier):
         # Not copied unless it must be: a copy through cold caches takes 1.5% of B0's time.
         if not (image.flags.c_contiguous and image.flags.writeable):  # what DLPack takes
             image = image.copy(order="C")
-        status = function(self.threads, self._from_dlpack(image.reshape(-1)), *arguments)
+        given = self._from_dlpack(image.reshape(-1))
+        try:
+            status = function(self.threads, given, *arguments)
+        except (ValueError, TypeError, RuntimeError) as error:  # what TVM raises where an argument is not as compiled
+            raise refused_arrays(self.manifest.name, error) from None
         if status:
             raise BundleError(failure(self.manifest, self.threads, status))
 
@@ -137,9 +146,24 @@ def _load_on_cpu(path: Path, manifest: Manifest, threads: int | None) -> LoadedM
             f"compile with `--target cpu` here"
         )
     most = len(usable_cpus())
-    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= most):
-        raise BundleError(f"threads = {threads}: expected a whole number from 1 to {most}, the CPUs of this process")
-    return LoadedModel(path, manifest, threads or min(manifest.threads, default_threads()))
+    checked = _checked_threads(threads, most, "the CPUs of this process")
+    return LoadedModel(path, manifest, checked or min(manifest.threads, default_threads()))
+
+
+def _checked_threads(threads: int | None, most: int, why: str) -> int | None:
+    """`threads`, unless that is nothing to hand to a pool: none at all is. Raises BundleError that says `why` there can
+    be `most`."""
+    if threads is not None and not (type(threads) is int and 1 <= threads <= most):
+        raise BundleError(f"threads = {reprlib.repr(threads)}: expected a whole number from 1 to {most}, {why}")
+    return threads
+
+
+def _function(library: Any, name: str, path: Path) -> Callable[..., int]:
+    try:
+        function: Callable[..., int] = library[name]
+    except (AttributeError, KeyError, RuntimeError):
+        raise BundleError(f"{path}: has no function {name}; compile the bundle again") from None
+    return function
 
 
 def _load_library(ffi: ModuleType, path: Path) -> Any:

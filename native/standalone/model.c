@@ -140,6 +140,11 @@ PUBLIC void MODEL(destroy)(model *handle) {
   free(handle);
 }
 
+PUBLIC size_t MODEL(floats)(int output) {
+  if (output == -1) return IMAGE_FLOATS;
+  return output >= 0 && output < MODEL_OUTPUTS ? output_floats[output] : 0;
+}
+
 PUBLIC const char *MODEL(error)(int status) {
   switch (status) {
     case OK: return "no error";

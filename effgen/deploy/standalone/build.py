@@ -32,7 +32,7 @@ from effgen.version import __version__
 from effgen.words import OutputKind
 
 #: The functions of the header, without the model's name.
-FUNCTIONS = ("create", "run", "destroy", "error")
+FUNCTIONS = ("create", "run", "destroy", "error", "floats")
 
 #: The driver's own sources, and those of the pool that every bundle's library has, too.
 SOURCES = ("model.c", "scratch.c", "processor.c", "weights.S", "../pool/pool.c", "../pool/cpus.c")
