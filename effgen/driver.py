@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import platform
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +18,7 @@ from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
 from effgen.files.standard_error import Captured, captured_standard_error
 from effgen.files.strict import StrictModel
+from effgen.files.temporary import temporary_folder
 from effgen.graph import Graph
 from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
@@ -91,7 +91,7 @@ def compile_bundle(
     dump = _debug_dump(request.debug_dump)
     with (
         staged_directory(request.output, request.force, kind=BUNDLE_FOLDER) as staging,
-        tempfile.TemporaryDirectory() as objects,
+        temporary_folder("objects") as objects,
     ):
         machine = _machine(request, on_phase)
         model = model_of(network, request.weights, request.seed, on_phase, request.choice)
@@ -100,11 +100,11 @@ def compile_bundle(
             model = _checked(model, network, staging, on_phase)
         _write_onnx(model, staging / MODEL, True, on_phase)
         _write_labels(request.labels, model, staging)
-        facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
+        facts = _write_code(staging, machine, request, dump, model, objects, on_phase)
         manifest = _manifest(model, machine, facts, request.dtype, staging)
         if STANDALONE in request.emit:
             on_phase("compile and link the standalone library")
-            kernels = sorted(Path(objects).iterdir())
+            kernels = sorted(objects.iterdir())
             manifest = write_standalone(manifest, request.name or library_name(network), staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         golden = _check_golden(staging, machine, on_phase)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import Literal
 
 from effgen.errors import EffgenError
+from effgen.files.temporary import temporary_folder
 from effgen.machines.cgroup import cpu_quota
 from effgen.machines.host import Host, describe_host
 from effgen.machines.processor import default_threads, physical_cores, usable_cpus
@@ -109,10 +108,10 @@ def check_compiler() -> Iterator[Check]:
 
 def _link_failure(compiler: str) -> str:
     """Why `compiler` cannot make a shared library; empty where it can."""
-    with tempfile.TemporaryDirectory(prefix="effgen-doctor-") as folder:
-        source = Path(folder) / "probe.cc"
+    with temporary_folder("doctor") as folder:
+        source = folder / "probe.cc"
         source.write_text("#include <cmath>\nfloat probe(float x) { return std::exp(x); }\n")
-        command = [compiler, "-shared", "-fPIC", str(source), "-o", str(Path(folder) / "probe.so")]
+        command = [compiler, "-shared", "-fPIC", str(source), "-o", str(folder / "probe.so")]
         done = run_program(command)
     if done.returncode == 0:
         return ""

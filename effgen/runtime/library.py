@@ -18,6 +18,7 @@ from typing import Any
 
 from effgen.errors import BundleError
 from effgen.files.owner import why_not_shared_safely
+from effgen.files.temporary import temporary_folder
 from effgen.machines.processor import usable_cpus
 from effgen.runtime.elf import why_not_loadable
 
@@ -71,8 +72,8 @@ def linked_anew(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.gettempdir())
     if problem := why_not_shared_safely(temporary):
         raise BundleError(f"{temporary}: {problem}: code is loaded from there; set TMPDIR to a folder of your own")
-    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
-        link = Path(folder) / path.name
+    with temporary_folder("load") as folder:
+        link = folder / path.name
         link.symlink_to(path.resolve())
         yield link
 

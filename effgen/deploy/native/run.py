@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.files.temporary import temporary_folder
 from effgen.machines.programs import run_program
 from effgen.runtime.answers import Answer, answer_of
 
@@ -88,11 +88,11 @@ def run_images(
 
     Raises BundleError as `run_bundle` does, and where the images have another shape or dtype.
     """
-    with tempfile.TemporaryDirectory(prefix="effgen-run-") as folder:
-        source, result = Path(folder) / "images.npy", Path(folder) / "answer.npy"
+    with temporary_folder("run") as folder:
+        source, result = folder / "images.npy", Path(folder) / "answer.npy"
         np.save(source, np.ascontiguousarray(images))
         _run(runner, bundle, threads, ["--input", str(source), "--output", str(result)], timeout_s)
-        files = [result] if result.exists() else sorted(Path(folder).glob("answer.*.npy"), key=_number)
+        files = [result] if result.exists() else sorted(folder.glob("answer.*.npy"), key=_number)
         return answer_of([np.load(file) for file in files])
 
 

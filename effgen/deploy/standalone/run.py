@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from math import prod
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from effgen.deploy.executors import Images, emulator_of
 from effgen.deploy.standalone.build import build_program
 from effgen.errors import BundleError
+from effgen.files.temporary import temporary_folder
 from effgen.machines.programs import complaint, run_program
 from effgen.runtime.answers import Answer, AnswerLayout, answer_of
 from effgen.runtime.manifest import Manifest
@@ -35,8 +35,7 @@ def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: 
     """By the bundle's program, or one made of its static library, under an emulator where it needs one."""
     assert manifest.standalone is not None
     emulator = emulator_of(manifest)
-    with tempfile.TemporaryDirectory(prefix="effgen-standalone-") as temporary:
-        work = Path(temporary)
+    with temporary_folder("standalone") as work:
         program = work / "program"
         if manifest.standalone["executable"]:
             program = bundle / manifest.standalone["executable"]
