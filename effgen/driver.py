@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import platform
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +18,7 @@ from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
 from effgen.files.standard_error import Captured, captured_standard_error
 from effgen.files.strict import StrictModel
+from effgen.files.temporary import temporary_folder
 from effgen.graph import Graph
 from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
@@ -85,7 +85,7 @@ def compile_bundle(
     dump = _debug_dump(request.debug_dump)
     with (
         staged_directory(request.output, request.force, kind=BUNDLE_FOLDER) as staging,
-        tempfile.TemporaryDirectory() as objects,
+        temporary_folder() as objects,
     ):
         machine = _machine(request, on_phase)
         model = model_of(network, request.weights, request.seed, on_phase, request.choice)
@@ -182,7 +182,7 @@ def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_p
     on_phase("golden pair by PyTorch")
     try:
         from effgen.graph.reference import reference_outputs
-    except ImportError:
+    except ModuleNotFoundError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
     try:
         image, answer = new_golden_pair(

@@ -7,7 +7,6 @@ the CUDA driver: neither TVM nor a compiler is needed where it runs (docs/decisi
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from tvm.tirx.build import codegen_build, split_host_device_mods
 from effgen.compiler.dump import Dump
 from effgen.compiler.program import Program
 from effgen.errors import BuildError, GraphError
+from effgen.files.temporary import temporary_folder
 from effgen.kernels.cuda.tensor_core import ARRAYS_APART
 from effgen.kernels.lowering import tvm_target
 from effgen.machines.machine import Gpu
@@ -125,7 +125,7 @@ def compile_fatbin(source: str, gpu: Gpu) -> bytes:
     Raises BuildError where nvcc is missing or refuses.
     """
     nvcc = cuda_program("nvcc")
-    with tempfile.TemporaryDirectory(prefix="effgen-cuda-") as folder:
+    with temporary_folder("effgen-cuda-") as folder:
         text, result = Path(folder) / "kernels.cu", Path(folder) / "kernels.fatbin"
         text.write_text(source, encoding="utf-8")
         command = [nvcc, "-fatbin", *_NVCC_OPTIONS, *_architectures(gpu), "-o", str(result), str(text)]

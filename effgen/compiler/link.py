@@ -8,8 +8,10 @@ from typing import Any
 
 import tvm
 
-from effgen.errors import BuildError, last_line
+from effgen.compiler.export import export
+from effgen.errors import BuildError
 from effgen.machines.machine import Machine
+from effgen.machines.programs import complaint
 from effgen.machines.toolchain import linker
 
 
@@ -25,10 +27,8 @@ def link_library(executable: Any, machine: Machine, path: Path, objects: Path | 
                 shutil.copy(file, objects)
         link(output, files, **options)
 
-    keep_and_link.output_format = "so"  # type: ignore[attr-defined]  # what TVM looks at
     try:
-        executable.export_library(str(path), fcompile=keep_and_link)
+        export(executable, path, keep_and_link)
     except RuntimeError as error:
-        raise BuildError(
-            f"{path}: linking with {compiler} failed: {last_line(str(error)) or type(error).__name__}"
-        ) from None
+        said = complaint(str(error).removeprefix("Compilation error:"))  # TVM's words before the linker's
+        raise BuildError(f"{path}: linking with {compiler} failed: {said}") from None

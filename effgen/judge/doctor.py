@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from effgen.errors import EffgenError
+from effgen.files.temporary import temporary_folder
 from effgen.machines.host import Host, cpu_quota, describe_host
 from effgen.machines.processor import usable_cpus
 from effgen.machines.programs import tool_version
@@ -109,7 +109,7 @@ def check_compiler() -> Iterator[Check]:
 
 def _link_failure(compiler: str) -> str:
     """Why `compiler` cannot make a shared library; empty where it can."""
-    with tempfile.TemporaryDirectory(prefix="effgen-doctor-") as folder:
+    with temporary_folder("effgen-doctor-") as folder:
         source = Path(folder) / "probe.cc"
         source.write_text("#include <cmath>\nfloat probe(float x) { return std::exp(x); }\n")
         command = [compiler, "-shared", "-fPIC", str(source), "-o", str(Path(folder) / "probe.so")]

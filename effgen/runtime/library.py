@@ -6,7 +6,6 @@ import ctypes
 import importlib.util
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from effgen.errors import BundleError
+from effgen.files.temporary import temporary_folder
 from effgen.machines.processor import usable_cpus
 
 
@@ -60,7 +60,7 @@ def linked_anew(path: Path) -> Iterator[Path]:
     The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
     would silently be the old one for as long as that is loaded.
     """
-    with tempfile.TemporaryDirectory(prefix="effgen.") as folder:
+    with temporary_folder("effgen.", BundleError) as folder:
         link = Path(folder) / path.name
         link.symlink_to(path.resolve())
         yield link

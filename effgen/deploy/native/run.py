@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.files.temporary import temporary_folder
 from effgen.runtime.answers import Answer, answer_of
 
 # Exit statuses of effgen-run (native/main.cc).
@@ -87,7 +87,7 @@ def run_images(
 
     Raises BundleError as `run_bundle` does, and where the images have another shape or dtype.
     """
-    with tempfile.TemporaryDirectory(prefix="effgen-run-") as folder:
+    with temporary_folder("effgen-run-") as folder:
         source, result = Path(folder) / "images.npy", Path(folder) / "answer.npy"
         np.save(source, np.ascontiguousarray(images))
         _run(runner, bundle, threads, ["--input", str(source), "--output", str(result)], timeout_s)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -24,6 +23,7 @@ from typing import Any
 from effgen.deploy.executors import compiler_of
 from effgen.deploy.standalone.emit import EXECUTABLE
 from effgen.errors import BuildError
+from effgen.files.temporary import temporary_folder
 from effgen.machines.programs import required_tool, tool_output
 from effgen.runtime.answers import AnswerLayout
 from effgen.runtime.manifest import WEIGHTS, Manifest, sha256_of
@@ -68,7 +68,7 @@ def write_standalone(
         raise BuildError(f"--emit standalone: no driver for the processor {manifest.architecture}; known: {known}")
     compiler = compiler_of(manifest)
     names = _files(name, EXECUTABLE in emit)
-    with tempfile.TemporaryDirectory(prefix="effgen-standalone-") as temporary:
+    with temporary_folder("effgen-standalone-") as temporary:
         work = Path(temporary)
         objects = compile_driver(manifest, name, folder / WEIGHTS, work, compiler)
         whole = _joined(compiler, [*objects, *kernels], name, work / f"{name}.o")
@@ -108,7 +108,7 @@ def build_program(bundle: Path, manifest: Manifest, path: Path) -> None:
     """
     assert manifest.standalone is not None
     compiler, name = compiler_of(manifest), manifest.standalone["name"]
-    with tempfile.TemporaryDirectory(prefix="effgen-standalone-") as temporary:
+    with temporary_folder("effgen-standalone-") as temporary:
         work = Path(temporary)
         _write_header("config.h.in", _values(manifest, name, (bundle / WEIGHTS).stat().st_size), work / "config.h")
         folders = [f"-I{work}", f"-I{bundle}"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from math import prod
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from effgen.deploy.executors import Images, emulator_of
 from effgen.deploy.standalone.build import build_program
 from effgen.errors import BundleError
+from effgen.files.temporary import temporary_folder
 from effgen.machines.programs import complaint
 from effgen.runtime.answers import Answer, AnswerLayout, answer_of
 from effgen.runtime.manifest import Manifest
@@ -36,14 +36,14 @@ def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: 
     """By the bundle's program, or one made of its static library, under an emulator where it needs one."""
     assert manifest.standalone is not None
     emulator = emulator_of(manifest)
-    with tempfile.TemporaryDirectory(prefix="effgen-standalone-") as temporary:
+    with temporary_folder("effgen-standalone-") as temporary:
         work = Path(temporary)
         program = work / "program"
         if manifest.standalone["executable"]:
             program = bundle / manifest.standalone["executable"]
         else:
             build_program(bundle, manifest, program)
-        np.ascontiguousarray(image, "<f4").tofile(work / "image.f32")
+        (work / "image.f32").write_bytes(np.ascontiguousarray(image, "<f4").data)
         options = [] if threads is None else ["--threads", str(threads)]
         command = [*emulator, program.absolute(), *options, work / "image.f32", work / "answer.f32"]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
