@@ -33,6 +33,7 @@ from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
 from effgen.files.exhausted import exhaustion
 from effgen.files.standard_output import checked_standard_output
+from effgen.files.terminal import error_line
 
 app = typer.Typer(
     name="effgen",
@@ -88,9 +89,9 @@ def main() -> None:
             if received:
                 _fail(word_for(received[0]), status_for(received[0]))
             if isinstance(error, EffgenError):
-                _fail(f"error: {' '.join(str(error).split())}", error.exit_code)
+                _fail(error_line("error", error), error.exit_code)
             if missing := exhaustion(error):
-                _fail(f"error: {missing}", EffgenError.exit_code)
+                _fail(error_line("error", EffgenError(missing)), EffgenError.exit_code)
             raise
 
 

@@ -23,7 +23,7 @@ def export(executable: Any, path: Path, link: Callable[[str, list[str]], object]
 
     Raises BuildError where the temporary folder is full.
     """
-    with temporary_folder() as folder:
+    with temporary_folder("link") as folder:
         file = folder / "lib0.o"
         file.write_bytes(object_code(executable))
         link(str(path), [str(file)])

@@ -7,7 +7,6 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,8 +83,8 @@ class RemoteBench:
 
     def _sent(self, executable: Any) -> RemoteKernel:
         name = f"{id(self)}_{next(self._names)}"
-        with temporary_folder() as folder:
-            path = Path(folder) / name
+        with temporary_folder("upload") as folder:
+            path = folder / name
             link_library(executable, self._machine, path)
             self._session.upload(str(path), name)
         module = self._session.load_module(name)

@@ -41,7 +41,7 @@ def build_runner(triple: str, compiler: str, package: str) -> Path:
 
     def fill(folder: Path) -> None:
         failure = f"building {PROGRAM} for {triple} with {compiler} failed"
-        with plainly_named_folder("effgen-native-") as build:
+        with plainly_named_folder("native") as build:
             tool_output([cmake, "-S", _sources(), "-B", build, *settings], failure)
             tool_output([cmake, "--build", build, "--parallel", str(len(usable_cpus()))], failure)
             tool_output([cmake, "--install", build, "--prefix", folder], failure)
@@ -64,8 +64,8 @@ def _toolchain_file(triple: str) -> Path:
 def _digest(compiler: str) -> str:
     """Of all that decides what the program becomes."""
     found = hashlib.sha256("\0".join([compiler, _compiler_version(compiler), *runtime_versions()]).encode())
-    for file in sorted(_sources().iterdir()):
-        if file.suffix in (".cc", ".h", ".cmake", ".txt"):
+    for file in sorted([*_sources().iterdir(), *(_sources() / "pool").iterdir()]):
+        if file.suffix in (".c", ".cc", ".h", ".cmake", ".txt"):
             found.update(f"\0{file.name}\0".encode() + file.read_bytes())
     return found.hexdigest()[:16]
 

@@ -117,8 +117,8 @@ def _profiled(network: Network, target: str, machine: Machine, database: Path | 
     """Median seconds of a run, and of each of its kernels."""
     from effgen.driver import CompileRequest, compile_bundle
 
-    with temporary_folder("effgen-calibrate-") as folder:
-        bundle = Path(folder) / "bundle"
+    with temporary_folder("calibrate") as folder:
+        bundle = folder / "bundle"
         request = CompileRequest(network.request, bundle, target, threads=machine.threads, database=database)
         compile_bundle(request, network=network)
         model = load_to_time(bundle, machine.threads)

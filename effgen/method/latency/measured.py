@@ -50,8 +50,8 @@ def compiled(
     on_phase: OnPhase = lambda phase: None,
 ) -> Iterator[Compiled]:
     """Compile `network` with random weights for as long as the block runs. Raises an EffgenError where it cannot be."""
-    with temporary_folder("effgen-latency-") as folder:
-        bundle = Path(folder) / "bundle"
+    with temporary_folder("latency") as folder:
+        bundle = folder / "bundle"
         request = CompileRequest(network.request, bundle, target, threads=threads, database=database)
         yield Compiled(bundle, compile_bundle(request, on_phase, network), threads)
 

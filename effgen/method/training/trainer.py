@@ -16,12 +16,13 @@ from torch.nn import functional
 from effgen.errors import TrainingError
 from effgen.files.staging import check_file
 from effgen.graph import Weights
+from effgen.machines.processor import default_threads
 from effgen.method.training.augment import Augmentation, canvas_size, normalised, unit_values
-from effgen.method.training.checkpoint import Identity, read_checkpoint, write_checkpoint
+from effgen.method.training.checkpoint import Identity, not_restored, read_checkpoint, write_checkpoint
 from effgen.method.training.data import DataSource
 from effgen.method.training.images import open_images
 from effgen.method.training.module import TrainableNetwork
-from effgen.method.training.optimizers import MovingAverage, learning_rate, optimizer_for
+from effgen.method.training.optimizers import MovingAverage, learning_rate, load_memories, optimizer_for
 from effgen.method.training.recipe import Recipe
 from effgen.method.training.threads import torch_threads
 from effgen.network.lowering.network import lower
@@ -33,6 +34,9 @@ _EVALUATED_AT_ONCE = 256
 
 #: What PyTorch's plain RuntimeError says where the CPU's memory ends.
 _NOT_ENOUGH_MEMORY = ("not enough memory", "can't allocate memory")
+
+#: What PyTorch raises where a state is of another network or none.
+_NOT_OURS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,13 @@ class EpochResult:
 @dataclass(frozen=True)
 class Trained:
     """What came of a training: the last epoch's accuracy, epochs done, seconds that they took (earlier runs included),
-    the epochs one by one, and the averaged weights under the graph's names."""
+    the epochs one by one, PyTorch's threads, and the averaged weights under the graph's names."""
 
     accuracy: float
     epochs: int
     seconds: float
     history: tuple[EpochResult, ...]
+    threads: int
     weights: Weights = field(repr=False, compare=False)
 
 
@@ -67,25 +72,33 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochResult], bool] = lambda result: True,
     threads: int | None = None,
+    readers: int | None = None,
 ) -> Trained:
     """Train the network of the scaled `spec`, whose classes are the data set's (`fitted_to`): on a GPU, if any.
 
     `on_epoch` is called after each epoch; False ends the training there. With a `checkpoint` path it goes on from that
     file where there is one, calling `on_epoch` for the epochs in it first, and writes it after each epoch, whole or not
-    at all. On a CPU the outcome depends on the arguments alone, `threads` (of PyTorch's operators; None: as they are
-    set) included, to the last bit and however often it was interrupted. Raises DataError for a picture that cannot be
-    read, TrainingError where the training diverges or needs more memory than there is, the checkpoint is another
-    training's or this process may not use so many CPUs, BuildError where the checkpoint cannot be written.
+    at all. `readers`: so many threads or processes decode pictures, None: `default_threads`. On a CPU the outcome
+    depends on the arguments alone, `threads` (of PyTorch's operators; None: as they are set) included, to the last bit
+    and however often it was interrupted. Raises DataError for a picture that cannot be read, TrainingError where the
+    training diverges or needs more memory than there is, the checkpoint is another training's or this process may not
+    use so many CPUs, BuildError where the checkpoint cannot be written.
     """
     assert spec.classifier.classes == len(data.classes), (spec.classifier.classes, data.classes)
     if checkpoint is not None:
         check_file(checkpoint, force=True)
-    with torch_threads(threads):
+    with torch_threads(threads) as used:
         identity = Identity.of(spec, recipe, data)
         with _enough_memory(spec, recipe):
-            training = _Training(spec, data, recipe)
+            training = _Training(spec, data, recipe, readers or default_threads())
             if checkpoint is not None and checkpoint.exists():
-                training.restore(read_checkpoint(checkpoint, identity, training.device))
+                state = read_checkpoint(checkpoint, identity, training.device)
+                try:
+                    training.restore(state)
+                except _NOT_OURS as error:
+                    if _lacks_memory(error):
+                        raise
+                    raise not_restored(checkpoint) from None
         goes_on = all(on_epoch(result) for result in training.history)
         while goes_on and len(training.history) < recipe.epochs:
             with _enough_memory(spec, recipe):
@@ -93,7 +106,7 @@ def train(
             if checkpoint is not None:
                 write_checkpoint(checkpoint, identity, training.state())
             goes_on = on_epoch(training.history[-1])
-        return training.outcome()
+        return training.outcome(used)
 
 
 @contextmanager
@@ -102,8 +115,7 @@ def _enough_memory(spec: NetworkSpec, recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        told = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not told and not any(words in str(error) for words in _NOT_ENOUGH_MEMORY):
+        if not _lacks_memory(error):
             raise
         raise TrainingError(
             f"{spec.name}: not enough memory to train at {spec.input.resolution} pixels with batch_size "
@@ -111,10 +123,15 @@ def _enough_memory(spec: NetworkSpec, recipe: Recipe) -> Iterator[None]:
         ) from None
 
 
+def _lacks_memory(error: Exception) -> bool:
+    told = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return told or any(words in str(error) for words in _NOT_ENOUGH_MEMORY)
+
+
 class _Training:
     """A network on its way: everything that changes from epoch to epoch, and one method that makes a step of it."""
 
-    def __init__(self, spec: NetworkSpec, data: DataSource, recipe: Recipe) -> None:
+    def __init__(self, spec: NetworkSpec, data: DataSource, recipe: Recipe, readers: int) -> None:
         self._spec, self._recipe = spec, recipe
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._generator = torch.Generator(self.device)
@@ -134,8 +151,8 @@ class _Training:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half)
         self._augmentation = Augmentation(spec.input, recipe.augment, self._generator)
         canvas = canvas_size(spec.input, recipe.augment)
-        self._train_images = open_images(data, data.train, preparation_from_spec(spec.input, canvas))
-        self._val_images = open_images(data, data.val, preparation_from_spec(spec.input))
+        self._train_images = open_images(data, data.train, preparation_from_spec(spec.input, canvas), readers)
+        self._val_images = open_images(data, data.val, preparation_from_spec(spec.input), readers)
         self._batch = min(recipe.batch_size, len(data.train))
         self._steps_an_epoch = len(data.train) // self._batch
         self.history: list[EpochResult] = []
@@ -219,12 +236,17 @@ class _Training:
         """Go on from what `state()` returned."""
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_memories(self._optimizer, state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self.history = [EpochResult(**result) for result in state["history"]]
-        self._seconds = state["seconds"]
+        if [result.epoch for result in self.history] != list(range(1, len(self.history) + 1)) or not self.history:
+            raise ValueError("no epochs")
+        if not all(np.isfinite((result.loss, result.accuracy)).all() for result in self.history):
+            raise ValueError("no results")
+        self._seconds = float(state["seconds"])
 
-    def outcome(self) -> Trained:
+    def outcome(self, threads: int) -> Trained:
         """What has been learned so far: at least one epoch."""
         weights = {name: tensor.cpu().contiguous().numpy().copy() for name, tensor in self._average.tensors().items()}
-        return Trained(self.history[-1].accuracy, len(self.history), self._seconds, tuple(self.history), weights)
+        history = tuple(self.history)
+        return Trained(history[-1].accuracy, len(history), self._seconds, history, threads, weights)
