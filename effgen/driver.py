@@ -188,7 +188,7 @@ def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_p
     on_phase("golden pair by PyTorch")
     try:
         from effgen.graph.reference import reference_outputs
-    except ImportError:
+    except ModuleNotFoundError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
     try:
         image, answer = new_golden_pair(

@@ -23,7 +23,7 @@ from effgen.runtime.manifest import KERNELS, LIBRARY, WEIGHTS
 
 def write_weights(scheduled: ScheduledModule, folder: Path) -> None:
     """Write the weights of the bundle `folder`."""
-    scheduled.program.weights.tofile(folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(scheduled.program.weights.data)  # numpy's own does not say why it cannot
 
 
 def write_library(

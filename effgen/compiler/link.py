@@ -9,10 +9,12 @@ from typing import Any
 
 import tvm
 
+from effgen.compiler.export import export
 from effgen.compiler.pool import write_pool
-from effgen.errors import BuildError, last_line
+from effgen.errors import BuildError
 from effgen.machines.machine import Machine
 from effgen.machines.old_glibc import old_symbols
+from effgen.machines.programs import complaint
 from effgen.machines.toolchain import linker
 
 
@@ -51,10 +53,8 @@ def _link(
     def keep_and_link(output: str, files: list[str], options: Sequence[str] = (), **rest: Any) -> None:
         link(output, linked(files), options=[*options, *libraries], **rest)
 
-    keep_and_link.output_format = "so"  # type: ignore[attr-defined]  # what TVM looks at
     try:
-        executable.export_library(str(path), fcompile=keep_and_link)
+        export(executable, path, keep_and_link)
     except RuntimeError as error:
-        raise BuildError(
-            f"{path}: linking with {compiler} failed: {last_line(str(error)) or type(error).__name__}"
-        ) from None
+        said = complaint(str(error).removeprefix("Compilation error:"))  # TVM's words before the linker's
+        raise BuildError(f"{path}: linking with {compiler} failed: {said}") from None

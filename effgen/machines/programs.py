@@ -58,7 +58,17 @@ def tool_version(program: str) -> str:
 
 
 def complaint(text: str) -> str:
-    """The first line that reports an error, as compilers, linkers and pip do; else the last that says anything."""
+    """The first line that reports an error, as compilers, linkers, CMake and pip do, with the next one where it says
+    only at which place; else the last that says anything."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "error: " in line.lower()]
-    return next(iter(errors), lines[-1] if lines else "it said nothing")
+    # collect2's is about a linker that has said itself why.
+    errors = [number for number, line in enumerate(lines) if _REPORTS.search(line) and "ld returned" not in line]
+    if not errors:
+        told = [line for line in lines if "ld returned" not in line and "Command line:" not in line]
+        return (told or lines or ["it said nothing"])[-1]
+    first = errors[0]
+    return " ".join(lines[first : first + 2]) if lines[first].endswith(":") else lines[first]
+
+
+#: `file.c:3: error: ...`, `CMake Error at CMakeLists.txt:3 (project):`.
+_REPORTS = re.compile(r"\berror(:| at ) ?", re.IGNORECASE)
