@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import platform
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,10 +18,20 @@ from effgen.errors import BuildError, VerifyError, candidates
 from effgen.files.staging import check_directory, staged_directory, staged_file
 from effgen.files.standard_error import Captured, captured_standard_error
 from effgen.files.strict import StrictModel
+from effgen.files.temporary import temporary_folder
 from effgen.graph import Graph
 from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
-from effgen.judge.case import Case, golden_cases, golden_pair, is_finite, new_golden_pair, save_golden_pair, worst_of
+from effgen.judge.case import (
+    Case,
+    golden_cases,
+    golden_pair,
+    is_finite,
+    new_golden_pair,
+    save_golden_pair,
+    stored_golden_pair,
+    worst_of,
+)
 from effgen.judge.reading import check_reading
 from effgen.judge.standalone import check_standalone
 from effgen.machines.abilities import running_here
@@ -36,11 +45,8 @@ from effgen.network.weight_sets import WeightsChoice
 from effgen.runtime.answers import answer_of
 from effgen.runtime.labels import labels_from_option
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import BUNDLE_FOLDER, LABELS, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.runtime.manifest import BUNDLE_FOLDER, DTYPES, LABELS, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.words import OnPhase
-
-#: Types of activations and weights.
-DTYPES = ("float32", "float16")
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +91,7 @@ def compile_bundle(
     dump = _debug_dump(request.debug_dump)
     with (
         staged_directory(request.output, request.force, kind=BUNDLE_FOLDER) as staging,
-        tempfile.TemporaryDirectory() as objects,
+        temporary_folder("objects") as objects,
     ):
         machine = _machine(request, on_phase)
         model = model_of(network, request.weights, request.seed, on_phase, request.choice)
@@ -94,11 +100,11 @@ def compile_bundle(
             model = _checked(model, network, staging, on_phase)
         _write_onnx(model, staging / MODEL, True, on_phase)
         _write_labels(request.labels, model, staging)
-        facts = _write_code(staging, machine, request, dump, model, Path(objects), on_phase)
+        facts = _write_code(staging, machine, request, dump, model, objects, on_phase)
         manifest = _manifest(model, machine, facts, request.dtype, staging)
         if STANDALONE in request.emit:
             on_phase("compile and link the standalone library")
-            kernels = sorted(Path(objects).iterdir())
+            kernels = sorted(objects.iterdir())
             manifest = write_standalone(manifest, request.name or library_name(network), staging, kernels, request.emit)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         golden = _check_golden(staging, machine, on_phase)
@@ -203,7 +209,9 @@ def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_p
 def _checked(model: Model, network: OnnxNetwork, staging: Path, on_phase: OnPhase) -> Model:
     """The model, its facts with what came of holding it to the file."""
     on_phase("the file's own answer by onnxruntime")
-    reading = check_reading(network, *golden_pair(staging))
+    graph = model.graph
+    answers = [tuple(graph.values[name].shape) for name in graph.outputs]
+    reading = check_reading(network, *stored_golden_pair(staging, tuple(graph.input.shape), answers))
     if not reading.not_checked:
         on_phase(reading.agreement)
     return dataclasses.replace(model, facts={**model.facts, "onnx": {**model.facts["onnx"], "reading": reading.facts}})

@@ -30,6 +30,7 @@ from effgen.cli import (
 )
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
+from effgen.files.terminal import error_line
 
 app = typer.Typer(
     name="effgen",
@@ -83,7 +84,7 @@ def main() -> None:
             if received:
                 _fail(word_for(received[0]), status_for(received[0]))
             if isinstance(error, EffgenError):
-                _fail(f"error: {' '.join(str(error).split())}", error.exit_code)
+                _fail(error_line("error", error), error.exit_code)
             raise
 
 

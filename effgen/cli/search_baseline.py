@@ -58,7 +58,7 @@ def baseline(
     ] = None,
     force: o.Force = False,
     target: o.Target = "cpu",
-    threads: o.Threads = None,
+    threads: s.Threads = None,
     db: o.Database = None,
     *,
     kept: s.WorkerOptions,
@@ -72,7 +72,7 @@ def baseline(
     one kind makes them one search.
     """
     console = Output(quiet, verbose, json)
-    judge = learning.judge(kept.workers)
+    judge = learning.judge(kept.workers, threads)
     from effgen.method.budget.limits import quantity_from_text
     from effgen.method.studies.baseline_search import BaselinePlan, BaselineRequest
 

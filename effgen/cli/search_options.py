@@ -38,6 +38,15 @@ Trainer = Annotated[
     ),
 ]
 
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads of a timed call, and of each training, of which workers share the CPUs; default: the CPUs that "
+        "this process may use, of trainings physical cores, divided by --workers.",
+    ),
+]
+
 _WORKERS = "Where trials are kept, and by whom they are done"
 
 Storage = Annotated[
@@ -96,13 +105,15 @@ class LearningOptions:
     recipe: RecipeOption = None
     trainer: Trainer = None
 
-    def judge(self, workers: int) -> JudgeRequest:
-        """As one request; the workers share this machine's processors."""
+    def judge(self, workers: int, threads: int | None) -> JudgeRequest:
+        """As one request; the workers share this machine's processors, `threads` is what `--threads` says."""
         check_installed()
-        from effgen.machines.processor import usable_cpus
+        from effgen.method.training.threads import training_threads, wait_asleep
+
+        wait_asleep()
         from effgen.method.studies.judge import JudgeRequest
 
-        return JudgeRequest(self.data, self.recipe, self.trainer, threads=max(1, len(usable_cpus()) // workers))
+        return JudgeRequest(self.data, self.recipe, self.trainer, training_threads(threads, workers))
 
 
 @dataclass(frozen=True)

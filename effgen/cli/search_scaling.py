@@ -46,7 +46,7 @@ def scaling(
     ] = None,
     force: o.Force = False,
     target: o.Target = "cpu",
-    threads: o.Threads = None,
+    threads: s.Threads = None,
     db: o.Database = None,
     rpc_tracker: o.RpcTracker = None,
     rpc_key: o.RpcKey = None,
@@ -63,7 +63,7 @@ def scaling(
     makes them one search.
     """
     console = Output(quiet, verbose, json)
-    judge = learning.judge(kept.workers)
+    judge = learning.judge(kept.workers, threads)
     from effgen.files.staging import check_file
     from effgen.method.studies.grid import GridPlan
     from effgen.method.studies.latencies import LatencyRequest

@@ -36,7 +36,9 @@ def train(
         typer.Option(metavar="SHARE", help="Of pictures that are not split: the share to judge by; default: 0.2."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the recipe's.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="PyTorch's; default: as it likes.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="PyTorch's; default: the physical cores, fewer for a small network.")
+    ] = None,
     force: o.Force = False,
     json: o.Json = None,
     quiet: o.Quiet = False,
@@ -47,6 +49,9 @@ def train(
     Stop with Ctrl-C when you like: the same command goes on after the last whole epoch.
     """
     output = Output(quiet, verbose, json)
+    from effgen.method.training.threads import wait_asleep
+
+    wait_asleep()
     from effgen.method.training.request import TrainRequest, plan_training, train_to_file
     from effgen.report.train import json_from_train, line_from_epoch, lines_from_plan, table_from_train
 

@@ -6,8 +6,6 @@ the CUDA driver: neither TVM nor a compiler is needed where it runs (docs/decisi
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +20,11 @@ from tvm.tirx.build import codegen_build, split_host_device_mods
 from effgen.compiler.dump import Dump
 from effgen.compiler.program import Program
 from effgen.errors import BuildError, GraphError
+from effgen.files.temporary import temporary_folder
 from effgen.kernels.cuda.tensor_core import ARRAYS_APART
 from effgen.kernels.lowering import tvm_target
 from effgen.machines.machine import Gpu
+from effgen.machines.programs import run_program
 from effgen.machines.target_file import cuda_number
 from effgen.machines.toolchain import cuda_program
 
@@ -125,11 +125,11 @@ def compile_fatbin(source: str, gpu: Gpu) -> bytes:
     Raises BuildError where nvcc is missing or refuses.
     """
     nvcc = cuda_program("nvcc")
-    with tempfile.TemporaryDirectory(prefix="effgen-cuda-") as folder:
-        text, result = Path(folder) / "kernels.cu", Path(folder) / "kernels.fatbin"
+    with temporary_folder("cuda") as folder:
+        text, result = folder / "kernels.cu", Path(folder) / "kernels.fatbin"
         text.write_text(source, encoding="utf-8")
         command = [nvcc, "-fatbin", *_NVCC_OPTIONS, *_architectures(gpu), "-o", str(result), str(text)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        done = run_program(command, cwd=folder)
         if done.returncode != 0 or not result.is_file():
             lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
             said = lines[0] if lines else f"exit status {done.returncode}"

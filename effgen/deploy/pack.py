@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 import textwrap
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ from effgen.deploy.archive import write_archive
 from effgen.deploy.executors import emulator_of, runner_program
 from effgen.deploy.native.build import PROGRAM
 from effgen.deploy.native.libraries import license_texts, runtime_versions
+from effgen.deploy.signature import SIGNATURE, read_private_key
 from effgen.deploy.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY, read_packable
 from effgen.errors import BuildError, VerifyError
 from effgen.files.staging import staged_file
 from effgen.machines.processor import missing_features
+from effgen.machines.programs import run_program
 from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, refuse_gpu, sha256_of
 from effgen.version import __version__
 from effgen.words import OnPhase
@@ -38,20 +39,21 @@ _GLIBC = re.compile(rb"(GLIBC|GLIBCXX)_(\d+(?:\.\d+)+)\0")
 @dataclass(frozen=True)
 class PackRequest:
     """What `effgen pack` was asked for. `runtime`: the processor family, None: the bundle's; `output` None: a name that
-    says model and target, in the current folder; `with_model`: `model.onnx` too."""
+    says model and target, in the current folder; `with_model`: `model.onnx` too; `sign`: a private key."""
 
     bundle: Path
     runtime: str | None = None
     output: Path | None = None
     with_model: bool = False
     force: bool = False
+    sign: Path | None = None
 
 
 @dataclass(frozen=True)
 class Pack:
     """What was written. `top`: its one folder; `files`: bytes of each below it; `libraries`: the least version that it
     asks for of the machine's `glibc` and `glibcxx` (libstdc++), where it asks for one; `verified_by`: the command that
-    ran its `verify`, empty for none but this processor, None where nothing here could."""
+    ran its `verify`, empty for none but this processor, None where nothing here could; `signed`: by a key."""
 
     path: Path
     top: str
@@ -61,6 +63,7 @@ class Pack:
     files: dict[str, int]
     libraries: dict[str, str]
     verified_by: tuple[str, ...] | None
+    signed: bool = False
 
 
 def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) -> Pack:
@@ -71,6 +74,7 @@ def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) ->
     """
     on_phase("check the bundle")
     manifest = read_packable(request.bundle, request.with_model)
+    key = None if request.sign is None else read_private_key(request.sign)
     _check_machine(request, manifest)
     top = _name(manifest)
     output = request.output or Path(f"{top}.tar.gz")
@@ -79,6 +83,8 @@ def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) ->
         folder = staged.parent / top
         _fill(folder, request.bundle, _carried(manifest, request.with_model), program)
         verified_by = _verify(request.bundle, folder, manifest, on_phase)
+        if key is not None:
+            (folder / SIGNATURE).write_bytes(key.sign((folder / SUMS).read_bytes()))
         on_phase("write the archive")
         files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
         sizes = {name: file.stat().st_size for name, file in files.items()}
@@ -86,7 +92,7 @@ def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) ->
         _write(staged, top, files)
         shutil.rmtree(folder)
         written = sha256_of(staged), staged.stat().st_size
-    return Pack(output, top, manifest, *written, sizes, libraries, verified_by)
+    return Pack(output, top, manifest, *written, sizes, libraries, verified_by, key is not None)
 
 
 def _check_machine(request: PackRequest, manifest: Manifest) -> None:
@@ -165,9 +171,7 @@ def _verify(bundle: Path, folder: Path, manifest: Manifest, on_phase: OnPhase) -
         return None
     on_phase(f"verify it by {command[0] if command else 'this processor'}")
     environment = {**os.environ, "EFFGEN_EMULATOR": " ".join(command)}
-    done = subprocess.run(
-        ["sh", folder / VERIFY, "--runs", "0"], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_program(["sh", folder / VERIFY, "--runs", "0"], env=environment)
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1].replace(str(folder), str(bundle))
         kind = VerifyError if done.returncode == _MISSED else BuildError
@@ -213,6 +217,7 @@ bundle/     the network: lib.so (kernels), weights.bin, golden.npz, manifest.jso
 runtime/    effgen-run, with libtvm_runtime.so of Apache TVM {tvm} and libtvm_ffi.so of tvm-ffi {ffi}
 licenses/   of those two libraries
 pack.json   what this is, for programs; `effgen unpack` checks it
+{SIGNATURE}   where there is one: of SHA256SUMS, by Ed25519; EFFGEN_KEY=key.pub.pem ./verify checks it by openssl
 """
 
 

@@ -15,9 +15,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
-
-from pydantic import Field
+from typing import Any, NoReturn
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -181,10 +179,6 @@ def check_tree(value: Any) -> None:
             return
         level = inner
     _refuse_depth()
-
-
-#: Whole numbers as they may stand in a line that pydantic reads, which takes some of any length.
-Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 def _check_table(table: dict[str, Any], inner: list[Any]) -> None:

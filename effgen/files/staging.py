@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.errors import BuildError
+from effgen.files.temporary import exchanged, locked_folder, temporary_folder_beside
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ def staged_directory(output: Path, force: bool, kind: FolderKind) -> Iterator[Pa
     with _beside(output) as staging:
         yield staging
         staging.chmod(0o755)  # mkdtemp makes it private
-        _replace(staging, output)
+        with locked_folder(output.parent):
+            _check_still(output, force, kind.option)
+            _replace(staging, output)
 
 
 @contextmanager
@@ -48,8 +50,10 @@ def staged_file(output: Path, force: bool) -> Iterator[Path]:
         files = sorted(staging.iterdir(), key=lambda file: (file.name == output.name, file.name))
         for file in files:
             _flush(file)
-        for file in files:
-            file.replace(output.parent / file.name)
+        with locked_folder(output.parent):
+            _check_still(output, force)
+            for file in files:
+                file.replace(output.parent / file.name)
         _flush_names(output.parent)
 
 
@@ -83,6 +87,13 @@ def _check_name(output: Path, force: bool, option: str = "-o/--output") -> None:
         raise BuildError(f"{output}: cannot be written: no permission in {nearest}")
 
 
+def _check_still(output: Path, force: bool, option: str = "-o/--output") -> None:
+    """Raise BuildError where `output` has come to be since it was checked; the caller has locked its parent."""
+    if _exists(output) and not force:
+        way_out = f"choose another {option}, or --force to replace it"
+        raise BuildError(f"{output}: exists now, made by another process meanwhile; {way_out}")
+
+
 def _exists(path: Path) -> bool:
     """Also for a symbolic link to nothing, and for what stands below a file."""
     return os.path.lexists(path)
@@ -92,25 +103,17 @@ def _exists(path: Path) -> bool:
 def _beside(output: Path) -> Iterator[Path]:
     """A new folder in `output`'s parent, removed in the end, with the parents made for it where the block fails."""
     made = [parent for parent in output.absolute().parents if not parent.exists()]
-    staging = None
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         for folder in made:
             _flush_names(folder.parent)
-        staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent))
-        yield staging
+        with temporary_folder_beside(output) as staging:
+            yield staging
     except BaseException as error:
-        _remove(staging)
         _remove_empty(made)
         if isinstance(error, OSError):
             raise BuildError(f"{output}: cannot be written: {error.strerror or error}") from None
         raise
-    _remove(staging)
-
-
-def _remove(folder: Path | None) -> None:
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -123,19 +126,27 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _replace(staging: Path, output: Path) -> None:
-    """Rename `staging` to `output`; what stood there goes only once the new one is in place."""
+    """Rename `staging` to `output`; what stood there goes only once the new one is in place.
+
+    The two change places, so that a process killed at any moment leaves one of them at `output`.
+    """
     if not output.exists():
         staging.rename(output)
-        return
+    elif not exchanged(staging, output):
+        _replace_in_steps(staging, output)
+
+
+def _replace_in_steps(staging: Path, output: Path) -> None:
+    """Where the file system cannot exchange names there is nothing at `output` for a moment."""
     aside = staging.with_suffix(".old")
     try:
         output.rename(aside)
         staging.rename(output)
-    except BaseException:  # Ctrl-C too: between the two there is nothing at `output`
+    except BaseException:  # Ctrl-C too
         if aside.exists() and not output.exists():
             aside.rename(output)
         raise
-    _remove(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from effgen.errors import EffgenError
+from effgen.files.temporary import temporary_file_beside
 
 
 def check_writable(option: str, path: Path, instead: str = "") -> None:
@@ -21,22 +21,14 @@ def check_writable(option: str, path: Path, instead: str = "") -> None:
 
 def write_text(option: str, path: Path, text: str) -> None:
     """Write the file whole or not at all. Raises EffgenError, naming `option`, where it cannot be written."""
-    partial = None
     try:
         if path.exists() and not path.is_file():  # a pipe or a device: nothing to replace
             path.write_text(text, encoding="utf-8")
             return
         path = path.resolve()  # what a link points to is replaced, not the link
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-        ) as file:
-            partial = Path(file.name)
-            file.write(text)
-        partial.chmod(0o644)  # temporary files are private
-        partial.replace(path)
-    except BaseException as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise EffgenError(f"{option} {path}: cannot write: {error.strerror}; give another path") from None
-        raise
+        with temporary_file_beside(path) as partial:
+            partial.write_text(text, encoding="utf-8", newline="")
+            partial.chmod(0o644)  # temporary files are private
+            partial.replace(path)
+    except OSError as error:
+        raise EffgenError(f"{option} {path}: cannot write: {error.strerror}; give another path") from None

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import Literal
 
 from effgen.errors import EffgenError
-from effgen.machines.host import Host, cpu_quota, describe_host
-from effgen.machines.processor import usable_cpus
-from effgen.machines.programs import tool_version
+from effgen.files.temporary import temporary_folder
+from effgen.machines.cgroup import cpu_quota
+from effgen.machines.host import Host, describe_host
+from effgen.machines.processor import default_threads, physical_cores, usable_cpus
+from effgen.machines.programs import run_program, tool_version
 from effgen.machines.target import this_cpu
 from effgen.machines.toolchain import native_linker
 from effgen.runtime.library import prepare_tvm
@@ -109,29 +108,31 @@ def check_compiler() -> Iterator[Check]:
 
 def _link_failure(compiler: str) -> str:
     """Why `compiler` cannot make a shared library; empty where it can."""
-    with tempfile.TemporaryDirectory(prefix="effgen-doctor-") as folder:
-        source = Path(folder) / "probe.cc"
+    with temporary_folder("doctor") as folder:
+        source = folder / "probe.cc"
         source.write_text("#include <cmath>\nfloat probe(float x) { return std::exp(x); }\n")
-        command = [compiler, "-shared", "-fPIC", str(source), "-o", str(Path(folder) / "probe.so")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [compiler, "-shared", "-fPIC", str(source), "-o", str(folder / "probe.so")]
+        done = run_program(command)
     if done.returncode == 0:
         return ""
     return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
 
 
 def check_threads() -> Iterator[Check]:
-    """The affinity mask decides how many threads are used; what else limits them is worth knowing."""
-    cpus, quota = len(usable_cpus()), cpu_quota()
-    yield Check("threads", "ok", f"{cpus} of {os.cpu_count()} CPUs in the affinity mask")
-    if quota is not None and quota < cpus:
-        fix = f"give --threads {max(1, int(quota))}, or raise the container's limit"
-        yield Check("CPU quota", "warning", f"the container may use {quota:g} CPUs, fewer than {cpus}", fix)
-    for key in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(key)
-        if value is not None and value != str(cpus):
-            yield Check(key, "warning", f"{value}, but {cpus} CPUs are usable", f"unset {key}, or say --threads")
-        else:
-            yield Check(key, "ok", "not set" if value is None else value)
+    """How many threads are used unless the user says otherwise, and why not more."""
+    cpus, threads, quota = usable_cpus(), default_threads(), cpu_quota()
+    cores = len(physical_cores(cpus))
+    facts = f"{threads}: {cores} cores, {len(cpus)} of {os.cpu_count()} CPUs in the affinity mask"
+    yield Check("threads", "ok", facts)
+    if quota is not None and quota < cores:
+        text = f"the container may use {quota:g} CPUs' time, fewer than {cores} cores"
+        yield Check("CPU quota", "warning", text, "raise the container's limit for more threads")
+    value = os.environ.get("OMP_NUM_THREADS")
+    if value is not None and value != str(threads):
+        fix = "unset it, or say --threads"
+        yield Check("OMP_NUM_THREADS", "warning", f"{value} for PyTorch, but {threads} for effgen", fix)
+    else:
+        yield Check("OMP_NUM_THREADS", "ok", "not set" if value is None else value)
 
 
 def check_tvm() -> Iterator[Check]:

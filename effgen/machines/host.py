@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from effgen.machines.cgroup import cpu_quota
 from effgen.machines.identity import cpu_flags, device_name, file_text
 from effgen.machines.processor import usable_cpus
 
@@ -90,14 +91,6 @@ def describe_host(sample_s: float = 0.25) -> Host:
         load_average=os.getloadavg(),
         busy_cpus=busy.cpus,
     )
-
-
-def cpu_quota() -> float | None:
-    """CPUs that the process's control group may use at a time (cgroup v2), None without a limit."""
-    words = file_text(Path("/sys/fs/cgroup/cpu.max")).split()
-    if len(words) != 2 or words[0] == "max":
-        return None
-    return int(words[0]) / int(words[1])
 
 
 def _caches(cpu: int) -> dict[str, int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
-from effgen.machines.identity import cpu_flags
+from effgen.machines.cgroup import cpu_quota
+from effgen.machines.identity import cpu_flags, file_text
 
 # Instruction sets that LLVM may use in our kernels: its name -> the name in /proc/cpuinfo.
 _FEATURES = {
@@ -38,8 +40,30 @@ def architecture_of(mtriple: str) -> str:
 
 
 def usable_cpus() -> tuple[int, ...]:
-    """CPUs in this process's affinity mask, ascending: the default thread count everywhere is their number."""
+    """CPUs in this process's affinity mask, ascending: no more threads than these do anything at a time."""
     return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def default_threads(root: Path = Path("/")) -> int:
+    """How many threads can work here without taking turns: at least 1.
+
+    Physical cores of the affinity mask, because two threads on one core share its units, and at most what the control
+    group may use, because threads beyond its quota are all stopped together until its next period. `root` is where
+    /proc and /sys are looked for.
+    """
+    cores, quota = len(physical_cores(usable_cpus(), root)), cpu_quota(root)
+    return max(1, cores if quota is None else min(cores, int(quota)))
+
+
+def physical_cores(cpus: Iterable[int], root: Path = Path("/")) -> frozenset[str]:
+    """The cores that these CPUs are threads of, each as the kernel lists its CPUs; its own where it does not tell."""
+    return frozenset(_core_of(cpu, root / f"sys/devices/system/cpu/cpu{cpu}/topology") for cpu in cpus)
+
+
+def _core_of(cpu: int, topology: Path) -> str:
+    """Kernels before 5.3 know the file by its former name alone."""
+    names = ("core_cpus_list", "thread_siblings_list")
+    return next((text for name in names if (text := file_text(topology / name).strip())), str(cpu))
 
 
 @cache

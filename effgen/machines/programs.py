@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from effgen.errors import BuildError
+from effgen.machines import guard
 
 
 def required_tool(names: Sequence[str], purpose: str, fix: str) -> str:
@@ -27,9 +29,22 @@ def required_tool(names: Sequence[str], purpose: str, fix: str) -> str:
     raise BuildError(f"{names[0]}: not found{others}: it {purpose}; install it, e.g. {fix}")
 
 
+def guarded(command: Sequence[str | Path]) -> list[str]:
+    """The command that runs another one which ends with this process, however that ends."""
+    return [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *map(str, command)]
+
+
+def run_program(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """`subprocess.run` of another program, captured as text, which ends with this process however that ends.
+
+    `options` are those of `subprocess.run`. A command that is not there ends with status 127.
+    """
+    return subprocess.run(guarded(command), capture_output=True, text=True, check=False, **options)
+
+
 def tool_output(command: Sequence[str | Path], failure: str) -> str:
     """Standard output of a command. Raises BuildError, `failure` and the line that says most, where it fails."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    done = run_program(command)
     if done.returncode != 0:
         raise BuildError(f"{failure}: {complaint(done.stderr + done.stdout)}")
     return done.stdout

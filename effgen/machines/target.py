@@ -15,7 +15,7 @@ from effgen.files.bounded import MOST_TOML_BYTES, UnreadableError, read_text
 from effgen.machines import detection
 from effgen.machines.llvm import check_llvm
 from effgen.machines.machine import Cpu, Gpu, Machine
-from effgen.machines.processor import usable_cpus
+from effgen.machines.processor import default_threads
 from effgen.machines.target_file import (
     GPU,
     Cuda,
@@ -92,7 +92,7 @@ def _cpu(name: str, stated: TargetFile) -> Cpu:
         vector_registers=vector.registers,
         l1_bytes=cache_bytes.l1,
         l2_bytes=cache_bytes.l2,
-        cores=stated.cores or len(usable_cpus()),
+        cores=stated.cores or default_threads(),
         features=tuple(features),
         costs=stated.costs or inherited_costs(vector.bytes),
     )

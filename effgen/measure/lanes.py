@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from effgen.errors import TuneError
@@ -20,6 +21,9 @@ from effgen.records.record import Status
 
 #: Seconds that a lane may take to end once its measurer was stopped.
 _JOIN_S = 30.0
+
+#: Seconds until a job that is to come later is asked for again.
+_LATER_S = 0.2
 
 
 class DeviceLostError(Exception):
@@ -66,8 +70,16 @@ class Job:
     thorough: bool = False
 
 
+class Later(Enum):
+    """There is none now, and there may be one in a while, whatever the other lanes do."""
+
+    LATER = "later"
+
+
+LATER = Later.LATER
+
 #: The next job for the lane of this number, None where there is none now; and what became of a job.
-NextJob = Callable[[int], Job | None]
+NextJob = Callable[[int], Job | Later | None]
 OnDone = Callable[[Job, Outcome], None]
 
 
@@ -138,6 +150,9 @@ class Lanes:
         with self._changed:
             while not self._ended:
                 taken = self._again.popleft() if self._again else self._new_one(lane)
+                if taken is LATER:
+                    self._changed.wait(_LATER_S)
+                    continue
                 if taken is not None:
                     self._under_way += 1
                     return taken
@@ -148,9 +163,9 @@ class Lanes:
                     self._changed.wait()
             return None
 
-    def _new_one(self, lane: int) -> tuple[Job, int] | None:
+    def _new_one(self, lane: int) -> tuple[Job, int] | Later | None:
         job = self._next_job(lane)
-        return None if job is None else (job, 1)
+        return job if job is None or job is LATER else (job, 1)
 
     def _measure(self, lane: int, job: Job, attempt: int) -> None:
         measurer = self._measurers[lane]

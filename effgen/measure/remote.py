@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gc
 import itertools
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +14,7 @@ import tvm
 from numpy.typing import NDArray
 
 from effgen.compiler.link import link_library
+from effgen.files.temporary import temporary_folder
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Cpu
 from effgen.measure.case import KernelCase
@@ -84,8 +83,8 @@ class RemoteBench:
 
     def _sent(self, executable: Any) -> RemoteKernel:
         name = f"{id(self)}_{next(self._names)}"
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
+        with temporary_folder("upload") as folder:
+            path = folder / name
             link_library(executable, self._machine, path)
             self._session.upload(str(path), name)
         module = self._session.load_module(name)

@@ -7,13 +7,13 @@ several tuners at a time (appending holds a lock). No compiler is needed to read
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.errors import TuneError
 from effgen.files.lines import LinesFile
+from effgen.files.temporary import temporary_file_beside
 from effgen.records.record import Record, records_from_text
 
 
@@ -25,6 +25,17 @@ class Loaded:
     ignored: int = 0
 
 
+@dataclass(frozen=True)
+class Seen:
+    """How much of a database is known: of which file (inode and device), up to which byte."""
+
+    file: tuple[int, int] = (0, 0)
+    size: int = 0
+
+
+NOTHING_SEEN = Seen()
+
+
 class RecordFile(LinesFile):
     """A database of records at `path`: JSON lines, with `<path>.lock` beside it. The file need not exist yet."""
 
@@ -34,6 +45,22 @@ class RecordFile(LinesFile):
     def load(self) -> Loaded:
         """Everything in the file; a missing one is empty. Raises TuneError where a file is there but unreadable."""
         return loaded_from_text(self.read())
+
+    def since(self, seen: Seen) -> tuple[Loaded, Seen]:
+        """What has come to the file since `seen` (everything where it was replaced), in whole lines, and where that
+        ends. Raises TuneError as `load`."""
+        try:
+            with self.path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                start = seen.size if (found.st_ino, found.st_dev) == seen.file and found.st_size >= seen.size else 0
+                file.seek(start)
+                text = file.read()
+        except FileNotFoundError:
+            return Loaded(), NOTHING_SEEN
+        except OSError as error:
+            raise TuneError(f"{self.path}: cannot be read: {error.strerror}; expected a file of records") from None
+        whole = text[: text.rfind(b"\n") + 1]
+        return loaded_from_text(whole), Seen((found.st_ino, found.st_dev), start + len(whole))
 
     def append(self, record: Record) -> None:
         """Add one record, on the disk when this returns. Raises TuneError where it cannot be written."""
@@ -85,14 +112,10 @@ def key_of(record: Record) -> _BestKey:
 
 def replace_text(path: Path, text: str) -> None:
     """Write beside `path`, then rename: readers see the old file or the new one."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with temporary_file_beside(path) as partial:
+        with partial.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        partial.replace(path)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, PositiveFloat, TypeAdapter, with_config
 
-from effgen.files.bounded import Int64
 from effgen.files.lines import read_lines
-from effgen.files.strict import STRICT
+from effgen.files.strict import STRICT, Int64
 
 if TYPE_CHECKING:
     from effgen.machines.machine import Machine

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from effgen.report.tables import numbers_table
-from effgen.report.text import milliseconds_text, threads_text
+from effgen.report.text import milliseconds_text, threads_text, training_threads_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -89,6 +89,7 @@ def notes_from_scaling(report: ScalingReport) -> list[str]:
         *(_sentence(report, single) for single in report.against),
         _basis(report),
         *_timed(report),
+        *filter(None, [training_threads_text(report.training_threads)]),
         f"chosen: alpha {chosen.alpha:g}, beta {chosen.beta:g}, gamma {chosen.gamma:g}: {_name(chosen)}",
         f"trials: {report.study}",
     ]

@@ -11,7 +11,7 @@ from rich.table import Table
 from effgen.method.studies.front import MARGIN, BaselineReport, Beside, Member, TriedNetwork
 from effgen.network.spec import StageSpec
 from effgen.report.tables import numbers_table
-from effgen.report.text import count_text, milliseconds_text, percent_text, threads_text
+from effgen.report.text import count_text, milliseconds_text, percent_text, threads_text, training_threads_text
 
 if TYPE_CHECKING:
     from effgen.method.studies.baseline_search import BaselineSearch
@@ -141,7 +141,8 @@ def stage_text(stage: StageSpec) -> str:
 
 def notes_from_search(report: BaselineReport) -> list[str]:
     """What was found, how the numbers were come by, and what is not to be read into them."""
-    return [_found_line(report), _trials_line(report), _goal_line(report), *_confirmation_lines(report), report.study]
+    lines = [_found_line(report), _trials_line(report), _goal_line(report), *_confirmation_lines(report), report.study]
+    return [*lines, *filter(None, [training_threads_text(report.training_threads)])]
 
 
 def _found_line(report: BaselineReport) -> str:

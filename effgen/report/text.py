@@ -20,6 +20,14 @@ def threads_text(count: int) -> str:
     return f"{count} thread{'' if count == 1 else 's'}"
 
 
+def training_threads_text(fewest_and_most: tuple[int, int] | None) -> str:
+    """ "trained with 1 thread each", "trained with 1 to 4 threads each"; empty where it is not known."""
+    if fewest_and_most is None:
+        return ""
+    fewest, most = fewest_and_most
+    return f"trained with {f'{fewest} to ' if fewest < most else ''}{threads_text(most)} each"
+
+
 def bytes_text(count: int) -> str:
     """Bytes with a binary unit and three digits: 1605632 -> "1.53 MiB"."""
     value, unit = float(count), "B"
@@ -31,6 +39,10 @@ def bytes_text(count: int) -> str:
 
 
 NOT_MEASURED = "not measured"
+
+
+#: Behind a ratio of times that other work makes doubtful.
+DOUBTFUL = "?"
 
 
 def ratio_text(ratio: float | None) -> str:

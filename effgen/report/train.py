@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from effgen.report.text import threads_text
+
 if TYPE_CHECKING:
     from effgen.method.training.recipe import Recipe
     from effgen.method.training.request import TrainPlan, TrainReport
@@ -26,7 +28,7 @@ def lines_from_plan(plan: TrainPlan) -> list[str]:
         f"{data.root}: {len(data.classes)} classes, {len(data.train):,} pictures to learn from, "
         f"{len(data.val):,} to judge by",
         f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate "
-        f"{recipe.learning_rate:g}, seed {recipe.seed}",
+        f"{recipe.learning_rate:g}, seed {recipe.seed}, {threads_text(plan.threads)}",
     ]
     checkpoint = plan.request.checkpoint
     return lines + ([f"going on from {checkpoint}"] if checkpoint.exists() else [])
@@ -46,7 +48,7 @@ def table_from_train(report: TrainReport) -> Table:
         "labels": report.labels,
         "model": f"{report.model}, {report.parameters:,} parameters, {report.macs:,} MACs an image",
         "accuracy": f"{report.accuracy:.2%} of {report.validation_pictures:,} validation pictures",
-        "trained in": f"{report.seconds:.1f} s, {len(report.history)} epochs",
+        "trained in": f"{report.seconds:.1f} s, {len(report.history)} epochs, {threads_text(report.threads)}",
     }
     for key, value in lines.items():
         table.add_row(key, Text(value))

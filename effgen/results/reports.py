@@ -39,10 +39,12 @@ DISTURBING_CPUS = 0.2
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: `min_time_s` seconds of timed calls for each backend, in `rounds` bursts."""
+    """How long to measure: `min_time_s` seconds of timed calls for each backend, in `rounds` bursts; `load`: beside so
+    many processes that keep a CPU busy each."""
 
     rounds: int = 10
     min_time_s: float = 2.0
+    load: NonNegativeInt = 0
 
 
 DEFAULT_PLAN = Plan()
@@ -115,6 +117,7 @@ class Result:
     ratio: Positive
     rel_l2: NotNegative | None
     mean_ms: Positive | None = None
+    p99_ms: Positive | None = None
 
     @property
     def spread(self) -> float | None:
@@ -137,8 +140,8 @@ class LeftOut:
 class BenchReport:
     """Results in the order asked for, effgen's first; what could not be measured; and where it was measured.
 
-    `plan` None: not kept. `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where
-    nobody can tell.
+    `plan` None: not kept. `other_cpus` is how many CPUs' worth of work other processes did meanwhile, but those that
+    were asked for, None where nobody can tell.
     """
 
     origin: Origin
@@ -153,8 +156,13 @@ class BenchReport:
 
     @property
     def disturbed(self) -> bool:
-        """Whether other work was enough to doubt the times."""
+        """Whether other work, beyond what was asked for, was enough to doubt the times."""
         return is_disturbing(self.other_cpus)
+
+    @property
+    def load(self) -> int:
+        """Busy processes that were asked for."""
+        return 0 if self.plan is None else self.plan.load
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from effgen.files.claims import Claims
 from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import Outcome
 from effgen.measure.carried.timing import EARLY_ROUNDS, better
-from effgen.records.database import RecordFile
+from effgen.records.database import NOTHING_SEEN, RecordFile
 from effgen.records.lookup import RecordSource, find_decisions
-from effgen.records.record import MachineKey, Record
+from effgen.records.record import MachineKey, Record, decision_key
 from effgen.tuning.search import KernelSearch
 
 #: The best candidate is recorded again when it takes less than this share of its recorded time.
@@ -35,7 +36,10 @@ class Ledger:
         self.tvm = version("apache-tvm")
         self._machine = machine
         self._by_name = {search.workload.name: search for search in searches}
-        loaded = file.load()
+        self._claims = Claims(file.path.with_name(f"{file.path.name}.claims"))
+        self._own: Counter[str] = Counter()
+        self._later: list[Record] = []
+        loaded, self._seen = file.since(NOTHING_SEEN)
         self.ignored_lines = loaded.ignored
         self.resumed = self._resume(loaded.records)
 
@@ -61,6 +65,50 @@ class Ledger:
             if found is not None:
                 search.hint(found)
 
+    def claim(self, search: KernelSearch, decisions: Mapping[str, int]) -> bool:
+        """Have a candidate for this tuner; False where another one is at it, or has been: then it is known now.
+
+        Tuners that share a database measure nothing twice. The claim ends with `take`, `unclaim` or the process.
+        """
+        if not self._claims.take(self._name(search, decisions)):
+            return False
+        self.look({search.workload.name for search in self.searches} - {search.workload.name})
+        if search.knows(decisions):
+            self.unclaim(search, decisions)
+            return False
+        return True
+
+    def unclaim(self, search: KernelSearch, decisions: Mapping[str, int]) -> None:
+        """Leave a candidate to others."""
+        self._claims.drop(self._name(search, decisions))
+
+    def look(self, busy: Collection[str] = ()) -> None:
+        """Learn what other tuners have recorded since the last look, of kernels that are not `busy`: what is measured
+        here is compared with the best that was known when it began."""
+        found, self._seen = self.file.since(self._seen)
+        records, self._later = [*self._later, *found.records], []
+        for record in records:
+            if self._own[record.line]:
+                self._own[record.line] -= 1
+            elif record.kernel in busy:
+                self._later.append(record)
+            else:
+                self._resume([record])
+
+    def close(self) -> None:
+        """Leave everything to others."""
+        self._claims.close()
+
+    def _name(self, search: KernelSearch, decisions: Mapping[str, int]) -> str:
+        """Of a candidate, among all that tuners measure for one machine."""
+        key = MachineKey.of(self._machine)
+        words = (search.workload.name, search.space.rule, key, self._machine.threads, self.tvm)
+        return f"{words} {decision_key(decisions)}"
+
+    def _append(self, record: Record) -> None:
+        self._own[record.line] += 1
+        self.file.append(record)
+
     def take(
         self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome, incumbent: Record | None
     ) -> Record:
@@ -75,7 +123,8 @@ class Ledger:
             seconds = timing.seconds if incumbent is None else (incumbent.seconds or 0.0) * timing.ratio
             kept = better(timing) if incumbent is not None else search.best is None
         record = self._new_record(search, decisions, outcome, seconds, kept)
-        self.file.append(record)
+        self._append(record)
+        self.unclaim(search, decisions)
         search.learn(record)
         self.trials += 1
         self.outcomes[record.status] += 1
@@ -84,7 +133,7 @@ class Ledger:
     def take_back(self, search: KernelSearch, seconds: float, device: str) -> Record:
         """Record the default as the best again: the winner was none. `seconds` of a call of the default."""
         record = self._new_record(search, search.space.default, Outcome("ok", device=device), seconds, True)
-        self.file.append(record)
+        self._append(record)
         search.learn(record, fresh=False)
         return record
 
@@ -110,7 +159,7 @@ class Ledger:
             return best
         device = outcome.device or best.device
         record = dataclasses.replace(best, seconds=timing.incumbent_seconds, date=now(), device=device)
-        self.file.append(record)
+        self._append(record)
         search.learn(record, fresh=False)
         return record
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from effgen.kernels.workload import Workload
@@ -50,6 +50,7 @@ class KernelSearch:
         self.measured = 0
         self._known: dict[DecisionKey, Record] = {}
         self._ahead: set[DecisionKey] = set()
+        self._elsewhere: set[DecisionKey] = set()
         self._vain = 0
         self._hints: list[dict[str, int]] = [dict(space.default)]
         self._random = random.Random(f"{seed} {workload.name}")
@@ -123,6 +124,19 @@ class KernelSearch:
         predict = _Model(self._known.values())
         return min(pool, key=lambda point: predict(point.items()))
 
+    def propose_free(self, claim: Callable[[Mapping[str, int]], bool]) -> dict[str, int] | None:
+        """The next candidate that `claim` grants; None where nothing is left, or others are at all that is.
+
+        The default comes first, alone: while another tuner measures it nothing else can be compared.
+        """
+        if not self.started:
+            return dict(self.space.default) if claim(self.space.default) else None
+        self._elsewhere.clear()
+        while (found := self.propose()) is not None and not claim(found):
+            self._elsewhere.add(decision_key(found))
+        self._elsewhere.clear()
+        return found
+
     def propose_ahead(self) -> dict[str, int] | None:
         """A candidate to be measured elsewhere, before anything is known of those proposed so earlier: another one
         each time. While there are no times to rank by it is the hints, then what is drawn near them."""
@@ -139,9 +153,9 @@ class KernelSearch:
         return self._random.choice(near)
 
     def _is_open(self, decisions: Mapping[str, int]) -> bool:
-        """Whether the candidate is neither known nor proposed ahead."""
+        """Whether the candidate is neither known nor proposed ahead, nor measured by another tuner just now."""
         key = decision_key(decisions)
-        return key not in self._known and key not in self._ahead
+        return key not in self._known and key not in self._ahead and key not in self._elsewhere
 
     def _points(self) -> list[dict[str, int]]:
         """The whole space in random order; of a large one as many points as drawing finds."""

@@ -5,7 +5,8 @@
 Every outcome is in the database before its measurer gets the next candidate: a run that is stopped, however it is,
 loses at most one for each, and the next run goes on where it stood. Several measurers, each for a device of its own,
 work side by side on different kernels. Records of one kernel may so come from several devices: equal ones, since they
-answer to the same key, and what a device measures is the ratio of two candidates, both on it.
+answer to the same key, and what a device measures is the ratio of two candidates, both on it. Tuners that share a
+database claim a candidate before they measure it, and learn what the others find.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import Outcome
-from effgen.measure.lanes import Job, Lanes, Measures
+from effgen.measure.lanes import LATER, Job, Lanes, Later, Measures
 from effgen.records.database import RecordFile
 from effgen.records.lookup import RecordSource
 from effgen.records.record import Record
@@ -93,6 +95,7 @@ class Tuner:
         self._phase: Phase = "defaults"
         self._waiting: list[KernelSearch] = []
         self._busy: set[str] = set()
+        self._elsewhere = False
         self._batches: dict[int, tuple[KernelSearch, int]] = {}
         self._started = time.monotonic()
 
@@ -104,28 +107,38 @@ class Tuner:
             Lanes(self._measurers, self._next_job, self._take_in).run()
         except KeyboardInterrupt:
             self.end = "interrupted"
+        finally:
+            self.ledger.close()
         self.elapsed_s = time.monotonic() - self._started
 
-    def _next_job(self, lane: int) -> Job | None:
-        """What a lane is to measure; None: nothing now, or, where no other lane is at work, nothing any more.
+    def _next_job(self, lane: int) -> Job | Later | None:
+        """What a lane is to measure; None: nothing now, or, where no other lane is at work, nothing any more. LATER:
+        other tuners are at all that is left, and what they find decides what is next.
 
         A phase begins when all of the one before is done.
         """
         if self._phase != "check":
+            self.ledger.look(self._busy)
+            self._elsewhere = False
             found = self._candidate(lane)
-            if found is not None and not self._limited():
-                return self._job(*found)
+            if found is not None:
+                if not self._limited():
+                    return self._job(*found)
+                self.ledger.unclaim(*found)
             if self._busy:
                 return None
+            if self._elsewhere and not self._limited():
+                return LATER
             self._phase = "check"
             self._waiting = [search for search in self._searches if self._to_check(search)]
         return self._check_of(self._waiting.pop(0)) if self._waiting else None
 
     def _candidate(self, lane: int) -> tuple[KernelSearch, Mapping[str, int]] | None:
         if self._phase == "defaults":
-            if self._waiting:
+            while self._waiting:
                 search = self._waiting.pop(0)
-                return search, search.space.default
+                if self._claim(search, search.space.default):
+                    return search, search.space.default
             if self._busy:
                 return None
             self._phase = "search"
@@ -135,18 +148,26 @@ class Tuner:
         """The next candidate of the kernel whose batch the lane is at; then of the free one with the largest gain."""
         search, left = self._batches.pop(lane, (None, 0))
         if search is not None and left and search.workload.name not in self._busy:
-            decisions = search.propose()
+            decisions = search.propose_free(partial(self._claim, search))
             if decisions is not None:
                 self._batches[lane] = (search, left - 1)
                 return search, decisions
         free = [search for search in self._searches if search.workload.name not in self._busy]
-        search = max(free, key=lambda search: search.expected_gain_s, default=None)
-        if search is None or search.expected_gain_s <= _WORTH_IT * self.ledger.latency_s:
-            return None
-        decisions = search.propose()
-        assert decisions is not None, "a kernel without candidates promises a gain"
-        self._batches[lane] = (search, BATCH - 1)
-        return search, decisions
+        for search in sorted(free, key=lambda search: -search.expected_gain_s):
+            if search.expected_gain_s <= _WORTH_IT * self.ledger.latency_s:
+                return None
+            decisions = search.propose_free(partial(self._claim, search))
+            if decisions is not None:
+                self._batches[lane] = (search, BATCH - 1)
+                return search, decisions
+        return None
+
+    def _claim(self, search: KernelSearch, decisions: Mapping[str, int]) -> bool:
+        """Whether the candidate is this tuner's. One that another tuner is at makes the end wait for it."""
+        if self.ledger.claim(search, decisions):
+            return True
+        self._elsewhere |= not search.knows(decisions)
+        return False
 
     def _limited(self) -> bool:
         """Whether no more candidates may be begun; `end` then says why."""

@@ -251,3 +251,22 @@ def test_a_search_with_real_trainings_and_latencies(run: Any, tmp_path: Path, mo
     assert not list(Path("searches/scaling-digits/checkpoints").iterdir())
     code, _, err = run("compile", "--spec", "./scaled.toml", "--phi", "1", "-o", "bundle")
     assert code == 0, err
+
+
+def test_workers_end_with_a_parent_that_is_killed(words: tuple[str, ...], tmp_path: Path) -> None:
+    meeting = tmp_path / "together"
+    parent = start([*words, "--workers", "2"], TOGETHER=str(meeting), HANG="1", HANGING=str(tmp_path / "hanging"))
+    until(lambda: meeting.is_dir() and len(list(meeting.iterdir())) == 2)
+    workers = {int(file.name) for file in meeting.iterdir()} - {parent.pid}
+    assert len(workers) == 1
+    parent.kill()
+    parent.communicate()
+    until(lambda: all(is_gone(worker) for worker in workers))
+
+
+def is_gone(number: int) -> bool:
+    """Ended; a zombie waits for whoever inherits it."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

@@ -2,13 +2,16 @@
 
 import errno
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
 from effgen.errors import BuildError
+from effgen.files import staging as staging_module
 from effgen.files.staging import staged_directory, staged_file
+from effgen.files.temporary import SUFFIX
 from effgen.runtime.manifest import BUNDLE_FOLDER
 
 
@@ -63,13 +66,14 @@ def test_failure_with_force_keeps_the_old(tmp_path):
 
 
 def test_interrupt_between_the_two_renames_keeps_the_old(tmp_path, monkeypatch):
+    monkeypatch.setattr(staging_module, "exchanged", lambda one, other: False)  # as on some file systems
     out = tmp_path / "out"
     with staged_directory(out, force=False, kind=BUNDLE_FOLDER) as staging:
         fill(staging, "old")
     rename = Path.rename
 
     def interrupted(self: Path, target: Path) -> Path:
-        if self.suffix == ".tmp":
+        if self.suffix == SUFFIX:
             raise KeyboardInterrupt
         return rename(self, target)
 
@@ -175,3 +179,50 @@ def test_a_file_system_that_cannot_flush_names_will_do(tmp_path, monkeypatch):
 def write(path: Path) -> None:
     with staged_file(path, force=True) as staging:
         staging.write_text("new")
+
+
+def test_the_second_of_two_that_make_one_name_is_refused(tmp_path):
+    """Both began where there was nothing; the later one must not silently take the place of the first."""
+    out = tmp_path / "out"
+    with pytest.raises(
+        BuildError, match=r"out: exists now, made by another process meanwhile; choose another -o"
+    ) as one:
+        with staged_directory(out, force=False, kind=BUNDLE_FOLDER) as slow:
+            fill(slow, "slow")
+            with staged_directory(out, force=False, kind=BUNDLE_FOLDER) as fast:
+                fill(fast, "fast")
+    assert "\n" not in str(one.value) and (out / "manifest.json").read_text() == "fast"
+    file = tmp_path / "w.bin"
+    with pytest.raises(BuildError, match=r"w.bin: exists now"), staged_file(file, force=False) as slow:
+        slow.write_text("slow")
+        (slow.parent / "w.labels").write_text("slow")
+        with staged_file(file, force=False) as fast:
+            fast.write_text("fast")
+            (fast.parent / "w.labels").write_text("fast")
+    assert file.read_text() == (tmp_path / "w.labels").read_text() == "fast"
+    assert listing(tmp_path) == ["out", "out/manifest.json", "w.bin", "w.labels"]
+
+
+def test_replacing_leaves_no_moment_without_one(tmp_path, monkeypatch):
+    """Killed right after the names were exchanged: the new one is there, the old one goes at the next start."""
+    out = tmp_path / "out"
+    with staged_directory(out, force=False, kind=BUNDLE_FOLDER) as staging:
+        fill(staging, "old")
+    if os.fork() == 0:
+        exchanged = staging_module.exchanged
+
+        def killed(one: Path, other: Path) -> bool:
+            exchanged(one, other)
+            os.kill(os.getpid(), signal.SIGKILL)
+            return True
+
+        staging_module.exchanged = killed
+        with staged_directory(out, force=True, kind=BUNDLE_FOLDER) as staging:
+            fill(staging, "new")
+        os._exit(0)
+    assert os.wait()[1] == signal.SIGKILL
+    assert (out / "manifest.json").read_text() == "new"
+    assert len(listing(tmp_path)) == 4  # and the old one aside
+    with staged_directory(tmp_path / "other", force=False, kind=BUNDLE_FOLDER) as staging:
+        fill(staging, "other")
+    assert listing(tmp_path) == ["other", "other/manifest.json", "out", "out/manifest.json"]

@@ -1,9 +1,12 @@
 """The tuner: what is measured next, what is kept, and runs that are stopped and taken up again."""
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +18,11 @@ from effgen.measure.carried.timing import THOROUGH_ROUNDS, Timing
 from effgen.measure.protocol import Outcome
 from effgen.records.database import RecordFile, best_records
 from effgen.records.lookup import RecordSource
-from effgen.records.record import Record
+from effgen.records.record import Record, decision_key
 from effgen.report.tune import note_from_progress
 from effgen.schedules.space import Space
 from effgen.tuning import tuner as tuner_module
+from effgen.tuning.ledger import Ledger
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import Limits, Progress, Tuner
 
@@ -79,6 +83,14 @@ class FakeMeasurer:
         ratio = 1.0 if theirs is None else mine / theirs
         rounds = THOROUGH_ROUNDS if thorough else 10
         return Outcome("ok", timing=Timing(mine, theirs, ratio, float(ratio < 1), rounds))
+
+
+class SlowMeasurer(FakeMeasurer):
+    """Takes long enough for another tuner to come by."""
+
+    def measure(self, *arguments: Any, **keys: Any) -> Outcome:
+        time.sleep(0.01)
+        return super().measure(*arguments, **keys)
 
 
 def searches(*workloads: Workload, default: int = 0) -> list[KernelSearch]:
@@ -286,3 +298,39 @@ def test_progress_says_where_it_stands(path: Path) -> None:
     assert " -> " in note_from_progress(seen[-1])
     assert seen[-1].latency_s < seen[-1].before_s
     assert [progress.trials for progress in seen if progress.phase != "check"] == list(range(1, 31))
+
+
+# Several tuners on one database.
+
+
+def test_tuners_that_share_a_database_measure_nothing_twice(path: Path) -> None:
+    both = searches(LARGE, SMALL), searches(LARGE, SMALL), searches(LARGE, SMALL)
+    measurers = [SlowMeasurer() for _ in both]
+    tuners = [Tuner(some, MACHINE, [one], RecordFile(path)) for some, one in zip(both, measurers, strict=True)]
+    threads = [threading.Thread(target=tuner.run) for tuner in tuners]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asked = [candidate for measurer in measurers for candidate in measurer.asked]
+    assert len(asked) == len(set(asked)) > 20
+    assert all(measurer.asked for measurer in measurers)
+    keys = [(record.kernel, decision_key(record.decisions)) for record in RecordFile(path).load().records]
+    assert set(keys) == {(workload.name, decision_key({"x": x, "y": y})) for workload, (x, y) in asked}
+    bests = [{search.workload.name: search.best and search.best.decisions for search in some} for some in both]
+    assert {tuner.end for tuner in tuners} == {"converged"} and bests[0] == bests[1] == bests[2]
+
+
+def test_a_candidate_of_another_tuner_that_died_is_measured_here(path: Path) -> None:
+    other = Ledger(searches(LARGE, SMALL), MACHINE, RecordFile(path))
+    wanted = searches(LARGE)
+    assert other.claim(other.searches[0], wanted[0].space.default)
+    measurer, limits = FakeMeasurer(), Limits(trials=3)
+    tuner = Tuner(wanted, MACHINE, [measurer], RecordFile(path), limits)
+    thread = threading.Thread(target=tuner.run)
+    thread.start()
+    time.sleep(0.5)
+    assert not measurer.asked and thread.is_alive()  # waits: there is nothing to compare others with
+    other.close()
+    thread.join()
+    assert len(measurer.asked) == 3 and tuner.end == "trials"

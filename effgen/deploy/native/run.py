@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
+from effgen.files.temporary import temporary_folder
+from effgen.machines.programs import run_program
 from effgen.runtime.answers import Answer, answer_of
 
 # Exit statuses of effgen-run (native/main.cc).
@@ -87,11 +88,11 @@ def run_images(
 
     Raises BundleError as `run_bundle` does, and where the images have another shape or dtype.
     """
-    with tempfile.TemporaryDirectory(prefix="effgen-run-") as folder:
-        source, result = Path(folder) / "images.npy", Path(folder) / "answer.npy"
+    with temporary_folder("run") as folder:
+        source, result = folder / "images.npy", Path(folder) / "answer.npy"
         np.save(source, np.ascontiguousarray(images))
         _run(runner, bundle, threads, ["--input", str(source), "--output", str(result)], timeout_s)
-        files = [result] if result.exists() else sorted(Path(folder).glob("answer.*.npy"), key=_number)
+        files = [result] if result.exists() else sorted(folder.glob("answer.*.npy"), key=_number)
         return answer_of([np.load(file) for file in files])
 
 
@@ -109,7 +110,7 @@ def _run(runner: Runner, bundle: Path, threads: int | None, options: Sequence[st
         command.append("--skip-features")  # an emulator shows this machine's /proc/cpuinfo
     where = f"{bundle}: {runner.program.name}" + (f" under {Path(runner.emulator[0]).name}" if runner.emulator else "")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        done = run_program(command, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         raise BundleError(f"{where} was stopped: expected to end within {timeout_s:g} s") from None
     if done.returncode in (_PASSED, _MISSED):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from math import prod
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import numpy as np
 from effgen.deploy.executors import Images, emulator_of
 from effgen.deploy.standalone.build import build_program
 from effgen.errors import BundleError
-from effgen.machines.programs import complaint
+from effgen.files.temporary import temporary_folder
+from effgen.machines.programs import complaint, run_program
 from effgen.runtime.answers import Answer, AnswerLayout, answer_of
 from effgen.runtime.manifest import Manifest
 from effgen.runtime.standalone import StandaloneModel
@@ -36,8 +35,7 @@ def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: 
     """By the bundle's program, or one made of its static library, under an emulator where it needs one."""
     assert manifest.standalone is not None
     emulator = emulator_of(manifest)
-    with tempfile.TemporaryDirectory(prefix="effgen-standalone-") as temporary:
-        work = Path(temporary)
+    with temporary_folder("standalone") as work:
         program = work / "program"
         if manifest.standalone["executable"]:
             program = bundle / manifest.standalone["executable"]
@@ -46,7 +44,7 @@ def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: 
         np.ascontiguousarray(image, "<f4").tofile(work / "image.f32")
         options = [] if threads is None else ["--threads", str(threads)]
         command = [*emulator, program.absolute(), *options, work / "image.f32", work / "answer.f32"]
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        done = run_program(command)
         if done.returncode != 0:
             how = f" under {Path(emulator[0]).name}" if emulator else ""
             raise BundleError(
@@ -54,5 +52,9 @@ def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: 
             )
         values = np.fromfile(work / "answer.f32", "<f4")
     shapes = AnswerLayout.of(manifest).shapes
+    if len(values) != sum(map(prod, shapes)):
+        raise BundleError(
+            f"{bundle}: the standalone program answers {len(values)} numbers, the manifest says otherwise"
+        )
     ends = np.cumsum([prod(shape) for shape in shapes])
     return answer_of([part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)])

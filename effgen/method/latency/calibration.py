@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effgen.compiler.blocks import kernel_calls, kernel_counts
 from effgen.compiler.calls import KernelCall
+from effgen.files.temporary import temporary_folder
 from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
 from effgen.judge.bench import load_to_time
@@ -117,8 +117,8 @@ def _profiled(network: Network, target: str, machine: Machine, database: Path | 
     """Median seconds of a run, and of each of its kernels."""
     from effgen.driver import CompileRequest, compile_bundle
 
-    with tempfile.TemporaryDirectory(prefix="effgen-calibrate-") as folder:
-        bundle = Path(folder) / "bundle"
+    with temporary_folder("calibrate") as folder:
+        bundle = folder / "bundle"
         request = CompileRequest(network.request, bundle, target, threads=machine.threads, database=database)
         compile_bundle(request, network=network)
         model = load_to_time(bundle, machine.threads)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.driver import CompileRequest, compile_bundle
+from effgen.files.temporary import temporary_folder
 from effgen.judge.bench import bench_bundle
 from effgen.judge.bench_remote import bench_over_rpc
 from effgen.measure.protocol import Remote
@@ -50,8 +50,8 @@ def compiled(
     on_phase: OnPhase = lambda phase: None,
 ) -> Iterator[Compiled]:
     """Compile `network` with random weights for as long as the block runs. Raises an EffgenError where it cannot be."""
-    with tempfile.TemporaryDirectory(prefix="effgen-latency-") as folder:
-        bundle = Path(folder) / "bundle"
+    with temporary_folder("latency") as folder:
+        bundle = folder / "bundle"
         request = CompileRequest(network.request, bundle, target, threads=threads, database=database)
         yield Compiled(bundle, compile_bundle(request, on_phase, network), threads)
 

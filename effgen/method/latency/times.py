@@ -19,9 +19,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PositiveFloat, TypeAdapter, with_config
 
-from effgen.files.bounded import Int64
 from effgen.files.lines import LinesFile, read_lines
-from effgen.files.strict import STRICT
+from effgen.files.strict import STRICT, Int64
 from effgen.machines.machine import Machine
 from effgen.method.latency.work import Work
 from effgen.records.database import default_database

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from effgen.errors import StudyError
 from effgen.method.studies.baseline_search import BaselineSearch
 from effgen.method.studies.front import BaselineReport, Member, State, TriedNetwork, confirmed_front, front_of, reward
-from effgen.method.studies.standings import counted, reason_of
+from effgen.method.studies.standings import counted, reason_of, training_threads_of
 from effgen.network.lowering.network import lower
 
 _STATES: dict[TrialState, State] = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -54,6 +54,7 @@ def report_of(search: BaselineSearch, members: Sequence[Member]) -> BaselineRepo
         start=members[0],
         members=tuple(member for member in members if member.candidate.trial in on_front),
         front=tuple(confirmed_front(members)),
+        training_threads=training_threads_of(search.shared.trials),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
 

@@ -176,7 +176,8 @@ class BaselineReport:
     `study` says where its trials are kept, `data` what was learned (a folder, or the user's own trainer), `device` and
     `threads` what latencies are of. Accuracies are shares of `pictures` (None: unknown); the front was trained again
     with `confirm_seeds` other seeds. `repeated` networks were drawn again and left out, of the `points` in the space.
-    `members` are the front as the search saw it, `front` those of them that the confirmation leaves, both the fastest
+    `training_threads` are the fewest and the most of a training, None where they are not known. `members` are the front
+    as the search saw it, `front` those of them that the confirmation leaves, both the fastest
     first; either may hold `start`, which is confirmed as they are.
     """
 
@@ -198,6 +199,7 @@ class BaselineReport:
     members: tuple[Member, ...]
     front: tuple[Member, ...]
     date: str
+    training_threads: tuple[int, int] | None = None
 
     @property
     def is_confirmed(self) -> bool:

@@ -16,7 +16,8 @@ from effgen.files.staging import check_file
 from effgen.method.training.data import DataSource, fitted_to, open_data
 from effgen.method.training.entry_point import Evaluate, load_entry_point
 from effgen.method.training.recipe import Recipe, load_recipe
-from effgen.method.training.threads import check_threads
+from effgen.method.training.threads import TrainingThreads, check_threads, training_threads
+from effgen.network.lowering.network import lower
 from effgen.network.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ OnEpoch: TypeAlias = "Callable[[EpochResult], bool]"
 class JudgeRequest:
     """What was asked for: a folder of pictures and a recipe (None: the default one), or the user's program.
 
-    `threads`: of PyTorch in each training, None: as many as it takes by itself.
+    `threads` are those of a training, None: as `training_threads` has it for one worker alone.
     """
 
     data: Path | None = None
     recipe: Path | None = None
     trainer: str | None = None
-    threads: int | None = None
+    threads: TrainingThreads | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Judge:
     data: DataSource | None = None
     recipe: Recipe | None = None
     program: Evaluate | None = None
-    threads: int | None = None
+    threads: TrainingThreads | None = None
 
     @property
     def pictures(self) -> int | None:
@@ -79,7 +80,14 @@ class Judge:
         assert self.data is not None and self.recipe is not None
         checkpoint = self._checkpoint(key)
         recipe = self.recipe.model_copy(update={"seed": seed})
-        return train(spec, self.data, recipe, checkpoint, on_epoch, self.threads).accuracy
+        threads, readers = self.threads_of(spec), None if self.threads is None else self.threads.most
+        return train(spec, self.data, recipe, checkpoint, on_epoch, threads, readers).accuracy
+
+    def threads_of(self, spec: NetworkSpec) -> int | None:
+        """PyTorch's threads in a training of the scaled, fitted `spec`; None where the user's program decides."""
+        if self.data is None or self.recipe is None or self.threads is None:
+            return None
+        return self.threads.of(lower(spec), min(self.recipe.batch_size, len(self.data.train)))
 
     def forget(self, key: str) -> None:
         """Remove what is left of a training whose result is kept elsewhere."""
@@ -100,6 +108,7 @@ def judged(
     claim.when_over(partial(judge.forget, key))
     if judge.program is not None:
         return judge.accuracy(spec, seed, key)
+    claim.notes["threads"] = judge.threads_of(spec)
     with turns.training() as take_turn:
 
         def after_epoch(result: EpochResult) -> bool:
@@ -120,11 +129,12 @@ def open_judge(request: JudgeRequest, checkpoints: Path) -> Judge:
         return Judge({"trainer": _program_facts(request.trainer)}, checkpoints, program=program)
     assert request.data is not None
     _check_folder(checkpoints)
-    check_threads(request.threads)
+    threads = request.threads or training_threads()
+    check_threads(threads.most)
     recipe, data = load_recipe(request.recipe), open_data(request.data)
     # Each trial has a seed of its own.
     facts = {"data": data.digest, "recipe": recipe.model_dump(mode="json", exclude={"seed"})}
-    return Judge(facts, checkpoints, data, recipe, threads=request.threads)
+    return Judge(facts, checkpoints, data, recipe, threads=threads)
 
 
 def _check_folder(checkpoints: Path) -> None:

@@ -54,7 +54,8 @@ class ScalingReport:
 
     `goal` are multiply-adds of one image; `compound` is the best compound row, None where none has an accuracy;
     `pictures` is how many an accuracy is a share of, None: unknown; `machine`, `threads` and `measured` (UTC) say where
-    and when latencies were measured, empty where none were.
+    and when latencies were measured, empty where none were; `training_threads` are the fewest and the most of a
+    training, None where they are not known.
     """
 
     model: str
@@ -74,6 +75,7 @@ class ScalingReport:
     threads: int
     measured: str
     study: str
+    training_threads: tuple[int, int] | None = None
 
 
 def finalists(grid: Grid, found: Mapping[str, Sample]) -> list[Candidate]:

@@ -25,7 +25,7 @@ from effgen.method.studies.latencies import (
 )
 from effgen.method.studies.samples import Sample, sample_of
 from effgen.method.studies.scaling_report import ScaledRow, ScalingReport, choose, compared, finalists, ranked, row_from
-from effgen.method.studies.standings import Item, settled_items
+from effgen.method.studies.standings import Item, settled_items, training_threads_of
 from effgen.method.studies.storage import SharedStudy, open_study
 from effgen.method.studies.turns import Turns, turns_here
 from effgen.method.studies.workers import DEFAULT_POLICY, Claim, OnSettled, Policy, run_items
@@ -259,4 +259,5 @@ def _report(search: ScalingSearch, latencies: Latencies) -> ScalingReport:
         threads=latencies.threads,
         measured=latencies.measured,
         study=search.shared.where,
+        training_threads=training_threads_of(trials),
     )

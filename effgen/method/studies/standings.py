@@ -103,6 +103,13 @@ def as_retried(trial: FrozenTrial) -> FrozenTrial:
     return changed
 
 
+def training_threads_of(trials: Iterable[FrozenTrial]) -> tuple[int, int] | None:
+    """The fewest and the most threads of the trainings that are done; None where nobody knows."""
+    done = (trial.user_attrs.get("threads") for trial in trials if trial.state == TrialState.COMPLETE)
+    known = [count for count in done if count is not None]
+    return (min(known), max(known)) if known else None
+
+
 def reason_of(trial: FrozenTrial) -> Reason | None:
     """Why a trial failed; None where its worker was lost, or it did not fail."""
     reason: Reason | None = trial.user_attrs.get("reason") if trial.state == TrialState.FAIL else None

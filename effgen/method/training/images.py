@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effgen.errors import DataError, ImageError
-from effgen.machines.processor import usable_cpus
+from effgen.measure.carried.process import die_with
 from effgen.method.training.data import DataSource, LabelledPictures
 from effgen.runtime.picture import Preparation, check_header
 
@@ -23,7 +24,7 @@ from effgen.runtime.picture import Preparation, check_header
 KEPT_BYTES = 2**30
 
 #: More threads or worker processes than this do not help one training.
-_MOST_WORKERS = 8
+_MOST_READERS = 8
 
 
 class LabelledImages(Protocol):
@@ -35,16 +36,16 @@ class LabelledImages(Protocol):
         """Pixels uint8 (n, channels, height, width) and labels int64 (n,), `size` at a time, the last perhaps less."""
 
 
-def open_images(data: DataSource, pictures: LabelledPictures, preparation: Preparation) -> LabelledImages:
-    """`pictures` of `data` decoded as `preparation` says, all of one size.
+def open_images(data: DataSource, pictures: LabelledPictures, preparation: Preparation, readers: int) -> LabelledImages:
+    """`pictures` of `data` decoded as `preparation` says, all of one size, by at most so many `readers` at once.
 
     Raises DataError, which names the picture, for one that cannot be read: at once; where pictures are read anew, only
     for one whose first bytes tell, the others when they are reached.
     """
     if len(pictures) * preparation.channels * math.prod(preparation.size) <= KEPT_BYTES:
-        return _kept(data.digest, pictures, preparation)
+        return _kept(data.digest, pictures, preparation, min(_MOST_READERS, readers))
     _check_headers(pictures.files)
-    return _StreamedImages(pictures, preparation)
+    return _StreamedImages(pictures, preparation, min(_MOST_READERS, readers))
 
 
 class _KeptImages:
@@ -60,9 +61,9 @@ class _KeptImages:
 
 
 @lru_cache(maxsize=2)
-def _kept(digest: str, pictures: LabelledPictures, preparation: Preparation) -> _KeptImages:
+def _kept(digest: str, pictures: LabelledPictures, preparation: Preparation, readers: int) -> _KeptImages:
     """Both parts of the data set used last: a search trains many networks on the same pictures."""
-    with ThreadPoolExecutor(min(_MOST_WORKERS, len(usable_cpus()))) as pool:
+    with ThreadPoolExecutor(readers) as pool:
         decoded = list(pool.map(lambda file: _decoded(file, preparation), pictures.files))
     return _KeptImages(torch.from_numpy(np.stack(decoded)), torch.tensor(pictures.labels))
 
@@ -84,8 +85,8 @@ def _check_headers(files: Sequence[Path]) -> None:
 
 
 class _StreamedImages:
-    def __init__(self, pictures: LabelledPictures, preparation: Preparation) -> None:
-        self._dataset = _Dataset(pictures, preparation)
+    def __init__(self, pictures: LabelledPictures, preparation: Preparation, readers: int) -> None:
+        self._dataset, self._readers = _Dataset(pictures, preparation), readers
         self._labels = torch.tensor(pictures.labels)
 
     def __len__(self) -> int:
@@ -96,13 +97,19 @@ class _StreamedImages:
         loader = torch.utils.data.DataLoader(
             self._dataset,
             batch_sampler=[indices.tolist() for indices in chosen],
-            num_workers=min(_MOST_WORKERS, len(usable_cpus())),
+            num_workers=self._readers,
             collate_fn=_stacked,
+            worker_init_fn=partial(_tied_to, os.getpid()),
         )
         for indices, pixels in zip(chosen, loader, strict=True):
             if isinstance(pixels, str):
                 raise DataError(pixels)
             yield pixels, self._labels[indices]
+
+
+def _tied_to(parent: int, number: int) -> None:
+    """A worker process ends with the training: PyTorch's own look every 5 s is none where it waits for a picture."""
+    die_with(parent)
 
 
 def _stacked(pictures: Sequence[NDArray[np.uint8] | str]) -> Tensor | str:

@@ -11,14 +11,15 @@ from effgen.files.staging import check_file
 from effgen.method.training.checkpoint import labels_beside, save_weights
 from effgen.method.training.data import DataSource, fitted_to, open_data
 from effgen.method.training.recipe import Recipe, load_recipe
-from effgen.method.training.threads import check_threads
+from effgen.method.training.threads import check_threads, training_threads
 from effgen.method.training.trainer import EpochResult, Trained, train
 from effgen.network import Network, NetworkRequest, build_network
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What was asked for. `recipe` None: the default one; `seed` None: the recipe's; `threads` None: as PyTorch likes.
+    """What was asked for. `recipe` None: the default one; `seed` None: the recipe's; `threads` None: as
+    `training_threads` has it.
 
     `val_share` of the pictures (None: VAL_SHARE) are judged by where the folder `data` is not split; `output` is the
     .safetensors file.
@@ -41,18 +42,19 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """What a request came to: all that is read before the work begins."""
+    """What a request came to: all that is read before the work begins. `threads` are PyTorch's."""
 
     request: TrainRequest
     network: Network
     data: DataSource
     recipe: Recipe
+    threads: int
 
 
 @dataclass(frozen=True)
 class TrainReport:
     """What came of it. `classes` are the data set's, in the order of the network's outputs; `accuracy` is the share of
-    the validation pictures (0..1) after the last epoch, `seconds` the time of all epochs."""
+    the validation pictures (0..1) after the last epoch, `seconds` the time of all epochs, `threads` are PyTorch's."""
 
     model: str
     parameters: int
@@ -66,6 +68,7 @@ class TrainReport:
     recipe: Recipe
     accuracy: float
     seconds: float
+    threads: int
     history: tuple[EpochResult, ...]
     weights: str
     labels: str
@@ -82,7 +85,8 @@ def plan_training(request: TrainRequest) -> TrainPlan:
     overrides = replace(request.network.overrides, classes=len(data.classes))
     network = build_network(replace(request.network, overrides=overrides))
     fitted_to(network.spec, data)
-    return TrainPlan(request, network, data, recipe)
+    threads = training_threads(request.threads).of(network.graph, min(recipe.batch_size, len(data.train)))
+    return TrainPlan(request, network, data, recipe, threads)
 
 
 def _check_output(request: TrainRequest) -> None:
@@ -105,7 +109,7 @@ def train_to_file(plan: TrainPlan, on_epoch: Callable[[EpochResult], None]) -> T
         return True
 
     request = plan.request
-    trained = train(plan.network.spec, plan.data, plan.recipe, request.checkpoint, goes_on, request.threads)
+    trained = train(plan.network.spec, plan.data, plan.recipe, request.checkpoint, goes_on, plan.threads)
     save_weights(trained.weights, request.output, request.force, plan.data.classes)
     request.checkpoint.unlink(missing_ok=True)
     return _report(plan, trained)
@@ -126,6 +130,7 @@ def _report(plan: TrainPlan, trained: Trained) -> TrainReport:
         recipe=plan.recipe,
         accuracy=trained.accuracy,
         seconds=trained.seconds,
+        threads=trained.threads,
         history=trained.history,
         weights=str(plan.request.output),
         labels=str(labels_beside(plan.request.output)),

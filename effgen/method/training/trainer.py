@@ -16,6 +16,7 @@ from torch.nn import functional
 from effgen.errors import TrainingError
 from effgen.files.staging import check_file
 from effgen.graph import Weights
+from effgen.machines.processor import default_threads
 from effgen.method.training.augment import Augmentation, canvas_size, normalised, unit_values
 from effgen.method.training.checkpoint import Identity, not_restored, read_checkpoint, write_checkpoint
 from effgen.method.training.data import DataSource
@@ -54,12 +55,13 @@ class EpochResult:
 @dataclass(frozen=True)
 class Trained:
     """What came of a training: the last epoch's accuracy, epochs done, seconds that they took (earlier runs included),
-    the epochs one by one, and the averaged weights under the graph's names."""
+    the epochs one by one, PyTorch's threads, and the averaged weights under the graph's names."""
 
     accuracy: float
     epochs: int
     seconds: float
     history: tuple[EpochResult, ...]
+    threads: int
     weights: Weights = field(repr=False, compare=False)
 
 
@@ -70,23 +72,25 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochResult], bool] = lambda result: True,
     threads: int | None = None,
+    readers: int | None = None,
 ) -> Trained:
     """Train the network of the scaled `spec`, whose classes are the data set's (`fitted_to`): on a GPU, if any.
 
     `on_epoch` is called after each epoch; False ends the training there. With a `checkpoint` path it goes on from that
     file where there is one, calling `on_epoch` for the epochs in it first, and writes it after each epoch, whole or not
-    at all. On a CPU the outcome depends on the arguments alone, `threads` (of PyTorch's operators; None: as they are
-    set) included, to the last bit and however often it was interrupted. Raises DataError for a picture that cannot be
-    read, TrainingError where the training diverges or needs more memory than there is, the checkpoint is another
-    training's or this process may not use so many CPUs, BuildError where the checkpoint cannot be written.
+    at all. `readers`: so many threads or processes decode pictures, None: `default_threads`. On a CPU the outcome
+    depends on the arguments alone, `threads` (of PyTorch's operators; None: as they are set) included, to the last bit
+    and however often it was interrupted. Raises DataError for a picture that cannot be read, TrainingError where the
+    training diverges or needs more memory than there is, the checkpoint is another training's or this process may not
+    use so many CPUs, BuildError where the checkpoint cannot be written.
     """
     assert spec.classifier.classes == len(data.classes), (spec.classifier.classes, data.classes)
     if checkpoint is not None:
         check_file(checkpoint, force=True)
-    with torch_threads(threads):
+    with torch_threads(threads) as used:
         identity = Identity.of(spec, recipe, data)
         with _enough_memory(spec, recipe):
-            training = _Training(spec, data, recipe)
+            training = _Training(spec, data, recipe, readers or default_threads())
             if checkpoint is not None and checkpoint.exists():
                 state = read_checkpoint(checkpoint, identity, training.device)
                 try:
@@ -102,7 +106,7 @@ def train(
             if checkpoint is not None:
                 write_checkpoint(checkpoint, identity, training.state())
             goes_on = on_epoch(training.history[-1])
-        return training.outcome()
+        return training.outcome(used)
 
 
 @contextmanager
@@ -127,7 +131,7 @@ def _lacks_memory(error: Exception) -> bool:
 class _Training:
     """A network on its way: everything that changes from epoch to epoch, and one method that makes a step of it."""
 
-    def __init__(self, spec: NetworkSpec, data: DataSource, recipe: Recipe) -> None:
+    def __init__(self, spec: NetworkSpec, data: DataSource, recipe: Recipe, readers: int) -> None:
         self._spec, self._recipe = spec, recipe
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._generator = torch.Generator(self.device)
@@ -147,8 +151,8 @@ class _Training:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half)
         self._augmentation = Augmentation(spec.input, recipe.augment, self._generator)
         canvas = canvas_size(spec.input, recipe.augment)
-        self._train_images = open_images(data, data.train, preparation_from_spec(spec.input, canvas))
-        self._val_images = open_images(data, data.val, preparation_from_spec(spec.input))
+        self._train_images = open_images(data, data.train, preparation_from_spec(spec.input, canvas), readers)
+        self._val_images = open_images(data, data.val, preparation_from_spec(spec.input), readers)
         self._batch = min(recipe.batch_size, len(data.train))
         self._steps_an_epoch = len(data.train) // self._batch
         self.history: list[EpochResult] = []
@@ -241,7 +245,8 @@ class _Training:
             raise ValueError("no results")
         self._seconds = float(state["seconds"])
 
-    def outcome(self) -> Trained:
+    def outcome(self, threads: int) -> Trained:
         """What has been learned so far: at least one epoch."""
         weights = {name: tensor.cpu().contiguous().numpy().copy() for name, tensor in self._average.tensors().items()}
-        return Trained(self.history[-1].accuracy, len(self.history), self._seconds, tuple(self.history), weights)
+        history = tuple(self.history)
+        return Trained(history[-1].accuracy, len(history), self._seconds, history, threads, weights)

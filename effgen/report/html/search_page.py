@@ -14,7 +14,7 @@ from effgen.report.search import (
     title_from_search,
     verdict_text,
 )
-from effgen.report.text import count_text, percent_text, threads_text
+from effgen.report.text import count_text, percent_text, threads_text, training_threads_text
 
 
 def page_from_search(report: BaselineReport) -> str:
@@ -146,6 +146,7 @@ def _provenance(report: BaselineReport) -> list[tuple[str, str]]:
         ("Learned", report.data),
         ("Machine", f"{report.device}, target {report.target}, {threads_text(report.threads)}"),
         ("Trials", f"{report.study}, {report.date}"),
+        ("Trainings", training_threads_text(report.training_threads) or "by the user's own trainer"),
         ("Confirmed by", f"{seeds} trainings each with other seeds" if seeds else "nothing"),
     ]
 

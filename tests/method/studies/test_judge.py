@@ -19,6 +19,7 @@ from effgen.method.studies.standings import Item
 from effgen.method.studies.storage import open_study
 from effgen.method.studies.turns import Turns
 from effgen.method.studies.workers import Claim, run_items
+from effgen.method.training.threads import TrainingThreads
 from effgen.method.training.trainer import EpochResult
 from effgen.network.spec import NetworkSpec
 
@@ -40,7 +41,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def judge(data: Path, tmp_path: Path) -> Judge:
     (tmp_path / "recipe.toml").write_text(RECIPE)
-    return open_judge(JudgeRequest(data, tmp_path / "recipe.toml", threads=1), tmp_path / "checkpoints")
+    return open_judge(
+        JudgeRequest(data, tmp_path / "recipe.toml", threads=TrainingThreads(1)), tmp_path / "checkpoints"
+    )
 
 
 @pytest.fixture
@@ -164,7 +167,11 @@ def test_a_program_is_told_by_its_content_wherever_it_lies(tmp_path: Path) -> No
         (JudgeRequest(Path("d"), trainer="m:f"), StudyError, "not both"),
         (JudgeRequest(recipe=Path("r"), trainer="m:f"), StudyError, "--recipe r: belongs to --data"),
         (JudgeRequest(Path("nowhere")), DataError, "nowhere: does not exist"),
-        (JudgeRequest(Path("nowhere"), threads=10**6), TrainingError, "--threads 1000000: expected from 1 to"),
+        (
+            JudgeRequest(Path("nowhere"), threads=TrainingThreads(10**6)),
+            TrainingError,
+            "--threads 1000000: expected from 1 to",
+        ),
         (JudgeRequest(Path("nowhere"), Path("no.toml")), TrainingError, "no.toml: cannot read the recipe"),
     ],
     ids=["nothing", "both", "recipe", "data", "threads", "no recipe"],

@@ -16,7 +16,7 @@ PREPARATION = Preparation(1, 8, 8, "bilinear", (0.0,), (1.0,))
 
 
 def batches_of(data: DataSource) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    found = open_images(data, data.train, PREPARATION)
+    found = open_images(data, data.train, PREPARATION, 2)
     assert len(found) == len(data.train)
     return list(found.batches(torch.tensor([3, 0, 20, 5, 11]), 2))
 
@@ -34,7 +34,9 @@ def test_kept_and_streamed_are_the_same(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_pictures_are_decoded_once_for_many_trainings(tmp_path: Path) -> None:
     data = striped_data(tmp_path / "d")
-    assert open_images(data, data.train, PREPARATION) is open_images(open_data(data.root), data.train, PREPARATION)
+    assert open_images(data, data.train, PREPARATION, 2) is open_images(
+        open_data(data.root), data.train, PREPARATION, 2
+    )
 
 
 def test_a_picture_that_is_none_is_named_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +45,7 @@ def test_a_picture_that_is_none_is_named_before_training(tmp_path: Path, monkeyp
     for limit in (2**30, 0):
         monkeypatch.setattr(images, "KEPT_BYTES", limit)
         with pytest.raises(DataError, match=r"level/\d+\.png: not a picture; expected JPEG") as error:
-            open_images(open_data(data.root), data.train, PREPARATION)
+            open_images(open_data(data.root), data.train, PREPARATION, 2)
         assert "\n" not in str(error.value)
 
 

@@ -1,0 +1,153 @@
+"""Folders and files that are not to stay: removed when their work ends, and where it was killed by whoever comes next.
+
+Each is held by a lock (`man 2 flock`) as long as its process lives; the kernel frees it however that ends. What can be
+locked is therefore nobody's, in whichever container its maker was. Making one and sweeping are done under a lock of the
+folder above, so that none is swept between its making and its lock. Where a file system has no locks nothing is swept.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+#: The end of names beside an output, by which what was left there is known.
+SUFFIX = ".effgen-tmp"
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A new folder below the system's temporary one ($TMPDIR), removed with all that is in it when the block ends.
+
+    What killed processes of this user left there goes first. Raises OSError where none can be made.
+    """
+    home = _home()
+    made = _made(home or Path(tempfile.gettempdir()), f"{purpose}-" if home else f"effgen-{purpose}-", "", "")
+    with made as folder:
+        yield folder
+
+
+@contextmanager
+def temporary_folder_beside(output: Path) -> Iterator[Path]:
+    """A new folder in `output`'s parent, to be renamed to it; what is left of it is removed when the block ends.
+
+    What killed processes left in that parent goes first. Raises OSError where none can be made.
+    """
+    with _made(output.parent, f".{output.name}.", SUFFIX, SUFFIX) as folder:
+        yield folder
+
+
+@contextmanager
+def temporary_file_beside(output: Path) -> Iterator[Path]:
+    """As `temporary_folder_beside`, an empty file that only this user may read."""
+    with _made(output.parent, f".{output.name}.", SUFFIX, SUFFIX, file=True) as path:
+        yield path
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[bool]:
+    """Be alone among effgen's processes in what is done to names in `folder`; gives whether there are locks."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        yield _lock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _made(parent: Path, prefix: str, suffix: str, swept: str, file: bool = False) -> Iterator[Path]:
+    path, held = None, None
+    try:
+        with locked_folder(parent) as has_locks:
+            if has_locks and _is_ours(parent, swept):
+                _sweep(parent, swept)
+            if file:
+                held, name = tempfile.mkstemp(suffix, prefix, parent)
+                path = Path(name)
+            else:
+                path = Path(tempfile.mkdtemp(suffix, prefix, parent))
+                held = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+            _lock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield path
+    finally:
+        if path is not None:
+            _remove(path)
+        if held is not None:
+            os.close(held)
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Let two names of one file system change places, at once (`man 2 renameat2`); False where it cannot do that.
+
+    Raises OSError where it can, and there is another reason.
+    """
+    rename: Any = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def _home() -> Path | None:
+    """This user's own folder below the temporary one; None where somebody else has taken its name.
+
+    Of its own, because others could hold a lock of the common one for ever.
+    """
+    home = Path(tempfile.gettempdir()) / f"effgen-{os.geteuid()}"
+    with suppress(FileExistsError):
+        home.mkdir(mode=0o700)
+    found = home.lstat()
+    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return home if private else None
+
+
+def _is_ours(parent: Path, swept: str) -> bool:
+    """Whether `parent` may be swept: names that end in SUFFIX everywhere, all in this user's own folder alone."""
+    return bool(swept) or parent == _home()
+
+
+def _sweep(parent: Path, suffix: str) -> None:
+    """Remove what nobody holds, of this user's; the caller holds the lock of `parent`."""
+    for entry in os.scandir(parent):
+        with suppress(OSError):  # gone meanwhile, or not to be opened: left to whoever can
+            if entry.name.endswith(suffix) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
+                _sweep_one(Path(entry.path))
+
+
+def _sweep_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            _remove(path)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind)
+    except OSError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,109 @@
+"""What is not to stay goes: at its end, or when the next one begins; what somebody works in stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from effgen.files import temporary
+from effgen.files.temporary import (
+    SUFFIX,
+    exchanged,
+    temporary_file_beside,
+    temporary_folder,
+    temporary_folder_beside,
+)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path
+
+
+def killed_inside(make: Callable[[], object]) -> None:
+    """A process enters the block, writes something there, and is killed with -9."""
+    if os.fork() == 0:
+        block = make()
+        made: Path = block.__enter__()  # type: ignore[attr-defined]
+        if made.is_dir():
+            (made / "half").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.wait()[1] == signal.SIGKILL
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.suffix)
+
+
+def test_what_was_killed_is_swept_by_the_next_of_any_purpose(here: Path) -> None:
+    for purpose in ("calibrate", "objects"):
+        killed_inside(partial(temporary_folder, purpose))
+    assert [Path(name).parent.name.split("-")[0] for name in names(here)] == ["objects"]  # which swept the other
+    with temporary_folder("load") as folder:
+        assert list(folder.parent.iterdir()) == [folder]
+        assert folder.stat().st_mode & 0o777 == folder.parent.stat().st_mode & 0o777 == 0o700
+    assert not list(folder.parent.iterdir())
+
+
+@pytest.mark.parametrize("make", [temporary_folder_beside, temporary_file_beside])
+def test_what_was_killed_beside_an_output_is_swept_by_the_next_beside_it(make: Callable, here: Path) -> None:
+    killed_inside(partial(make, here / "b"))
+    [left] = [name for name in os.listdir(here) if name != "tmp"]
+    assert left.startswith(".b.") and left.endswith(SUFFIX)
+    with make(here / "other") as mine:
+        assert sorted(os.listdir(here)) == [mine.name, "tmp"]
+    assert os.listdir(here) == ["tmp"]
+
+
+def test_what_somebody_works_in_stays(here: Path) -> None:
+    beside = temporary_folder_beside(here / "b"), temporary_file_beside(here / "c")
+    with temporary_folder("one") as one, beside[0] as two, beside[1] as three:
+        with temporary_folder("other"), temporary_folder_beside(here / "b"), temporary_file_beside(here / "b"):
+            assert one.is_dir() and two.is_dir() and three.is_file()
+    assert not one.exists() and not two.exists() and not three.exists()
+
+
+def test_what_is_not_ours_by_its_name_stays(here: Path) -> None:
+    (here / ".b.abcdefgh.tmp").mkdir()
+    (here / "mine").mkdir()
+    (here / f"link{SUFFIX}").symlink_to(here / "mine")
+    (here / "tmp" / "effgen-mine").mkdir()
+    with temporary_folder_beside(here / "b"), temporary_folder("load"):
+        pass
+    assert (here / ".b.abcdefgh.tmp").is_dir() and (here / "mine").is_dir() and (here / "tmp" / "effgen-mine").is_dir()
+    assert (here / f"link{SUFFIX}").is_symlink()
+
+
+def test_a_common_folder_that_others_may_write_is_not_used(here: Path) -> None:
+    home = here / "tmp" / f"effgen-{os.geteuid()}"
+    home.mkdir()
+    home.chmod(0o777)
+    (home / "theirs").mkdir()
+    with temporary_folder("load") as folder:
+        assert folder.parent == here / "tmp" and folder.name.startswith("effgen-load-")
+    assert (home / "theirs").is_dir() and not folder.exists()
+
+
+def test_without_locks_nothing_is_swept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_inside(partial(temporary_folder_beside, here / "b"))
+    monkeypatch.setattr(temporary, "_lock", lambda descriptor, kind: False)
+    with temporary_folder_beside(here / "b"):
+        pass
+    assert len(os.listdir(here)) == 2
+
+
+def test_names_change_places(here: Path) -> None:
+    (here / "one").mkdir()
+    (here / "other").write_text("other")
+    assert exchanged(here / "one", here / "other")
+    assert (here / "one").read_text() == "other" and (here / "other").is_dir()
+    with pytest.raises(FileNotFoundError):
+        exchanged(here / "one", here / "absent")
