@@ -148,7 +148,7 @@ def _gather_nd(operands: _Operands) -> float:
     data, indices = operands[0], operands[1]
     batches = operands.attributes.get("batch_dims", 0)
     taken = indices.shape[-1]
-    return float(indices.size) / max(1, taken) * _product(data.shape[batches + taken :])
+    return float(indices.size / max(1, taken) * _product(data.shape[batches + taken :]))
 
 
 def _resize(operands: _Operands) -> float:
