@@ -17,7 +17,7 @@ from networks import noise
 from onnx import TensorProto, helper, numpy_helper
 
 from effgen.errors import GraphError
-from effgen.graph.onnx import graph_from_onnx, wire
+from effgen.graph.onnx import graph_from_onnx, reader, wire
 from effgen.graph.onnx.cost import cost_of
 from effgen.graph.onnx.functions import without_functions
 from effgen.graph.output_kind import output_kind
@@ -321,3 +321,9 @@ def test_rows_of_operators_that_python_cannot_go_down(tmp_path: Path) -> None:
     graph, _ = graph_from_onnx(save_model(tmp_path / "m.onnx", [*joined, node("Identity", ["t19"])]))
     start = time.process_time()
     assert output_kind(graph) == "logits" and time.process_time() - start < 1
+
+
+def test_nodes_that_become_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_MOST_MADE", 20)
+    path = save_model(tmp_path / "m.onnx", [node("Sum", ["x"] * 50)])
+    assert refused(path) == "Sum y: is more than 20 operators"
