@@ -258,7 +258,7 @@ def test_weights_that_are_no_whole_floats(broken):
 def test_library_without_the_functions(broken):
     damage.compile_library("int other;", broken / "lib.so")
     damage.seal(broken)
-    with pytest.raises(BundleError, match=r"lib\.so: has no function run; compile the bundle again"):
+    with pytest.raises(BundleError, match=r"lib\.so: has no function run_on; compile the bundle again"):
         effgen.load(broken)
 
 
