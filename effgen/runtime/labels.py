@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 from effgen.errors import BuildError, ImageError
+from effgen.files.bounded import MOST_JSON_BYTES, UnreadableError, read_bytes
 from effgen.files.contents import kind_of_file
 from effgen.runtime.library import find_package_file
 
@@ -14,16 +15,16 @@ def read_labels(path: Path, classes: int) -> tuple[str, ...]:
     """The names in the file. Raises ImageError: unreadable, not UTF-8, not one for each of the `classes`, or one that
     is empty or would disturb a terminal."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, MOST_JSON_BYTES).decode("utf-8-sig")
         if (kind := kind_of_file(path)) is not None and text:
             raise ImageError(f"{path}: is {kind}")
     except UnicodeDecodeError:
         if (kind := kind_of_file(path)) is not None:
             raise ImageError(f"{path}: is {kind}") from None
         raise ImageError(f"{path}: not UTF-8 text; expected a class's name a line") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
-    return checked_labels(text.removesuffix("\n").split("\n"), classes, str(path))
+    except UnreadableError as error:
+        raise ImageError(f"{path}: cannot be read: {error}") from None
+    return checked_labels(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), classes, str(path))
 
 
 def checked_labels(labels: list[str], classes: int, where: str) -> tuple[str, ...]:
