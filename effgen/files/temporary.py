@@ -57,7 +57,8 @@ def temporary_folder(purpose: str, place: Path | None = None) -> Iterator[Path]:
     except OSError as error:
         raise _no_folder(place, error) from None
     with ExitStack() as stack:
-        made = _made(home or place, f"{purpose}-" if home else f"effgen-{purpose}-", "", "")
+        # Swept only where all is effgen's own.
+        made = _made(home or place, f"{purpose}-" if home else f"effgen-{purpose}-", "", "" if home else None)
         try:
             folder = stack.enter_context(made)
         except OSError as error:

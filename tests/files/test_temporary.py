@@ -17,8 +17,8 @@ from effgen.files import temporary
 from effgen.files.temporary import (
     SUFFIX,
     exchanged,
-    plainly_named_folder,
     locked_folder,
+    plainly_named_folder,
     temporary_file_beside,
     temporary_folder,
     temporary_folder_beside,

@@ -112,6 +112,7 @@ def test_manifest_that_lies(broken, changes, message):
         (["target", "name"], None, r"target.name = None: expected str"),
         (["target", "llvm"], "x86", r"target.llvm = 'x86': expected dict"),
         (["target", "llvm"], {}, r"target.llvm.mtriple = None: expected str"),
+        (["target", "llvm", "mtriple"], "../x", r"target.llvm.mtriple = '../x': expected an LLVM triple"),
         (["target", "features"], "avx2", r"target.features = 'avx2': expected list"),
         (["target", "features"], [1], r"target.features\[0\] = 1: expected str"),
         (
