@@ -27,7 +27,7 @@ def checked_standard_output() -> Iterator[None]:
     theirs.flush()
     raw = _Raw(_STANDARD_OUTPUT, "w", closefd=False)
     ours = io.TextIOWrapper(
-        io.BufferedWriter(raw), theirs.encoding, theirs.errors, line_buffering=theirs.line_buffering
+        io.BufferedWriter(raw), theirs.encoding, theirs.errors, line_buffering=bool(theirs.line_buffering)
     )
     sys.stdout = ours
     try:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 #: Seconds for a connection's first words.
@@ -64,7 +65,7 @@ class Door:
                 if len(self._waiting) >= _MOST_WAITING:
                     self._drop(next(iter(self._waiting)))
                 self._waiting[connection] = None
-            _start(lambda connection=connection, address=address: self._hear(connection, address))
+            _start(partial(self._hear, connection, address))
 
     def _hear(self, connection: socket.socket, address: Any) -> None:
         """Wait for the connection's first words, which stay to be read."""
