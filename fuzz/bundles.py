@@ -55,8 +55,8 @@ _VALUES: tuple[Any, ...] = (
 
 @dataclass
 class Counts:
-    """What came of all inputs; `slowest` in seconds of a CPU, since other work may keep an input waiting; `most_kb`: the
-    largest process."""
+    """What came of all inputs; `slowest` in seconds of a CPU, since other work may keep an input waiting; `most_kb`:
+    the largest process."""
 
     ends: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
