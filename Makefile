@@ -14,7 +14,7 @@ QUICK := $(addprefix tests/,files machines results graph network kernels records
 # Tests start hundreds of processes: let none of them compile the package's Python again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick install lint types all unit slow arm browser postgres kill wheel clean
+.PHONY: demo test quick install lint types all unit slow arm browser postgres kill wheel fuzz clean
 
 demo: install  ## compile EfficientNet-B0 for this CPU, verify it against PyTorch, time it beside its peers
 	$(BIN)/effgen compile --phi 0 --target cpu -o $(DEMO) --force
@@ -72,6 +72,10 @@ kill: install  ## kill -9 compile, tune, fit, searches, pack and compare, 30 tim
 
 wheel: install  ## build the wheel, install it in a clean environment outside the checkout, compile with it
 	$(BIN)/python -m pytest -q -m wheel
+
+fuzz: install  ## each reader and each entry point fed with wrong inputs for FUZZ_SECONDS (60): one script a language
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+	for script in fuzz/*.sh; do PYTHON=$(BIN)/python FUZZ_SECONDS=$${FUZZ_SECONDS:-60} sh $$script || exit 1; done
 
 clean:
 	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

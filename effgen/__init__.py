@@ -8,16 +8,27 @@ Optuna, Pillow, Plotly, Matplotlib, pydantic, or a room that needs them; in `eff
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from effgen.errors import EffgenError
-from effgen.version import __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from effgen.runtime import CudaModel, LoadedModel
+    from effgen.version import __version__
 
 __all__ = ["EffgenError", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """The version is looked up when it is asked for: that takes longer than all the rest, and the command line must be
+    there to take a Ctrl-C."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from effgen.version import __version__
+
+    return __version__
 
 
 def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaModel:

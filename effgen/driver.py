@@ -22,7 +22,16 @@ from effgen.files.temporary import temporary_folder
 from effgen.graph import Graph
 from effgen.graph.output_kind import output_kind
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
-from effgen.judge.case import Case, golden_cases, golden_pair, is_finite, new_golden_pair, save_golden_pair, worst_of
+from effgen.judge.case import (
+    Case,
+    golden_cases,
+    golden_pair,
+    is_finite,
+    new_golden_pair,
+    save_golden_pair,
+    stored_golden_pair,
+    worst_of,
+)
 from effgen.judge.reading import check_reading
 from effgen.judge.standalone import check_standalone
 from effgen.machines.abilities import running_here
@@ -36,11 +45,8 @@ from effgen.network.weight_sets import WeightsChoice
 from effgen.runtime.answers import answer_of
 from effgen.runtime.labels import labels_from_option
 from effgen.runtime.library import prepare_tvm
-from effgen.runtime.manifest import BUNDLE_FOLDER, LABELS, MANIFEST, MODEL, Manifest, sha256_of
+from effgen.runtime.manifest import BUNDLE_FOLDER, DTYPES, LABELS, MANIFEST, MODEL, Manifest, sha256_of
 from effgen.words import OnPhase
-
-#: Types of activations and weights.
-DTYPES = ("float32", "float16")
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +188,7 @@ def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_p
     on_phase("golden pair by PyTorch")
     try:
         from effgen.graph.reference import reference_outputs
-    except ImportError:
+    except ModuleNotFoundError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
     try:
         image, answer = new_golden_pair(
@@ -203,7 +209,9 @@ def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_p
 def _checked(model: Model, network: OnnxNetwork, staging: Path, on_phase: OnPhase) -> Model:
     """The model, its facts with what came of holding it to the file."""
     on_phase("the file's own answer by onnxruntime")
-    reading = check_reading(network, *golden_pair(staging))
+    graph = model.graph
+    answers = [tuple(graph.values[name].shape) for name in graph.outputs]
+    reading = check_reading(network, *stored_golden_pair(staging, tuple(graph.input.shape), answers))
     if not reading.not_checked:
         on_phase(reading.agreement)
     return dataclasses.replace(model, facts={**model.facts, "onnx": {**model.facts["onnx"], "reading": reading.facts}})

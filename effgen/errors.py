@@ -9,7 +9,6 @@ A copy of this file goes with every folder of candidates: it uses nothing but th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class EffgenError(Exception):
@@ -84,6 +83,8 @@ class RegressionError(EffgenError):
 
 def candidates(found: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, then all of them."""
+    from difflib import get_close_matches  # seldom needed, and slow to load
+
     names = sorted(known)
     near = get_close_matches(found, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""

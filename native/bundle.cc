@@ -7,10 +7,11 @@
 #include <limits>
 #include <new>
 #include <string>
+#include <system_error>
 
 #include "error.h"
 #include "files.h"
-#include "machine.h"
+#include "pool/cpus.h"
 
 namespace effgen {
 namespace {
@@ -21,8 +22,6 @@ using tvm::ffi::Tensor;
 
 constexpr DLDataType kFloat{kDLFloat, 32, 1};
 constexpr DLDataType kLong{kDLInt, 64, 1};
-constexpr int kBigCores = 1;  // the thread pool's mode that takes a thread count
-
 // What kernels may assume of where their arguments begin (effgen/runtime/arrays.py).
 constexpr std::size_t kAlignment = 64;
 
@@ -83,6 +82,45 @@ Function function_of(const Module& library, const char* name, const std::filesys
   return found.value();
 }
 
+// Throws UserError where the library takes another number of floats as `name` than the bundle has. `said`: its refusal
+// of a call without arguments, which quotes what it takes: "weights: Tensor([9920], float32)".
+void check_floats(const std::string& where, const std::string& said, const std::string& name, std::size_t floats) {
+  const std::string before = name + ": Tensor([";
+  const std::size_t found = said.find(before);
+  if (found == std::string::npos) return;  // of another TVM: it refuses its arrays itself when it is called
+  const std::string taken = said.substr(found + before.size(), said.find(']', found) - found - before.size());
+  if (taken == std::to_string(floats)) return;
+  throw UserError(where + ": takes an array " + name + " of " + taken + " numbers, the bundle has one of " +
+                  std::to_string(floats) + ": its files do not belong together; copy or compile the bundle again");
+}
+
+// What the library says of its arrays beside what the manifest and weights.bin say, before there is memory for them.
+void check_arrays(const Function& trace, const std::filesystem::path& folder, const Manifest& manifest) {
+  std::string said;
+  try {
+    trace();
+  } catch (const tvm::ffi::Error& error) {
+    said = error.message();
+  }
+  const std::string where = (folder / "lib.so").string();
+  check_floats(where, said, "image", elements(manifest.input_shape));
+  check_floats(where, said, "logits", output_floats(manifest));
+  std::error_code missing;  // which read_weights says
+  const std::uintmax_t weights = std::filesystem::file_size(folder / "weights.bin", missing);
+  if (!missing) check_floats(where, said, "weights", weights / sizeof(float));
+  check_floats(where, said, "workspace", static_cast<std::size_t>(manifest.workspace_bytes) / sizeof(float));
+  const std::string steps = "clock: Tensor([" + std::to_string(manifest.steps.size() + 1) + ", 2]";
+  if (said.find("clock: Tensor([") != std::string::npos && said.find(steps) == std::string::npos) {
+    throw UserError(where + ": has another number of steps than the manifest says; copy or compile the bundle again");
+  }
+}
+
+// The function that runs with a clock, once the library's arrays were seen to be the bundle's.
+Function checked_trace(const Module& library, const std::filesystem::path& folder, const Manifest& manifest) {
+  check_arrays(function_of(library, "trace", folder / "lib.so"), folder, manifest);
+  return function_of(library, "trace_on", folder / "lib.so");
+}
+
 Tensor read_weights(const std::filesystem::path& folder, const Manifest& manifest) {
   const std::string data = checked_content(folder, manifest, "weights.bin");
   if (data.empty() || data.size() % sizeof(float) != 0) {
@@ -94,37 +132,25 @@ Tensor read_weights(const std::filesystem::path& folder, const Manifest& manifes
   return weights;
 }
 
-// Sets the thread pool up; returns the threads that a call will use.
-int configure_threads(std::optional<int> asked, std::int64_t compiled_for) {
-  const Function configure = Function::GetGlobalRequired("runtime.config_threadpool");
-  const int cpus = usable_cpus();
-  configure(kBigCores, cpus);
-  const int pool = Function::GetGlobalRequired("runtime.NumThreads")().cast<int>();
-  const int most = std::min(cpus, pool);
+// The threads that a call will use.
+int checked_threads(std::optional<int> asked, std::int64_t compiled_for) {
+  const int most = usable_cpus();
   if (asked && (*asked < 1 || *asked > most)) {
     throw UserError("--threads " + std::to_string(*asked) + ": expected from 1 to " + std::to_string(most) +
-                    ", the CPUs of this process (or what TVM_NUM_THREADS says, where it is set)");
+                    ", the CPUs of this process");
   }
-  const int threads = asked.value_or(static_cast<int>(std::min<std::int64_t>(compiled_for, most)));
-  configure(kBigCores, threads);
-  return threads;
+  return asked.value_or(static_cast<int>(std::min<std::int64_t>(compiled_for, default_threads())));
 }
 
 }  // namespace
 
-void prepare_tvm() {
-  constexpr int kKeep = 0;
-  setenv("TVM_NUM_THREADS", std::to_string(usable_cpus()).c_str(), kKeep);
-  setenv("TVM_BIND_THREADS", "0", kKeep);
-}
-
 Bundle::Bundle(const std::filesystem::path& folder, const Manifest& manifest, std::optional<int> threads)
     : folder_(folder),
       manifest_(manifest),
-      threads_(configure_threads(threads, manifest.threads)),
+      threads_(checked_threads(threads, manifest.threads)),
       library_(load_library(folder, manifest)),
-      run_(function_of(library_, "run", folder / "lib.so")),
-      trace_(function_of(library_, "trace", folder / "lib.so")),
+      run_(function_of(library_, "run_on", folder / "lib.so")),
+      trace_(checked_trace(library_, folder, manifest)),
       image_(allocate({static_cast<std::int64_t>(elements(manifest.input_shape))})),
       outputs_(allocate({static_cast<std::int64_t>(output_floats(manifest))})),
       weights_(read_weights(folder, manifest)),
@@ -166,13 +192,17 @@ std::vector<double> Bundle::trace() {
 void Bundle::call(const Function& function, bool traced) {
   int failed = 0;
   try {
-    failed = traced ? function(image_, outputs_, weights_, workspace_, clock_).cast<int>()
-                    : function(image_, outputs_, weights_, workspace_).cast<int>();
+    failed = traced ? function(threads_, image_, outputs_, weights_, workspace_, clock_).cast<int>()
+                    : function(threads_, image_, outputs_, weights_, workspace_).cast<int>();
   } catch (const tvm::ffi::Error& error) {
     throw UserError(folder_.string() + ": the library refuses its arrays: " + one_line(error) +
                     ": weights.bin, manifest.json and lib.so do not belong together; copy or compile the bundle again");
   }
-  if (failed != 0) {
+  if (failed < 0) {
+    throw UserError(manifest_.name + ": cannot start " + std::to_string(threads_) + " threads: " +
+                    std::strerror(-failed) + "; give --threads 1, or raise the limit (ulimit -u, ulimit -v)");
+  }
+  if (failed > 0) {
     const auto step = static_cast<std::size_t>(failed - 1);
     throw UserError(manifest_.name + ": out of memory in " +
                     (step < manifest_.steps.size() ? manifest_.steps[step] : "an unknown step"));

@@ -15,10 +15,6 @@
 
 namespace effgen {
 
-// Fixes what TVM reads from the environment once, unless the user set it: a thread for each usable CPU, not pinned.
-// Call it before anything of TVM's runs.
-void prepare_tvm();
-
 class Bundle {
  public:
   // `threads`: default the manifest's, at most the CPUs there are. Throws UserError: a library or weights that cannot

@@ -8,7 +8,7 @@
 namespace effgen {
 namespace {
 
-constexpr int kDeepest = 64;  // a manifest nests six deep
+constexpr int kDeepest = 32;  // effgen/files/bounded.py; a manifest nests six deep
 
 struct NoJson : std::runtime_error {
   NoJson() : std::runtime_error("no JSON") {}

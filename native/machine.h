@@ -1,4 +1,4 @@
-// The machine under the program: its architecture, instruction sets and CPUs.
+// The machine under the program: its architecture and instruction sets.
 #ifndef EFFGEN_NATIVE_MACHINE_H_
 #define EFFGEN_NATIVE_MACHINE_H_
 
@@ -15,9 +15,6 @@ void check_library(const std::filesystem::path& library);
 // Throws UserError where /proc/cpuinfo lacks one of `features`. `bundle` and `target` are for the message.
 void check_features(const std::filesystem::path& bundle, const std::string& target,
                     const std::vector<std::string>& features);
-
-// CPUs in this process's affinity mask.
-int usable_cpus();
 
 }  // namespace effgen
 

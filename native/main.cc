@@ -8,6 +8,7 @@
 #include <cstring>
 #include <iostream>
 #include <new>
+#include <stdexcept>
 
 #include "bundle.h"
 #include "error.h"
@@ -17,6 +18,7 @@
 #include "manifest.h"
 #include "npz.h"
 #include "options.h"
+#include "printable.h"
 
 namespace effgen {
 namespace {
@@ -122,9 +124,9 @@ void print_json(const Report& report, const Manifest& manifest, int threads) {
 }
 
 void print_text(const Report& report, const Manifest& manifest, int threads) {
-  std::printf("model      %s\n", manifest.name.c_str());
-  std::printf("target     %s, %d thread%s\n", manifest.target.c_str(), threads, threads == 1 ? "" : "s");
-  const std::string worst = report.worst.empty() ? "" : " (" + report.worst + ")";
+  std::printf("model      %s\n", printable(manifest.name).c_str());
+  std::printf("target     %s, %d thread%s\n", printable(manifest.target).c_str(), threads, threads == 1 ? "" : "s");
+  const std::string worst = report.worst.empty() ? "" : " (" + printable(report.worst) + ")";
   std::printf("golden     relative L2 %.2e%s, tolerance %g: %s\n", report.rel_l2, worst.c_str(), manifest.tolerance,
               report.passed ? "pass" : "FAIL");
   if (!report.runs.empty()) {
@@ -132,7 +134,7 @@ void print_text(const Report& report, const Manifest& manifest, int threads) {
                 quantile(report.runs, 0.5), quantile(report.runs, 0.9), report.runs.size());
   }
   for (std::size_t step = 0; step < report.steps.size(); ++step) {
-    std::printf("%10.3f ms  %s\n", report.steps[step], manifest.steps[step].c_str());
+    std::printf("%10.3f ms  %s\n", report.steps[step], printable(manifest.steps[step]).c_str());
   }
 }
 
@@ -161,7 +163,6 @@ void run_images(Bundle& bundle, const Manifest& manifest, const Options& options
 }
 
 Status run(const Options& options) {
-  prepare_tvm();
   const Manifest manifest = read_manifest(options.bundle);
   check_library(options.bundle / "lib.so");
   if (!options.skip_features) check_features(options.bundle, manifest.target, manifest.features);
@@ -173,8 +174,8 @@ Status run(const Options& options) {
   const Report report = judge_golden(bundle, manifest, options);
   (options.json ? print_json : print_text)(report, manifest, bundle.threads());
   if (report.passed) return kPassed;
-  std::fprintf(stderr, "effgen-run: %s: golden pair%s: %s %.2e, expected at most %g\n", options.bundle.c_str(),
-               report.worst.empty() ? "" : (", output " + report.worst).c_str(),
+  std::fprintf(stderr, "effgen-run: %s: golden pair%s: %s %.2e, expected at most %g\n", printable(options.bundle.string()).c_str(),
+               report.worst.empty() ? "" : (", output " + printable(report.worst)).c_str(),
                std::isfinite(report.rel_l2) ? "relative L2" : "the output is not finite, relative L2", report.rel_l2,
                manifest.tolerance);
   return kMissed;
@@ -190,14 +191,14 @@ int main(int count, char** words) {
     std::fputs(effgen::kUsage, stdout);
     return effgen::kPassed;
   } catch (const effgen::UsageError& error) {
-    std::fprintf(stderr, "effgen-run: %s\n%s", error.what(), effgen::kUsage);
+    std::fprintf(stderr, "effgen-run: %s\n%s", effgen::printable(error.what()).c_str(), effgen::kUsage);
     return effgen::kUsageError;
-  } catch (const effgen::UserError& error) {
-    std::fprintf(stderr, "effgen-run: %s\n", error.what());
-  } catch (const std::filesystem::filesystem_error& error) {
-    std::fprintf(stderr, "effgen-run: %s\n", error.what());
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "effgen-run: %s\n", "out of memory");
+    std::fprintf(stderr, "effgen-run: out of memory\n");
+  } catch (const std::length_error&) {  // of a file larger than any address
+    std::fprintf(stderr, "effgen-run: out of memory\n");
+  } catch (const std::exception& error) {  // UserError, and what the file system or TVM's runtime say
+    std::fprintf(stderr, "effgen-run: %s\n", effgen::printable(error.what()).c_str());
   }
   return effgen::kUserError;
 }

@@ -4,9 +4,9 @@
 #include <tvm/ffi/string.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <optional>
-#include <sstream>
 #include <system_error>
 
 #include "canonical.h"
@@ -19,10 +19,13 @@ namespace {
 namespace json = tvm::ffi::json;
 using tvm::ffi::String;
 
-constexpr std::int64_t kFormatVersion = 5;
-constexpr std::int64_t kOneOutput = 4;  // a classifier's: a table `output` instead of the list `outputs`
+constexpr std::int64_t kFormatVersion = 6;
 constexpr std::int64_t kAlignment = 64;
-constexpr std::int64_t kMostElements = std::int64_t{1} << 40;
+// As effgen/runtime/fields.py and effgen/files/bounded.py say.
+constexpr std::int64_t kMostElements = std::int64_t{1} << 31;
+constexpr std::int64_t kMostWorkspace = std::int64_t{1} << 36;
+constexpr std::int64_t kMostThreads = 1024;
+constexpr std::uintmax_t kMostBytes = 16 << 20;
 
 // An object of the manifest and where it stands, for messages.
 class Table {
@@ -102,16 +105,27 @@ std::string text_of(const std::filesystem::path& path, const std::filesystem::pa
   if (std::filesystem::is_regular_file(bundle, ignored)) {
     throw UserError(bundle.string() + ": is a file: expected a bundle's directory; unpack an archive first");
   }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
+  // A pipe or a device would be waited for, or never end.
+  if (!std::filesystem::is_regular_file(path, ignored)) {
     throw UserError(bundle.string() + ": no bundle here (no manifest.json); make one with `effgen compile`");
   }
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+  const std::uintmax_t size = std::filesystem::file_size(path, ignored);
+  if (size > kMostBytes) {
+    throw UserError(path.string() + ": larger than 16 MiB, which no manifest is; copy or compile the bundle again");
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::string text(size, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(size));
+  if (!file) throw UserError(path.string() + ": cannot be read; copy or compile the bundle again");
+  return text;
 }
 
-Table parse(const std::filesystem::path& path, const std::string& text) {
+// `canonical`: what `text` is in that form, empty where it is no JSON or nested too deep: TVM's reader, which recurses,
+// is given nothing else.
+Table parse(const std::filesystem::path& path, const std::string& text, const std::string& canonical) {
+  if (canonical.empty()) {
+    throw UserError(path.string() + ": cannot be read as JSON; copy or compile the bundle again");
+  }
   String problem;
   json::Value value = json::Parse(String(text), &problem);
   auto object = value.try_cast<json::Object>();
@@ -123,7 +137,7 @@ Table parse(const std::filesystem::path& path, const std::string& text) {
 
 void check_version(const std::filesystem::path& path, const Table& root) {
   const std::int64_t version = root.get<std::int64_t>("format_version");
-  if (version == kFormatVersion || version == kOneOutput) return;
+  if (version == kFormatVersion) return;
   const bool newer = version > kFormatVersion;
   throw UserError(path.string() + ": format_version = " + std::to_string(version) +
                   (newer ? ": written by a newer effgen, this effgen-run reads " : ": this effgen-run reads ") +
@@ -132,19 +146,15 @@ void check_version(const std::filesystem::path& path, const Table& root) {
 }
 
 std::vector<Output> read_outputs(const Table& root, std::int64_t batch) {
-  std::vector<Table> tables;
-  if (root.get<std::int64_t>("format_version") == kOneOutput) {
-    tables.push_back(root.table("output"));
-  } else {
-    tables = root.tables("outputs");
-  }
+  const std::vector<Table> tables = root.tables("outputs");
   if (tables.empty()) root.odd("outputs");
   std::vector<Output> outputs;
   for (const Table& table : tables) {
     const std::int64_t start = table.maybe<std::int64_t>("start").value_or(0);
-    if (start < 0 || start % kAlignment != 0 || start > kMostElements) table.odd("start");
+    if (start < 0 || start % kAlignment != 0 || start > 4 * kMostElements) table.odd("start");
     outputs.push_back({table.get<String>("name"), table.shape("shape", 0), static_cast<std::size_t>(start) / 4});
     if (outputs.back().shape[0] != batch) table.odd("shape");
+    if (outputs.back().start + elements(outputs.back().shape) > kMostElements) table.odd("shape");
   }
   return outputs;
 }
@@ -153,10 +163,14 @@ std::vector<Output> read_outputs(const Table& root, std::int64_t batch) {
 
 Manifest read_manifest(const std::filesystem::path& bundle) {
   const std::filesystem::path path = bundle / "manifest.json";
-  const std::string text = text_of(path, bundle);
-  const Table root = parse(path, text);
+  return manifest_from_text(path, text_of(path, bundle));
+}
+
+Manifest manifest_from_text(const std::filesystem::path& path, const std::string& text) {
+  const std::string canonical = canonical_json(text, "digest");
+  const Table root = parse(path, text, canonical);
   check_version(path, root);
-  if (root.get<String>("digest") != sha256(canonical_json(text, "digest"))) {
+  if (root.get<String>("digest") != sha256(canonical)) {
     throw UserError(path.string() +
                     ": does not match its own digest: it was changed or damaged; copy or compile the bundle again");
   }
@@ -177,8 +191,11 @@ Manifest read_manifest(const std::filesystem::path& bundle) {
       root.table("tolerance").get<double>("rel_l2"),
       root.names("files"),
   };
-  if (manifest.threads < 1) root.odd("threads");
-  if (manifest.workspace_bytes < 0 || manifest.workspace_bytes % 4 != 0) root.odd("workspace_bytes");
+  if (manifest.threads < 1 || manifest.threads > kMostThreads) root.odd("threads");
+  if (manifest.workspace_bytes < 0 || manifest.workspace_bytes > kMostWorkspace || manifest.workspace_bytes % 4 != 0) {
+    root.odd("workspace_bytes");
+  }
+  if (!(manifest.tolerance >= 0) || std::isinf(manifest.tolerance)) root.odd("tolerance");
   manifest.outputs = read_outputs(root, manifest.input_shape[0]);
   return manifest;
 }

@@ -34,6 +34,9 @@ struct Manifest {
 // cannot run on, keys missing or odd.
 Manifest read_manifest(const std::filesystem::path& bundle);
 
+// The same of the text of the file `path`, which messages name.
+Manifest manifest_from_text(const std::filesystem::path& path, const std::string& text);
+
 // Elements of an array of this shape.
 std::size_t elements(const std::vector<std::int64_t>& shape);
 

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 #include <string_view>
+#include <system_error>
 
 #include "error.h"
 #include "manifest.h"
@@ -46,10 +47,12 @@ class Bytes {
 };
 
 std::string contents(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path)) {
-    throw UserError(path.string() + ": cannot be read: expected a file of arrays");
-  }
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  std::ifstream file;
+  // A device (/dev/zero) may never end.
+  if (std::filesystem::is_regular_file(status) || std::filesystem::is_fifo(status)) file.open(path, std::ios::binary);
+  if (!file.is_open()) throw UserError(path.string() + ": cannot be read: expected a file of arrays");
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
@@ -129,8 +132,10 @@ Array read_npz(const std::string& where, std::string_view data, const std::strin
 
 Array read_npy(const std::filesystem::path& path) {
   const std::string data = contents(path);
-  return array_from_npy(Bytes(path.string(), data));
+  return npy_from_bytes(path.string(), data);
 }
+
+Array npy_from_bytes(const std::string& where, std::string_view data) { return array_from_npy(Bytes(where, data)); }
 
 void write_npy(const std::filesystem::path& path, const Array& array) {
   std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (";

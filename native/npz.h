@@ -22,6 +22,9 @@ Array read_npz(const std::string& where, std::string_view data, const std::strin
 // Throws UserError as `read_npz` does, and where the file is unreadable.
 Array read_npy(const std::filesystem::path& path);
 
+// As `read_npy`, of a file's content.
+Array npy_from_bytes(const std::string& where, std::string_view data);
+
 // Throws UserError where the file cannot be written.
 void write_npy(const std::filesystem::path& path, const Array& array);
 

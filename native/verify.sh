@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks the files of this folder, then runs the bundle on its golden pair, compares the answer and times it.
 # Options are effgen-run's: ./verify --threads 2 --runs 50
+# EFFGEN_KEY=key.pub.pem ./verify: SHA256SUMS, which lists all files, must be signed by that key of Ed25519.
 # EFFGEN_EMULATOR="qemu-aarch64-static -L /usr/aarch64-linux-gnu" ./verify runs it by that command, on another machine.
 set -euf
 export LC_ALL=C
@@ -18,6 +19,10 @@ here=$(CDPATH='' cd -- "${here:-/}" && pwd) || fail "$0: its folder is not found
 
 # All files are those of SHA256SUMS, and in bundle/ and runtime/, from where files are loaded, there are no others.
 check_files() (
+  case ${EFFGEN_KEY:-} in
+  '' | /*) ;;
+  *) EFFGEN_KEY=$PWD/$EFFGEN_KEY ;;
+  esac
   again='nothing was run; unpack the archive again'
   cd -- "$here"
   command -v sha256sum >/dev/null || fail 'sha256sum: not found: it checks the files; install coreutils or busybox'
@@ -38,6 +43,13 @@ check_files() (
   [ -z "$surplus" ] || fail "$surplus: not listed in SHA256SUMS; remove it; nothing was run"
   odd=$(find bundle runtime ! -type d ! -type f | head -n 1)
   [ -z "$odd" ] || fail "$odd: is a link or a device, expected a file; $again"
+  key=${EFFGEN_KEY:-}
+  if [ -n "$key" ]; then
+    command -v openssl >/dev/null || fail 'EFFGEN_KEY: openssl: not found: it checks the signature; install openssl 3'
+    [ -f SHA256SUMS.sig ] || fail "SHA256SUMS.sig: missing: the archive is not signed; nothing was run"
+    openssl pkeyutl -verify -pubin -inkey "$key" -rawin -in SHA256SUMS -sigfile SHA256SUMS.sig >/dev/null 2>&1 ||
+      fail "SHA256SUMS.sig: not made by the key of $key (EFFGEN_KEY), or openssl cannot read that; nothing was run"
+  fi
   if ! said=$(sha256sum -c SHA256SUMS 2>&1); then
     name=$(printf '%s\n' "$said" | sed -n 's/: FAILED.*//p' | head -n 1)
     fail "${name:-SHA256SUMS}: changed, damaged or missing: SHA256SUMS says otherwise; $again"

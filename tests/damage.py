@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ def seal(bundle: Path) -> None:
                 data["files"][name] = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
 
     edit_manifest(bundle, rehash)
+
+
+def compile_library(source: str, path: Path) -> None:
+    """A shared library of this C code."""
+    command = ["cc", "-x", "c", "-shared", "-fPIC", "-", "-o", str(path)]
+    subprocess.run(command, input=source, text=True, check=True)
 
 
 def flip(path: Path, position: int | None = None) -> None:

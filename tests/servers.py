@@ -34,6 +34,7 @@ class Park:
     remote: Remote = field(default_factory=lambda: Remote("127.0.0.1", free_port(), KEY))
     servers: list[subprocess.Popen[str]] = field(default_factory=list)
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`effgen device WORDS`, ready when this returns."""
@@ -65,8 +66,10 @@ def park(count: int) -> Iterator[Park]:
     try:
         made.start("tracker", "--port", str(made.remote.port))
         for _ in range(count):
-            port = str(free_port())
-            made.servers.append(made.start("serve", "--key", KEY, "--tracker", made.remote.tracker, "--port", port))
+            made.ports.append(port := free_port())
+            made.servers.append(
+                made.start("serve", "--key", KEY, "--tracker", made.remote.tracker, "--port", str(port))
+            )
         for _ in range(6000):  # a server listens before it has told the tracker
             if _listed(made.remote) == count:
                 break

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: `effgen --help` answers at once
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -30,6 +31,9 @@ from effgen.cli import (
 )
 from effgen.cli.signals import received_signals, status_for, word_for
 from effgen.errors import EffgenError
+from effgen.files.exhausted import exhaustion
+from effgen.files.standard_output import checked_standard_output
+from effgen.files.terminal import error_line
 
 app = typer.Typer(
     name="effgen",
@@ -75,18 +79,23 @@ def _effgen(
 
 
 def main() -> None:
-    """Entry point: a user's error is one line and exit status 1 (3 for a miss), Ctrl-C one line and 130."""
+    """Entry point: a user's error, or what the machine has run out of, is one line and exit status 1 (3 for a miss),
+    Ctrl-C one line and 130."""
     with received_signals() as received:
         try:
-            app(prog_name="effgen")
+            with checked_standard_output():
+                app(prog_name="effgen")
         except BaseException as error:
             if received:
                 _fail(word_for(received[0]), status_for(received[0]))
             if isinstance(error, EffgenError):
-                _fail(f"error: {' '.join(str(error).split())}", error.exit_code)
+                _fail(error_line("error", error), error.exit_code)
+            if missing := exhaustion(error):
+                _fail(error_line("error", EffgenError(missing)), EffgenError.exit_code)
             raise
 
 
 def _fail(line: str, status: int) -> NoReturn:
-    print(line, file=sys.stderr)
+    with suppress(OSError):  # a full disk there as well: the status says it
+        print(line, file=sys.stderr, flush=True)
     raise SystemExit(status) from None

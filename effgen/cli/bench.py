@@ -36,6 +36,9 @@ def bench(
     min_time: Annotated[
         float, typer.Option(min=0, max=3600, metavar="SECONDS", help="Timed seconds of each, over all rounds.")
     ] = 2.0,
+    load: Annotated[
+        int, typer.Option(min=0, max=1024, metavar="N", help="Beside so many processes that keep a CPU busy each.")
+    ] = 0,
     json: o.Json = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -44,7 +47,9 @@ def bench(
     output = Output(quiet, verbose, json)
     from effgen.results.reports import Plan
 
-    plan = Plan(rounds, min_time)
+    if load and (layers or rpc_tracker is not None):
+        raise typer.BadParameter("--load is of this machine, and of whole calls: no --rpc-tracker, no --layers")
+    plan = Plan(rounds, min_time, load)
     if rpc_tracker is not None or rpc_key is not None:
         if peers or skip or layers or plot is not None:
             raise typer.BadParameter("--rpc-tracker times the bundle alone: no --peers, --skip, --layers or --plot")

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from effgen.files.terminal import terminal_text
 from effgen.report.output import STANDARD_OUTPUT, check_json_path, write_json
 from effgen.words import OnPhase
 
@@ -77,7 +79,7 @@ class Output:
     def lines(self, lines: Iterable[str]) -> None:
         """Print plain results, unless JSON takes their place."""
         for line in lines if self._json_path != STANDARD_OUTPUT else ():
-            self._out.print(Text(line), soft_wrap=True)
+            self._out.print(Text(terminal_text(line)), soft_wrap=True)
 
     def result(self, tables: Iterable[RenderableType], data: dict[str, Any]) -> None:
         """Print `tables`, and write `data` where `--json` says."""
@@ -89,6 +91,8 @@ class Output:
 
     def _print(self, what: RenderableType) -> None:
         """A table of numbers is printed as wide as it is, one with a column that may be folded as the terminal is."""
+        if isinstance(what, Table):
+            _on_one_line(what)
         foldable = isinstance(what, Table) and not all(column.no_wrap for column in what.columns)
         (self._out if foldable else self._wide_out).print(what, soft_wrap=isinstance(what, Text))
 
@@ -153,10 +157,38 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         style = "yellow" if prefix else "dim" if record.levelno < logging.INFO else ""
-        self._console.print(Text(prefix + record.getMessage(), style=style), soft_wrap=True)
+        self._console.print(Text(prefix + terminal_text(record.getMessage()), style=style), soft_wrap=True)
+
+
+class _SafeConsole(Console):
+    """Sends a terminal nothing of the text that it is given but what can be seen, whoever wrote that text. Colours and
+    the like are rich's own, beside the text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable() or segment.text == "\n":
+                yield segment
+            else:
+                text = "\n".join(map(terminal_text, segment.text.split("\n")))
+                yield Segment(text, segment.style)
+
+
+def _on_one_line(table: Table) -> None:
+    """Let no cell begin a line of its own, which could be taken for another row."""
+    for column in table.columns:
+        # rich has no public way to change a table's cells.
+        column._cells[:] = [_cell(cell) for cell in column._cells]
+
+
+def _cell(cell: RenderableType) -> RenderableType:
+    if isinstance(cell, str):
+        return terminal_text(cell)
+    if isinstance(cell, Text) and not cell.plain.isprintable():
+        return Text(terminal_text(cell.plain), cell.style)
+    return cell
 
 
 def _console(stderr: bool = False, width: int | None = None) -> Console:
     if not (sys.stderr if stderr else sys.stdout).isatty():
         width = _WIDEST
-    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    return _SafeConsole(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)

@@ -7,6 +7,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from effgen.files.terminal import terminal_text
+
 app = typer.Typer(help="Serve this machine for effgen tune --measure rpc.", no_args_is_help=True)
 
 HostOption = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")]
@@ -54,7 +56,7 @@ def _warn(host: str) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(terminal_text(line), file=sys.stderr, flush=True)
 
 
 def _ended() -> NoReturn:

@@ -24,6 +24,12 @@ def pack(
     with_model: Annotated[
         bool, typer.Option("--with-model", help="Carry model.onnx too, which effgen verify and bench judge by.")
     ] = False,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Sign it: a private key of Ed25519 in PEM (openssl genpkey -algorithm ed25519)."
+        ),
+    ] = None,
     force: o.Force = False,
     json: o.Json = None,
     quiet: o.Quiet = False,
@@ -35,13 +41,16 @@ def pack(
     from effgen.report.pack import json_from_pack, table_from_pack
 
     with output.phases() as on_phase:
-        packed = pack_bundle(PackRequest(bundle, runtime, destination, with_model, force), on_phase)
+        packed = pack_bundle(PackRequest(bundle, runtime, destination, with_model, force, sign), on_phase)
     output.result([table_from_pack(packed)], json_from_pack(packed))
 
 
 def unpack(
     archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A .tar.gz that effgen pack wrote.")],
     destination: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write.")],
+    key: Annotated[
+        Path | None, typer.Option(metavar="PUBLIC_KEY", help="The public key (PEM) of who must have signed it.")
+    ] = None,
     force: o.Force = False,
     json: o.Json = None,
     quiet: o.Quiet = False,
@@ -53,5 +62,5 @@ def unpack(
     from effgen.report.pack import json_from_unpacked, table_from_unpacked
 
     with output.phases() as on_phase:
-        unpacked = unpack_archive(archive, destination, force, on_phase)
+        unpacked = unpack_archive(archive, destination, force, on_phase, key=key)
     output.result([table_from_unpacked(unpacked)], json_from_unpacked(unpacked))

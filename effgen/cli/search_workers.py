@@ -16,6 +16,7 @@ from typing import Any
 
 from effgen.cli.signals import received_signals, status_for
 from effgen.errors import EffgenError
+from effgen.files.terminal import error_line
 from effgen.measure.carried.process import die_with
 
 
@@ -72,6 +73,6 @@ def _work(parent: int, task: bytes) -> None:
             if received:
                 raise SystemExit(status_for(received[0])) from None
             if isinstance(error, EffgenError):
-                print(f"error of a worker: {' '.join(str(error).split())}", file=sys.stderr)
+                print(error_line("error of a worker", error), file=sys.stderr)
                 raise SystemExit(error.exit_code) from None
             raise

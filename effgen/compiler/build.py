@@ -12,7 +12,7 @@ from tvm.target import codegen
 from effgen.compiler.cuda_build import launches_of, write_kernels
 from effgen.compiler.dump import Dump
 from effgen.compiler.entry import module_from_program
-from effgen.compiler.link import link_library
+from effgen.compiler.link import link_program
 from effgen.compiler.pipeline import ScheduledModule
 from effgen.kernels.lowering import PIPELINE, tvm_target
 from effgen.machines.machine import Cpu, Gpu
@@ -23,7 +23,7 @@ from effgen.runtime.manifest import KERNELS, LIBRARY, WEIGHTS
 
 def write_weights(scheduled: ScheduledModule, folder: Path) -> None:
     """Write the weights of the bundle `folder`."""
-    scheduled.program.weights.tofile(folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(scheduled.program.weights.data)  # numpy's own does not say why it cannot
 
 
 def write_library(
@@ -40,7 +40,7 @@ def write_library(
     executable = tvm.compile(mod, tvm_target(machine), tir_pipeline=PIPELINE)
     if dump.wanted:
         dump.write("assembly", executable.mod.inspect_source("s"), "s")
-    link_library(executable, machine, folder / LIBRARY, objects)
+    link_program(executable, machine, folder / LIBRARY, objects)
     return f"LLVM {codegen.llvm_version_major()}, linked by {tool_version(compiler)}"
 
 

@@ -32,13 +32,13 @@ def module_from_program(program: Program, kernels: tvm.IRModule) -> tvm.IRModule
     """The program's kernels, no longer seen from outside, with `run` and `trace`."""
     names = dict.fromkeys(step.kernel for step in program.steps)
     variables = {name: GlobalVar(name) for name in names}
-    functions = {variables[name]: _by_pointers(kernels[name]) for name in names}
+    functions = {variables[name]: by_pointers(kernels[name]) for name in names}
     for name in (RUN, TRACE):
         functions[GlobalVar(name)] = _entry(name, program, variables)
     return tvm.IRModule(functions)
 
 
-def _by_pointers(kernel: PrimFunc) -> PrimFunc:
+def by_pointers(kernel: PrimFunc) -> PrimFunc:
     """The kernel as a private function: pointers instead of tensor handles, a status (0: success) instead of nothing.
 
     Called directly, it checks nothing: the program is what makes its arguments right. About their alignment

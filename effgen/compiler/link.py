@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import tvm
 
-from effgen.errors import BuildError, last_line
+from effgen.compiler.export import export
+from effgen.compiler.pool import write_pool
+from effgen.errors import BuildError
 from effgen.machines.machine import Machine
+from effgen.machines.old_glibc import old_symbols
+from effgen.machines.programs import complaint
 from effgen.machines.toolchain import linker
 
 
-def link_library(executable: Any, machine: Machine, path: Path, objects: Path | None = None) -> None:
-    """Write what `tvm.compile` gave as the shared library `path`, and the object files that it is linked from into the
-    folder `objects`; raises BuildError where there is no linker, or it fails."""
-    compiler = linker(machine)
-    link = tvm.support.cc.cross_compiler(compiler, output_format="so")
+def link_library(executable: Any, machine: Machine, path: Path) -> None:
+    """Write what `tvm.compile` gave as the shared library `path`, whose kernels TVM's own pool shares out; raises
+    BuildError where there is no linker, or it fails."""
+    _link(executable, linker(machine), path, lambda files: files)
 
-    def keep_and_link(output: str, files: list[str], **options: Any) -> None:
+
+def link_program(executable: Any, machine: Machine, path: Path, objects: Path | None = None) -> None:
+    """The same for a program's `run` and `trace`, with the pool that shares out its kernels and the functions that run
+    them on it; the kernels' object files go into the folder `objects`, too."""
+    compiler = linker(machine)
+    architecture = machine.architecture
+
+    def with_pool(files: list[str]) -> list[str]:
         if objects is not None:
             for file in files:
                 shutil.copy(file, objects)
-        link(output, files, **options)
+        pool = Path(files[0]).with_name("pool.o")
+        write_pool(compiler, architecture, pool)
+        return [*files, str(pool)]
 
-    keep_and_link.output_format = "so"  # type: ignore[attr-defined]  # what TVM looks at
+    _link(executable, compiler, path, with_pool, [*old_symbols(compiler, architecture).link, "-lpthread"])
+
+
+def _link(
+    executable: Any,
+    compiler: str,
+    path: Path,
+    linked: Callable[[list[str]], list[str]],
+    libraries: Sequence[str] = (),
+) -> None:
+    link = tvm.support.cc.cross_compiler(compiler, output_format="so")
+
+    def keep_and_link(output: str, files: list[str], options: Sequence[str] = (), **rest: Any) -> None:
+        link(output, linked(files), options=[*options, *libraries], **rest)
+
     try:
-        executable.export_library(str(path), fcompile=keep_and_link)
+        export(executable, path, keep_and_link)
     except RuntimeError as error:
-        raise BuildError(
-            f"{path}: linking with {compiler} failed: {last_line(str(error)) or type(error).__name__}"
-        ) from None
+        said = complaint(str(error).removeprefix("Compilation error:"))  # TVM's words before the linker's
+        raise BuildError(f"{path}: linking with {compiler} failed: {said}") from None

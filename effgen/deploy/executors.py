@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.deploy.native import Runner, build_runner, run_images
-from effgen.machines.processor import usable_cpus
+from effgen.machines.processor import default_threads
 from effgen.runtime import LoadedModel, Manifest, read_manifest
 from effgen.runtime.answers import Answer, joined
 from effgen.runtime.cuda import CudaModel
@@ -112,7 +112,7 @@ def executor_of(
         return InProcess(load_checked(path, manifest, threads))
     command = emulator_of(manifest)
     runner = Runner(runner_program(manifest, on_phase), command)
-    return Emulated(path, manifest, threads or min(manifest.threads, len(usable_cpus())), runner)
+    return Emulated(path, manifest, threads or min(manifest.threads, default_threads()), runner)
 
 
 def emulator_of(manifest: Manifest) -> tuple[str, ...]:

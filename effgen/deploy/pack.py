@@ -18,9 +18,11 @@ from effgen.deploy.archive import write_archive
 from effgen.deploy.executors import emulator_of, runner_program
 from effgen.deploy.native.build import PROGRAM
 from effgen.deploy.native.libraries import license_texts, runtime_versions
+from effgen.deploy.signature import SIGNATURE, read_private_key
 from effgen.deploy.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY, read_packable
 from effgen.errors import BuildError, VerifyError
 from effgen.files.staging import staged_file
+from effgen.files.terminal import terminal_text
 from effgen.machines.processor import missing_features
 from effgen.machines.programs import run_program
 from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, refuse_gpu, sha256_of
@@ -38,20 +40,21 @@ _GLIBC = re.compile(rb"(GLIBC|GLIBCXX)_(\d+(?:\.\d+)+)\0")
 @dataclass(frozen=True)
 class PackRequest:
     """What `effgen pack` was asked for. `runtime`: the processor family, None: the bundle's; `output` None: a name that
-    says model and target, in the current folder; `with_model`: `model.onnx` too."""
+    says model and target, in the current folder; `with_model`: `model.onnx` too; `sign`: a private key."""
 
     bundle: Path
     runtime: str | None = None
     output: Path | None = None
     with_model: bool = False
     force: bool = False
+    sign: Path | None = None
 
 
 @dataclass(frozen=True)
 class Pack:
     """What was written. `top`: its one folder; `files`: bytes of each below it; `libraries`: the least version that it
     asks for of the machine's `glibc` and `glibcxx` (libstdc++), where it asks for one; `verified_by`: the command that
-    ran its `verify`, empty for none but this processor, None where nothing here could."""
+    ran its `verify`, empty for none but this processor, None where nothing here could; `signed`: by a key."""
 
     path: Path
     top: str
@@ -61,6 +64,7 @@ class Pack:
     files: dict[str, int]
     libraries: dict[str, str]
     verified_by: tuple[str, ...] | None
+    signed: bool = False
 
 
 def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) -> Pack:
@@ -71,6 +75,7 @@ def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) ->
     """
     on_phase("check the bundle")
     manifest = read_packable(request.bundle, request.with_model)
+    key = None if request.sign is None else read_private_key(request.sign)
     _check_machine(request, manifest)
     top = _name(manifest)
     output = request.output or Path(f"{top}.tar.gz")
@@ -79,6 +84,8 @@ def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) ->
         folder = staged.parent / top
         _fill(folder, request.bundle, _carried(manifest, request.with_model), program)
         verified_by = _verify(request.bundle, folder, manifest, on_phase)
+        if key is not None:
+            (folder / SIGNATURE).write_bytes(key.sign((folder / SUMS).read_bytes()))
         on_phase("write the archive")
         files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
         sizes = {name: file.stat().st_size for name, file in files.items()}
@@ -86,7 +93,7 @@ def pack_bundle(request: PackRequest, on_phase: OnPhase = lambda phase: None) ->
         _write(staged, top, files)
         shutil.rmtree(folder)
         written = sha256_of(staged), staged.stat().st_size
-    return Pack(output, top, manifest, *written, sizes, libraries, verified_by)
+    return Pack(output, top, manifest, *written, sizes, libraries, verified_by, key is not None)
 
 
 def _check_machine(request: PackRequest, manifest: Manifest) -> None:
@@ -184,11 +191,12 @@ def _readme(folder: Path, manifest: Manifest) -> str:
     target, shape, machine = manifest.target, tuple(manifest.input["shape"]), manifest.architecture
     stated = target.get("emulator") or {"command": [f"qemu-{machine}-static", "-L", "SYSROOT"]}
     features = textwrap.fill(
-        ", ".join(target["features"]) or "any", 110, initial_indent="    ", subsequent_indent="    "
+        terminal_text(", ".join(target["features"])) or "any", 110, initial_indent="    ", subsequent_indent="    "
     )
     tvm, ffi = runtime_versions()
     kind = manifest.output_kind.replace("_", " ")
-    return f"""{manifest.name}, compiled by effgen {__version__} for {target["name"]}: {target["description"]}
+    title = f"{manifest.name}, compiled by effgen {__version__} for {target['name']}: {target.get('description', '')}"
+    return f"""{terminal_text(title)}
 
     ./verify
 
@@ -205,12 +213,13 @@ It needs {", ".join(["Linux", *needed_libraries(_libraries(folder)), "sha256sum"
 
 On another machine, with an emulator (its times say nothing):
 
-    EFFGEN_EMULATOR="{" ".join(stated["command"])}" ./verify
+    EFFGEN_EMULATOR="{terminal_text(" ".join(stated["command"]))}" ./verify
 
 bundle/     the network: lib.so (kernels), weights.bin, golden.npz, manifest.json; from Python: effgen.load("bundle")
 runtime/    effgen-run, with libtvm_runtime.so of Apache TVM {tvm} and libtvm_ffi.so of tvm-ffi {ffi}
 licenses/   of those two libraries
 pack.json   what this is, for programs; `effgen unpack` checks it
+{SIGNATURE}   where there is one: of SHA256SUMS, by Ed25519; EFFGEN_KEY=key.pub.pem ./verify checks it by openssl
 """
 
 

@@ -9,8 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from effgen.files.bounded import MOST_WEIGHTS_BYTES, UnreadableError, read_bytes
+
 #: How many bytes of a file's beginning tell its kind; a pointer of Git LFS is shorter.
 HEAD_BYTES = 1024
+
+#: Members of a zip archive that is looked into.
+MOST_MEMBERS = 100_000
 
 #: How many names of an archive a message lists.
 _LISTED = 3
@@ -73,9 +78,9 @@ def kind_of_bytes(data: bytes) -> Kind | None:
             return kind
     if re.match(rb"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a]", data):  # ir_version, then a text or the graph
         return ONNX
-    if data[_TFLITE_AT:].startswith(b"TFL3"):
+    if data[_TFLITE_AT : _TFLITE_AT + 4] == b"TFL3":
         return Kind("a TensorFlow Lite model", "give its source model as ONNX (tf2onnx --tflite converts it)")
-    if data[_TAR_AT:].startswith(b"ustar"):
+    if data[_TAR_AT : _TAR_AT + 5] == b"ustar":
         return Kind("a tar archive", "unpack it (tar -xf) and give the file inside")
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_kind(data)
@@ -87,15 +92,17 @@ def kind_of_file(path: Path) -> Kind | None:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-            return _zip_kind(file) if head.startswith(b"PK\x03\x04") else kind_of_bytes(head)
-    except OSError:
+        return kind_of_bytes(read_bytes(path, MOST_WEIGHTS_BYTES) if head.startswith(b"PK\x03\x04") else head)
+    except (OSError, ValueError, UnreadableError):
         return None
 
 
-def _zip_kind(data: bytes | io.BufferedReader) -> Kind | None:
+def _zip_kind(data: bytes) -> Kind | None:
     """None for a zip that is cut short, about which its readers know more."""
+    if data.count(b"PK\x01\x02") > MOST_MEMBERS:
+        return Kind(f"a zip archive of more than {MOST_MEMBERS:,} files", _UNPACK)
     try:
-        with zipfile.ZipFile(io.BytesIO(data) if isinstance(data, bytes) else data) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
         return None

@@ -5,6 +5,7 @@ Appending holds a lock, and ends a line that a killed process tore before it wri
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +16,28 @@ from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from effgen.errors import TuneError
+from effgen.files.bounded import (
+    MOST_LINE_BYTES,
+    MOST_LINES,
+    MOST_LINES_BYTES,
+    MissingError,
+    UnreadableError,
+    read_bytes,
+)
 
 Read = TypeVar("Read")
 
 
 def read_lines(kind: TypeAdapter[Read], text: bytes) -> tuple[list[Read], int]:
-    """What lines of JSON hold, as strictly as `kind` says, and how many hold nothing: torn, foreign, of another time.
+    """What lines of JSON hold, as strictly as `kind` says, and how many hold nothing: torn, foreign, of another time,
+    longer than MOST_LINE_BYTES.
 
     Empty ones do not count."""
     found, ignored = [], 0
-    for line in text.split(b"\n"):
+    for line in io.BytesIO(text):
         if line.strip():
             try:
-                found.append(kind.validate_json(line))
+                found.append(kind.validate_json(line[: MOST_LINE_BYTES + 1]))
             except ValidationError:
                 ignored += 1
     return found, ignored
@@ -53,13 +63,20 @@ class LinesFile:
             ) from None
 
     def read(self) -> bytes:
-        """Everything in the file; a missing one is empty. Raises TuneError where a file is there but unreadable."""
+        """Everything in the file; a missing one is empty. Raises TuneError where a file is there but unreadable, or is
+        larger or has more lines than such a file ever has."""
         try:
-            return self.path.read_bytes()
-        except FileNotFoundError:
+            text = read_bytes(self.path, MOST_LINES_BYTES)
+        except MissingError:
             return b""
-        except OSError as error:
-            raise TuneError(f"{self.path}: cannot be read: {error.strerror}; expected a file of {self._what}") from None
+        except UnreadableError as error:
+            raise TuneError(f"{self.path}: cannot be read: {error}; expected a file of {self._what}") from None
+        if text.count(b"\n") > MOST_LINES:
+            raise TuneError(
+                f"{self.path}: has more than {MOST_LINES:,} lines, which is the most that are read here; expected a "
+                f"file of {self._what}"
+            )
+        return text
 
     def append_lines(self, *lines: str) -> None:
         """Add lines, on the disk when this returns. Raises TuneError where they cannot be written."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +48,11 @@ def _window(captured: Captured) -> Iterator[Captured]:
     except OSError:  # closed: nobody would have read it
         yield captured
         return
-    with tempfile.TemporaryFile() as kept, os.fdopen(outside, "w", buffering=1, errors="backslashreplace") as ours:
+    # In memory: a full disk must not stand in the way of hearing that it is full.
+    with (
+        os.fdopen(os.memfd_create("effgen"), "w+b") as kept,
+        os.fdopen(outside, "w", buffering=1, errors="backslashreplace") as ours,
+    ):
         theirs = sys.stderr
         _flush(theirs)
         os.dup2(kept.fileno(), _STANDARD_ERROR)

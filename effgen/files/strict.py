@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from effgen.errors import candidates
 
@@ -16,6 +16,9 @@ _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 #: Unknown keys are errors, and so is a value of another type: "3" is not 3, 1.5 is no number of channels. For
 #: dataclasses, by pydantic's `with_config`.
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+#: Whole numbers as they may stand in a line that pydantic reads, which takes some of any length.
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class StrictModel(BaseModel):

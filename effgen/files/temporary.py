@@ -11,17 +11,28 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import shutil
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from effgen.errors import BuildError
+
 #: The end of names beside an output, by which what was left there is known.
 SUFFIX = ".effgen-tmp"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+#: Bytes; a file system with less has no room for anything of ours.
+_LEAST_ROOM = 1 << 20
+#: What a path may hold for CMake and make, which read `;`, `#`, `$`, quotes and brackets as their own.
+_PLAIN = re.compile(r"[\w ./+~@,=-]+")
+#: Where else temporary files may go on Linux.
+_PLAIN_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 
 #: Seconds to wait for the lock of a folder, which is held for a few renames at a time.
 _PATIENCE_S = 10.0
@@ -33,17 +44,61 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def temporary_folder(purpose: str) -> Iterator[Path]:
-    """A new folder below the system's temporary one ($TMPDIR), removed with all that is in it when the block ends.
+def temporary_folder(purpose: str, place: Path | None = None) -> Iterator[Path]:
+    """A new folder below the system's temporary one ($TMPDIR), or below `place`, removed with all that is in it when
+    the block ends.
 
-    What killed processes of this user left there goes first. Raises OSError where none can be made.
+    What killed processes of this user left there goes first. Raises BuildError where none can be made, or where a write
+    in the block fails because that place is full: what is to be written is somewhere else, and not to blame.
     """
-    home = _home()
-    made = _made(home or Path(tempfile.gettempdir()), f"{purpose}-" if home else f"effgen-{purpose}-", "", "")
-    with made as folder:
+    try:
+        place = place or Path(tempfile.gettempdir())
+        home = _home(place)
+    except OSError as error:
+        raise _no_folder(place, error) from None
+    with ExitStack() as stack:
+        # Swept only where all is effgen's own.
+        made = _made(home or place, f"{purpose}-" if home else f"effgen-{purpose}-", "", "" if home else None)
+        try:
+            folder = stack.enter_context(made)
+        except OSError as error:
+            raise _no_folder(place, error) from None
         work = folder / "work"  # `folder` itself is held: children could not lock it to write there
         work.mkdir()
-        yield work
+        try:
+            yield work
+        except OSError as error:
+            if error.errno in _FULL and _is_there(error, folder):
+                raise _no_folder(place, error) from None
+            raise
+
+
+def plainly_named_folder(purpose: str) -> AbstractContextManager[Path]:
+    """`temporary_folder` for what cannot bear every character in a path: elsewhere than in TMPDIR where that has one.
+    Raises BuildError where no such place can be written either."""
+    try:
+        usual = os.path.realpath(tempfile.gettempdir())
+    except OSError as error:
+        raise _no_folder(None, error) from None
+    places = [place for place in (usual, *_PLAIN_PLACES) if _PLAIN.fullmatch(place) and os.access(place, os.W_OK)]
+    if not places:
+        raise BuildError(
+            f"temporary folder {usual}: CMake cannot build in a folder of that name; name another one with TMPDIR"
+        )
+    return temporary_folder(purpose, Path(places[0]))
+
+
+def _no_folder(place: Path | None, error: OSError) -> BuildError:
+    where = f"temporary folder {place}" if place else "temporary folder"
+    return BuildError(f"{where}: {error.strerror or error}; make room there, or name another folder with TMPDIR")
+
+
+def _is_there(error: OSError, folder: Path) -> bool:
+    """Whether it is the folder's file system that failed. A failed write does not say which file's it was."""
+    if error.filename is not None:
+        return str(error.filename).startswith(str(folder))
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize < _LEAST_ROOM
 
 
 @contextmanager
@@ -78,11 +133,12 @@ def locked_folder(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _made(parent: Path, prefix: str, suffix: str, swept: str, file: bool = False) -> Iterator[Path]:
+def _made(parent: Path, prefix: str, suffix: str, swept: str | None, file: bool = False) -> Iterator[Path]:
+    """`swept`: the end of the names that are swept, all where it is empty; None: nothing is, the folder is common."""
     path, held = None, None
     try:
         with locked_folder(parent) as has_locks:
-            if has_locks and _is_ours(parent, swept):
+            if has_locks and swept is not None:
                 _sweep(parent, swept)
             if file:
                 held, name = tempfile.mkstemp(suffix, prefix, parent)
@@ -117,22 +173,17 @@ def exchanged(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(other))
 
 
-def _home() -> Path | None:
-    """This user's own folder below the temporary one; None where somebody else has taken its name.
+def _home(place: Path) -> Path | None:
+    """This user's own folder below the temporary one, `place`; None where somebody else has taken its name.
 
     Of its own, because others could hold a lock of the common one for ever.
     """
-    home = Path(tempfile.gettempdir()) / f"effgen-{os.geteuid()}"
+    home = place / f"effgen-{os.geteuid()}"
     with suppress(FileExistsError):
         home.mkdir(mode=0o700)
     found = home.lstat()
     private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
     return home if private else None
-
-
-def _is_ours(parent: Path, swept: str) -> bool:
-    """Whether `parent` may be swept: names that end in SUFFIX everywhere, all in this user's own folder alone."""
-    return bool(swept) or parent == _home()
 
 
 def _sweep(parent: Path, suffix: str) -> None:

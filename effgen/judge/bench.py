@@ -18,7 +18,8 @@ from effgen.errors import BundleError
 from effgen.judge.case import golden_pair, is_finite, relative_l2
 from effgen.judge.peers import DEFAULT_PEERS, PEERS, PeerJob, Run, check_peer_names, peer_version
 from effgen.machines.host import describe_host, watch_other_work
-from effgen.machines.processor import usable_cpus
+from effgen.machines.load import busy_processes
+from effgen.machines.processor import default_threads
 from effgen.results.provenance import facts_of, origin_of
 from effgen.results.reports import DEFAULT_PLAN, OURS, BenchReport, LeftOut, Plan, Result
 from effgen.runtime import LoadedModel, read_manifest
@@ -86,7 +87,7 @@ def bench_bundle(
         on_phase(f"prepare {name}")
         outcomes.append(prepare_peer(name, job, answer))
     backends = [outcome for outcome in outcomes if isinstance(outcome, Backend)]
-    with watch_other_work() as other_work:
+    with busy_processes(plan.load), watch_other_work() as other_work:
         samples = measure(backends, plan, on_phase)
     ours_ms = float(np.median(samples[OURS])) * 1e3
     return BenchReport(
@@ -100,12 +101,18 @@ def bench_bundle(
         ),
         left_out=tuple(outcome for outcome in outcomes if isinstance(outcome, LeftOut)),
         machine=host,
-        other_cpus=other_work.cpus,
+        other_cpus=_beyond(plan.load, other_work.cpus),
     )
 
 
+def _beyond(load: int, other_cpus: float | None) -> float | None:
+    """The other work that was not asked for, at least: the processes that were have less than a CPU each where all
+    together have fewer."""
+    return None if other_cpus is None else max(0.0, other_cpus - load)
+
+
 def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
-    """The bundle at `path` with `threads` threads (None: the CPUs of the affinity mask; a GPU takes one).
+    """The bundle at `path` with `threads` threads (None: `default_threads`; a GPU takes one).
 
     Raises BundleError where it cannot be loaded, and for another architecture's: an emulator takes other times.
     """
@@ -115,7 +122,7 @@ def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
             f"{path}: compiled for {manifest.target['name']} ({manifest.architecture}): the times of an emulator say "
             f"nothing about it; give --rpc-tracker, or copy the bundle and effgen-run there (docs/native.md)"
         )
-    return load_checked(path, manifest, threads or manifest.device_kind.most_threads or len(usable_cpus()))
+    return load_checked(path, manifest, threads or manifest.device_kind.most_threads or default_threads())
 
 
 def prepare_peer(name: str, job: PeerJob, answer: Answer) -> Backend | LeftOut:
@@ -197,7 +204,7 @@ def _timed(run: Callable[[], object]) -> float:
 def result_from_samples(backend: Backend, seconds: Sequence[float], batch: int, ours_ms: float) -> Result:
     """Statistics of a backend's counted calls, each of `batch` images; `ours_ms` is effgen's median."""
     milliseconds = np.asarray(seconds) * 1e3
-    low, median, high = (float(value) for value in np.percentile(milliseconds, (10, 50, 90)))
+    low, median, high, worst = (float(value) for value in np.percentile(milliseconds, (10, 50, 90, 99)))
     return Result(
         backend=backend.name,
         version=backend.version,
@@ -211,4 +218,5 @@ def result_from_samples(backend: Backend, seconds: Sequence[float], batch: int, 
         ratio=median / ours_ms,
         rel_l2=backend.rel_l2,
         mean_ms=float(milliseconds.mean()),
+        p99_ms=worst,
     )

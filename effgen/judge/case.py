@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effgen.deploy.executors import Images
 from effgen.errors import BundleError
-from effgen.runtime.answers import Answer, answer_of, outputs_of
-from effgen.runtime.manifest import GOLDEN, MODEL
+from effgen.runtime.answers import Answer, AnswerLayout, answer_of, outputs_of
+from effgen.runtime.manifest import GOLDEN, MODEL, parse_manifest
 
 #: Images (batch, channels, height, width) -> logits (batch, classes), or another answer.
 Judge = Callable[[Images], Answer]
@@ -105,23 +106,52 @@ def is_finite(answer: Answer) -> bool:
 def save_golden_pair(path: Path, image: Images, answer: Answer) -> None:
     """Write the pair into the bundle at `path`: arrays "input" and "output", of several "output.0", "output.1"..."""
     outputs = outputs_of(answer)
-    names = ["output"] if len(outputs) == 1 else [f"output.{number}" for number in range(len(outputs))]
-    arrays: dict[str, Any] = {"input": image, **dict(zip(names, outputs, strict=True))}
+    arrays: dict[str, Any] = {"input": image, **dict(zip(_output_names(len(outputs)), outputs, strict=True))}
     np.savez(path / GOLDEN, **arrays)
 
 
+def _output_names(count: int) -> list[str]:
+    return ["output"] if count == 1 else [f"output.{number}" for number in range(count)]
+
+
 def golden_pair(path: Path) -> tuple[Images, Any]:
-    """Image and answer (`Answer`, typed as either) that PyTorch computed at compile time."""
+    """Image and answer (`Answer`, typed as either) that PyTorch computed at compile time, of the shapes that the
+    manifest of the bundle at `path` states. Raises BundleError where the file does not hold them."""
+    manifest = parse_manifest(path)
+    return stored_golden_pair(path, tuple(manifest.input["shape"]), AnswerLayout.of(manifest).shapes)
+
+
+def stored_golden_pair(
+    path: Path, image_shape: tuple[int, ...], answer_shapes: Sequence[tuple[int, ...]]
+) -> tuple[Images, Any]:
+    """`golden_pair` of a folder that has no manifest yet, for arrays of these shapes."""
+    shapes = {"input": image_shape, **dict(zip(_output_names(len(answer_shapes)), answer_shapes, strict=True))}
     try:
-        with (path / GOLDEN).open("rb") as file, np.load(file) as arrays:
-            image, count = arrays["input"], len(arrays.files) - 1
-            names = [f"output.{number}" for number in range(count)] if "output.0" in arrays else ["output"]
-            answer = answer_of([arrays[name] for name in names])
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise BundleError(f"{path / GOLDEN}: cannot read the golden pair: {error}; compile again") from None
+        with ZipFile(path / GOLDEN) as archive:
+            image, *outputs = (_stored_array(archive, name, shape) for name, shape in shapes.items())
+    # A damaged archive makes its reader trip over anything: struct.error, zlib.error, NotImplementedError, EOFError...
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BundleError(f"{path / GOLDEN}: cannot read the golden pair: {reason}; compile again") from None
+    answer = answer_of(outputs)
     if not is_finite(answer):
         raise BundleError(f"{path / GOLDEN}: its output is not finite: nothing can be judged by it; compile again")
     return image, answer
+
+
+def _stored_array(archive: ZipFile, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array of numpy's archive that is float32 of that shape, looked at before memory is used. Raises ValueError,
+    and what a damaged archive leads to."""
+    with archive.open(f"{name}.npy") as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError(f"{name}: expected a .npy of version 1")
+        found, by_columns, dtype = np.lib.format.read_array_header_1_0(member)
+        if found != shape or dtype != np.dtype("<f4") or by_columns:
+            raise ValueError(f"{name}: {dtype}{list(found)}, the manifest says float32{list(shape)}, by rows")
+        data = member.read(4 * prod(shape) + 1)
+    if len(data) != 4 * prod(shape):
+        raise ValueError(f"{name}: not as long as its header says")
+    return np.frombuffer(data, "<f4").reshape(shape).copy()  # to be written to, or a call copies it each time
 
 
 def golden_cases(path: Path, found: Answer, names: Sequence[str], tolerance: float) -> list[Case]:

@@ -13,7 +13,7 @@ from effgen.errors import EffgenError
 from effgen.files.temporary import temporary_folder
 from effgen.machines.cgroup import cpu_quota
 from effgen.machines.host import Host, describe_host
-from effgen.machines.processor import usable_cpus
+from effgen.machines.processor import default_threads, physical_cores, usable_cpus
 from effgen.machines.programs import run_program, tool_version
 from effgen.machines.target import this_cpu
 from effgen.machines.toolchain import native_linker
@@ -119,18 +119,20 @@ def _link_failure(compiler: str) -> str:
 
 
 def check_threads() -> Iterator[Check]:
-    """The affinity mask decides how many threads are used; what else limits them is worth knowing."""
-    cpus, quota = len(usable_cpus()), cpu_quota()
-    yield Check("threads", "ok", f"{cpus} of {os.cpu_count()} CPUs in the affinity mask")
-    if quota is not None and quota < cpus:
-        fix = f"give --threads {max(1, int(quota))}, or raise the container's limit"
-        yield Check("CPU quota", "warning", f"the container may use {quota:g} CPUs, fewer than {cpus}", fix)
-    for key in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(key)
-        if value is not None and value != str(cpus):
-            yield Check(key, "warning", f"{value}, but {cpus} CPUs are usable", f"unset {key}, or say --threads")
-        else:
-            yield Check(key, "ok", "not set" if value is None else value)
+    """How many threads are used unless the user says otherwise, and why not more."""
+    cpus, threads, quota = usable_cpus(), default_threads(), cpu_quota()
+    cores = len(physical_cores(cpus))
+    facts = f"{threads}: {cores} cores, {len(cpus)} of {os.cpu_count()} CPUs in the affinity mask"
+    yield Check("threads", "ok", facts)
+    if quota is not None and quota < cores:
+        text = f"the container may use {quota:g} CPUs' time, fewer than {cores} cores"
+        yield Check("CPU quota", "warning", text, "raise the container's limit for more threads")
+    value = os.environ.get("OMP_NUM_THREADS")
+    if value is not None and value != str(threads):
+        fix = "unset it, or say --threads"
+        yield Check("OMP_NUM_THREADS", "warning", f"{value} for PyTorch, but {threads} for effgen", fix)
+    else:
+        yield Check("OMP_NUM_THREADS", "ok", "not set" if value is None else value)
 
 
 def check_tvm() -> Iterator[Check]:

@@ -12,9 +12,11 @@ from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from effgen.deploy.executors import Images
 from effgen.errors import BundleError, VerifyError, WeightsError, candidates
+from effgen.files.strict import first_problem
 from effgen.graph import Graph, Weights
 from effgen.judge.case import Judge
 from effgen.network.build import network_from_spec
@@ -95,7 +97,12 @@ def original_judge(manifest: Manifest, original: Original, weights_file: Path | 
     origin = manifest.network.get("weights", {})
     if "spec" not in manifest.network:
         raise BundleError(f"--against {original.text}: {manifest.name} was compiled from an ONNX file; leave it out")
-    spec = NetworkSpec.model_validate(manifest.network["spec"])
+    try:
+        spec = NetworkSpec.model_validate(manifest.network["spec"])
+    except ValidationError as error:
+        raise BundleError(
+            f"{manifest.name}: the manifest's network.spec: {first_problem(error, NetworkSpec)}; compile it again"
+        ) from None
     graph = network_from_spec(spec, int(manifest.input["shape"][0])).graph
     name, model = _built(original, origin, graph)
     _fill(model, graph, _weights(graph, origin, weights_file, original), original)
@@ -106,16 +113,19 @@ def _weights(graph: Graph, origin: Mapping[str, Any], file: Path | None, origina
     if origin.get("origin") != "checkpoint":
         return initial_weights(graph, origin.get("seed", 0))
     if file is None:
+        named = origin.get("file", "FILE")
         raise BundleError(
-            f"--against {original.text}: needs the weights as they were: give --weights {origin['file']}, the file "
+            f"--against {original.text}: needs the weights as they were: give --weights {named}, the file "
             "that the bundle was compiled from"
         )
     try:
-        same = sha256_of(file) == origin["sha256"]
+        same = sha256_of(file) == origin.get("sha256")
     except OSError as error:
         raise WeightsError(f"{file}: cannot read the checkpoint: {error.strerror or error}") from None
     if not same:
-        raise WeightsError(f"{file}: not the {origin['file']} that the bundle was compiled from: its hash differs")
+        raise WeightsError(
+            f"{file}: not the {origin.get('file', 'one')} that the bundle was compiled from: its hash differs"
+        )
     renames = tuple((pattern, replacement) for pattern, replacement in origin.get("renames", []))
     return load_checkpoint(file, graph, WeightsChoice(origin.get("weights_key"), renames)).weights
 

@@ -58,7 +58,7 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: An
     """
     try:
         import onnxruntime
-    except ImportError:
+    except ModuleNotFoundError:
         return Reading(not_checked="onnxruntime is not installed")
     try:
         options = onnxruntime.SessionOptions()

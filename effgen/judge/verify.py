@@ -146,15 +146,18 @@ def seeded_inputs(described: Mapping[str, Any], seed: int) -> Iterator[tuple[str
     levels = np.linspace(0.5, 1.0, shape[0], dtype=np.float32).reshape(-1, 1, 1, 1)
     yield "constant", np.broadcast_to(levels, shape).copy()
     yield "zeros", np.zeros(shape, np.float32)
-    photos = _image_like(shape, described["mean"], described["std"], generator)
+    photos = _image_like(shape, described.get("mean"), described.get("std"), generator)
     yield "image-like", photos
     # Call after call: what one leaves in the workspace must not reach the next.
     yield "three batches in turn", np.concatenate([photos[::-1], -photos, photos[:, :, :, ::-1]])
 
 
-def _image_like(shape: tuple[int, ...], mean: list[float], std: list[float], generator: np.random.Generator) -> Images:
-    """Smooth blobs with some grain as 8-bit pixels, normalised as the manifest says."""
+def _image_like(
+    shape: tuple[int, ...], mean: list[float] | None, std: list[float] | None, generator: np.random.Generator
+) -> Images:
+    """Smooth blobs with some grain as 8-bit pixels, normalised as the manifest says, where it does."""
     batch, channels, height, width = shape
+    mean, std = mean or [0.0] * channels, std or [1.0] * channels
     blobs = generator.uniform(0, 255, (batch, channels, _BLOBS, _BLOBS))
     rows, columns = (np.linspace(0, _BLOBS - 1, size).round().astype(int) for size in (height, width))
     grain = generator.normal(0, 12, shape)

@@ -172,10 +172,12 @@ class _Bands:
         """Steps of one output row: as many new padded rows as the stride, then the row, once a window is full."""
         stride, (kernel, _) = self.conv.stride[0], self.conv.kernel
         ahead = self.slots // stride - 1
-        made = (self.plan.rows - 1) * stride + kernel
-        with tir.serial(0, self.plan.rows + ahead) as step:
-            with tir.serial(0, stride) as j:
-                if made == (self.plan.rows + ahead) * stride:
+        made, steps = (self.plan.rows - 1) * stride + kernel, self.plan.rows + ahead
+        # Rows of one step alone are counted: under a condition, TVM would size the ring by a loop's variable.
+        new = made if steps == 1 else stride
+        with tir.serial(0, steps) as step:
+            with tir.serial(0, new) as j:
+                if made == steps * new:
                     self.make_row(first_row * stride + step * stride + j)
                 else:
                     with tir.If(step * stride + j < made), tir.Then():

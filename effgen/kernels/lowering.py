@@ -53,10 +53,10 @@ def _keep_on_stack(stmt: Stmt) -> Stmt:
 
 def _keep_local_on_stack(func: PrimFunc, _mod: IRModule, _context: tvm.transform.PassContext) -> PrimFunc:
     body = _keep_on_stack(func.body)
-    return func.with_body(body if "global_symbol" in func.attrs else _finish_private(body))
+    return func.with_body(body if "global_symbol" in func.attrs else finish_private(body))
 
 
-def _finish_private(body: Stmt) -> Stmt:
+def finish_private(body: Stmt) -> Stmt:
     """What TVM adds to functions seen from outside only: the device that its lowering of heap arrays asks for, and
     the status returned (0: success), after the scope of such arrays, at whose end they are freed.
     """

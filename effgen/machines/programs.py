@@ -29,13 +29,17 @@ def required_tool(names: Sequence[str], purpose: str, fix: str) -> str:
     raise BuildError(f"{names[0]}: not found{others}: it {purpose}; install it, e.g. {fix}")
 
 
+def guarded(command: Sequence[str | Path]) -> list[str]:
+    """The command that runs another one which ends with this process, however that ends."""
+    return [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *map(str, command)]
+
+
 def run_program(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
     """`subprocess.run` of another program, captured as text, which ends with this process however that ends.
 
     `options` are those of `subprocess.run`. A command that is not there ends with status 127.
     """
-    guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *map(str, command)]
-    return subprocess.run(guarded, capture_output=True, text=True, check=False, **options)
+    return subprocess.run(guarded(command), capture_output=True, text=True, check=False, **options)
 
 
 def tool_output(command: Sequence[str | Path], failure: str) -> str:
@@ -54,7 +58,17 @@ def tool_version(program: str) -> str:
 
 
 def complaint(text: str) -> str:
-    """The first line that reports an error, as compilers, linkers and pip do; else the last that says anything."""
+    """The first line that reports an error, as compilers, linkers, CMake and pip do, with the next one where it says
+    only at which place; else the last that says anything."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "error: " in line.lower()]
-    return next(iter(errors), lines[-1] if lines else "it said nothing")
+    # collect2's is about a linker that has said itself why.
+    errors = [number for number, line in enumerate(lines) if _REPORTS.search(line) and "ld returned" not in line]
+    if not errors:
+        told = [line for line in lines if "ld returned" not in line and "Command line:" not in line]
+        return (told or lines or ["it said nothing"])[-1]
+    first = errors[0]
+    return " ".join(lines[first : first + 2]) if lines[first].endswith(":") else lines[first]
+
+
+#: `file.c:3: error: ...`, `CMake Error at CMakeLists.txt:3 (project):`.
+_REPORTS = re.compile(r"\berror(:| at ) ?", re.IGNORECASE)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from effgen.errors import TargetError, candidates
+from effgen.files.bounded import MOST_TOML_BYTES, UnreadableError, read_text
 from effgen.machines import detection
 from effgen.machines.llvm import check_llvm
 from effgen.machines.machine import Cpu, Gpu, Machine
-from effgen.machines.processor import usable_cpus
+from effgen.machines.processor import default_threads
 from effgen.machines.target_file import (
     GPU,
     Cuda,
@@ -72,10 +73,9 @@ def _is_path(name: str) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise TargetError(f"--target {path}: {reason}: expected a readable TOML file") from None
+        return read_text(path, MOST_TOML_BYTES)
+    except UnreadableError as error:
+        raise TargetError(f"--target {path}: {error}: expected a readable TOML file") from None
 
 
 def _machine(name: str, stated: TargetFile) -> Machine:
@@ -92,7 +92,7 @@ def _cpu(name: str, stated: TargetFile) -> Cpu:
         vector_registers=vector.registers,
         l1_bytes=cache_bytes.l1,
         l2_bytes=cache_bytes.l2,
-        cores=stated.cores or len(usable_cpus()),
+        cores=stated.cores or default_threads(),
         features=tuple(features),
         costs=stated.costs or inherited_costs(vector.bytes),
     )

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from effgen.errors import TargetError
+from effgen.files.bounded import UnreadableError, table_from_toml
 from effgen.files.strict import StrictModel, first_problem
 from effgen.machines.processor import architecture_of, features_of
 from effgen.words import Route
@@ -268,11 +269,11 @@ def _stated_vector_bytes(data: dict[str, Any]) -> int:
 def target_file_from_text(where: str, text: str) -> TargetFile:
     """The file's content, checked; raises TargetError that begins with `where`."""
     try:
-        data: dict[str, Any] = tomllib.loads(text)
+        data = table_from_toml(text)
         if isinstance(data.get("costs"), dict):
             data["costs"] = _measured_costs(_stated_vector_bytes(data)) | data["costs"]
         return TargetFile.model_validate(data)
-    except tomllib.TOMLDecodeError as error:
+    except UnreadableError as error:
         raise TargetError(f"{where}: not TOML: {error}") from None
     except ValidationError as error:
         raise TargetError(f"{where}: {first_problem(error, TargetFile)}") from None

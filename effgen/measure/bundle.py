@@ -16,9 +16,10 @@ from effgen.machines.host import Host
 from effgen.measure.protocol import Remote
 from effgen.measure.session import device_of, host_of
 from effgen.measure.tracker import session_with
-from effgen.runtime.answers import Answer, AnswerLayout, joined
+from effgen.runtime.answers import Answer, AnswerLayout, array_shapes, joined
 from effgen.runtime.arrays import read_aligned
-from effgen.runtime.manifest import LIBRARY, RUN, WEIGHTS, Manifest, refuse_gpu
+from effgen.runtime.library import check_arrays, refused_arrays
+from effgen.runtime.manifest import LIBRARY, RUN_ON, TRACE, WEIGHTS, Manifest, failure, refuse_gpu
 
 #: Seconds to wait for a free device, and those after which the server ends the session.
 _WAIT_S, _SESSION_S = 60.0, 600
@@ -49,8 +50,10 @@ class RemoteBundle:
         self._module = session.load_module(library)
         session.remove(library)  # what is loaded stays so
         self._cpu = session.cpu(0)
-        self._run = self._module[RUN]
+        self._run = self._module[RUN_ON]
         self._layout = AnswerLayout.of(manifest)
+        shapes = array_shapes(manifest, (path / WEIGHTS).stat().st_size)
+        check_arrays(path / LIBRARY, self._module[TRACE], shapes)
         self._image, self._outputs = (
             self._sent(np.zeros(floats, np.float32)) for floats in (prod(manifest.input["shape"]), self._layout.floats)
         )
@@ -72,17 +75,18 @@ class RemoteBundle:
     def seconds(self, image: NDArray[np.float32], runs: int) -> list[float]:
         """Seconds of each of `runs` runs in a row, by the device's clock; one before them does not count."""
         self._batch(image)
-        evaluator = self._module.time_evaluator(RUN, self._cpu, number=1, repeat=runs)
-        return list(evaluator(self._image, self._outputs, *self._rest).results)
+        evaluator = self._module.time_evaluator(RUN_ON, self._cpu, number=1, repeat=runs)
+        return list(evaluator(self.threads, self._image, self._outputs, *self._rest).results)
 
     def _batch(self, image: NDArray[np.float32]) -> Answer:
         self._image.copyfrom(np.ascontiguousarray(image).reshape(-1))
         self._outputs.copyfrom(np.full(self._outputs.shape, np.nan, np.float32))
-        failed = self._run(self._image, self._outputs, *self._rest)
-        if failed:
-            raise BundleError(
-                f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]} on {self.name}"
-            )
+        try:
+            status = self._run(self.threads, self._image, self._outputs, *self._rest)
+        except (ValueError, TypeError) as error:
+            raise refused_arrays(f"{self.manifest.name} on {self.name}", error) from None
+        if status:
+            raise BundleError(f"{failure(self.manifest, self.threads, status)} on {self.name}")
         return self._layout.answer(self._outputs.numpy())
 
     def _sent(self, array: NDArray[np.float32]) -> Any:

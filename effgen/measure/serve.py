@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,7 @@ from effgen.errors import TuneError
 from effgen.machines.host import describe_host
 from effgen.machines.identity import identity
 from effgen.measure.carried.process import die_with
+from effgen.measure.door import Door
 from effgen.measure.protocol import HOST, IDENTITY
 from effgen.runtime.library import prepare_tvm, tvm_ffi
 
@@ -32,30 +34,32 @@ def serve_device(
 ) -> None:
     """Serve sessions on `host:port` and announce them to the tracker under `key`, until a signal.
 
-    `on_ready` gets the address once it listens, `log` a line for every session that ended badly. TVM's listening
-    thread ends with a session whose process dies, which any bad candidate may cause: it is then begun anew. Raises
-    TuneError where a package is missing or the port is taken.
+    `on_ready` gets the address once it listens, `log` a line for every session that ended badly. TVM's loop ends with a
+    session whose process dies, which any bad candidate may cause: it is then begun anew. Raises TuneError where a
+    package is missing or the port is taken.
     """
     _check(host, port)
     if tracker is not None:
         _check_name(tracker[0])
     prepare_tvm()
-    from tvm.rpc import server
+    from tvm.rpc import base, server
 
     server.logger.handlers.clear()
+    server.logger.setLevel(logging.ERROR)
     _tell_identity()
     os.register_at_fork(after_in_child=_as_session)
-    threading.excepthook = lambda failed: log(f"a session ended badly: {failed.exc_value}; listening again")
     folder = os.getcwd()
+    door = Door(host, port, base.RPC_MAGIC)
 
     def listen() -> None:
         while True:
-            # TVM tries the ports from the first up to, but not including, the second: by default none above 9198.
-            state = server.PopenRPCServerState(host, port, port + 1, tracker_addr=tracker, key=key, silent=True)
-            on_ready(f"{host}:{state.port}")
-            state.thread.join()
-            state.sock.close()
-            os.chdir(folder)  # the thread may have died in the folder of its session, which is gone
+            on_ready(f"{host}:{door.port}")
+            try:
+                # The loop that TVM's server runs in a thread, with our door in place of its socket.
+                server._listen_loop(door, door.port, key, tracker, None, None)
+            except Exception as failed:  # TVM raises anything
+                log(f"a session ended badly: {failed}; listening again")
+            os.chdir(folder)  # it may have ended in the folder of its session, which is gone
 
     _until_a_signal(listen)
 

@@ -10,7 +10,6 @@ every tensor of the set must have a place in the graph. Only counters, such as `
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import WeightsError
+from effgen.files.bounded import MOST_JSON_BYTES, MOST_WEIGHTS_BYTES, UnreadableError, read_bytes, value_from_json
 from effgen.files.contents import PYTORCH, kind_of_bytes
 from effgen.graph import Graph, Weights
 from effgen.network.checkpoint_names import Naming
@@ -82,7 +82,7 @@ def load_checkpoint(path: Path, graph: Graph, choice: WeightsChoice = AS_MEANT) 
         found = chosen_set(content, choice)
         claim = claim_of(path, content, metadata)
         check_hidden_layers(claim)
-        weights = _fitted(graph, found, _floats(found))
+        weights = _fitted(graph, found)
         _check_values(graph, weights)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
@@ -102,9 +102,9 @@ def load_checkpoint(path: Path, graph: Graph, choice: WeightsChoice = AS_MEANT) 
 def _file_bytes(path: Path) -> bytes:
     """The whole file, read once: what is hashed is what is loaded."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from None
+        return read_bytes(path, MOST_WEIGHTS_BYTES)
+    except UnreadableError as error:
+        raise WeightsError(f"{path}: cannot read the checkpoint: {error}") from None
 
 
 def _read(path: Path, data: bytes) -> tuple[Any, Mapping[str, str]]:
@@ -138,11 +138,17 @@ def _begins_as_safetensors(data: bytes) -> bool:
 def _read_safetensors(data: bytes) -> tuple[dict[str, StoredTensor], Mapping[str, str]]:
     from safetensors import SafetensorError, deserialize
 
+    length = int.from_bytes(data[:_HEADER_AT], "little")
+    if length > MOST_JSON_BYTES:
+        raise WeightsError("not a safetensors file: its header is longer than 16 MiB")
     try:
         entries = deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise WeightsError(f"not a safetensors file, or damaged or cut short: {error}") from None
-    header = json.loads(data[_HEADER_AT : _HEADER_AT + int.from_bytes(data[:_HEADER_AT], "little")])
+    try:
+        header = value_from_json(data[_HEADER_AT : _HEADER_AT + length])
+    except UnreadableError as error:
+        raise WeightsError(f"not a safetensors file: {error}") from None
     tensors = {}
     for name, entry in entries:
         if entry["dtype"] not in STORED_DTYPES:
@@ -151,39 +157,42 @@ def _read_safetensors(data: bytes) -> tuple[dict[str, StoredTensor], Mapping[str
     return tensors, header.get("__metadata__") or {}
 
 
-def _floats(found: WeightSet) -> _Arrays:
-    arrays: _Arrays = {}
+def _fitted(graph: Graph, found: WeightSet) -> _Arrays:
+    """The arrays under the graph's names, or one WeightsError about all that does not fit.
+
+    Types and shapes first: a tensor of a few bytes may be stretched to any size, and no number of one that does not
+    fit is looked at.
+    """
     for name, tensor in found.tensors.items():
         if tensor.dtype not in FLOATS:
             raise WeightsError(f"{name} is {tensor.dtype}: expected {_listed_floats()}")
-        try:
-            arrays[name] = tensor.float32()
-        except NotTorchError as error:
-            raise WeightsError(f"{name}: damaged or cut short: {error}") from None
-    return arrays
+    source = found.scheme.names_for(graph, found.tensors)
+    shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
+    for name, stored in source.items():
+        if stored in shapes:
+            shapes[stored] = _as_kernel(shapes[stored], graph.parameters[name].shape)
+    if message := misfit(graph, found.scheme, source, shapes):
+        raise WeightsError(message)
+    return {
+        name: _float32(stored, found.tensors[stored]).reshape(graph.parameters[name].shape)
+        for name, stored in source.items()
+    }
+
+
+def _float32(name: str, tensor: StoredTensor) -> NDArray[np.float32]:
+    try:
+        return tensor.float32()
+    except NotTorchError as error:
+        raise WeightsError(f"{name}: damaged or cut short: {error}") from None
 
 
 def _listed_floats() -> str:
     return f"{', '.join(FLOATS[:-1])} or {FLOATS[-1]}"
 
 
-def _fitted(graph: Graph, found: WeightSet, tensors: _Arrays) -> _Arrays:
-    """The arrays under the graph's names, or one WeightsError about all that does not fit."""
-    source = found.scheme.names_for(graph, tensors)
-    tensors = tensors | {
-        stored: _as_kernel(tensors[stored], graph.parameters[name].shape)
-        for name, stored in source.items()
-        if stored in tensors
-    }
-    shapes = {name: array.shape for name, array in tensors.items()}
-    if message := misfit(graph, found.scheme, source, shapes):
-        raise WeightsError(message)
-    return {name: tensors[stored] for name, stored in source.items()}
-
-
-def _as_kernel(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A linear layer's matrix as the kernel of a 1x1 convolution, where that is what the graph has."""
-    return array.reshape(shape) if shape == (*array.shape, 1, 1) else array
+def _as_kernel(found: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """A linear layer's matrix is the kernel of a 1x1 convolution, where that is what the graph has."""
+    return wanted if wanted == (*found, 1, 1) else found
 
 
 def _check_values(graph: Graph, weights: _Arrays) -> None:

@@ -6,7 +6,6 @@ tensors (whose project wrote it), of the model in a training script's notes or a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from effgen.errors import WeightsError
+from effgen.files.bounded import UnreadableError, read_json
 from effgen.graph import Graph, Node
 from effgen.network.checkpoint_names import Naming
 from effgen.network.lowering.layers import same_padding
@@ -109,8 +109,8 @@ def _config_beside(path: Path) -> Any:
     if path.name not in ("model.safetensors", "pytorch_model.bin"):
         return None
     try:
-        return json.loads((path.parent / "config.json").read_bytes()[:1_000_000])
-    except (OSError, ValueError, RecursionError):
+        return read_json(path.parent / "config.json")
+    except UnreadableError:
         return None
 
 

@@ -15,13 +15,13 @@ What makes no sense there is passed over: it was written for somebody else.
 from __future__ import annotations
 
 import ast
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from effgen.errors import GraphError, ImageError
+from effgen.files.bounded import UnreadableError, check_tree, value_from_json
 from effgen.network.spec import InputSpec, Interpolation
 from effgen.runtime.labels import checked_labels
 from effgen.runtime.picture import Colour, Preparation
@@ -208,11 +208,13 @@ def _of_effgen(texts: Mapping[str, str], channels: int) -> dict[str, Any]:
     }
     if not _are_numbers(found["mean"], channels) or not _are_numbers(found["std"], channels):
         return {}
+    if min(found["std"]) <= 0:
+        return {}
     sides = resize if isinstance(resize, list) else [resize]
     return {
         "mean": tuple(found["mean"]),
         "std": tuple(found["std"]),
-        "resize": min(sides) if all(type(side) is int for side in sides) else None,
+        "resize": min(sides) if sides and all(type(side) is int for side in sides) else None,
         "pixel_range": found["pixel_range"] if found["pixel_range"] in (1, 255) else None,
         "fill": tuple(found["fill"]) if _is_colour(found["fill"]) else None,
         **words,
@@ -270,6 +272,9 @@ _READERS = (
     ("mean, std", _of_mean_and_std),
 )
 
+#: Characters of a constant as Python writes it: a thousand classes' names have 30,000.
+_MOST_LITERAL = 2**18
+
 _NAMES = ("names", "labels", "classes", "class_names")
 
 
@@ -292,19 +297,25 @@ def _labels(texts: Mapping[str, str], classes: int) -> tuple[str, ...] | None:
 
 def _list_of_numbers(text: str, count: int) -> tuple[float, ...] | None:
     value = _value(text)
-    if value is None:
+    if not isinstance(value, list | tuple):
         value = _numbers(text.replace(" ", ",") if "," not in text else text)
     return tuple(map(float, value)) if _are_numbers(list(value or ()), count) else None
 
 
 def _value(text: str | None) -> Any:
     """JSON, or a constant as Python writes it; None for anything else."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return None if text is None else read(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-    return None
+    if text is None:
+        return None
+    try:
+        return value_from_json(text)
+    except UnreadableError:
+        pass
+    try:
+        value = ast.literal_eval(text) if len(text) <= _MOST_LITERAL else None
+        check_tree(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, UnreadableError):
+        return None
+    return value
 
 
 def _one_of(text: str | None, known: tuple[str, ...]) -> str | None:

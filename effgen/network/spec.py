@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from effgen.errors import SpecError, candidates
+from effgen.files.bounded import MOST_TOML_BYTES, UnreadableError, read_text, table_from_toml
 from effgen.files.strict import StrictModel, first_problem
 from effgen.words import ChannelOrder, Fit, Padding
 
@@ -34,6 +34,10 @@ Stride = Annotated[int, Field(ge=1, le=4)]
 #: Channels of a tensor between layers, and repeats of a stage, at most.
 MAX_CHANNELS = 65536
 MAX_REPEATS = 512
+
+#: Stages of a spec, rows of its published coefficients, and blocks of all stages together once they are scaled: ten
+#: times as many as the deepest network published has.
+MAX_STAGES, MAX_ROWS, MAX_BLOCKS = 64, 256, 1024
 
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 Multiplier = Annotated[float, Field(gt=0, le=64)]
@@ -127,7 +131,7 @@ class ScalingSpec(StrictModel):
     alpha: Annotated[float, Field(ge=1, le=4)] = 1.2
     beta: Annotated[float, Field(ge=1, le=4)] = 1.1
     gamma: Annotated[float, Field(ge=1, le=4)] = 1.15
-    published: list[PublishedRow] = []
+    published: Annotated[list[PublishedRow], Field(max_length=MAX_ROWS)] = []
 
 
 class SqueezeExciteSpec(StrictModel):
@@ -245,7 +249,7 @@ class NetworkSpec(StrictModel):
     rounding: RoundingSpec = RoundingSpec()
     scaling: ScalingSpec = ScalingSpec()
     stem: StemSpec
-    stages: Annotated[list[StageSpec], Field(min_length=1)]
+    stages: Annotated[list[StageSpec], Field(min_length=1, max_length=MAX_STAGES)]
     head: HeadSpec | None = None
     classifier: ClassifierSpec = ClassifierSpec()
 
@@ -272,9 +276,9 @@ def load_spec(name_or_path: str) -> NetworkSpec:
     if name_or_path.endswith(".toml") or "/" in name_or_path:
         path = Path(name_or_path)
         try:
-            return parse_spec(path.read_text(encoding="utf-8"), where=str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{path}: cannot read the spec: {_reason(error)}") from None
+            return parse_spec(read_text(path, MOST_TOML_BYTES), where=str(path))
+        except UnreadableError as error:
+            raise SpecError(f"{path}: cannot read the spec: {error}") from None
     if name_or_path not in shipped_spec_names():
         known = candidates(name_or_path, shipped_spec_names())
         raise SpecError(f"--spec {name_or_path}: unknown family; {known}; or give the path of a .toml file")
@@ -285,8 +289,8 @@ def load_spec(name_or_path: str) -> NetworkSpec:
 def parse_spec(text: str, where: str) -> NetworkSpec:
     """Validate the TOML `text`; `where` names its origin in error messages."""
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        data = table_from_toml(text)
+    except UnreadableError as error:
         raise SpecError(f"{where}: not valid TOML: {error}") from None
     try:
         spec = NetworkSpec.model_validate(data)
@@ -294,10 +298,6 @@ def parse_spec(text: str, where: str) -> NetworkSpec:
         raise SpecError(f"{where}: {first_problem(error, NetworkSpec)}") from None
     _check_whole(spec, where)
     return spec
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "not UTF-8 text"
 
 
 def _check_whole(spec: NetworkSpec, where: str) -> None:

@@ -15,9 +15,9 @@ import io
 import math
 import pickle
 import re
+import time
 import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import WeightsError
+from effgen.files.contents import MOST_MEMBERS
 
 #: dtypes as safetensors calls them -> numpy's; what numpy lacks is kept as integers of the same width.
 STORED_DTYPES: Mapping[str, str] = {
@@ -101,6 +102,13 @@ _LEGACY_BEGINNING = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0al\xfc\x9cF\x
 
 #: A file's layout of a tensor has at most so many axes.
 _MAX_AXES = 16
+
+#: What a pickle may ask of its reader: instructions (a state dict of a thousand tensors has 50,000), names of classes,
+#: and seconds.
+_MOST_INSTRUCTIONS, _MOST_CLASSES, _MOST_SECONDS = 2**23, 1000, 20.0
+
+#: Whole numbers below it have places of their own in a dictionary; larger ones may be made to share one.
+_SMALL = 2**60
 
 
 class NotTorchError(WeightsError):
@@ -228,13 +236,16 @@ def content_of_torch_file(data: bytes) -> Any:
             return _content_of_pickles(data)
     except (NotTorchError, UnsafeFileError):
         raise
-    # A damaged pickle makes its reader trip over anything: KeyError, IndexError, UnicodeError, MemoryError, ...
+    # A damaged pickle makes its reader trip over anything: KeyError, IndexError, UnicodeError, MemoryError, ... What
+    # it says may hold whatever the file does, endlessly.
     except Exception as error:
-        raise NotTorchError(f"{type(error).__name__}: {error}") from None
+        raise NotTorchError(type(error).__name__) from None
     raise NotTorchError("it does not begin as one")
 
 
 def _content_of_zip(data: bytes) -> Any:
+    if data.count(b"PK\x01\x02") > MOST_MEMBERS:
+        raise NotTorchError(f"it has more than {MOST_MEMBERS:,} members")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
@@ -249,12 +260,14 @@ def _content_of_zip(data: bytes) -> Any:
     storages: dict[str, _Storage] = {}
 
     def storage(kind: _Named, key: str, location: str, elements: int) -> _Storage:
+        if not isinstance(key, str) or not isinstance(elements, int):
+            raise NotTorchError("a storage of an unknown kind")
         if key not in storages:
             raw = _member(data, members[f"{folder}data/{key}"])
             storages[key] = _Storage(kind.dtype, elements, raw)
         return storages[key]
 
-    return _Unpickler(io.BytesIO(_member(data, members[pickles[0]])), storage).load()
+    return _Unpickler(_Instructions(_member(data, members[pickles[0]])), storage).load()
 
 
 def _member(data: bytes, info: zipfile.ZipInfo) -> memoryview:
@@ -271,10 +284,12 @@ def _member(data: bytes, info: zipfile.ZipInfo) -> memoryview:
 
 def _content_of_pickles(data: bytes) -> Any:
     """Before PyTorch 1.6: three pickles of numbers, the content, the storages' keys, then each one's elements."""
-    file = io.BytesIO(data)
+    file = _Instructions(data)
     storages: dict[str, _Storage] = {}
 
     def storage(kind: _Named, key: str, location: str, elements: int, view: Any = None) -> _Storage:
+        if not isinstance(key, str) or not isinstance(elements, int):
+            raise NotTorchError("a storage of an unknown kind")
         if view is not None:
             raise NotTorchError("views of storages, as PyTorch 0.3 wrote")
         return storages.setdefault(key, _Storage(kind.dtype, elements))
@@ -300,16 +315,66 @@ def _content_of_pickles(data: bytes) -> Any:
     return content
 
 
+class _Instructions(io.BytesIO):
+    """A pickle's bytes; it is read an instruction at a time, and no further than _MOST_INSTRUCTIONS or _MOST_SECONDS.
+
+    What one instruction can take is bounded by the file's size, as it makes nothing but what `_GIVEN` makes.
+    """
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        super().__init__(data)
+        self._left = _MOST_INSTRUCTIONS
+        self._deadline = time.monotonic() + _MOST_SECONDS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise NotTorchError(f"more than {_MOST_INSTRUCTIONS:,} instructions in its pickle")
+        if self._left % 64 == 0 and time.monotonic() > self._deadline:
+            raise NotTorchError(f"its pickle takes more than {_MOST_SECONDS:g} s to read")
+        return super().read(size)
+
+
+def _put(made: Any, key: Any, value: Any) -> None:
+    """An entry, unless its key is of a kind that no state dict has: the work of finding a place for some is endless."""
+    if isinstance(key, str | bytes | None) or (isinstance(key, int) and abs(key) < _SMALL):
+        made[key] = value
+
+
+def _put_all(items: Sequence[Any], made: Callable[[], Any]) -> None:
+    target = made()
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        _put(target, key, value)
+
+
+def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
+    """Of pairs, as Python 2 wrote ordered ones."""
+    made: dict[Any, Any] = {}
+    for key, value in pairs.items() if isinstance(pairs, dict) else pairs:
+        _put(made, key, value)
+    return made
+
+
+def _list(items: Any = ()) -> list[Any]:
+    return list(items)
+
+
+def _no_set(items: Any = ()) -> StandIn:
+    return StandIn()
+
+
 # Python's own: the one in C sets aside what a file says it will need, before it is there.
 class _Unpickler(pickle._Unpickler):
     """Calls nothing but `_GIVEN`; `storage` finds a tensor's elements by what a persistent id says."""
 
-    def __init__(self, file: io.BytesIO, storage: Callable[..., _Storage]) -> None:
+    def __init__(self, file: _Instructions, storage: Callable[..., _Storage]) -> None:
         super().__init__(file, encoding="latin1")  # what Python 2 wrote
         self._storage = storage
         self._classes: dict[str, type] = {}
 
     stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def load_build(self) -> None:
@@ -319,7 +384,46 @@ class _Unpickler(pickle._Unpickler):
             for part in state if isinstance(state, tuple) else (state,):
                 made.fields |= part if isinstance(part, dict) else {}
 
+    def load_setitem(self) -> None:
+        """An entry of a dictionary, or of a stand-in."""
+        value, key = self.stack.pop(), self.stack.pop()
+        _put(self.stack[-1], key, value)
+
+    def load_setitems(self) -> None:
+        """Many of them."""
+        _put_all(self.pop_mark(), lambda: self.stack[-1])
+
+    def load_dict(self) -> None:
+        """A dictionary of them."""
+        made: dict[Any, Any] = {}
+        _put_all(self.pop_mark(), lambda: made)
+        self.stack.append(made)
+
+    def load_set(self) -> None:
+        """A set is of no use here, and may take long to make."""
+        self.stack.append(StandIn())
+
+    def load_frozenset(self) -> None:
+        """The same, of what lies above the mark."""
+        self.pop_mark()
+        self.load_set()
+
+    def load_frame(self) -> None:
+        """Its length says nothing that is needed: instructions are read one by one."""
+        self.read(8)
+
+    def load_bytearray(self) -> None:
+        """As much as there is, not as much as the file says."""
+        self.stack.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
     dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.EMPTY_SET[0]] = load_set
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+    dispatch[pickle.FRAME[0]] = load_frame
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray
 
     def find_class(self, module: str, name: str) -> Any:
         path = f"{module}.{name}"
@@ -327,12 +431,18 @@ class _Unpickler(pickle._Unpickler):
             return _GIVEN[path]
         if _REFUSED.match(module) or _REFUSED_FUNCTIONS.match(path):
             raise UnsafeFileError(ascii(path)[1:-1])
+        if len(self._classes) >= _MOST_CLASSES:
+            raise NotTorchError(f"it names more than {_MOST_CLASSES:,} classes")
         return self._classes.setdefault(path, type("StandIn", (StandIn,), {"path": ascii(path)[1:-1]}))
 
     def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":  # a class with its source, of the old layout
             return pid[1]
-        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or not isinstance(pid[1], _Named):
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
+            raise NotTorchError("a storage of an unknown kind")
+        if isinstance(pid[1], type) and issubclass(pid[1], StandIn):  # of quantised tensors, which are stand-ins too
+            return StandIn()
+        if not isinstance(pid[1], _Named):
             raise NotTorchError("a storage of an unknown kind")
         return self._storage(*pid[1:])
 
@@ -349,9 +459,9 @@ def _tensor_of_dtype(
 
 
 def _tensor_of(dtype: str, storage: _Storage, offset: int, shape: Any, strides: Any) -> StoredTensor:
-    numbers = (offset, *shape, *strides)
-    if len(shape) != len(strides) or len(shape) > _MAX_AXES:
+    if not isinstance(storage, _Storage) or len(shape) != len(strides) or len(shape) > _MAX_AXES:
         raise NotTorchError("a tensor of an unknown layout")
+    numbers = (offset, *shape, *strides)
     if not all(isinstance(number, int) and 0 <= number < 2**40 for number in numbers):
         raise NotTorchError("a tensor of an unknown layout")
     return StoredTensor(dtype, tuple(shape), storage, offset, tuple(strides))
@@ -367,11 +477,11 @@ def _of_subclass(function: Any, kind: Any, arguments: tuple[Any, ...], *state: A
 
 #: All that a file gets: what makes tensors, their dtypes and storages, and plain containers.
 _GIVEN: Mapping[str, Any] = {
-    "collections.OrderedDict": OrderedDict,
-    "builtins.dict": dict,
-    "builtins.list": list,
-    "builtins.set": set,
-    "__builtin__.set": set,
+    "collections.OrderedDict": _Maker(_dictionary),
+    "builtins.dict": _Maker(_dictionary),
+    "builtins.list": _Maker(_list),
+    "builtins.set": _Maker(_no_set),
+    "__builtin__.set": _Maker(_no_set),
     "torch._utils._rebuild_tensor": _Maker(_tensor),
     "torch._utils._rebuild_tensor_v2": _Maker(_tensor),
     "torch._utils._rebuild_tensor_v3": _Maker(_tensor_of_dtype),

@@ -7,6 +7,7 @@ Its label says where it lies: `state_dict_ema`, `state_dict.teacher`; empty for 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,9 @@ _USUAL = (
     "weights",
     "params",
 )
+
+#: How many sets may lie beside each other in one dictionary, each behind a prefix of its own.
+_MOST_SETS = 32
 
 #: How many names a message lists.
 _LISTED = 3
@@ -139,10 +143,10 @@ def _rank(label: str) -> tuple[bool, bool, int]:
 
 def _dictionaries(content: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
     """All dictionaries that hold tensors, with where they lie; a module's parameters are one."""
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    waiting: deque[tuple[tuple[str, ...], Any]] = deque([((), content)])
     seen: set[int] = set()
     while waiting and len(seen) < _MOST_VISITED:
-        path, value = waiting.pop(0)
+        path, value = waiting.popleft()
         if id(value) in seen:
             continue
         seen.add(id(value))
@@ -193,6 +197,8 @@ def _sets(label: str, entries: Mapping[Any, Any]) -> Iterator[WeightSet]:
     """The sets that a dictionary holds: one, or one behind each of several prefixes."""
     names = [name for name, entry in entries.items() if isinstance(name, str)]
     prefixes = prefixes_of(names)
+    if len(prefixes) > _MOST_SETS:
+        raise WeightsError(f"holds {len(prefixes)} sets of weights beside each other: expected at most {_MOST_SETS}")
     for prefix in prefixes:
         inside = {name.removeprefix(prefix): entries[name] for name in names if name.startswith(prefix)}
         outside = [name for name in names if not any(name.startswith(other) for other in prefixes)]
@@ -227,9 +233,13 @@ def _steps(entries: Mapping[str, Any]) -> int | None:
     counted = [
         int(entry.elements().reshape(-1)[0])
         for name, entry in entries.items()
-        if name.endswith("num_batches_tracked") and isinstance(entry, StoredTensor) and entry.size == 1
+        if name.endswith("num_batches_tracked") and isinstance(entry, StoredTensor) and _is_count(entry)
     ]
     return max(counted, default=None)
+
+
+def _is_count(tensor: StoredTensor) -> bool:
+    return tensor.size == 1 and tensor.dtype in ("I64", "I32", "I16", "I8", "U8")
 
 
 def _nothing_found(content: Any, dictionaries: list[tuple[str, Mapping[Any, Any]]], choice: WeightsChoice) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, PositiveFloat, TypeAdapter, with_config
+from pydantic import AfterValidator, Field, PositiveFloat, TypeAdapter, with_config
 
 from effgen.files.lines import read_lines
-from effgen.files.strict import STRICT
+from effgen.files.strict import STRICT, Int64
 
 if TYPE_CHECKING:
     from effgen.machines.machine import Machine
@@ -50,11 +50,11 @@ class Record:
 
     kernel: str
     rule: str
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, Int64]
     status: Status
-    cores: int
+    cores: Annotated[Int64, Field(ge=1)]
     mcpu: str
-    lanes: int
+    lanes: Annotated[Int64, Field(ge=1)]
     seconds: PositiveFloat | None = None
     kept: bool = False
     error: str = ""

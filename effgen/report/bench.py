@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from effgen.report.tables import numbers_table
-from effgen.report.text import bytes_text, milliseconds_text, threads_text
+from effgen.report.text import DOUBTFUL, bytes_text, milliseconds_text, threads_text
+from effgen.results.reports import BenchReport
+from effgen.results.rows import load_text
 
 if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.machines.host import Host
-    from effgen.results.reports import BenchReport, Report, Result
+    from effgen.results.reports import Report, Result
 
 _RESULT_COLUMNS = (
-    "backend", "median ms", "p10 ms", "p90 ms", "min ms", "images/s", "calls", "vs effgen", "version",
+    "backend", "median ms", "p10 ms", "p90 ms", "p99 ms", "min ms", "images/s", "calls", "vs effgen", "version",
 )  # fmt: skip
 
 
@@ -23,14 +25,15 @@ def table_from_bench(report: BenchReport) -> Table:
     """One row a backend: effgen first, then the peers as asked for; those without a time say why."""
     table = numbers_table(title_from_report(report), _RESULT_COLUMNS, left=1)
     for result in report.results:
-        table.add_row(*_result_cells(result), style="bold" if result is report.results[0] else None)
+        style = "bold" if result is report.results[0] else None
+        table.add_row(*_result_cells(result, report.disturbed), style=style)
     return table
 
 
 def title_from_report(report: Report) -> str:
     """What was measured, in a line."""
-    model = report.model
-    return f"{model.name}, batch {model.batch}, {threads_text(report.threads)}, {model.dtype}"
+    model, load = report.model, report.load if isinstance(report, BenchReport) else 0
+    return f"{model.name}, batch {model.batch}, {threads_text(report.threads)}, {model.dtype}{load_text(load)}"
 
 
 def notes_from_bench(report: BenchReport) -> list[str]:
@@ -55,12 +58,16 @@ def warning_from_bench(report: BenchReport) -> str:
     """What makes the times doubtful; empty where nothing does."""
     if not report.disturbed:
         return ""
-    return f"other processes kept {report.other_cpus:.1f} CPUs busy: times are inflated, those of peers perhaps more"
+    return (
+        f"other processes kept {report.other_cpus:.1f} CPUs busy: times are inflated, those of peers perhaps more, "
+        f"and ratios ({DOUBTFUL}) may be off"
+    )
 
 
-def _result_cells(result: Result) -> Iterable[str]:
-    times = (result.median_ms, result.p10_ms, result.p90_ms, result.min_ms)
-    rest = (f"{result.images_per_second:.1f}", str(result.calls or ""), f"{result.ratio:.2f}x", result.version or "")
+def _result_cells(result: Result, doubtful: bool) -> Iterable[str]:
+    times = (result.median_ms, result.p10_ms, result.p90_ms, result.p99_ms, result.min_ms)
+    ratio = f"{result.ratio:.2f}x{DOUBTFUL if doubtful else ''}"
+    rest = (f"{result.images_per_second:.1f}", str(result.calls or ""), ratio, result.version or "")
     return (result.backend, *map(milliseconds_text, times), *rest)
 
 

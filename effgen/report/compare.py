@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from effgen.report.tables import numbers_table
-from effgen.report.text import bytes_text, count_text, milliseconds_text, ratio_text
+from effgen.report.text import DOUBTFUL, bytes_text, count_text, milliseconds_text, ratio_text
 from effgen.results.comparison import Comparison
 from effgen.results.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.results.regressions import BenchCase, Change, Regressions, judged_text, passes
@@ -154,7 +154,7 @@ def row_cells(row: Row) -> tuple[str, ...]:
         result.version or "",
         milliseconds_text(result.median_ms),
         milliseconds_text(result.p90_ms),
-        f"{result.ratio:.2f}x",
+        ratio_text(result.ratio) + (DOUBTFUL if row.disturbed else ""),
         f"{result.images_per_second:.1f}",
         count_text(row.model.macs),
         count_text(row.model.parameters),

@@ -29,6 +29,7 @@ def table_from_pack(pack: Pack) -> Table:
             "target": f"{pack.manifest.target['name']} ({pack.manifest.architecture})",
             "needs": ", ".join(needed_libraries(pack.libraries)) or "no library",
             "verified": _verified(pack),
+            "signed": "yes" if pack.signed else "no",
         }
     )
 
@@ -53,9 +54,16 @@ def table_from_unpacked(unpacked: Unpacked) -> Table:
             "files": f"{unpacked.files}, {bytes_text(unpacked.bytes)}, all as SHA256SUMS says",
             "model": unpacked.manifest.name,
             "target": f"{unpacked.manifest.target['name']} ({unpacked.architecture})",
+            "signed": _signed(unpacked),
             "run": f"{unpacked.path / 'verify'}",
         }
     )
+
+
+def _signed(unpacked: Unpacked) -> str:
+    if unpacked.checked_by is not None:
+        return f"by the key of {unpacked.checked_by}"
+    return "yes; by whom was not checked: give --key" if unpacked.signed else "no"
 
 
 def json_from_unpacked(unpacked: Unpacked) -> dict[str, Any]:
@@ -68,6 +76,8 @@ def json_from_unpacked(unpacked: Unpacked) -> dict[str, Any]:
         "target": manifest.target["name"],
         "files": unpacked.files,
         "bytes": unpacked.bytes,
+        "signed": unpacked.signed,
+        "checked_by": None if unpacked.checked_by is None else str(unpacked.checked_by),
     }
 
 

@@ -41,6 +41,10 @@ def bytes_text(count: int) -> str:
 NOT_MEASURED = "not measured"
 
 
+#: Behind a ratio of times that other work makes doubtful.
+DOUBTFUL = "?"
+
+
 def ratio_text(ratio: float | None) -> str:
     """Two digits behind the point and an x; `NOT_MEASURED` for None."""
     return NOT_MEASURED if ratio is None else f"{ratio:.2f}x"

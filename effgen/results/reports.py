@@ -8,19 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-    with_config,
-)
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError, with_config
 
 from effgen.errors import ResultsError
+from effgen.files.bounded import MOST_JSON_BYTES, UnreadableError, read_bytes, value_from_json
 from effgen.files.strict import STRICT, first_problem
 from effgen.machines.host import Host
 from effgen.results.ceilings import Ceilings
@@ -34,6 +27,11 @@ OURS = "effgen"
 #: Rows of effgen's own kernels, which are no peers: the bundle, and the C library beside it.
 OWN = frozenset({OURS, "standalone"})
 
+#: Of what is measured; beyond it, what tables and figures compute of two such numbers is none any more.
+_LEAST, _MOST = 1e-12, 1e15
+Positive: TypeAlias = Annotated[float, Field(ge=_LEAST, le=_MOST)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0, le=_MOST)]
+
 #: CPUs' worth of other work from which on times are worth a warning: a spinning thread that has to share its CPU
 #: costs its pool whole time slices.
 DISTURBING_CPUS = 0.2
@@ -41,10 +39,12 @@ DISTURBING_CPUS = 0.2
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: `min_time_s` seconds of timed calls for each backend, in `rounds` bursts."""
+    """How long to measure: `min_time_s` seconds of timed calls for each backend, in `rounds` bursts; `load`: beside so
+    many processes that keep a CPU busy each."""
 
     rounds: int = 10
     min_time_s: float = 2.0
+    load: NonNegativeInt = 0
 
 
 DEFAULT_PLAN = Plan()
@@ -108,15 +108,16 @@ class Result:
     backend: str
     version: str | None
     calls: PositiveInt | None
-    median_ms: PositiveFloat
-    p10_ms: PositiveFloat | None
-    p90_ms: PositiveFloat | None
-    min_ms: PositiveFloat | None
-    mad_ms: NonNegativeFloat | None
-    images_per_second: PositiveFloat
-    ratio: PositiveFloat
-    rel_l2: NonNegativeFloat | None
-    mean_ms: PositiveFloat | None = None
+    median_ms: Positive
+    p10_ms: Positive | None
+    p90_ms: Positive | None
+    min_ms: Positive | None
+    mad_ms: NotNegative | None
+    images_per_second: Positive
+    ratio: Positive
+    rel_l2: NotNegative | None
+    mean_ms: Positive | None = None
+    p99_ms: Positive | None = None
 
     @property
     def spread(self) -> float | None:
@@ -139,8 +140,8 @@ class LeftOut:
 class BenchReport:
     """Results in the order asked for, effgen's first; what could not be measured; and where it was measured.
 
-    `plan` None: not kept. `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where
-    nobody can tell.
+    `plan` None: not kept. `other_cpus` is how many CPUs' worth of work other processes did meanwhile, but those that
+    were asked for, None where nobody can tell.
     """
 
     origin: Origin
@@ -151,12 +152,17 @@ class BenchReport:
     results: tuple[Result, ...]
     left_out: tuple[LeftOut, ...]
     machine: Host
-    other_cpus: NonNegativeFloat | None
+    other_cpus: NotNegative | None
 
     @property
     def disturbed(self) -> bool:
-        """Whether other work was enough to doubt the times."""
+        """Whether other work, beyond what was asked for, was enough to doubt the times."""
         return is_disturbing(self.other_cpus)
+
+    @property
+    def load(self) -> int:
+        """Busy processes that were asked for."""
+        return 0 if self.plan is None else self.plan.load
 
 
 @dataclass(frozen=True)
@@ -182,9 +188,9 @@ class LayerTime:
     family: str
     source: str
     calls: PositiveInt
-    call_us: NonNegativeFloat
-    total_ms: NonNegativeFloat
-    share: NonNegativeFloat
+    call_us: NotNegative
+    total_ms: NotNegative
+    share: NotNegative
     macs: NonNegativeInt | None
     bytes: NonNegativeInt | None
     rates: Rates
@@ -197,8 +203,8 @@ class FamilyTotal:
     family: str
     kernels: PositiveInt
     calls: PositiveInt
-    total_ms: NonNegativeFloat
-    share: NonNegativeFloat
+    total_ms: NotNegative
+    share: NotNegative
     rates: Rates
 
 
@@ -217,17 +223,17 @@ class LayersReport:
     target: str
     threads: PositiveInt
     plan: Plan
-    latency_ms: PositiveFloat
-    kernels_ms: NonNegativeFloat
-    outside_ms: float
-    gflops: PositiveFloat
-    peak_share: PositiveFloat
-    clock_us: NonNegativeFloat
+    latency_ms: Positive
+    kernels_ms: NotNegative
+    outside_ms: Annotated[float, Field(ge=-_MOST, le=_MOST)]
+    gflops: Positive
+    peak_share: Positive
+    clock_us: NotNegative
     layers: tuple[LayerTime, ...]
     families: tuple[FamilyTotal, ...]
     ceilings: Ceilings
     machine: Host
-    other_cpus: NonNegativeFloat | None
+    other_cpus: NotNegative | None
 
     @property
     def disturbed(self) -> bool:
@@ -277,10 +283,12 @@ def read_report(path: Path) -> Report:
 
 def _json_in(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultsError(f"{path}: {error.strerror}; expected what effgen bench --json wrote") from None
-    except (ValueError, RecursionError) as error:  # text that is no UTF-8 is a ValueError too
+        text = read_bytes(path, MOST_JSON_BYTES)
+    except UnreadableError as error:
+        raise ResultsError(f"{path}: {error}; expected what effgen bench --json wrote") from None
+    try:
+        return value_from_json(text)
+    except UnreadableError as error:
         raise ResultsError(f"{path}: no JSON, or cut short: {error}; measure again") from None
 
 

@@ -23,12 +23,20 @@ class Setting:
     threads: int
     batch: int
     dtype: str
+    load: int = 0  # busy processes beside it, on purpose
 
     @property
     def title(self) -> str:
         """For captions and messages."""
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
-        return f"{self.machine}, {threads}, batch {self.batch}, {self.dtype}, target {self.target}"
+        return (
+            f"{self.machine}, {threads}, batch {self.batch}, {self.dtype}, target {self.target}{load_text(self.load)}"
+        )
+
+
+def load_text(load: int) -> str:
+    """What follows a setting: the busy processes beside it; empty without any."""
+    return f", beside {load} busy process{'' if load == 1 else 'es'}" if load else ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ def machine_label(host: Host) -> str:
 def setting_of(report: BenchReport) -> Setting:
     """Where and how a report was measured."""
     model = report.model
-    return Setting(machine_label(report.machine), report.target, report.threads, model.batch, model.dtype)
+    return Setting(machine_label(report.machine), report.target, report.threads, model.batch, model.dtype, report.load)
 
 
 def rows_of(source: BenchSource) -> list[Row]:
@@ -114,7 +122,7 @@ def sorted_rows(sources: Sequence[BenchSource]) -> tuple[Row, ...]:
 def _place(report: BenchReport) -> tuple[object, ...]:
     setting = setting_of(report)
     # Many threads first: that is what most people run.
-    where = (setting.machine, setting.dtype, setting.batch, -setting.threads)
+    where = (setting.machine, setting.dtype, setting.batch, setting.load, -setting.threads)
     return (*where, report.model.macs, report.model.name, setting.target)
 
 

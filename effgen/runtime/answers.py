@@ -61,3 +61,14 @@ class AnswerLayout:
     def answer(self, array: NDArray[np.float32]) -> Answer:
         """A copy of what the flat `array` holds."""
         return answer_of([view.copy() for view in self.views(array)])
+
+
+def array_shapes(manifest: Manifest, weights_bytes: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays that a run, or a trace, of the bundle is given, by the library's names for them."""
+    return {
+        "image": (prod(manifest.input["shape"]),),
+        "logits": (AnswerLayout.of(manifest).floats,),
+        "weights": (weights_bytes // 4,),
+        "workspace": (manifest.workspace_bytes // 4,),
+        "clock": (len(manifest.steps) + 1, 2),
+    }

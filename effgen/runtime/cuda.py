@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.machines.cuda_driver import NO_BINARY, OUT_OF_MEMORY, Driver, DriverError, cuda_driver
+from effgen.runtime.arrays import read_aligned
 from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.manifest import KERNELS, WEIGHTS, Manifest
@@ -92,7 +93,8 @@ class CudaModel(ImageClassifier):
 
     def _allocate(self, weights: Path) -> dict[str, int]:
         """Addresses on the device by the array's name, the weights filled in."""
-        packed = np.fromfile(weights, np.uint8)
+        packed = read_aligned(weights).view(np.uint8)
+        self._check_parts(packed.nbytes)
         sizes = {
             "image": self._image_bytes,
             "logits": self._outputs_bytes,
@@ -111,6 +113,16 @@ class CudaModel(ImageClassifier):
             "cuMemcpyHtoD_v2", c_uint64(arrays["weights"]), c_void_p(packed.ctypes.data), c_size_t(packed.nbytes)
         )
         return arrays
+
+    def _check_parts(self, weights_bytes: int) -> None:
+        """What the launches are given of the weights begins inside them; of the others `read_manifest` has seen it."""
+        for launch in self.manifest.device["launches"]:
+            for array, start in launch["arguments"]:
+                if array == "weights" and start >= weights_bytes:
+                    raise BundleError(
+                        f"{self.manifest.name}: {launch['kernel']} takes weights from byte {start} on, the bundle has "
+                        f"{weights_bytes}: its files do not belong together; compile the bundle again"
+                    )
 
     def _load_kernels(self, path: Path) -> dict[str, c_void_p]:
         """The functions of all launches, by name."""

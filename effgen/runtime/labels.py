@@ -6,34 +6,38 @@ import ast
 from pathlib import Path
 
 from effgen.errors import BuildError, ImageError
+from effgen.files.bounded import MIB, UnreadableError, read_bytes
 from effgen.files.contents import kind_of_file
 from effgen.runtime.library import find_package_file
+
+#: A million names of 60 letters.
+_MOST_BYTES = 64 * MIB
 
 
 def read_labels(path: Path, classes: int) -> tuple[str, ...]:
     """The names in the file. Raises ImageError: unreadable, not UTF-8, not one for each of the `classes`, or one that
     is empty or would disturb a terminal."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, _MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         if (kind := kind_of_file(path)) is not None and text:
             raise ImageError(f"{path}: is {kind}")
     except UnicodeDecodeError:
         if (kind := kind_of_file(path)) is not None:
             raise ImageError(f"{path}: is {kind}") from None
         raise ImageError(f"{path}: not UTF-8 text; expected a class's name a line") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnreadableError as error:
+        raise ImageError(f"{path}: cannot be read: {error}") from None
     return checked_labels(text.removesuffix("\n").split("\n"), classes, str(path))
 
 
 def checked_labels(labels: list[str], classes: int, where: str) -> tuple[str, ...]:
     """The labels without white space around them, as many as `classes`; errors as of `read_labels`."""
+    if len(labels) != classes:
+        raise ImageError(f"{where}: {len(labels)} labels: the network has {classes} classes; expected one a line")
     names = tuple(label.strip() for label in labels)
-    if len(names) != classes:
-        raise ImageError(f"{where}: {len(names)} labels: the network has {classes} classes; expected one a line")
     for number, name in enumerate(names, 1):
         if not name or not name.isprintable():
-            raise ImageError(f"{where}: line {number}: {name!r}: expected a name of printable characters")
+            raise ImageError(f"{where}: line {number}: {name[:60]!r}: expected a name of printable characters")
     return names
 
 

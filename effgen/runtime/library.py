@@ -5,16 +5,22 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import platform
+import re
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from effgen.errors import BundleError
+from effgen.files.owner import why_not_shared_safely
 from effgen.files.temporary import temporary_folder
 from effgen.machines.processor import usable_cpus
+from effgen.runtime.elf import why_not_loadable
 
 
 def prepare_tvm() -> None:
@@ -55,15 +61,58 @@ def load_tvm_runtime() -> ModuleType:
 
 @contextmanager
 def linked_anew(path: Path) -> Iterator[Path]:
-    """The shared library `path` by a name of its own, for as long as it takes to load it.
+    """The shared library `path` by a name of its own, for as long as it takes to load it. Raises BundleError where it
+    is no whole library of this processor's, or others could put another in its place in TMPDIR.
 
     The dynamic loader takes an equal path for an equal library: a bundle that was compiled again in its old place
     would silently be the old one for as long as that is loaded.
     """
+    if odd := why_not_loadable(path, platform.machine()):
+        raise BundleError(f"{path}: cannot be loaded: {odd}; compile the bundle again")
+    temporary = Path(tempfile.gettempdir())
+    if problem := why_not_shared_safely(temporary):
+        raise BundleError(f"{temporary}: {problem}: code is loaded from there; set TMPDIR to a folder of your own")
     with temporary_folder("load") as folder:
         link = folder / path.name
         link.symlink_to(path.resolve())
         yield link
+
+
+#: An array in the signature that TVM's errors quote: `weights: Tensor([9920], float32)`.
+_ARRAY = re.compile(r"(\w+): Tensor\(\[([\d, ]*)\]")
+
+
+def check_arrays(path: Path, trace: Callable[..., Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise BundleError where the library `path` takes arrays of other shapes than the bundle has, by the parameter's
+    name, before there is memory for them: a manifest, weights and a library with right hashes need not belong together.
+
+    Called without arguments the function `trace` runs nothing, and says what it takes. One that does not say so (of
+    another TVM) is checked by itself when it is called (`refused_arrays`).
+    """
+    try:
+        trace()
+    except Exception as error:
+        said = str(error)
+    else:
+        raise BundleError(f"{path}: its function trace takes no arrays; compile the bundle again")
+    for name, extents in _ARRAY.findall(said):
+        taken = tuple(int(extent) for extent in extents.split(",") if extent.strip())
+        if name in shapes and taken != shapes[name]:
+            found, wanted = (" x ".join(map(str, shape)) for shape in (shapes[name], taken))
+            raise BundleError(
+                f"{path}: takes an array {name} of {wanted} numbers, the bundle has one of {found}: its files do not "
+                "belong together; compile the bundle again"
+            )
+
+
+def refused_arrays(where: str, error: Exception) -> BundleError:
+    """The library's own refusal of its arguments in a line, without the signature in its middle."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "`" not in line]
+    said = " ".join(lines).replace(" when calling:", ":") or type(error).__name__
+    return BundleError(
+        f"{where}: the library refuses its arrays: {said}: the bundle's files do not belong together; "
+        "compile the bundle again"
+    )
 
 
 def package_file(package: str, path: str) -> Path:

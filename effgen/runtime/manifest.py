@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import platform
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from effgen.errors import BundleError
+from effgen.files.bounded import MissingError, UnreadableError, read_json
 from effgen.files.staging import FolderKind
 from effgen.machines.processor import architecture_of
 from effgen.runtime.arrays import ALIGNMENT
+from effgen.runtime.fields import OddFieldError, check_fields
 from effgen.words import OutputKind
 
 #: Raised when a reader of the old format could misread a new bundle.
-FORMAT_VERSION = 5
-
-#: What a classifier's bundle is written as, so that older readers take it: its one output is the table `output`.
-_ONE_OUTPUT = 4
+FORMAT_VERSION = 6
 
 MANIFEST = "manifest.json"
 LIBRARY = "lib.so"
@@ -39,9 +40,16 @@ BUNDLE_FOLDER = FolderKind(MANIFEST, "a bundle", "-o/--output")
 #: The folder of an unpacked archive (`effgen pack`) that is the bundle.
 PACKED = "bundle"
 
+#: Keys that a message lists.
+_LISTED = 5
+
 #: The library's functions: see `effgen.compiler.entry`.
 RUN = "run"
 TRACE = "trace"
+
+#: The same on a pool of threads, whose number is the first argument: see `native/pool/entry.c`.
+RUN_ON = "run_on"
+TRACE_ON = "trace_on"
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ class DeviceKind:
     on_cpu: bool
     most_threads: int | None
 
+
+#: What activations and weights may be.
+DTYPES = ("float32", "float16")
 
 DEVICE_KINDS = {"cpu": DeviceKind(LIBRARY, True, None), "cuda": DeviceKind(KERNELS, False, 1)}
 
@@ -144,16 +155,22 @@ class Manifest:
 
     def to_data(self) -> dict[str, Any]:
         """The fields as `manifest.json` has them."""
-        data = dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}
-        if self.classes is not None:
-            (data["output"],) = data.pop("outputs")
-            data["format_version"] = _ONE_OUTPUT
-        return data
+        return dataclasses.asdict(self) | {"format_version": FORMAT_VERSION}
 
     def to_json(self) -> str:
         """The text of `manifest.json`: the fields, and a digest of them, since no file holds the manifest's hash."""
         data = self.to_data()
         return json.dumps({**data, "digest": _digest(data)}, indent=2) + "\n"
+
+
+def failure(manifest: Manifest, threads: int, status: int) -> str:
+    """What a status of a CPU library's functions, other than 0, means."""
+    if status > 0:
+        return f"{manifest.name}: out of memory in {manifest.steps[status - 1]}"
+    return (
+        f"{manifest.name}: cannot start {threads} threads: {os.strerror(-status)}; "
+        f"give fewer, or raise the limit (ulimit -u, ulimit -v, a container's)"
+    )
 
 
 def _digest(data: dict[str, Any]) -> str:
@@ -190,7 +207,7 @@ def read_manifest(path: str | Path, whole: bool = True) -> Manifest:
     Raises BundleError: no bundle there, another format, a missing or changed file, a link that leaves the bundle.
     """
     bundle = Path(path)
-    manifest = _parse(bundle)
+    manifest = parse_manifest(bundle)
     code = manifest.device_kind.code
     needed = {code, WEIGHTS, MODEL, GOLDEN} if whole else {code, WEIGHTS}
     missing = sorted(needed - manifest.files.keys())
@@ -207,11 +224,14 @@ def _check_file(bundle: Path, name: str, expected: str) -> None:
     if Path(name).name != name:
         raise BundleError(f"{bundle / MANIFEST}: files[{name!r}]: expected a plain file name inside the bundle")
     file = bundle / name
-    if not file.is_file():
-        raise BundleError(f"{file}: missing from the bundle; compile it again")
-    if file.is_symlink() and file.resolve().parent != bundle.resolve():
-        raise BundleError(f"{file}: is a symbolic link that leaves the bundle; copy what it points to")
-    found = sha256_of(file)
+    try:
+        if not file.is_file():
+            raise BundleError(f"{file}: missing from the bundle; compile it again")
+        if file.is_symlink() and file.resolve().parent != bundle.resolve():
+            raise BundleError(f"{file}: is a symbolic link that leaves the bundle; copy what it points to")
+        found = sha256_of(file)
+    except OSError as error:  # no permission, a name longer than the file system takes
+        raise BundleError(f"{file}: cannot be read: {error.strerror}; copy or compile the bundle again") from None
     if found != expected:
         raise BundleError(
             f"{file}: SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...: the file was changed "
@@ -219,44 +239,42 @@ def _check_file(bundle: Path, name: str, expected: str) -> None:
         )
 
 
-def _parse(bundle: Path) -> Manifest:
+def parse_manifest(bundle: Path) -> Manifest:
+    """The manifest of the bundle directory, whose files are not looked at. Raises BundleError."""
     path = bundle / MANIFEST
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        data = read_json(path)
+    except MissingError:
         raise BundleError(f"{bundle}: {_no_bundle(bundle)}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except UnreadableError as error:
+        if not bundle.is_dir():
+            raise BundleError(f"{bundle}: {_no_bundle(bundle)}") from None
         raise BundleError(f"{path}: cannot be read as JSON: {error}") from None
-    check_version(path, data, FORMAT_VERSION, "compile it again", also=_ONE_OUTPUT)
+    check_version(path, data, FORMAT_VERSION, "compile it again")
     digest = data.pop("digest", None)
     if digest != _digest(data):
         raise BundleError(f"{path}: does not match its own digest: it was changed or damaged; compile the bundle again")
-    if data.pop("format_version") == _ONE_OUTPUT and "output" in data:
-        data["outputs"] = [data.pop("output")]
-    expected = {field.name: field.type for field in dataclasses.fields(Manifest)}
-    if data.keys() != expected.keys():
-        odd = ", ".join(sorted(data.keys() ^ expected.keys()))
-        raise BundleError(f"{path}: keys missing or surplus: {odd}; compile the bundle again")
-    for key, kind in expected.items():
-        # Annotations are strings here ("dict[str, Any]"): the outermost type is what indexing relies on.
-        if data[key] is None and str(kind).endswith(" | None"):
-            continue
-        if type(data[key]).__name__ != str(kind).split("[")[0]:
-            raise BundleError(f"{path}: {key} = {data[key]!r}: expected {kind}; compile the bundle again")
-    _check_nested(path, data)
+    data.pop("format_version")
+    if odd := data.keys() ^ {field.name for field in dataclasses.fields(Manifest)}:
+        named = ", ".join(map(reprlib.repr, sorted(odd)[:_LISTED]))
+        raise BundleError(f"{path}: keys missing or surplus: {named}; compile the bundle again")
+    try:
+        check_fields(data, tuple(DEVICE_KINDS), DTYPES, ALIGNMENT)
+    except OddFieldError as error:
+        raise BundleError(f"{path}: {error}; compile the bundle again") from None
     return Manifest(**data)
 
 
-def check_version(path: Path, data: Any, known: int, older: str, also: int | None = None) -> None:
-    """Raise BundleError where the `format_version` of the JSON `data`, read from `path`, is neither `known` nor `also`:
-    `older` says what to do about an older one."""
+def check_version(path: Path, data: Any, known: int, older: str) -> None:
+    """Raise BundleError where the `format_version` of the JSON `data`, read from `path`, is not `known`: `older` says
+    what to do about an older one."""
     version = data.get("format_version") if isinstance(data, dict) else None
     if type(version) is int and version > known:
         raise BundleError(
             f"{path}: format_version = {version}: written by a newer effgen, this one reads {known}; upgrade effgen"
         )
-    if type(version) is not int or version not in (known, also):
-        raise BundleError(f"{path}: format_version = {version!r}: this effgen reads {known}; {older}")
+    if type(version) is not int or version != known:
+        raise BundleError(f"{path}: format_version = {reprlib.repr(version)}: this effgen reads {known}; {older}")
 
 
 def _no_bundle(path: Path) -> str:
@@ -266,58 +284,3 @@ def _no_bundle(path: Path) -> str:
     if (path / PACKED / MANIFEST).is_file():
         return f"is an unpacked archive; its bundle is {path / PACKED}"
     return f"no bundle here (no {MANIFEST}); make one with `effgen compile`"
-
-
-#: What loading and judging look up inside the manifest's tables, with the type that they rely on.
-_NESTED: tuple[tuple[tuple[str, ...], type], ...] = (
-    (("target", "name"), str),
-    (("target", "llvm", "mtriple"), str),
-    (("target", "features"), list),
-    (("device", "kind"), str),
-    (("input", "shape"), list),
-    (("tolerance", "rel_l2"), float),
-)
-
-
-def _check_nested(path: Path, data: dict[str, Any]) -> None:
-    for keys, kind in _NESTED:
-        found: Any = data
-        for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        if type(found) is not kind:
-            where = ".".join(keys)
-            raise BundleError(f"{path}: {where} = {found!r}: expected {kind.__name__}; compile the bundle again")
-    if (kind_of_device := data["device"]["kind"]) not in DEVICE_KINDS:
-        known = " or ".join(DEVICE_KINDS)
-        raise BundleError(f"{path}: device.kind = {kind_of_device!r}: expected {known}; compile the bundle again")
-    _check_outputs(path, data["outputs"], data["input"]["shape"][:1])
-    shape = data["input"]["shape"]
-    whole = [*shape, data["threads"], data["workspace_bytes"] + 1]
-    words = [*data["files"].values(), *data["target"]["features"], *data["steps"]]
-    if not all(type(number) is int and number > 0 for number in whole) or len(shape) != 4:
-        raise BundleError(f"{path}: shapes, threads or workspace_bytes make no sense; compile the bundle again")
-    if not all(type(word) is str for word in words):
-        raise BundleError(f"{path}: files, features or steps: expected text; compile the bundle again")
-    for key, name in (data["standalone"] or {}).items():
-        if name is not None and (type(name) is not str or (key != "name" and name not in data["files"])):
-            raise BundleError(
-                f"{path}: standalone.{key} = {name!r}: expected one of the files; compile the bundle again"
-            )
-
-
-def _check_outputs(path: Path, outputs: list[Any], batch: list[Any]) -> None:
-    for output in outputs:
-        known = isinstance(output, dict) and type(output.get("name")) is str and type(output.get("shape")) is list
-        start = output.get("start", 0) if known else None
-        if not known or type(start) is not int or start < 0 or start % ALIGNMENT:
-            raise BundleError(f"{path}: outputs: {output!r}: expected name, shape and start; compile the bundle again")
-        if (kind := output.get("kind", "logits")) not in get_args(OutputKind):
-            kinds = ", ".join(get_args(OutputKind))
-            raise BundleError(f"{path}: output.kind = {kind!r}: expected one of {kinds}; compile the bundle again")
-        shape = output["shape"]
-        if shape[:1] != batch or not all(type(extent) is int and extent > 0 for extent in shape):
-            raise BundleError(
-                f"{path}: output {output['name']}: shape {shape} makes no sense; compile the bundle again"
-            )
-    if not outputs:
-        raise BundleError(f"{path}: outputs: there is none; compile the bundle again")

@@ -4,38 +4,44 @@ from __future__ import annotations
 
 import copy
 import os
+import reprlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from threading import Lock, local
+from threading import Lock
 from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.machines.processor import missing_features, usable_cpus
+from effgen.machines.processor import default_threads, missing_features, usable_cpus
+from effgen.runtime.answers import array_shapes
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
-from effgen.runtime.library import linked_anew, load_tvm_runtime
-from effgen.runtime.manifest import LIBRARY, RUN, TRACE, WEIGHTS, Manifest, read_manifest, refuse_foreign
+from effgen.runtime.library import check_arrays, linked_anew, load_tvm_runtime, refused_arrays
+from effgen.runtime.manifest import (
+    LIBRARY,
+    RUN_ON,
+    TRACE,
+    TRACE_ON,
+    WEIGHTS,
+    Manifest,
+    failure,
+    read_manifest,
+    refuse_foreign,
+)
 
-_BIG_CORES = 1  # the thread pool's mode that takes a thread count
-
-# Each Python thread has a pool of TVM's of its own, shared by all models: `threads` is what it was last set to; `lost`
-# says that its threads stayed behind in the process that this one was forked from.
-_pool = local()
-# Where calls go in a process whose pool was lost: a thread has a new one.
-_successors: list[ThreadPoolExecutor] = []
+# Every model of this process: a fork's child must not wait for a lock that only a thread of the parent's holds.
+_models: WeakSet[LoadedModel] = WeakSet()
 
 
 def _after_fork() -> None:
-    _pool.lost = hasattr(_pool, "threads")
-    _successors.clear()
+    for model in _models:
+        model._one_call = Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -54,24 +60,26 @@ class LoadedModel(ImageClassifier):
         super().__init__(path, manifest)
         self.threads = threads
         ffi = load_tvm_runtime()
-        self._set_threads = ffi.get_global_func("runtime.config_threadpool")
         library = _load_library(ffi, path / LIBRARY)
-        self._run, self._trace = library[RUN], library[TRACE]
+        self._run, self._trace, known = (_function(library, name, path / LIBRARY) for name in (RUN_ON, TRACE_ON, TRACE))
+        check_arrays(path / LIBRARY, known, array_shapes(manifest, (path / WEIGHTS).stat().st_size))
         self._from_dlpack = ffi.from_dlpack
         self._weights = ffi.from_dlpack(read_aligned(path / WEIGHTS))
         self._take_memory()
 
     def twin(self, threads: int | None = None) -> LoadedModel:
         """This model with memory of its own for a run, and the same code and weights: for a second Python thread, which
-        then need not wait for its turn. `threads`: at most as many as the model has, which is the default."""
+        then need not wait for its turn. `threads`: at most as many as the model has, which is the default. Raises
+        BundleError for another number of threads, and where memory is short."""
         other = copy.copy(self)
-        other.threads = self.threads if threads is None else threads
+        other.threads = _checked_threads(threads, self.threads, "the threads of the model") or self.threads
         other._take_memory()
         return other
 
     def _take_memory(self) -> None:
         """What a run writes to."""
         self._one_call = Lock()
+        _models.add(self)
         self._outputs = aligned((self.layout.floats,))
         self._clock = np.zeros((len(self.manifest.steps) + 1, 2), np.int64)
         workspace = self._from_dlpack(aligned((self.manifest.workspace_bytes // 4,)))
@@ -99,27 +107,18 @@ class LoadedModel(ImageClassifier):
         # Not copied unless it must be: a copy through cold caches takes 1.5% of B0's time.
         if not (image.flags.c_contiguous and image.flags.writeable):  # what DLPack takes
             image = image.copy(order="C")
-        run = partial(self._run_here, function, image, *arguments)
-        failed = run() if self.threads == 1 or not getattr(_pool, "lost", False) else _successor().submit(run).result()
-        if failed:
-            raise BundleError(f"{self.manifest.name}: out of memory in {self.manifest.steps[failed - 1]}")
-
-    def _run_here(self, function: Callable[..., int], image: NDArray[np.float32], *arguments: Any) -> int:
-        """Run by this thread's pool. One thread alone needs none of it, lost or not."""
-        if getattr(_pool, "threads", None) != self.threads:
-            self._set_threads(_BIG_CORES, self.threads)
-            _pool.threads = self.threads
-        return function(self._from_dlpack(image.reshape(-1)), *arguments)
-
-
-def _successor() -> ThreadPoolExecutor:
-    if not _successors:
-        _successors.append(ThreadPoolExecutor(1, "effgen"))
-    return _successors[0]
+        given = self._from_dlpack(image.reshape(-1))
+        try:
+            status = function(self.threads, given, *arguments)
+        except (ValueError, TypeError, RuntimeError) as error:  # what TVM raises where an argument is not as compiled
+            raise refused_arrays(self.manifest.name, error) from None
+        if status:
+            raise BundleError(failure(self.manifest, self.threads, status))
 
 
 def load(path: str | Path, threads: int | None = None) -> LoadedModel | CudaModel:
-    """Load the bundle directory `path`; `threads` (default: the manifest's, at most the cores there are) of a CPU.
+    """Load the bundle directory `path`; `threads` (default: the manifest's, at most the cores that this process
+    may use) of a CPU.
 
     Raises BundleError: damaged or foreign bundle, a processor without the instructions it was compiled for or no GPU
     of its kind, or a thread count that this process cannot have.
@@ -146,29 +145,33 @@ def _load_on_cpu(path: Path, manifest: Manifest, threads: int | None) -> LoadedM
             f"{path}: compiled for {manifest.target['name']}, this processor lacks {', '.join(missing)}; "
             f"compile with `--target cpu` here"
         )
-    most = _most_threads()
-    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= most):
-        raise BundleError(
-            f"threads = {threads}: expected a whole number from 1 to {most}, the CPUs of this process "
-            f"(or what TVM_NUM_THREADS says, where it is set)"
-        )
-    return LoadedModel(path, manifest, threads or min(manifest.threads, most))
+    most = len(usable_cpus())
+    checked = _checked_threads(threads, most, "the CPUs of this process")
+    return LoadedModel(path, manifest, checked or min(manifest.threads, default_threads()))
 
 
-def _most_threads() -> int:
-    """The size of TVM's thread pool, which is fixed when the first kernel runs, or the affinity mask's if smaller."""
-    cpus = len(usable_cpus())
-    ffi = load_tvm_runtime()
-    ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES, cpus)
-    _pool.threads = None
-    return min(cpus, int(ffi.get_global_func("runtime.NumThreads")()))
+def _checked_threads(threads: int | None, most: int, why: str) -> int | None:
+    """`threads`, unless that is nothing to hand to a pool: none at all is. Raises BundleError that says `why` there can
+    be `most`."""
+    if threads is not None and not (type(threads) is int and 1 <= threads <= most):
+        raise BundleError(f"threads = {reprlib.repr(threads)}: expected a whole number from 1 to {most}, {why}")
+    return threads
+
+
+def _function(library: Any, name: str, path: Path) -> Callable[..., int]:
+    try:
+        function: Callable[..., int] = library[name]
+    except (AttributeError, KeyError, RuntimeError):
+        raise BundleError(f"{path}: has no function {name}; compile the bundle again") from None
+    return function
 
 
 def _load_library(ffi: ModuleType, path: Path) -> Any:
     """The library as a TVM module. Raises BundleError where the dynamic loader refuses it."""
     with linked_anew(path) as link:
         try:
-            return ffi.load_module(str(link))
+            # Unloaded with its last model, whose threads end then, too.
+            return ffi.load_module(str(link), keep_module_alive=False)
         except (OSError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise BundleError(f"{path}: cannot be loaded: {reason}; compile the bundle again") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,7 +32,8 @@ class StandaloneModel:
         self.manifest = manifest
         self._shapes = AnswerLayout.of(manifest).shapes
         self._handle = ctypes.c_void_p()
-        create, self._run, self._destroy, self._error = _functions(path, manifest.standalone)
+        create, self._run, self._destroy, self._error, floats = _functions(path, manifest.standalone)
+        _check_sizes(path / manifest.standalone["shared"], floats, prod(manifest.input["shape"]), self._shapes)
         self._run.argtypes = [ctypes.c_void_p] * 3
         self._destroy.argtypes, self._destroy.restype = [ctypes.c_void_p], None
         self._error.restype = ctypes.c_char_p
@@ -72,9 +74,20 @@ def _functions(path: Path, standalone: dict[str, Any]) -> list[Any]:
     try:
         with linked_anew(file) as link:
             library = ctypes.CDLL(str(link))
-        return [library[f"{name}_{what}"] for what in ("create", "run", "destroy", "error")]
+        return [library[f"{name}_{what}"] for what in ("create", "run", "destroy", "error", "floats")]
     except (OSError, AttributeError) as error:
         raise BundleError(f"{file}: cannot be loaded: {' '.join(str(error).split())}; compile it again here") from None
+
+
+def _check_sizes(file: Path, floats: Any, image: int, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Raise BundleError where the library reads or writes other arrays than the manifest says: it is told no sizes."""
+    floats.argtypes, floats.restype = [ctypes.c_int], ctypes.c_size_t
+    stated = [image, *map(prod, shapes), 0]
+    if stated != [floats(number) for number in range(-1, len(shapes) + 1)]:
+        raise BundleError(
+            f"{file}: takes or gives other arrays than the manifest says: the bundle's files do not belong together; "
+            "compile the bundle again"
+        )
 
 
 def load_standalone(path: str | Path, threads: int | None = None) -> StandaloneModel:

@@ -17,7 +17,7 @@ from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
 from effgen.machines.host import describe_host
 from effgen.machines.machine import Cpu, Machine
-from effgen.machines.processor import missing_features, usable_cpus
+from effgen.machines.processor import default_threads, missing_features, usable_cpus
 from effgen.machines.target import check_target, load_target, stated_target
 from effgen.machines.toolchain import check_programs, linker
 from effgen.measure.protocol import DEFAULT_PROVIDER, SpaceProvider, provider_from_name
@@ -148,7 +148,7 @@ def _described(request: TuneRequest) -> Machine:
 
 
 def measured_here_as(target: str, machine: Cpu, threads: int | None) -> Cpu:
-    """The machine with the threads that its kernels are measured with on this computer (None: all CPUs of the process).
+    """The machine with the threads that its kernels are measured with on this computer (None: `default_threads`).
 
     Raises TuneError where this processor cannot run them.
     """
@@ -158,7 +158,7 @@ def measured_here_as(target: str, machine: Cpu, threads: int | None) -> Cpu:
             f"--target {target}: this processor lacks {', '.join(missing)}: kernels are measured here; "
             "tune on such a machine, or give --measure rpc or --offline-out"
         )
-    return machine.with_threads(threads or len(usable_cpus()))
+    return machine.with_threads(threads or default_threads())
 
 
 def promote_found(

@@ -6,6 +6,9 @@
 
 POST /classify: the body is a picture's bytes; GET /health. Answers and errors are JSON. As many pictures at once as the
 bundle has threads; the models that look at them share one copy of the weights.
+
+Slow clients keep nobody out: a request must be there within `--patience` seconds, its head and then its body, else the
+client is dropped; and where too many pictures are on their way, the one that has taken longest is.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import effgen
 from effgen.errors import EffgenError, ImageError
@@ -36,10 +40,13 @@ from effgen.runtime import LoadedModel
 MOST_BYTES = 16 * 2**20
 #: Pillow refuses pictures of twice as many: a few kilobytes can be gigabytes of pixels.
 MOST_PIXELS = 32_000_000
-#: Pictures that may be on their way at the same time; more are answered with 503.
+#: Pictures that may be on their way at the same time: beyond it the slowest is dropped. As many may wait for a thread:
+#: more are answered with 503.
 MOST_REQUESTS = 64
 #: Connections, the idle ones too, from which on uvicorn answers 503 by itself, in plain text.
 MOST_CONNECTIONS = 8 * MOST_REQUESTS
+#: Seconds for a request's head, and then for its body.
+PATIENCE_S = 10.0
 
 LOG = logging.getLogger("uvicorn.error")
 
@@ -66,9 +73,69 @@ class Classifier:
         self._pool.shutdown(cancel_futures=True)
 
 
-def make_app(model: LoadedModel) -> Starlette:
+class Arrivals:
+    """Bodies of requests on their way, the one that has taken longest first."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._limits: dict[asyncio.Timeout, None] = {}
+
+    async def body(self, request: Request) -> bytes:
+        """The request's, in time; 408 where it takes too long, or too many others want to come in."""
+        try:
+            async with asyncio.timeout(self._patience_s) as limit:
+                if len(self._limits) >= MOST_REQUESTS:
+                    self._drop(next(iter(self._limits)))
+                self._limits[limit] = None
+                try:
+                    return await _body(request)
+                finally:
+                    self._limits.pop(limit, None)
+        except TimeoutError:
+            raise HTTPException(408, "the picture took too long to arrive", {"connection": "close"}) from None
+
+    def _drop(self, limit: asyncio.Timeout) -> None:
+        del self._limits[limit]
+        limit.reschedule(asyncio.get_running_loop().time())
+
+
+class ImpatientProtocol(H11Protocol):
+    """HTTP as uvicorn speaks it, but for clients whose request's head does not come within `patience_s`."""
+
+    patience_s = PATIENCE_S
+    _head_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.cycle is not None and not self.cycle.response_complete:  # a head has come
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        self._await_head()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._stop_waiting()
+        self._head_due = self.loop.call_later(self.patience_s, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+        self._head_due = None
+
+
+def make_app(model: LoadedModel, patience_s: float = PATIENCE_S) -> Starlette:
     """The service for a loaded model."""
     classifier = Classifier(model)
+    arrivals = Arrivals(patience_s)
     batch, channels, height, width = model.manifest.input["shape"]
     classes = model.classes
     room = asyncio.Semaphore(MOST_REQUESTS)
@@ -79,12 +146,12 @@ def make_app(model: LoadedModel) -> Starlette:
         return JSONResponse({"status": "ok", **facts})
 
     async def classify(request: Request) -> Response:
+        top = _top(request.query_params.get("top", "5"), classes)
+        picture = await arrivals.body(request)
         if room.locked():
-            headers = {"connection": "close", "retry-after": "1"}  # closed: the picture is not read
-            raise HTTPException(503, f"busy with {MOST_REQUESTS} pictures; ask again later", headers)
+            raise HTTPException(503, f"busy with {MOST_REQUESTS} pictures; ask again later", {"retry-after": "1"})
         async with room:
-            top = _top(request.query_params.get("top", "5"), classes)
-            return JSONResponse({"predictions": await classifier(await _body(request), top)})
+            return JSONResponse({"predictions": await classifier(picture, top)})
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -146,6 +213,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0: one that is free")
     parser.add_argument("--threads", type=int, help="pictures at once; default: the bundle's threads")
+    parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds for a request to arrive")
     options = parser.parse_args()
     try:
         model = effgen.load(options.bundle, options.threads)
@@ -156,7 +224,14 @@ def main() -> None:
     if not isinstance(model, LoadedModel):
         sys.exit(f"error: {options.bundle}: this example serves bundles for CPUs")
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-    uvicorn.run(make_app(model), host=options.host, port=options.port, limit_concurrency=MOST_CONNECTIONS)
+    ImpatientProtocol.patience_s = options.patience
+    uvicorn.run(
+        make_app(model, options.patience),
+        host=options.host,
+        port=options.port,
+        limit_concurrency=MOST_CONNECTIONS,
+        http=ImpatientProtocol,
+    )
 
 
 if __name__ == "__main__":

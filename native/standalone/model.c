@@ -8,8 +8,10 @@
 #include <sys/mman.h>
 
 #include "config.h"
+#include "cpus.h"
 #include "pool.h"
 #include "processor.h"
+#include "scratch.h"
 #include "tvm_abi.h"
 
 #define PUBLIC __attribute__((visibility("default")))
@@ -68,8 +70,8 @@ PUBLIC int MODEL(create)(model **handle, int threads) {
   int status = check_processor();
   if (status != OK) return status;
   if (threads == 0) {
-    const int cpus = usable_cpus();
-    threads = MODEL_CONSTANT(THREADS) < cpus ? MODEL_CONSTANT(THREADS) : cpus;
+    const int most = default_threads();
+    threads = MODEL_CONSTANT(THREADS) < most ? MODEL_CONSTANT(THREADS) : most;
   }
   model *new = calloc(1, sizeof *new);
   if (new == NULL) return ERROR_MEMORY;
@@ -107,7 +109,8 @@ static int run(model *handle, const float *image, float *const *outputs) {
   pthread_mutex_lock(&handle->one_call);
   pool_enter(handle->pool);
   const int ran = call_kernels(handle, image);
-  pool_leave(handle->pool, !ran);
+  pool_leave();
+  for (int i = 0; !ran && i < pool_threads(handle->pool); ++i) scratch_reclaim(pool_worker(handle->pool, i));
   for (int i = 0; ran && i < MODEL_OUTPUTS; ++i) {
     if (outputs[i] != NULL) memcpy(outputs[i], handle->outputs + output_starts[i], output_floats[i] * sizeof(float));
   }
@@ -127,11 +130,19 @@ PUBLIC int MODEL(run)(model *handle, const float *image, float *const outputs[MO
 
 PUBLIC void MODEL(destroy)(model *handle) {
   if (handle == NULL) return;
+  for (int i = 0; handle->pool != NULL && i < pool_threads(handle->pool); ++i) {
+    scratch_free_all(pool_worker(handle->pool, i));
+  }
   pool_destroy(handle->pool);
   free(handle->outputs);
   free(handle->workspace);
   pthread_mutex_destroy(&handle->one_call);
   free(handle);
+}
+
+PUBLIC size_t MODEL(floats)(int output) {
+  if (output == -1) return IMAGE_FLOATS;
+  return output >= 0 && output < MODEL_OUTPUTS ? output_floats[output] : 0;
 }
 
 PUBLIC const char *MODEL(error)(int status) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import tempfile
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from effgen.errors import BuildError
 from effgen.files import temporary
 from effgen.files.temporary import (
     SUFFIX,
     exchanged,
     locked_folder,
+    plainly_named_folder,
     temporary_file_beside,
     temporary_folder,
     temporary_folder_beside,
@@ -111,6 +114,44 @@ def test_names_change_places(here: Path) -> None:
     assert (here / "one").read_text() == "other" and (here / "other").is_dir()
     with pytest.raises(FileNotFoundError):
         exchanged(here / "one", here / "absent")
+
+
+def test_no_place_for_one(here: Path) -> None:
+    (here / "tmp").rmdir()
+    with pytest.raises(BuildError, match=r"temporary folder .*: No such file or directory; .*TMPDIR"):
+        with temporary_folder("load"):
+            raise AssertionError
+
+
+def test_full_inside(here: Path) -> None:
+    with pytest.raises(BuildError, match=f"temporary folder {here}/tmp: No space left on device; make room"):
+        with temporary_folder("load") as folder:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "a"))
+
+
+@pytest.mark.parametrize("file", ["/elsewhere/a", None])
+def test_full_elsewhere(here: Path, file: str | None) -> None:
+    """A write does not say which file's it was; the folder's own file system has room."""
+    with pytest.raises(OSError, match="No space left"):
+        with temporary_folder("load"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file)
+
+
+@pytest.mark.parametrize("character", [*"'\"()[]{}$#;&*?<>|\\`!%\n", "ü", " "])
+def test_plain_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, character: str) -> None:
+    odd = tmp_path / f"a{character}b"
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    with plainly_named_folder("native") as folder:
+        assert folder.is_dir() and (character not in str(folder) or character in "ü ")
+    assert not folder.exists()
+
+
+def test_no_plain_name_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a;b"))
+    monkeypatch.setattr("effgen.files.temporary._PLAIN_PLACES", (str(tmp_path / "none"),))
+    with pytest.raises(BuildError, match=r"temporary folder .*a;b: CMake cannot build in a folder of that name"):
+        plainly_named_folder("native")
 
 
 def test_what_is_held_can_be_worked_in(here: Path) -> None:

@@ -126,9 +126,9 @@ MALFORMED = {
     ),
     "no axis": ([node("Concat", ["x", "x"])], {}, "Concat y: malformed: 'axis' is missing; expected"),
     "no type": ([node("Cast", ["x"])], {}, "Cast y: malformed: 'to' is missing; expected"),
-    "no weight": ([node("Conv", ["x"])], {}, "Conv y: malformed: list index out of range; expected"),
-    "no input": ([node("Relu", [])], {}, "Relu y: malformed: list index out of range; expected"),
-    "the shape of nothing": ([node("Shape", [])], {}, "operators that are not supported: Shape"),
+    "no weight": ([node("Conv", ["x"])], {}, "Conv y: malformed: has 1 inputs; expected what"),
+    "no input": ([node("Relu", [])], {}, "Relu y: malformed: has 0 inputs; expected what"),
+    "the shape of nothing": ([node("Shape", [])], {}, "Shape y: malformed: has 0 inputs; expected what"),
     "an axis twice": (
         [node("GlobalAveragePool", ["x"], "g"), node("Unsqueeze", ["g", "a"])], {"a": integers(1, 1)},
         "Unsqueeze y: axes (1, 1): expected each once",

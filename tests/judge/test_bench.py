@@ -1,6 +1,7 @@
 """Measuring: warm-up, interleaving, what is counted, and peers that are missing, broken or wrong."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,8 +19,10 @@ from effgen.judge.bench import Backend, bench_bundle, burst, measure, prepare_pe
 from effgen.judge.peers import DEFAULT_PEERS, PEERS, Peer, PeerJob, peers_from_text
 from effgen.machines import host
 from effgen.machines.host import watch_other_work
-from effgen.report.bench import notes_from_bench, warning_from_bench
-from effgen.results.reports import LeftOut, Plan, read_report
+from effgen.machines.load import busy_processes
+from effgen.report.bench import notes_from_bench, table_from_bench, title_from_report, warning_from_bench
+from effgen.results.reports import BenchReport, LeftOut, Plan, read_report
+from effgen.results.rows import setting_of
 from effgen.runtime import read_manifest
 
 Logits = np.ndarray
@@ -203,3 +206,50 @@ def test_other_work_of_this_machine_can_be_told() -> None:
     with watch_other_work() as work:
         pass
     assert work.cpus is not None and work.cpus >= 0
+
+
+def processes_below(pid: int) -> set[int]:
+    """Of this process, at any depth."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    found = {int(word) for word in listed.read_text().split()} if listed.exists() else set()
+    return found.union(*(processes_below(child) for child in found))
+
+
+def cpu_ticks(pid: int) -> int:
+    """Of the user's time that a process has had."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there and has not ended; where nobody waits for it, it stays listed."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def test_busy_processes_are_busy_and_end() -> None:
+    before = processes_below(os.getpid())
+    with busy_processes(2):
+        while len(started := processes_below(os.getpid()) - before) < 4:  # each has a guard
+            time.sleep(0.01)
+        while sum(cpu_ticks(pid) > 20 for pid in started) < 2:  # more than starting takes
+            time.sleep(0.01)
+    while any(runs(pid) for pid in started):
+        time.sleep(0.01)
+
+
+def test_report_beside_busy_processes(tiny_bundle: Path) -> None:
+    report = bench_bundle(tiny_bundle, ("onnxruntime",), 1, replace(QUICK, load=1))
+    assert report.load == 1 and all(result.p99_ms is not None for result in report.results)
+    assert title_from_report(report).endswith("1 thread, float32, beside 1 busy process")
+    assert setting_of(report) != setting_of(replace(report, plan=QUICK))
+    assert setting_of(report).title.endswith("beside 1 busy process")
+
+
+def test_disturbed_ratios_are_marked() -> None:
+    def ratios(report: BenchReport) -> list[str]:
+        (column,) = (each for each in table_from_bench(report).columns if each.header == "vs effgen")
+        return [str(cell) for cell in column.cells]
+
+    quiet = bench_report(onnxruntime=7.5)
+    assert ratios(quiet) == ["1.00x", "1.50x"]
+    assert ratios(replace(quiet, other_cpus=0.9)) == ["1.00x?", "1.50x?"]

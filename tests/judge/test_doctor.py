@@ -1,13 +1,12 @@
 """Each check where all is well, and where something is not."""
 
-import os
-
 import pytest
 
 from effgen.errors import BuildError, TargetError
 from effgen.judge import doctor
 from effgen.judge.doctor import Check, DoctorReport, check_compiler, check_optional, check_pins, check_threads, examine
 from effgen.machines.host import describe_host
+from effgen.machines.processor import default_threads
 
 
 def status_of(checks: object, name: str) -> Check:
@@ -59,7 +58,7 @@ def test_thread_limits_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = list(check_threads())
     assert status_of(checks, "CPU quota").status == "warning"
     assert status_of(checks, "OMP_NUM_THREADS").status == "warning"
-    assert status_of(checks, "threads").found.startswith(f"{len(os.sched_getaffinity(0))} of ")
+    assert status_of(checks, "threads").found.startswith(f"{default_threads()}: ")
 
 
 def test_target_that_cannot_be_found_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """How many threads this process gets: cores of its mask, what its control group may use. The trees are made here."""
 
 import os
+import subprocess
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,28 @@ def test_this_process_follows_its_mask() -> None:
         assert default_threads() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+#: Prints what the C library and `effgen-run` take for the number of threads, with a tree of the test's own.
+_C_PROGRAM = """
+#include <stdio.h>
+#include "cpus.h"
+int main(void) { return printf("%d\\n", default_threads()) < 0; }
+"""
+
+
+def test_the_c_library_counts_as_python_does(tmp_path: Path) -> None:
+    pool = Path(str(resources.files("effgen.native_sources"))) / "pool"
+    (tmp_path / "main.c").write_text(_C_PROGRAM)
+    command = ["cc", "-std=c11", f"-I{pool}", f'-DCPUS_ROOT="{tmp_path}"', tmp_path / "main.c", pool / "cpus.c"]
+    subprocess.run([*command, "-o", tmp_path / "count"], check=True)
+
+    def in_c() -> int:
+        return int(subprocess.run([tmp_path / "count"], capture_output=True, check=True).stdout)
+
+    assert in_c() == default_threads(tmp_path) == len(usable_cpus())  # nothing tells of cores or groups
+    for quota in ("max", "50000", "150000", "200000", "300000"):
+        root = second(tmp_path, {"work/job": f"{quota} 100000"}, at="/sys/fs/cgroup")
+        assert in_c() == default_threads(root), quota
+    cores(tmp_path, dict.fromkeys(usable_cpus(), ",".join(map(str, usable_cpus()))))
+    assert in_c() == default_threads(tmp_path) == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import resource
+import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from effgen.driver import export_network
 from effgen.errors import WeightsError
 from effgen.graph import Graph
 from effgen.network import NetworkRequest
+from effgen.network.checkpoints import load_checkpoint
 from effgen.network.weight_sets import WeightsChoice, renames_from_texts
 
 
@@ -195,3 +198,60 @@ def test_misshapen_tensors_are_named_as_in_the_file(
         "1 misshapen: features.4.1.bias (3,), expected (32,); no shipped network fits: write a spec for it "
         "(docs/write-a-spec.md), or give its ONNX export as --onnx"
     )
+
+
+def test_a_tensor_of_another_shape_is_not_made_large(
+    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]
+) -> None:
+    """A number stretched over 2^59 places: nothing looks at them before the shape."""
+    path, name = tmp_path / "a.pth", "head.conv.weight"
+    for legacy in (False, True):
+        stretched = torch.zeros(1).expand(2**39, 2**20)
+        torch.save({**tensors, name: stretched}, path, _use_new_zipfile_serialization=not legacy)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert f"{name} (549755813888, 1048576), expected (32, 24, 1, 1)" in message_of(path, graph)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # KiB
+
+
+def test_one_number_for_a_whole_layer_is_no_other_network(
+    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]
+) -> None:
+    path, name = tmp_path / "a.pth", "head.conv.weight"
+    torch.save({**tensors, name: torch.full((1,), 0.5).expand(tensors[name].shape)}, path)
+    assert (load_checkpoint(path, graph).weights[name] == 0.5).all()
+
+
+def quantised() -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are to go
+        return torch.quantize_per_tensor(torch.zeros(32, 24, 1, 1), 0.1, 0, torch.qint8)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.empty((32, 24, 1, 1), device="meta"), "'head.conv.weight' holds torch._utils._rebuild_meta_tensor"),
+        (torch.zeros(32, 24, 1, 1).to_sparse(), "'head.conv.weight' holds torch._utils._rebuild_sparse_tensor"),
+        (quantised(), "'head.conv.weight' holds torch._utils._rebuild_qtensor"),
+        (torch.zeros((32, 24, 1, 1), dtype=torch.complex64), "head.conv.weight is C64: expected F32"),
+        (torch.zeros((32, 24, 1, 1), dtype=torch.float8_e5m2), "head.conv.weight is F8_E5M2: expected F32"),
+        (torch.zeros((32, 24, 1, 1), dtype=torch.bool), "head.conv.weight is BOOL: expected F32"),
+    ],
+    ids=["meta", "sparse", "quantised", "complex", "float8", "bool"],
+)  # fmt: skip
+def test_tensors_that_hold_no_weights(
+    tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor], tensor: torch.Tensor, message: str
+) -> None:
+    torch.save({**tensors, "head.conv.weight": tensor}, tmp_path / "a.pth")
+    assert message_of(tmp_path / "a.pth", graph).startswith(message)
+
+
+def test_sets_without_end(tmp_path: Path, graph: Graph) -> None:
+    torch.save({f"a{i}.stem.conv.weight": torch.zeros(1) for i in range(99)}, tmp_path / "a.pth")
+    assert message_of(tmp_path / "a.pth", graph).startswith("holds 99 sets of weights beside each other: expected at")
+
+
+def test_counts_that_are_none(tmp_path: Path, graph: Graph, tensors: dict[str, torch.Tensor]) -> None:
+    for count in (torch.tensor(float("nan")), torch.tensor(1 + 1j), torch.tensor(True)):
+        torch.save({**tensors, "stem.norm.num_batches_tracked": count}, tmp_path / "a.pth")
+        assert load_checkpoint(tmp_path / "a.pth", graph).left_out == ()

@@ -7,6 +7,7 @@ import pytest
 from networks import TINY, edited, tiny_spec
 
 from effgen.errors import SpecError
+from effgen.network.build import network_from_spec
 from effgen.network.spec import load_spec, parse_spec, shipped_spec_names
 
 
@@ -233,3 +234,28 @@ def test_a_max_pool_counts_in_the_total_stride() -> None:
     text = edited(TINY, channels="8\nmax_pool = { stride = 4 }")
     assert parse_spec(text, "mine.toml").total_stride == 32
     assert message_of(edited(text, resolution="31")).endswith("at least the network's total stride, 32")
+
+
+#: A stage of 512 blocks.
+DEEP = '[[stages]]\nblock = "conv"\nkernel = 3\nstride = 1\nchannels = 8\nrepeats = 512\n'
+WIDEST = "channels = 65536"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TINY.replace("[head]", DEEP * 10_000 + "[head]"), "larger than 256 KiB, which is the most that is read here"),
+        (TINY.replace("[head]", DEEP * 100 + "[head]"), "expected to have at most 64 items"),
+        (TINY.replace("[head]", DEEP * 3 + "[head]"), "tiny: 1540 blocks in all stages: expected at most 1024"),
+        (edited(TINY, resolution="8192").replace("channels = 24", WIDEST), " numbers an image: expected at"),
+        (TINY.replace("channels = 32", WIDEST).replace("channels = 24", WIDEST), " parameters: "),
+        ("a = " + "[" * 500 + "]" * 500, "not valid TOML: nested more than 32 deep"),
+        (edited(TINY, classes="9" * 1500), "not valid TOML: holds a whole number of more than 64 bits"),
+        (edited(TINY, classes="0x" + "f" * 1500), "not valid TOML: holds a whole number of more than 64 bits"),
+    ],
+    ids=["bytes", "stages", "blocks", "activations", "parameters", "depth", "digits", "hexadecimal"],
+)  # fmt: skip
+def test_more_than_any_network_has(text: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        network_from_spec(parse_spec(text, "mine.toml"))
+    assert message in str(caught.value) and "\n" not in str(caught.value)

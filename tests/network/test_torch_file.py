@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from effgen.network import torch_file
 from effgen.network.torch_file import (
     _GIVEN,
     NotTorchError,
@@ -172,3 +173,59 @@ def test_a_memo_of_four_billion_entries_is_not_set_aside() -> None:
 def test_a_length_beyond_the_file() -> None:
     with pytest.raises(NotTorchError):
         content_of_torch_file(of_pickle(b"\x80\x05\x96" + (2**48).to_bytes(8, "little") + b"."))
+
+
+def twice(times: int, code: bytes = b"K\x01") -> bytes:
+    """A pair of pairs of pairs ...: few bytes, and endless work for whoever looks at all of it."""
+    return code + b"2\x86" * times
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"}" + twice(200) + b"Ns.",
+        b"}(" + twice(200) + b"Nu.",
+        b"(" + twice(200) + b"Nd.",
+        b"\x8f(" + twice(200) + b"\x90.",
+        b"(" + twice(200) + b"\x91.",
+        b"cbuiltins\nset\n(" + twice(200) + b"l\x85R.",
+        b"ccollections\nOrderedDict\n((" + twice(200) + b"Nll\x85R.",
+    ],
+    ids=["item", "items", "dict", "set", "frozenset", "set called", "ordered"],
+)
+def test_keys_that_take_for_ever_are_left_out(code: bytes) -> None:
+    found = content_of_torch_file(of_pickle(b"\x80\x04" + code))
+    assert found == {} or isinstance(found, StandIn)
+
+
+def test_storages_are_named_by_texts() -> None:
+    pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" + twice(200) + b"X\x03\x00\x00\x00cpuK\x01tQ."
+    with pytest.raises(NotTorchError, match="a storage of an unknown kind"):
+        content_of_torch_file(of_pickle(b"\x80\x02" + pid))
+
+
+def test_numbers_that_share_a_place_in_a_dictionary() -> None:
+    colliding = {n * (2**61 - 1): None for n in range(1, 50)}
+    code = b"\x80\x02}(" + b"".join(pickle.dumps(key, 2)[2:-1] + b"N" for key in colliding) + b"u."
+    assert content_of_torch_file(of_pickle(code)) == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (b"N0" * 5000 + b"N.", "more than 10,000 instructions"),
+        (b"\x95" + (10_002).to_bytes(8, "little") + b"N0" * 5000 + b"N.", "more than 10,000 instructions"),
+        (b"".join(b"ca\nb%d\n0" % n for n in range(1001)) + b"N.", "more than 1,000 classes"),
+    ],
+    ids=["instructions", "in a frame", "classes"],
+)
+def test_programs_without_end(code: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_file, "_MOST_INSTRUCTIONS", 10_000)
+    with pytest.raises(NotTorchError, match=message):
+        content_of_torch_file(of_pickle(b"\x80\x04" + code))
+
+
+def test_a_pickle_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_file, "_MOST_SECONDS", -1.0)
+    with pytest.raises(NotTorchError, match="takes more than"):
+        content_of_torch_file(of_pickle(b"\x80\x04" + b"N0" * 100 + b"N."))

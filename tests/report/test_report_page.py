@@ -137,3 +137,12 @@ def test_command_writes_the_page(run: Any, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     assert 4_000_000 < (tmp_path / "r.html").stat().st_size < 6_000_000
+
+
+def test_big_figures_leave_disturbed_runs_out(tmp_path: Path) -> None:
+    quiet, busy = bench_report(onnxruntime=6.0), bench_report(onnxruntime=60.0, other_cpus=1.5)
+    both = [written(quiet, tmp_path / "quiet.json"), written(busy, tmp_path / "busy.json")]
+    text = page_from_comparison(compare_files(both), gate=5.0)
+    assert "1.20x" in text and "12.00x?" in text and "fastest peer over effgen, one run: " in text
+    alone = page_from_comparison(compare_files(both[1:]), gate=5.0)
+    assert 'class="headlines"' not in alone

@@ -51,7 +51,7 @@ def changed(where: str, value: Any) -> str:
         (changed("kind", "verify"), "kind = 'verify': expected bench or layers"),
         (changed("kind", ["bench"]), r"kind = \['bench'\]: expected bench or layers"),
         (changed("kind", "layers"), "latency_ms: missing|results: unknown key"),
-        (changed("results.0.median_ms", 0), r"results\[0\].median_ms = 0.*: expected greater than 0"),
+        (changed("results.0.median_ms", 0), r"results\[0\].median_ms = 0.*: expected greater than"),
         (changed("results.0.median_ms", float("nan")), r"results\[0\].median_ms = nan: expected a finite number"),
         (changed("results.1.median_ms", None), r"results\[1\].median_ms = None: expected a valid number"),
         (changed("results.1.calls", "3"), r"results\[1\].calls = '3': expected a valid integer"),

@@ -106,28 +106,62 @@ def test_manifest_that_lies(broken, changes, message):
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
+        (["name"], 5, r"name = 5: expected str"),
+        (["network", "phi"], [], r"network.phi = \[\]: expected a finite number"),
+        (["network", "onnx"], {"layout": "NXYZ"}, r"network.onnx.layout = 'NXYZ': expected NCHW or NHWC"),
         (["target", "name"], None, r"target.name = None: expected str"),
-        (["target", "llvm"], "x86", r"target.llvm.mtriple = None: expected str"),
+        (["target", "llvm"], "x86", r"target.llvm = 'x86': expected dict"),
+        (["target", "llvm"], {}, r"target.llvm.mtriple = None: expected str"),
+        (["target", "llvm", "mtriple"], "../x", r"target.llvm.mtriple = '../x': expected an LLVM triple"),
         (["target", "features"], "avx2", r"target.features = 'avx2': expected list"),
-        (["target", "features"], [1], "files, features or steps: expected text"),
+        (["target", "features"], [1], r"target.features\[0\] = 1: expected str"),
+        (
+            ["target", "emulator"],
+            {"command": [], "package": "x"},
+            r"target.emulator.command = \[\]: expected a list of",
+        ),
         (["device"], {}, r"device.kind = None: expected str"),
         (["device", "kind"], "tpu", r"device.kind = 'tpu': expected cpu or cuda; compile the bundle again"),
-        (["files", "lib.so"], 5, "files, features or steps: expected text"),
-        (["input", "shape"], [1, 3, 32], "shapes, threads or workspace_bytes make no sense"),
-        (["input", "shape"], [1, 3, -32, 32], "shapes, threads or workspace_bytes make no sense"),
-        (["output", "shape"], [1, 10.0], r"output logits: shape \[1, 10.0\] makes no sense"),
-        (["output", "shape"], [2, 10], r"output logits: shape \[2, 10\] makes no sense"),
-        (["output", "start"], 4, "outputs: .*: expected name, shape and start"),
-        (["output"], [], r"outputs: \[\]: expected name, shape and start"),
-        (["threads"], 0, "shapes, threads or workspace_bytes make no sense"),
-        (["workspace_bytes"], -4, "shapes, threads or workspace_bytes make no sense"),
+        (["device", "kind"], "cuda", r"device.archs = None: expected list"),
+        (["files", "lib.so"], 5, r"files\['lib.so'\] = 5: expected str"),
+        (["files", "x" * 300], "0", r"x: cannot be read: File name too long"),
+        (["input", "shape"], [1, 3, 32], r"input.shape = \[1, 3, 32\]: expected a list of 4"),
+        (["input", "shape"], [1, 3, -32, 32], r"input.shape\[2\] = -32: expected a whole number from 1"),
+        (["input", "shape"], [1, 3, 2**16, 2**16], r"input.shape = .*: expected a shape of at most"),
+        (
+            ["input", "shape"],
+            [1, 3, 33, 32],
+            r"lib.so: takes an array image of 3072 numbers, the bundle has one of 3168",
+        ),
+        (["input", "mean"], [0.5], r"input.mean = \[0.5\]: expected a number for each of the 3 channels"),
+        (["input", "std"], [0.5, 0, 1], r"input.std\[1\] = 0: expected a number other than 0"),
+        (["outputs", 0, "shape"], [1, 10.0], r"outputs\[0\].shape\[1\] = 10.0: expected int"),
+        (["outputs", 0, "shape"], [2, 10], r"outputs\[0\].shape = \[2, 10\]: expected the batch of the input first"),
+        (["outputs", 0, "shape"], [1, 9], r"lib.so: takes an array logits of 10 numbers, the bundle has one of 9"),
+        (
+            ["outputs", 0, "shape"],
+            [1, 2**31],
+            r"lib.so: takes an array logits of 10 numbers, the bundle has one of 2147483648",
+        ),
+        (["outputs", 0, "start"], 4, r"outputs\[0\].start = 4: expected a multiple of 64"),
+        (["outputs", 0], [], r"outputs\[0\] = \[\]: expected dict"),
+        (["kernels", 0, "family"], None, r"kernels\[0\].family = None: expected str"),
+        (["steps"], [], r"lib.so: takes an array clock of 16 x 2 numbers, the bundle has one of 1 x 2"),
+        (["threads"], 0, r"threads = 0: expected a whole number from 1"),
+        (["threads"], True, r"threads = True: expected int"),
+        (["dtype"], "int8", r"dtype = 'int8': expected float32 or float16"),
+        (["workspace_bytes"], -4, r"workspace_bytes = -4: expected a multiple of 4 from 0"),
+        (["workspace_bytes"], 4, r"lib.so: takes an array workspace of \d+ numbers, the bundle has one of 1:"),
+        (["workspace_bytes"], 2**62, r"workspace_bytes = 46.*: expected a multiple of 4 from 0"),
         (
             ["standalone"],
-            {"name": "x", "shared": "../x.so"},
+            {"name": "x", "header": "lib.so", "shared": "../x.so", "static": "lib.so"},
             r"standalone.shared = '../x.so': expected one of the files",
         ),
-        (["standalone"], {"name": ["x"]}, r"standalone.name = \['x'\]: expected one of the files"),
+        (["standalone"], {"name": ["x"]}, r"standalone.name = \['x'\]: expected str"),
+        (["standalone"], {"name": "x;y"}, r"standalone.name = 'x;y': expected a name in C"),
         (["tolerance"], {}, r"tolerance.rel_l2 = None: expected float"),
+        (["tolerance", "rel_l2"], float("nan"), r"tolerance.rel_l2 = nan: expected a finite number"),
     ],
 )
 def test_manifest_that_was_made_up(broken, keys, value, message):
@@ -168,6 +202,94 @@ def test_library_with_the_right_hash_that_is_none(broken):
     with pytest.raises(BundleError, match=r"lib\.so: cannot be loaded: .*; compile the bundle again") as caught:
         effgen.load(broken)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.7, 0.999])
+def test_library_that_is_cut_short_though_its_hash_is_right(broken, share):
+    """The dynamic loader would map what is not there."""
+    path = broken / "lib.so"
+    damage.truncate(path, int(path.stat().st_size * share))
+    damage.seal(broken)
+    with pytest.raises(BundleError, match=r"lib\.so: cannot be loaded: truncated; compile the bundle again"):
+        effgen.load(broken)
+
+
+@pytest.mark.parametrize(
+    ("at", "size", "value", "message"),
+    [
+        (4, 1, 1, "no shared library of 64 bits"),
+        (16, 2, 1, "no shared library"),  # an object file's kind
+        (18, 2, 243, "is for another processor, not for"),
+        (32, 8, 2**63, "truncated"),  # e_phoff
+        (40, 8, 2**64 - 8, "truncated"),  # e_shoff
+        (54, 2, 1, "no shared library"),  # e_phentsize
+        (56, 2, 0, "no shared library that can be loaded"),  # e_phnum
+        (56, 2, 0xFFFF, "truncated"),
+        (60, 2, 0xFFFF, "truncated"),  # e_shnum
+    ],
+)
+def test_library_with_odd_headers(broken, at, size, value, message):
+    path = broken / "lib.so"
+    data = bytearray(path.read_bytes())
+    data[at : at + size] = value.to_bytes(size, "little")
+    path.write_bytes(data)
+    damage.seal(broken)
+    with pytest.raises(BundleError, match=rf"lib\.so: cannot be loaded: {message}"):
+        effgen.load(broken)
+
+
+@pytest.mark.parametrize("size", [0, 4096, 4097])
+def test_weights_that_are_short(broken, size):
+    damage.truncate(broken / "weights.bin", size)
+    damage.seal(broken)
+    with pytest.raises(
+        BundleError, match=rf"takes an array weights of \d+ numbers, the bundle has one of {size // 4}:"
+    ):
+        effgen.load(broken)
+
+
+def test_weights_that_are_no_whole_floats(broken):
+    with (broken / "weights.bin").open("ab") as file:
+        file.write(b"x")
+    damage.seal(broken)
+    with pytest.raises(BundleError, match=r"weights\.bin: \d+ bytes: expected whole floats"):
+        effgen.load(broken)
+
+
+def test_library_without_the_functions(broken):
+    damage.compile_library("int other;", broken / "lib.so")
+    damage.seal(broken)
+    with pytest.raises(BundleError, match=r"lib\.so: has no function run_on; compile the bundle again"):
+        effgen.load(broken)
+
+
+def test_manifest_beyond_its_limits(broken):
+    (broken / "manifest.json").write_bytes(b" " * (16 << 20) + b"{}")
+    with pytest.raises(BundleError, match=r"manifest\.json: cannot be read as JSON: larger than 16 MiB"):
+        effgen.load(broken)
+    (broken / "manifest.json").unlink()
+    (broken / "manifest.json").mkdir()
+    with pytest.raises(BundleError, match=r"manifest\.json: cannot be read"):
+        effgen.load(broken)
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 10**9, 1.0, "1", True])
+def test_twin_with_threads_that_cannot_be(tiny_bundle, threads):
+    model = effgen.load(tiny_bundle, threads=1)
+    with pytest.raises(BundleError, match=r"threads = .*: expected a whole number from 1 to 1"):
+        model.twin(threads)
+    assert model.twin().threads == model.twin(1).threads == 1
+
+
+def test_temporary_folder_that_others_may_write_to(tiny_bundle, tmp_path, monkeypatch):
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(
+        BundleError, match=r"others may write to it \(mode 777\): .*; set TMPDIR to a folder of your own"
+    ):
+        effgen.load(tiny_bundle)
+    tmp_path.chmod(0o1777)  # as /tmp is
+    effgen.load(tiny_bundle)
 
 
 def same_json(data: bytes, path: Path) -> bool:

@@ -1,6 +1,5 @@
 """A loaded bundle: the same answer on any number of threads, for any memory, and at once."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -109,19 +108,6 @@ def test_any_memory_will_do(tiny_bundle):
         assert (np.diff(model.trace(same)) >= 0).all()
 
 
-def test_threads_are_each_models_own(tiny_bundle):
-    """TVM keeps one thread count for a Python thread, whatever models it calls."""
-    models = [effgen.load(tiny_bundle, threads=count) for count in (1, 2)]
-    asked = []
-    for model in models:
-        real = model._set_threads
-        model._set_threads = lambda mode, count, real=real: (asked.append(count), real(mode, count))
-    image, _ = golden_pair(tiny_bundle)
-    for index in (0, 0, 1, 1, 0):
-        models[index](image)
-    assert asked == [1, 2, 1]
-
-
 def test_manifest_facts(tiny_bundle):
     manifest = read_manifest(tiny_bundle)
     assert manifest.network["weights"] == {"origin": "seed", "seed": 0}
@@ -132,14 +118,6 @@ def test_manifest_facts(tiny_bundle):
     assert manifest.workspace_bytes > 0
     assert all(kernel["source"] != "fallback" for kernel in manifest.kernels if "conv" in kernel["name"])
     assert Counter(manifest.steps) == {kernel["name"]: kernel["calls"] for kernel in manifest.kernels}
-
-
-def test_threads_stay_within_tvms_own_limit(tiny_bundle):
-    code = "import sys, effgen; print(effgen.load(sys.argv[1]).threads); effgen.load(sys.argv[1], threads=2)"
-    command = [sys.executable, "-c", code, tiny_bundle]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TVM_NUM_THREADS": "1"})
-    assert done.stdout == "1\n"
-    assert "threads = 2: expected a whole number from 1 to 1" in done.stderr
 
 
 def test_loads_without_torch_onnx_or_compiler(tiny_bundle):

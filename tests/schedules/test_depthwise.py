@@ -51,6 +51,7 @@ ALONE = [
     depthwise(1, 6, 5, 32, 3, 1, padding=(0, 0, 0, 0), activation="none"),
     depthwise(1, 9, 9, 16, 3, 3),
     depthwise(1, 9, 8, 16, 1, 2),
+    depthwise(1, 2, 8, 13, 1, 3),  # one step, which makes fewer rows than the stride
     depthwise(1, 1, 1, 16, 3, 1),
     depthwise(1, 14, 14, 96, 3, 1, row_sums=True),
     depthwise(2, 15, 16, 10, 5, 2, padding=(1, 1, 2, 2), row_sums=True),

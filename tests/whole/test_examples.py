@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -64,10 +63,10 @@ def service(tiny_bundle: Path) -> Iterator[int]:
 
 
 @contextmanager
-def serving(bundle: Path) -> Iterator[int]:
+def serving(bundle: Path, *options: str) -> Iterator[int]:
     """The service's port; afterwards it must end well."""
     pytest.importorskip("starlette", reason="serves")
-    command = [sys.executable, str(EXAMPLES / "service" / "service.py"), str(bundle), "--port", "0"]
+    command = [sys.executable, str(EXAMPLES / "service" / "service.py"), str(bundle), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     said: list[str] = []
@@ -187,31 +186,43 @@ def test_many_at_once(service: int, tiny_bundle: Path) -> None:
     assert all(answer == right[index] for answer, index in zip(answers, order, strict=True))
 
 
-def test_one_picture_too_many(service: int) -> None:
-    """64 whose bodies do not come fill it; then it says so in JSON, is alive, and recovers."""
+def slow_clients(port: int, count: int) -> list[http.client.HTTPConnection]:
+    """So many that have sent a request's head, and do not send the picture."""
+    clients = [http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S) for _ in range(count)]
+    for client in clients:
+        client.putrequest("POST", "/classify")
+        client.putheader("Content-Length", "1000")
+        client.endheaders(b"half")
+    return clients
+
+
+def test_slow_clients_keep_nobody_out(service: int, tiny_bundle: Path) -> None:
+    """Twice as many as there is room for: others are served while they are there, and the first of them have gone."""
     picture = encoded(pixels())
-    waiting = [http.client.HTTPConnection("127.0.0.1", service, timeout=PATIENCE_S) for _ in range(64)]
-    for connection in waiting:
-        connection.putrequest("POST", "/classify")
-        connection.putheader("Content-Length", str(len(picture)))
-        connection.endheaders()
-    assert until(503, service, picture) == {"error": "busy with 64 pictures; ask again later"}
+    slow = slow_clients(service, 128)
+    for _ in range(3):
+        assert ask(service, "/classify", picture) == (200, {"predictions": expected(tiny_bundle, picture)})
     assert ask(service, "/health")[0] == 200
-    waiting[0].send(picture)
-    assert waiting[0].getresponse().status == 200
-    assert until(200, service, picture).keys() == {"predictions"}
-    for connection in waiting:
-        connection.close()
+    response = slow[0].getresponse()
+    assert (response.status, json.loads(response.read())) == (408, {"error": "the picture took too long to arrive"})
+    for client in slow:
+        client.close()
 
 
-def until(status: int, port: int, picture: bytes) -> Any:
-    """The first answer with the status, which a request that was sent before may still keep away."""
-    for _ in range(6000):
-        found, answer = ask(port, "/classify", picture)
-        if found == status:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"always {found}: {answer}")
+def test_slow_clients_are_dropped(tiny_bundle: Path) -> None:
+    """Those whose picture does not come are told, those whose head does not are cut off, before and after a request."""
+    with serving(tiny_bundle, "--patience", "0.5") as port:
+        (without_picture,) = slow_clients(port, 1)
+        silent, in_the_head = (socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) for _ in range(2))
+        in_the_head.sendall(b"GET /health HTTP/1.1\r\nHost:")
+        assert without_picture.getresponse().status == 408
+        assert silent.recv(1) == in_the_head.recv(1) == b""
+        second = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        second.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /he")
+        received = b"".join(iter(lambda: second.recv(4096), b""))
+        assert received.startswith(b"HTTP/1.1 200") and received.count(b"HTTP/1.1") == 1
+        for client in (without_picture, silent, in_the_head, second):
+            client.close()
 
 
 def test_idle_connections_are_no_pictures(service: int) -> None:

@@ -26,7 +26,6 @@ from effgen.network.file_network import OnnxRequest
 from effgen.report.verify import json_from_verify
 from effgen.results.reports import Plan
 from effgen.runtime import LoadedModel, read_manifest
-from effgen.runtime.manifest import MANIFEST
 from effgen.runtime.standalone import load_standalone
 
 TOLERANCE = 1e-5
@@ -207,14 +206,3 @@ def test_some_outputs_by_the_option(made: dict[str, tuple[Path, Path]], run: Any
     status, _, said = run("compile", "--onnx", file, "--outputs", "clases", "-o", tmp_path / "no", "-q")
     assert status == 1 and "--outputs clases: no tensor of that name; did you mean classes? known: boxes," in said
     assert run("compile", "--outputs", "classes", "-o", tmp_path / "no", "-q")[0] == 1
-
-
-def test_a_classifiers_manifest_is_as_older_readers_know_it(tiny_bundle: Path) -> None:
-    data = json.loads((tiny_bundle / MANIFEST).read_text())
-    assert data["format_version"] == 4 and "outputs" not in data
-    assert data["output"] == {
-        "name": "logits",
-        "shape": [1, 10],
-        "dtype": "float32",
-        "kind": "logits",
-    }

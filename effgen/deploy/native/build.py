@@ -10,7 +10,7 @@ from pathlib import Path
 from effgen.deploy.native.cache import cached_folder
 from effgen.deploy.native.libraries import runtime_libraries, runtime_versions
 from effgen.errors import BuildError
-from effgen.files.temporary import temporary_folder
+from effgen.files.temporary import plainly_named_folder
 from effgen.machines.processor import usable_cpus
 from effgen.machines.programs import required_tool, tool_output
 from effgen.runtime.library import package_file
@@ -41,7 +41,7 @@ def build_runner(triple: str, compiler: str, package: str) -> Path:
 
     def fill(folder: Path) -> None:
         failure = f"building {PROGRAM} for {triple} with {compiler} failed"
-        with temporary_folder("native") as build:
+        with plainly_named_folder("native") as build:
             tool_output([cmake, "-S", _sources(), "-B", build, *settings], failure)
             tool_output([cmake, "--build", build, "--parallel", str(len(usable_cpus()))], failure)
             tool_output([cmake, "--install", build, "--prefix", folder], failure)
@@ -64,8 +64,8 @@ def _toolchain_file(triple: str) -> Path:
 def _digest(compiler: str) -> str:
     """Of all that decides what the program becomes."""
     found = hashlib.sha256("\0".join([compiler, _compiler_version(compiler), *runtime_versions()]).encode())
-    for file in sorted(_sources().iterdir()):
-        if file.suffix in (".cc", ".h", ".cmake", ".txt"):
+    for file in sorted([*_sources().iterdir(), *(_sources() / "pool").iterdir()]):
+        if file.suffix in (".c", ".cc", ".h", ".cmake", ".txt"):
             found.update(f"\0{file.name}\0".encode() + file.read_bytes())
     return found.hexdigest()[:16]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from effgen.deploy.native.cache import cached_folder
 from effgen.errors import BuildError, candidates
 from effgen.machines.programs import tool_output
+from effgen.runtime.elf import MACHINES, architecture_of_machine
 from effgen.runtime.library import package_file
 
 #: Distribution -> (package, the library inside it).
@@ -20,9 +21,6 @@ _LIBRARIES = {"apache-tvm": ("tvm", "lib/libtvm_runtime.so"), "apache-tvm-ffi": 
 
 #: The two files' names, as they lie beside a program that needs them.
 LIBRARY_NAMES = tuple(Path(path).name for _, path in _LIBRARIES.values())
-
-#: `e_machine` of an ELF file.
-_ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 
 #: glibc versions for which wheels are tagged.
 _MANYLINUX = ("2_28", "2_27", "2_24", "2_17")
@@ -37,10 +35,8 @@ def runtime_libraries(architecture: str) -> tuple[Path, Path]:
     if architecture == platform.machine():
         runtime, ffi = (package_file(package, path) for package, path in _LIBRARIES.values())
         return runtime, ffi
-    if architecture not in _ELF_MACHINES:
-        raise BuildError(
-            f"no TVM runtime for the architecture {architecture}: {candidates(architecture, _ELF_MACHINES)}"
-        )
+    if architecture not in MACHINES:
+        raise BuildError(f"no TVM runtime for the architecture {architecture}: {candidates(architecture, MACHINES)}")
     name = "-".join(["runtime", architecture, *runtime_versions()])
     folder = cached_folder(name, lambda folder: _fetch(architecture, folder))
     runtime, ffi = (folder / Path(path).name for _, path in _LIBRARIES.values())
@@ -106,4 +102,4 @@ def elf_architecture(path: Path) -> str | None:
 def _architecture_of(data: bytes) -> str | None:
     """By an ELF file's first bytes."""
     machine = int.from_bytes(data[18:20], "little") if data[:4] == b"\x7fELF" else None
-    return next((name for name, number in _ELF_MACHINES.items() if number == machine), None)
+    return None if machine is None else architecture_of_machine(machine)

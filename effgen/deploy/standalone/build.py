@@ -24,27 +24,22 @@ from effgen.deploy.executors import compiler_of
 from effgen.deploy.standalone.emit import EXECUTABLE
 from effgen.errors import BuildError
 from effgen.files.temporary import temporary_folder
-from effgen.machines.programs import required_tool, tool_output
+from effgen.machines.old_glibc import FIRST_GLIBC, binary_tool, objcopy, old_symbols
+from effgen.machines.programs import tool_output
 from effgen.runtime.answers import AnswerLayout
 from effgen.runtime.manifest import WEIGHTS, Manifest, sha256_of
 from effgen.version import __version__
 from effgen.words import OutputKind
 
 #: The functions of the header, without the model's name.
-FUNCTIONS = ("create", "run", "destroy", "error")
+FUNCTIONS = ("create", "run", "destroy", "error", "floats")
 
-#: The driver's own sources.
-SOURCES = ("model.c", "pool.c", "scratch.c", "processor.c", "weights.S")
+#: The driver's own sources, and those of the pool that every bundle's library has, too.
+SOURCES = ("model.c", "scratch.c", "processor.c", "weights.S", "../pool/pool.c", "../pool/cpus.c")
 
 # No instruction set beyond the architecture's first: the driver says what the processor lacks. `initial-exec`: the one
 # thread-local pointer is found without a call into the dynamic loader.
 _FLAGS = ("-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec", "-Wall", "-Wextra")
-
-# glibc 2.32 and 2.34 moved these from libpthread to libc under new versions, which older systems lack; the first ones
-# are still there. By architecture: the version of glibc that first ran on it.
-_MOVED = ("pthread_create", "pthread_join", "pthread_sigmask")
-_FIRST_GLIBC = {"x86_64": "GLIBC_2.2.5", "aarch64": "GLIBC_2.17"}
-_PTHREAD = "libpthread.so.0"
 
 #: What the header says of the output.
 _OUTPUTS: dict[OutputKind, str] = {
@@ -63,8 +58,8 @@ def write_standalone(
 
     Raises BuildError where a compiler or one of its tools is missing or fails.
     """
-    if manifest.architecture not in _FIRST_GLIBC:
-        known = ", ".join(sorted(_FIRST_GLIBC))
+    if manifest.architecture not in FIRST_GLIBC:
+        known = ", ".join(sorted(FIRST_GLIBC))
         raise BuildError(f"--emit standalone: no driver for the processor {manifest.architecture}; known: {known}")
     compiler = compiler_of(manifest)
     names = _files(name, EXECUTABLE in emit)
@@ -94,7 +89,18 @@ def compile_driver(
         made = work / f"{Path(source).stem}.o"
         language = "assembler-with-cpp" if source.endswith(".S") else "c"
         define = [f"-DWEIGHTS_FILE={_quoted(weights.absolute())}"] if language != "c" else []
-        command = [compiler, *_FLAGS, f"-I{work}", *define, *flags, "-x", language, "-c", str(sources() / source)]
+        command = [
+            compiler,
+            *_FLAGS,
+            f"-I{work}",
+            f"-I{sources().parent / 'pool'}",
+            *define,
+            *flags,
+            "-x",
+            language,
+            "-c",
+            str(sources() / source),
+        ]
         tool_output([*command, "-o", made], f"{source}: compiling with {compiler} failed")
         objects.append(made)
     return objects
@@ -222,31 +228,24 @@ def _quoted(path: Path) -> str:
     return json.dumps(str(path), ensure_ascii=False)
 
 
-def _tool(compiler: str, name: str) -> str:
-    """The compiler's own binary tool: a cross compiler's is another than this machine's."""
-    found = tool_output([compiler, f"-print-prog-name={name}"], f"{compiler} -print-prog-name={name} failed").strip()
-    return required_tool([found], "makes the standalone library", "apt-get install binutils")
-
-
 def _joined(compiler: str, objects: Sequence[Path], name: str, path: Path) -> Path:
     """One object of all, which exports the header's functions only."""
     tool_output([compiler, "-r", "-nostdlib", "-o", path, *objects], f"{path.name}: linking with {compiler} failed")
     keep = [f"--keep-global-symbol={name}_{function}" for function in FUNCTIONS]
-    tool_output([_tool(compiler, "objcopy"), "--strip-debug", *keep, path], f"{path.name}: objcopy failed")
+    objcopy(compiler, ["--strip-debug", *keep], path)
     return path
 
 
 def _archive(compiler: str, whole: Path, path: Path) -> None:
-    tool_output([_tool(compiler, "ar"), "rcsD", path, whole], f"{path.name}: ar failed")
+    tool_output([binary_tool(compiler, "ar"), "rcsD", path, whole], f"{path.name}: ar failed")
 
 
 def _link_shared(compiler: str, architecture: str, whole: Path, path: Path) -> None:
     """C++ compilers add their library to what they link: `--as-needed` leaves it out again."""
-    libraries = ["-Wl,--as-needed", "-lm", "-lpthread"]
-    if tool_output([compiler, f"-print-file-name={_PTHREAD}"], f"{compiler} failed").strip() != _PTHREAD:
-        renamed = [f"--redefine-sym={symbol}={symbol}@{_FIRST_GLIBC[architecture]}" for symbol in _MOVED]
-        tool_output([_tool(compiler, "objcopy"), *renamed, whole], f"{path.name}: objcopy failed")
-        libraries = [f"-Wl,--no-as-needed,-l:{_PTHREAD}", *libraries]
+    old = old_symbols(compiler, architecture)
+    if old.objcopy:
+        objcopy(compiler, old.objcopy, whole)
+    libraries = [*old.link, "-Wl,--as-needed", "-lm", "-lpthread"]
     options = [f"-Wl,-soname,{path.name}", "-Wl,-z,defs", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack"]
     tool_output(
         [compiler, "-shared", "-o", path, *options, whole, *libraries], f"{path.name}: linking with {compiler} failed"

@@ -52,5 +52,9 @@ def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: 
             )
         values = np.fromfile(work / "answer.f32", "<f4")
     shapes = AnswerLayout.of(manifest).shapes
+    if len(values) != sum(map(prod, shapes)):
+        raise BundleError(
+            f"{bundle}: the standalone program answers {len(values)} numbers, the manifest says otherwise"
+        )
     ends = np.cumsum([prod(shape) for shape in shapes])
     return answer_of([part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)])

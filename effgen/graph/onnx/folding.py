@@ -1,111 +1,92 @@
-"""Computing what depends on constants alone, within a budget of bytes and seconds."""
+"""Computing what depends on constants alone, within a budget of bytes and operations that is known before the work."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from effgen.errors import GraphError
+from effgen.graph.onnx.cost import Cost, cost_of
 
 AnyArray: TypeAlias = NDArray[Any]
 
-#: Operators whose result depends on nothing that is known here, or that hold graphs of their own.
-_NOT_FOLDED = ("If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
-
-#: What a file's constants may take: bytes of all results together, and seconds of all computing.
-MOST_BYTES, MOST_SECONDS = 2**30, 60.0
-
-#: Operators whose work is more than their operands' sizes, and the most that the product of those may be: of two
-#: matrices of 1,448 rows and columns, a second's work.
-_HEAVY = ("Conv", "ConvTranspose", "ConvInteger", "Einsum", "Gemm", "MatMul", "MatMulInteger", "Resize", "Upsample")
-_HEAVY_MOST = 2**42
-
-#: Operands that may say how large a result is: shapes, repeats, sizes.
-_FEW = 64
+#: What a file's constants may come to: bytes of all results together, so many and so many times what the file itself
+#: takes (weights stored as integers unfold to four times as much), and never more than the last; operations as
+#: `effgen.graph.onnx.cost` counts them, and seconds of all computing.
+SPARE_BYTES, MOST_TIMES, MOST_BYTES = 2**26, 16, 2**30
+MOST_OPERATIONS, MOST_SECONDS = 2**32, 20.0
 
 
 class Folder:
-    """Evaluates nodes of one file; `skipped` names the operators that would have gone beyond the budget."""
+    """Evaluates nodes of one file of `stored_bytes`; `skipped` names the operators that would have gone beyond the
+    budget, or that nobody computes here."""
 
-    def __init__(self, opset: int) -> None:
+    def __init__(self, opset: int, stored_bytes: int) -> None:
         self.opset = opset
         self.skipped: set[str] = set()
-        self._bytes, self._seconds = 0, 0.0
+        self._bytes = min(SPARE_BYTES + MOST_TIMES * stored_bytes, MOST_BYTES)
+        self._operations, self._seconds = MOST_OPERATIONS, MOST_SECONDS
 
     def results(self, node: onnx.NodeProto, feeds: Mapping[str, AnyArray]) -> list[AnyArray] | None:
-        """The outputs of a node of constants; None where it cannot be computed. Raises GraphError beyond the budget."""
-        if node.op_type in _NOT_FOLDED:
+        """The outputs of a node of constants; None where it cannot be computed, or not within the budget. Raises
+        GraphError where all that was computed took too long."""
+        try:
+            cost = cost_of(node, feeds)
+        except _MALFORMED:
             return None
-        if not self._affordable(node, feeds):
+        if cost is None or not self._take(cost):
             self.skipped.add(node.op_type)
             return None
         start = time.perf_counter()
         try:
-            ours = _OURS.get(node.op_type)
-            found = ours(node, feeds) if ours is not None else _evaluated(node, feeds, self.opset)
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ours = _OURS.get(node.op_type)
+                found = ours(node, feeds) if ours is not None else _evaluated(node, feeds, self.opset)
         except Exception:  # an evaluator of many authors: whatever it raises, the node is not folded
             return None
-        self._seconds += time.perf_counter() - start
-        self._bytes += sum(array.nbytes for array in found)
-        if self._seconds > MOST_SECONDS:
+        self._seconds -= time.perf_counter() - start
+        if self._seconds < 0:
             raise GraphError(
                 f"computing the file's constants takes more than {MOST_SECONDS:g} s (at {node.op_type} {node.name}): "
                 "expected weights as they are; fold its constants before"
             )
-        return found
+        self._bytes += cost.bytes - sum(array.nbytes for array in found)
+        return found if len(found) == len(node.output) and all(array.dtype.kind != "O" for array in found) else None
 
-    def _affordable(self, node: onnx.NodeProto, feeds: Mapping[str, AnyArray]) -> bool:
-        if node.op_type in _HEAVY and _product(array.size for array in feeds.values()) > _HEAVY_MOST:
+    def _take(self, cost: Cost) -> bool:
+        """Whether the budget is enough; then it is that much less."""
+        if cost.bytes > self._bytes or cost.operations > self._operations:
             return False
-        grown = _result_bytes(node, feeds, self.opset) if feeds else 0
-        return self._bytes + grown <= MOST_BYTES
+        self._bytes -= cost.bytes
+        self._operations -= cost.operations
+        return True
 
 
-def _product(numbers: Any) -> float:
-    result = 1.0
-    for n in numbers:
-        result *= max(n, 1)
-    return result
+#: What reading a malformed node, or numbers that are none, raises.
+_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 
 
-def _result_bytes(node: onnx.NodeProto, feeds: Mapping[str, AnyArray], opset: int) -> int:
-    """Bytes of a node's results, as far as they can be told without computing them (8 an element)."""
-    few = {name: array for name, array in feeds.items() if array.size <= _FEW}
-    try:
-        model = _model(node, feeds, opset, few)
-        inferred = shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:
-        return 0
-    total = 0
-    for value in inferred.graph.output:
-        dims = value.type.tensor_type.shape.dim
-        total += 8 * int(_product(dim.dim_value for dim in dims)) if dims else 0
-    return total
-
-
-def _model(
-    node: onnx.NodeProto, feeds: Mapping[str, AnyArray], opset: int, held: Mapping[str, AnyArray]
-) -> onnx.ModelProto:
+def _model(node: onnx.NodeProto, feeds: Mapping[str, AnyArray], opset: int) -> onnx.ModelProto:
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in feeds.items()
-        if name not in held
     ]
     outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
-    kept = [numpy_helper.from_array(np.asarray(array), name) for name, array in held.items()]
-    body = helper.make_graph([node], "constant", inputs, outputs, kept)
+    body = helper.make_graph([node], "constant", inputs, outputs)
     return helper.make_model(body, opset_imports=[helper.make_opsetid("", opset)])
 
 
 def _evaluated(node: onnx.NodeProto, feeds: Mapping[str, AnyArray], opset: int) -> list[AnyArray]:
-    found = ReferenceEvaluator(_model(node, feeds, opset, {})).run(None, dict(feeds))
+    found = ReferenceEvaluator(_model(node, feeds, opset)).run(None, dict(feeds))
     results = iter(np.asarray(result) for result in found)
     return [next(results) if name else np.zeros(0, np.float32) for name in node.output]
 
@@ -135,6 +116,8 @@ def _dequantize(node: onnx.NodeProto, feeds: Mapping[str, AnyArray]) -> list[Any
         scale, zero = (np.repeat(each, block, axis) for each in (scale, zero))
         scale, zero = (np.take(each, range(x.shape[axis]), axis) for each in (scale, zero))
     elif scale.size > 1:
+        if scale.size != x.shape[axis]:
+            raise ValueError("a scale for each of an axis")
         shape = [1] * x.ndim
         shape[axis] = scale.size
         scale, zero = scale.reshape(shape), zero.reshape(shape)

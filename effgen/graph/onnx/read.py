@@ -14,6 +14,7 @@ from effgen.graph import Graph
 from effgen.graph.onnx import activations, arithmetic, borders, norms, reductions, shapes, windows
 from effgen.graph.onnx.file import OnnxFile, open_onnx
 from effgen.graph.onnx.reader import Converter, Reader
+from effgen.graph.onnx.schema import shortened
 from effgen.graph.passes.channels_first import channels_first
 from effgen.graph.passes.fold_affine import fold_affine
 from effgen.graph.passes.fuse_activations import fuse_activations
@@ -85,7 +86,7 @@ def read_file(file: OnnxFile) -> Understood:
         for rewrite in _PASSES:
             graph, weights = rewrite(graph, weights)
     except GraphError as error:
-        raise GraphError(f"{file.path}: {error}") from None
+        raise GraphError(f"{file.path}: {shortened(str(error))}") from None
     return Understood(graph, weights, tuple(reader.notes), reader.reduced)
 
 

@@ -13,16 +13,22 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from effgen.errors import GraphError
+from effgen.files.bounded import MOST_WEIGHTS_BYTES
 from effgen.graph import Graph, Node, Parameter, Role, Value
 from effgen.graph.onnx.file import STANDARD_DOMAINS, OnnxFile
-from effgen.graph.onnx.folding import Folder
+from effgen.graph.onnx.folding import MOST_TIMES, SPARE_BYTES, Folder
+from effgen.graph.onnx.functions import MOST_NODES
 from effgen.graph.onnx.order import in_order, inlined
+from effgen.graph.onnx.schema import check_node, shortened
 from effgen.graph.ops import OPS, AttributeValue, Shape
 
 AnyArray: TypeAlias = NDArray[Any]
 
 #: What converters raise where a node lacks what ONNX demands of it.
 _MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
+
+#: Numbers of a tensor, and operators that a file's nodes may become.
+MOST_NUMBERS, _MOST_MADE = 2**29, MOST_NODES
 
 #: Types of constants that are computed with as float32.
 _AS_FLOAT32 = ("float16", "bfloat16", "float64")
@@ -78,7 +84,8 @@ class Reader:
         self.converters = converters
         self.proto = file.model.graph
         self.opset = file.opset
-        self.folder = Folder(file.opset)
+        self.folder = Folder(file.opset, file.stored_bytes)
+        self._weight_bytes = min(SPARE_BYTES + MOST_TIMES * file.stored_bytes, MOST_WEIGHTS_BYTES)
         self.constants: dict[str, AnyArray] = {"": np.zeros(0, np.float32)}
         self.names = {file.input.name: file.input.name}
         self.values: dict[str, Value] = {file.input.name: file.input}
@@ -139,8 +146,21 @@ class Reader:
 
     def nodes(self, protos: Iterable[onnx.NodeProto]) -> None:
         for proto in protos:
-            attributes = {a.name: _plain(helper.get_attribute_value(a)) for a in proto.attribute}
-            self.node(OnnxNode(proto, attributes))
+            try:
+                check_node(proto, self.opset)
+                self.node(OnnxNode(proto, _attributes(proto)))
+            except GraphError as error:
+                # Operators that are not supported are to be named all at once: what else is wrong has to wait.
+                self.failed(error, proto)
+            except _MALFORMED as error:
+                # What no valid file holds is looked for nowhere else: an attribute or number missing, or one too many.
+                reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+                self.failed(GraphError(f"malformed: {reason}; expected what ONNX says of {proto.op_type}"), proto)
+
+    def failed(self, error: GraphError, proto: onnx.NodeProto) -> None:
+        """Keep in mind what is wrong with a node: of several the first is told."""
+        self.first_error = self.first_error or _located(error, proto)
+        self.unknown.update(name for name in proto.output if name)
 
     def node(self, node: OnnxNode) -> None:
         converter = self.converters.get(node.op_type) if node.proto.domain in STANDARD_DOMAINS else None
@@ -153,8 +173,10 @@ class Reader:
             self.constants[node.output] = np.array(np.prod(self.shape(known[0])), np.int64)
         elif node.op_type == "If" and node.inputs[0] in self.constants:
             self.branch(node)
-        elif all(self.is_constant(name) for name in node.inputs) and self.folded(node):
+        elif self.is_of_constants(node) and self.folded(node):
             pass
+        elif converter is not None and node.proto.op_type in self.folder.skipped and self.is_of_constants(node):
+            raise GraphError("constants too large or slow to compute: expected weights as they are; fold them before")
         elif converter is None:
             self.unsupported.add(f"{node.proto.domain}.{node.op_type}".removeprefix("ai.onnx.").lstrip("."))
             self.unknown.update(node.outputs)
@@ -178,19 +200,12 @@ class Reader:
                 self.unknown.add(output)
 
     def convert(self, converter: Converter, node: OnnxNode) -> None:
-        try:
-            converter(self, node)
-        except GraphError as error:
-            # Operators that are not supported are to be named all at once: what else is wrong has to wait.
-            self.first_error = self.first_error or _located(error, node)
-            self.unknown.update(node.outputs)
-        except _MALFORMED as error:
-            # What no valid file holds is looked for nowhere else: an attribute or number missing, or one too many.
-            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
-            wrong = GraphError(f"malformed: {reason}; expected what ONNX says of {node.op_type}")
-            self.first_error = self.first_error or _located(wrong, node)
-            self.unknown.update(node.outputs)
+        converter(self, node)
         self.unknown.update(name for name in node.outputs if name not in self.names and name not in self.constants)
+
+    def is_of_constants(self, node: OnnxNode) -> bool:
+        """Whether all that it reads is constant."""
+        return all(self.is_constant(name) for name in node.inputs)
 
     def folded(self, node: OnnxNode) -> bool:
         """Compute a node whose inputs are all constants; False where that cannot be done."""
@@ -269,7 +284,12 @@ class Reader:
     def emit(self, op_type: str, inputs: Sequence[str], output: str, **attributes: AttributeValue) -> str:
         """Append a node to the Graph; `inputs` are the Graph's names, `output` a name of the file or a fresh one."""
         shapes = [self.values[name].shape for name in inputs]
-        self.values[output] = Value(output, OPS[op_type].infer(shapes, attributes))
+        found = Value(output, OPS[op_type].infer(shapes, attributes))
+        if found.size > MOST_NUMBERS:
+            raise GraphError(f"has {found.size:,} numbers: expected at most {MOST_NUMBERS:,} (2 GiB)")
+        if len(self.made) >= _MOST_MADE:
+            raise GraphError(f"is more than {_MOST_MADE:,} operators")
+        self.values[output] = found
         self.made[output] = Node(op_type, tuple(inputs), output, attributes)
         self.names[output] = output
         return output
@@ -297,6 +317,9 @@ class Reader:
         while wanted in self.values and not self.same(wanted, array):
             wanted += "_"
         if wanted not in self.parameters:
+            self._weight_bytes -= array.nbytes
+            if self._weight_bytes < 0:
+                raise GraphError("its weights are many times what the file holds: expected each of them a few times")
             self.parameters[wanted] = Parameter(wanted, array.shape, role)
             self.values[wanted] = self.parameters[wanted]
             self.weights[wanted] = array
@@ -328,17 +351,24 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
     return replace(node, inputs=inputs, output=names.get(node.output, node.output))
 
 
-def _located(error: GraphError, node: OnnxNode) -> GraphError:
-    name = node.proto.name or " ".join(node.outputs[:1]) or "without an output"
-    return GraphError(f"{node.op_type} {name}: {error}")
+def _located(error: GraphError, proto: onnx.NodeProto) -> GraphError:
+    name = proto.name or " ".join(proto.output[:1]) or "without an output"
+    return GraphError(f"{proto.op_type} {shortened(name, 200)}: {shortened(str(error), 600)}")
 
 
 def _array(tensor: onnx.TensorProto) -> AnyArray:
     try:
+        if min(tensor.dims, default=0) < 0:
+            raise ValueError(f"shape {list(tensor.dims)}")
         array: AnyArray = numpy_helper.to_array(tensor)
     except _MALFORMED as error:
         raise GraphError(f"constant {tensor.name}: malformed: {' '.join(str(error).split())}") from None
     return array
+
+
+def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
+    """By name; one of a type that this onnx does not know is left out, and what a function's call would have set."""
+    return {a.name: _plain(helper.get_attribute_value(a)) for a in proto.attribute if not a.ref_attr_name}
 
 
 def _plain(value: Any) -> Any:

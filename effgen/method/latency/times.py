@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, PositiveFloat, TypeAdapter, with_config
 
 from effgen.files.lines import LinesFile, read_lines
-from effgen.files.strict import STRICT
+from effgen.files.strict import STRICT, Int64
 from effgen.machines.machine import Machine
 from effgen.method.latency.work import Work
 from effgen.records.database import default_database
@@ -41,8 +41,8 @@ class KernelSetting:
     """What a time holds for: the processor as records name it, its lanes and cores, effgen's code and TVM."""
 
     mcpu: str
-    lanes: int
-    cores: int
+    lanes: Int64
+    cores: Int64
     code: str
     tvm: str
 
@@ -84,7 +84,7 @@ class KernelTime(_Entry):
     """Seconds of a call of one kernel with these decisions."""
 
     kernel: str
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, Int64]
     how: Surroundings
     seconds: PositiveFloat
     work: Annotated[Work, BeforeValidator(Work.from_facts)]
@@ -113,7 +113,7 @@ class KernelFailure(_Entry):
     """A kernel that, with these decisions, could not be timed by itself; `status` and `error` say why."""
 
     kernel: str
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, Int64]
     status: Status
     error: str
     setting: KernelSetting

@@ -193,7 +193,7 @@ def _grpc(url: str, address: str) -> BaseStorage:
     try:
         proxy = GrpcStorageProxy(host=host, port=int(port))
         proxy.wait_server_ready(timeout=_CONNECT_S)
-    except ImportError:
+    except ModuleNotFoundError:
         raise StudyError(f"--storage {url}: gRPC is not installed: pip install grpcio protobuf") from None
     except ConnectionError:
         raise StudyError(f"--storage {url}: no answer in {_CONNECT_S} s; start Optuna's gRPC proxy there") from None

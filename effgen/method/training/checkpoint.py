@@ -13,13 +13,21 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from effgen.errors import TrainingError
+from effgen.errors import TrainingError, WeightsError
+from effgen.files.bounded import MOST_WEIGHTS_BYTES, UnreadableError, read_bytes
 from effgen.files.staging import staged_file
 from effgen.files.strict import StrictModel
 from effgen.graph import Weights
 from effgen.method.training.data import DataSource
 from effgen.method.training.recipe import Recipe
 from effgen.network.spec import NetworkSpec
+from effgen.network.torch_file import NotTorchError, StoredTensor, content_of_torch_file
+
+#: The types of the tensors in a state: as safetensors calls them, of those that numpy has too.
+_DTYPES = ("F64", "F32", "F16", "I64", "I32", "U8")
+
+#: Weights, their average and an optimizer's two memories of them.
+_MOST_BYTES = 4 * MOST_WEIGHTS_BYTES
 
 #: Changes when what a checkpoint holds, or how an epoch is computed, changes.
 _FORMAT = 1
@@ -64,14 +72,18 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
     Raises TrainingError with one line where the file is none, or of a training that is not `identity`.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        found, written, state = content["identity"], content["format"], content["state"]
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from None
-    except (torch.OutOfMemoryError, MemoryError):  # no fault of the file's
-        raise
-    except Exception:  # foreign bytes make torch.load raise whatever its parser trips over
-        raise TrainingError(f"{path}: not a checkpoint of effgen's, or damaged; remove it to start anew") from None
+        data = read_bytes(path, _MOST_BYTES)
+    except UnreadableError as error:
+        raise TrainingError(f"{path}: cannot read the checkpoint: {error}") from None
+    try:
+        content = content_of_torch_file(data)
+        if not isinstance(content, dict) or not {"identity", "format", "state"} <= content.keys():
+            raise NotTorchError("another content")
+        found, written, state = content["identity"], content["format"], _as_saved(content["state"], len(data), device)
+        if not isinstance(found, dict) or not isinstance(state, dict):
+            raise NotTorchError("another content")
+    except WeightsError:
+        raise not_restored(path) from None
     if written != _FORMAT:
         raise TrainingError(f"{path}: written by another version of effgen; remove it to start anew")
     others = [name for name, value in vars(identity).items() if found.get(name) != value]
@@ -81,6 +93,25 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
         )
     checked: dict[str, Any] = state
     return checked
+
+
+def _as_saved(value: Any, most: int, device: torch.device) -> Any:
+    """The same with tensors of PyTorch's for those of the file, on `device`. Raises NotTorchError for one that is no
+    plain tensor, or whose numbers are not all in the file, of which `most` bytes are."""
+    if isinstance(value, dict):
+        return {key: _as_saved(entry, most, device) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_as_saved(entry, most, device) for entry in value)
+    if not isinstance(value, StoredTensor):
+        return value
+    if value.dtype not in _DTYPES or value.size > most:
+        raise NotTorchError("a tensor that no training has")
+    return torch.from_numpy(value.elements().copy(order="K")).to(device)
+
+
+def not_restored(path: Path) -> TrainingError:
+    """What to say of a file that holds no state of a training here."""
+    return TrainingError(f"{path}: not a checkpoint of effgen's, or damaged; remove it to start anew")
 
 
 def save_weights(weights: Weights, path: Path, force: bool = False, classes: Sequence[str] = ()) -> None:

@@ -72,6 +72,24 @@ def optimizer_for(network: GraphModule, graph: Graph, recipe: Recipe) -> torch.o
     return torch.optim.AdamW(groups, recipe.learning_rate, fused=True)
 
 
+def load_memories(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """What the optimizer has kept of each weight so far; its rates stay the recipe's.
+
+    Raises ValueError, or what PyTorch raises, where that is another optimizer's or network's.
+    """
+    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, groups, strict=True):
+        group.update(own)
+    names = {"square", "momentum"} if isinstance(optimizer, RMSprop) else {"step", "exp_avg", "exp_avg_sq"}
+    for weight, kept in optimizer.state.items():
+        if kept.keys() != names:
+            raise ValueError("another optimizer's")
+        for name, tensor in kept.items():
+            if tensor.dtype != torch.float32 or tensor.shape != (() if name == "step" else weight.shape):
+                raise ValueError("another network's")
+
+
 def learning_rate(recipe: Recipe, epochs: float) -> float:
     """The rate when `epochs` (with its fraction) are over: a line up from 0 in the warm-up, then half a cosine down to
     0 at the end, or the recipe's decay, counted from the start."""

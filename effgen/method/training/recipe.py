@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from effgen.errors import TrainingError
+from effgen.files.bounded import MOST_TOML_BYTES, UnreadableError, read_text, table_from_toml
 from effgen.files.strict import StrictModel, first_problem
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -93,18 +93,16 @@ def load_recipe(path: Path | None) -> Recipe:
     if path is None:
         return Recipe()
     try:
-        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError:
-        raise TrainingError(f"{path}: cannot read the recipe: not UTF-8 text") from None
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot read the recipe: {error.strerror or error}") from None
+        return parse_recipe(read_text(path, MOST_TOML_BYTES), str(path))
+    except UnreadableError as error:
+        raise TrainingError(f"{path}: cannot read the recipe: {error}") from None
 
 
 def parse_recipe(text: str, where: str) -> Recipe:
     """Validate the TOML `text`; `where` names its origin in error messages."""
     try:
-        return Recipe.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        return Recipe.model_validate(table_from_toml(text))
+    except UnreadableError as error:
         raise TrainingError(f"{where}: not valid TOML: {error}") from None
     except ValidationError as error:
         raise TrainingError(f"{where}: {first_problem(error, Recipe)}") from None

@@ -18,11 +18,11 @@ from effgen.files.staging import check_file
 from effgen.graph import Weights
 from effgen.machines.processor import default_threads
 from effgen.method.training.augment import Augmentation, canvas_size, normalised, unit_values
-from effgen.method.training.checkpoint import Identity, read_checkpoint, write_checkpoint
+from effgen.method.training.checkpoint import Identity, not_restored, read_checkpoint, write_checkpoint
 from effgen.method.training.data import DataSource
 from effgen.method.training.images import open_images
 from effgen.method.training.module import TrainableNetwork
-from effgen.method.training.optimizers import MovingAverage, learning_rate, optimizer_for
+from effgen.method.training.optimizers import MovingAverage, learning_rate, load_memories, optimizer_for
 from effgen.method.training.recipe import Recipe
 from effgen.method.training.threads import torch_threads
 from effgen.network.lowering.network import lower
@@ -34,6 +34,9 @@ _EVALUATED_AT_ONCE = 256
 
 #: What PyTorch's plain RuntimeError says where the CPU's memory ends.
 _NOT_ENOUGH_MEMORY = ("not enough memory", "can't allocate memory")
+
+#: What PyTorch raises where a state is of another network or none.
+_NOT_OURS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,13 @@ def train(
         with _enough_memory(spec, recipe):
             training = _Training(spec, data, recipe, readers or default_threads())
             if checkpoint is not None and checkpoint.exists():
-                training.restore(read_checkpoint(checkpoint, identity, training.device))
+                state = read_checkpoint(checkpoint, identity, training.device)
+                try:
+                    training.restore(state)
+                except _NOT_OURS as error:
+                    if _lacks_memory(error):
+                        raise
+                    raise not_restored(checkpoint) from None
         goes_on = all(on_epoch(result) for result in training.history)
         while goes_on and len(training.history) < recipe.epochs:
             with _enough_memory(spec, recipe):
@@ -106,13 +115,17 @@ def _enough_memory(spec: NetworkSpec, recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        told = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not told and not any(words in str(error) for words in _NOT_ENOUGH_MEMORY):
+        if not _lacks_memory(error):
             raise
         raise TrainingError(
             f"{spec.name}: not enough memory to train at {spec.input.resolution} pixels with batch_size "
             f"{recipe.batch_size}: lower batch_size, or take a smaller network"
         ) from None
+
+
+def _lacks_memory(error: Exception) -> bool:
+    told = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return told or any(words in str(error) for words in _NOT_ENOUGH_MEMORY)
 
 
 class _Training:
@@ -223,10 +236,14 @@ class _Training:
         """Go on from what `state()` returned."""
         self._network.load_state_dict(state["network"])
         self._average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_memories(self._optimizer, state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self.history = [EpochResult(**result) for result in state["history"]]
-        self._seconds = state["seconds"]
+        if [result.epoch for result in self.history] != list(range(1, len(self.history) + 1)) or not self.history:
+            raise ValueError("no epochs")
+        if not all(np.isfinite((result.loss, result.accuracy)).all() for result in self.history):
+            raise ValueError("no results")
+        self._seconds = float(state["seconds"])
 
     def outcome(self, threads: int) -> Trained:
         """What has been learned so far: at least one epoch."""

@@ -5,17 +5,26 @@ What a block kind means is in `effgen.network.lowering.blocks`.
 
 from __future__ import annotations
 
+from effgen.errors import SpecError
 from effgen.graph import Graph, GraphBuilder, Value
 from effgen.network.lowering.blocks import BLOCKS
 from effgen.network.lowering.layers import Layers
-from effgen.network.spec import NetworkSpec
+from effgen.network.spec import MAX_BLOCKS, NetworkSpec
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 
+#: Numbers that all parameters have together, and that a tensor of one image has: 2 GiB each. The largest network
+#: published, EfficientNet-L2, has 480 million parameters.
+MOST_NUMBERS = 2**29
+
 
 def lower(spec: NetworkSpec, batch: int = 1) -> Graph:
-    """The graph of a scaled spec: `image` (batch, channels, height, width) -> `logits` (batch, classes)."""
+    """The graph of a scaled spec: `image` (batch, channels, height, width) -> `logits` (batch, classes).
+
+    Raises SpecError where it has more blocks than MAX_BLOCKS, or is larger than MOST_NUMBERS.
+    """
+    _check_depth(spec)
     image = Value(INPUT_NAME, (batch, spec.input.channels, *spec.input.size))
     layers = Layers(spec, GraphBuilder(spec.name, image))
     x = _stem(layers, INPUT_NAME)
@@ -25,7 +34,30 @@ def lower(spec: NetworkSpec, batch: int = 1) -> Graph:
             stride = stage.stride if block == 0 else 1
             x = BLOCKS[stage.block](layers, x, f"stages.{index}.{block}", stage, stride)
     x = _head(layers, x)
-    return layers.b.finish(_classifier(layers, x))
+    graph = layers.b.finish(_classifier(layers, x))
+    _check_size(graph)
+    return graph
+
+
+def _check_depth(spec: NetworkSpec) -> None:
+    blocks = sum(stage.repeats for stage in spec.stages)
+    if blocks > MAX_BLOCKS:
+        raise SpecError(f"{spec.name}: {blocks} blocks in all stages: expected at most {MAX_BLOCKS}; scale it by less")
+
+
+def _check_size(graph: Graph) -> None:
+    parameters = sum(parameter.size for parameter in graph.parameters.values())
+    if parameters > MOST_NUMBERS:
+        raise SpecError(
+            f"{graph.name}: has {parameters:,} parameters: expected at most {MOST_NUMBERS:,} (2 GiB); take fewer "
+            "channels or scale it by less"
+        )
+    largest = max((graph.values[node.output] for node in graph.nodes), key=lambda value: value.size)
+    if largest.size // graph.batch > MOST_NUMBERS:
+        raise SpecError(
+            f"{graph.name}: {largest.name} has {largest.size // graph.batch:,} numbers an image: expected at most "
+            f"{MOST_NUMBERS:,} (2 GiB); take fewer channels or pixels, or scale it by less"
+        )
 
 
 def _stem(layers: Layers, x: str) -> str:

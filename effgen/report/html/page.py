@@ -10,7 +10,15 @@ from effgen.machines.host import Host
 from effgen.report.bench import host_line, plan_line
 from effgen.report.compare import HIGHLIGHT, change_cells, hardware_text, verdict
 from effgen.report.html.document import Cell, Column, PageRow, document, number_cell, time_cell, word_cell
-from effgen.report.text import NOT_MEASURED, bytes_text, count_text, milliseconds_text, ratio_text, threads_text
+from effgen.report.text import (
+    DOUBTFUL,
+    NOT_MEASURED,
+    bytes_text,
+    count_text,
+    milliseconds_text,
+    ratio_text,
+    threads_text,
+)
 from effgen.results.comparison import Comparison
 from effgen.results.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.results.regressions import Change, Regressions
@@ -65,7 +73,7 @@ def _headlines(comparison: Comparison) -> list[tuple[str, str]]:
         pairs = [
             (source.report.results[0].median_ms, peer.median_ms)
             for source in comparison.bench
-            if source.name in names and (peer := best_peer(source.report)) is not None
+            if source.name in names and not source.report.disturbed and (peer := best_peer(source.report)) is not None
         ]
         if pairs:
             ratios = [peer / ours for ours, peer in pairs]
@@ -85,7 +93,7 @@ _RESULT_COLUMNS: dict[str, tuple[Column, Callable[[Row], Cell]]] = {
     "median": (Column("median ms"), lambda row: time_cell(row.result.median_ms)),
     "p90": (Column("p90 ms"), lambda row: time_cell(row.result.p90_ms)),
     "spread": (Column("spread"), lambda row: number_cell(row.result.spread, _spread_text(row))),
-    "ratio": (Column("vs effgen"), lambda row: number_cell(row.result.ratio, ratio_text(row.result.ratio))),
+    "ratio": (Column("vs effgen"), lambda row: number_cell(row.result.ratio, _ratio_text(row))),
     "images": (
         Column("images/s"),
         lambda row: number_cell(row.result.images_per_second, f"{row.result.images_per_second:.1f}"),
@@ -112,6 +120,10 @@ def _result_table(rows: Sequence[Row]) -> dict[str, Any]:
     words = {"hardware": "{}", "threads": "threads: {}", "batch": "batch {}", "type": "{}"}
     same = ", ".join(words[key].format(text) for key, text in common.items())
     return {"columns": [column for column, _ in shown], "lines": lines, "same": f"All rows: {same}. " if same else ""}
+
+
+def _ratio_text(row: Row) -> str:
+    return ratio_text(row.result.ratio) + (DOUBTFUL if row.disturbed else "")
 
 
 def _spread_text(row: Row) -> str:

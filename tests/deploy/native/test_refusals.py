@@ -24,6 +24,16 @@ def for_arm(bundle: Path) -> None:
     (bundle / "lib.so").write_bytes(data)
 
 
+def put(path: Path, position: int, value: bytes) -> None:
+    data = bytearray(path.read_bytes())
+    data[position : position + len(value)] = value
+    path.write_bytes(data)
+
+
+def extend(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
 _UNREADABLE = (r"no bundle here \(no manifest.json\)", "cannot be read as JSON")
 
 
@@ -60,12 +70,32 @@ def golden(**changes: Any) -> Callable[[Path], None]:
         (lambda b: (b / "lib.so").write_text("#!/bin/sh\n" * 20), "no shared library"),
         (for_arm, rf"lib.so is for \w+, this machine is {platform.machine()}"),
         (lambda b: truncate(b / "lib.so", 4096), "lib.so: truncated"),
+        (lambda b: truncate(b / "lib.so", (b / "lib.so").stat().st_size - 1), "lib.so: truncated"),
+        (lambda b: put(b / "lib.so", 56, b"\xff\xff"), "lib.so: truncated"),  # e_phnum
+        (lambda b: put(b / "lib.so", 40, b"\xff" * 8), "lib.so: truncated"),  # e_shoff
+        (lambda b: put(b / "lib.so", 16, b"\1"), "lib.so: no shared library"),  # e_type
         (lambda b: (b / "weights.bin").unlink(), "weights.bin: missing from the bundle"),
-        (lambda b: truncate(b / "weights.bin", 4098), "4098 bytes: expected whole floats"),
         (
-            lambda b: truncate(b / "weights.bin", 4096),
-            r"refuses its arrays: Invalid weights.*, expected \d+: weights.bin",
+            lambda b: truncate(b / "weights.bin", 4098),
+            r"takes an array weights of \d+ numbers, the bundle has one of 1024",
         ),
+        (lambda b: extend(b / "weights.bin"), r"\d+ bytes: expected whole floats"),
+        (
+            lambda b: edit_manifest(b, lambda d: d.update(workspace_bytes=4)),
+            "array workspace of .*, the bundle has one of 1",
+        ),
+        (lambda b: edit_manifest(b, lambda d: d.update(workspace_bytes=1 << 40)), "workspace_bytes: makes no sense"),
+        (lambda b: edit_manifest(b, lambda d: d["input"].update(shape=[1, 3, 33, 32])), "array image of 3072 numbers"),
+        (
+            lambda b: edit_manifest(b, lambda d: d["outputs"][0].update(shape=[1, 1 << 30])),
+            "array logits of 10 numbers",
+        ),
+        (
+            lambda b: edit_manifest(b, lambda d: d["outputs"][0].update(shape=[1, 1 << 31, 2])),
+            "outputs: shape: makes no sense",
+        ),
+        (lambda b: edit_manifest(b, lambda d: d["steps"].pop()), "has another number of steps"),
+        (lambda b: edit_manifest(b, lambda d: d["tolerance"].update(rel_l2=-1.0)), "tolerance: makes no sense"),
         (lambda b: (b / "golden.npz").unlink(), "golden.npz: missing from the bundle"),
         (lambda b: ((b / "golden.npz").unlink(), (b / "golden.npz").mkdir()), "golden.npz: missing from the bundle"),
         (lambda b: truncate(b / "golden.npz", 10_000), "no whole .npz archive"),
@@ -117,6 +147,36 @@ def test_any_flipped_byte_of_the_manifest(runner: Runner, broken: Path) -> None:
         flip(path, position)
         done = run(runner, broken, "--runs", 0)
         assert done.returncode == 1 and done.stderr.count("\n") == 1 and "manifest.json" in done.stderr, position
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 200_000, "cannot be read as JSON"),
+        ('{"a":' * 200_000, "cannot be read as JSON"),
+        ('{"a":' + "[" * 40 + "]" * 40 + "}", "cannot be read as JSON"),
+        (" " * (16 << 20) + "{}", "larger than 16 MiB"),
+        ("", "cannot be read as JSON"),
+    ],
+)
+def test_manifest_beyond_its_limits(runner: Runner, broken: Path, text: str, message: str) -> None:
+    """Before the reader that recurses sees any of it."""
+    (broken / "manifest.json").write_text(text)
+    done = run(runner, broken)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and message in done.stderr
+
+
+def test_names_that_would_command_the_terminal(runner: Runner, broken: Path) -> None:
+    evil = "evil\x1b[2J\x9b\u202e\nrow"
+    edit_manifest(broken, lambda data: data.update(name=evil, steps=[evil] * len(data["steps"])))
+    edit_manifest(broken, lambda data: data["target"].update(name=evil))
+    done = run(runner, broken, "--runs", 1, "--min-time", 0, "--layers")
+    assert done.returncode == 0 and r"model      evil\x1b[2J\xc2\x9b\xe2\x80\xae\x0arow" in done.stdout
+    edit_manifest(broken, lambda data: data["target"].update(features=[evil]))
+    refused = run(runner, broken)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    for text in (done.stdout, done.stderr, refused.stderr):
+        assert not {"\x1b", "\x9b", "\u202e"} & set(text)
 
 
 def test_manifest_may_be_laid_out_otherwise(runner: Runner, broken: Path) -> None:

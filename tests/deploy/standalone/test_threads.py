@@ -107,7 +107,7 @@ def test_sanitizers(name: str, threads: int, tiny: Made, tmp_path: Path) -> None
 def test_driver_under_odd_kernels(name: str, tiny: Made, tmp_path: Path) -> None:
     flags = sanitized(name, tmp_path) if name else []
     objects = driver_objects(tiny, tmp_path / "driver", *flags)
-    headers = ["-I", tmp_path / "driver", "-I", sources()]
+    headers = ["-I", tmp_path / "driver", "-I", sources().parent / "pool"]
     output_of("cc", "-Wall", *flags, *headers, PROGRAMS / "kernels.c", "-o", tmp_path / "odd", *objects, *SYSTEM)
     output_of(tmp_path / "odd")
 

@@ -1,5 +1,7 @@
 """Training as a whole: it learns, it is the same each time, and an interruption changes nothing."""
 
+import copy
+import operator
 import resource
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,6 +131,51 @@ def test_checkpoints_of_other_trainings_are_refused(data: DataSource, tmp_path: 
     refused("not a checkpoint of effgen's, or damaged; remove it", spec, data, quick(epochs=2))
 
 
+def test_checkpoints_with_the_right_names_and_other_contents(data: DataSource, tmp_path: Path) -> None:
+    """Each state but one is refused in a line; rates are the recipe's, whatever the file says."""
+    file, spec, recipe = tmp_path / "c", small_spec(data), quick(epochs=2)
+    whole = train(spec, data, recipe, file, lambda result: False)
+    good = torch.load(file, weights_only=True)
+
+    def weights(state: Any) -> Any:
+        return state["network"], next(iter(state["network"]))
+
+    def memory(state: Any) -> Any:
+        return state["optimizer"]["state"][0]
+
+    edits: list[Callable[[Any], Any]] = [
+        lambda state: state.clear(),
+        lambda state: operator.setitem(*weights(state), 5),
+        lambda state: operator.setitem(*weights(state), torch.empty(8, 3, 3, 3, device="meta")),
+        lambda state: operator.setitem(*weights(state), torch.zeros(1).expand(2**40)),
+        lambda state: operator.setitem(*weights(state), torch.zeros(2, 2).to_sparse()),
+        lambda state: operator.setitem(state, "history", []),
+        lambda state: operator.setitem(state, "history", [{"epoch": "one"}]),
+        lambda state: operator.setitem(state, "history", [{"epoch": 1, "loss": float("nan"), "accuracy": 0.5}]),
+        lambda state: operator.setitem(state, "seconds", "long"),
+        lambda state: operator.setitem(state, "optimizer", 5),
+        lambda state: memory(state).popitem(),
+        lambda state: memory(state).update(exp_avg=torch.zeros(3)),
+        lambda state: memory(state).update(step=torch.zeros(9)),
+        lambda state: memory(state).update(exp_avg=None),
+        lambda state: state["optimizer"]["param_groups"].pop(),
+    ]
+    for edit in edits:
+        content = copy.deepcopy(good)
+        edit(content["state"])
+        torch.save(content, file)
+        with pytest.raises(TrainingError, match="not a checkpoint of effgen's, or damaged; remove it"):
+            train(spec, data, recipe, file)
+    for identity in (5, {}, {"spec": []}):
+        torch.save({**good, "identity": identity}, file)
+        with pytest.raises(TrainingError, match="remove it to start anew"):
+            train(spec, data, recipe, file)
+    for group in good["state"]["optimizer"]["param_groups"]:
+        group |= {"betas": "none", "weight_decay": 1e9}
+    torch.save(good, file)
+    assert same(train(spec, data, recipe, file), train(spec, data, recipe)) and whole.epochs == 1
+
+
 def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_work(data: DataSource, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BuildError, match="cannot be written"):
@@ -209,7 +256,7 @@ def test_too_little_memory_for_a_checkpoint_is_no_damage(
     data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(small_spec(data), data, quick(), tmp_path / "c", lambda result: False)
-    monkeypatch.setattr(torch, "load", lambda *arguments, **options: gpu_memory_ends())
+    monkeypatch.setattr(torch, "from_numpy", lambda array: gpu_memory_ends())
     with pytest.raises(TrainingError, match="tiny: not enough memory"):
         train(small_spec(data), data, quick(), tmp_path / "c")
 

@@ -43,6 +43,9 @@ typedef int tvm_body(int task, tvm_group *group, void *closure);
 // (effgen/entry.py).
 int __tvm_ffi_run(void *self, const tvm_any *arguments, int32_t count, tvm_any *result);
 
+// The same with a clock between the steps.
+int __tvm_ffi_trace(void *self, const tvm_any *arguments, int32_t count, tvm_any *result);
+
 // What kernels call through: weak in their object, defined in pool.c and scratch.c.
 extern int (*const __TVMBackendParallelLaunch)(tvm_body *body, void *closure, int tasks);
 extern void *(*const __TVMBackendAllocWorkspace)(int device, int id, uint64_t bytes, int type_code, int type_bits);

@@ -1,0 +1,13 @@
+#!/bin/sh
+# The readers in Python, one after the other, FUZZ_SECONDS each (60). What is found lies in build/fuzz/KIND-*.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+seconds=${FUZZ_SECONDS:-60}
+mkdir -p build/fuzz
+kinds=${*:-$("$python" -c 'import sys; sys.path.insert(0, "fuzz"); from readers import KINDS; print(*KINDS)')}
+for kind in $kinds; do
+    echo "fuzz: $kind, $seconds s"
+    "$python" fuzz/atheris_readers.py "$kind" "build/fuzz/$kind" -max_total_time="$seconds" -timeout=30 \
+        -rss_limit_mb=4096 -max_len=65536 -artifact_prefix="build/fuzz/$kind-" -print_final_stats=1 -verbosity=0
+done
