@@ -79,6 +79,9 @@ class EpochJudge:
     trained: list[str] = field(default_factory=list)
     program: None = None
 
+    def threads_of(self, spec: NetworkSpec) -> int:
+        return 1
+
     def accuracy(self, spec: NetworkSpec, seed: int, key: str, on_epoch: Any) -> float:
         from effgen.method.training.trainer import (
             EpochResult,  # PyTorch takes seconds, which workers without it need not wait
