@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= build/b0
+KILLS ?= 30
 # A file's tests share what they build; files with long tests begin (tests/conftest.py).
 ALL_CORES := -q -n auto --dist loadfile --no-loadscope-reorder
 # For the loop of work: rooms and files whose tests need no bundle, or a small one now and then.
@@ -13,7 +14,7 @@ QUICK := $(addprefix tests/,files machines results graph network kernels records
 # Tests start hundreds of processes: let none of them compile the package's Python again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick install lint types all unit slow arm browser postgres wheel fuzz fuzz-native clean
+.PHONY: demo test quick install lint types all unit slow arm browser postgres wheel fuzz fuzz-python fuzz-native kill clean
 
 demo: install  ## compile EfficientNet-B0 for this CPU, verify it against PyTorch, time it beside its peers
 	$(BIN)/effgen compile --phi 0 --target cpu -o $(DEMO) --force
@@ -66,14 +67,20 @@ browser: install  ## the report of `effgen compare` in headless Chromium
 postgres: install  ## two workers on one PostgreSQL server share a search
 	$(BIN)/python -m pytest -q -m postgres
 
+kill: install  ## kill -9 compile, tune, fit, searches, pack and compare, 30 times each, and count what that did
+	$(BIN)/python benchmarks/kills.py --kills $(KILLS)
+
 wheel: install  ## build the wheel, install it in a clean environment outside the checkout, compile with it
 	$(BIN)/python -m pytest -q -m wheel
 
-fuzz: install  ## each reader and each entry point fed with wrong inputs for FUZZ_SECONDS (60): one script a language
+fuzz: fuzz-python fuzz-native  ## each reader and each entry point fed with wrong inputs, a minute each: one target a language
+
+fuzz-python: install  ## atheris, FUZZ_SECONDS (60) for each reader in Python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
-	for script in fuzz/*.sh; do PYTHON=$(BIN)/python FUZZ_SECONDS=$${FUZZ_SECONDS:-60} sh $$script || exit 1; done
+	PYTHON=$(BIN)/python sh fuzz/python.sh
+
 fuzz-native: install  ## a minute of libFuzzer for each reader of effgen-run and for the C library's functions
-	$(BIN)/python fuzz/native/harnesses.py --seconds 60
+	$(BIN)/python fuzz/native/harnesses.py --seconds $${FUZZ_SECONDS:-60}
 
 clean:
 	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

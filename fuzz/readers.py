@@ -113,9 +113,13 @@ def _make_onnx(rng: random.Random) -> bytes:
 
 
 def _read_onnx(path: Path) -> None:
+    from effgen.graph.output_kind import output_kind
     from effgen.network.file_network import OnnxRequest, read_network
 
-    read_network(OnnxRequest(path))
+    graph = read_network(OnnxRequest(path)).graph
+    for name in graph.outputs:
+        output_kind(graph, name)
+    graph.dump()
 
 
 @cache

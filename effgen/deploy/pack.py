@@ -22,6 +22,7 @@ from effgen.deploy.signature import SIGNATURE, read_private_key
 from effgen.deploy.unpack import FORMAT_VERSION, PACK, RUNTIME, SUMS, VERIFY, read_packable
 from effgen.errors import BuildError, VerifyError
 from effgen.files.staging import staged_file
+from effgen.files.terminal import terminal_text
 from effgen.machines.processor import missing_features
 from effgen.machines.programs import run_program
 from effgen.runtime.manifest import EXTERNAL_SUFFIX, MANIFEST, MODEL, PACKED, Manifest, refuse_gpu, sha256_of
@@ -190,11 +191,12 @@ def _readme(folder: Path, manifest: Manifest) -> str:
     target, shape, machine = manifest.target, tuple(manifest.input["shape"]), manifest.architecture
     stated = target.get("emulator") or {"command": [f"qemu-{machine}-static", "-L", "SYSROOT"]}
     features = textwrap.fill(
-        ", ".join(target["features"]) or "any", 110, initial_indent="    ", subsequent_indent="    "
+        terminal_text(", ".join(target["features"])) or "any", 110, initial_indent="    ", subsequent_indent="    "
     )
     tvm, ffi = runtime_versions()
     kind = manifest.output_kind.replace("_", " ")
-    return f"""{manifest.name}, compiled by effgen {__version__} for {target["name"]}: {target["description"]}
+    title = f"{manifest.name}, compiled by effgen {__version__} for {target['name']}: {target.get('description', '')}"
+    return f"""{terminal_text(title)}
 
     ./verify
 
@@ -211,7 +213,7 @@ It needs {", ".join(["Linux", *needed_libraries(_libraries(folder)), "sha256sum"
 
 On another machine, with an emulator (its times say nothing):
 
-    EFFGEN_EMULATOR="{" ".join(stated["command"])}" ./verify
+    EFFGEN_EMULATOR="{terminal_text(" ".join(stated["command"]))}" ./verify
 
 bundle/     the network: lib.so (kernels), weights.bin, golden.npz, manifest.json; from Python: effgen.load("bundle")
 runtime/    effgen-run, with libtvm_runtime.so of Apache TVM {tvm} and libtvm_ffi.so of tvm-ffi {ffi}

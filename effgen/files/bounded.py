@@ -30,6 +30,9 @@ MOST_LINE_BYTES, MOST_LINES = MIB, 1_000_000
 #: Bytes of a checkpoint or a model: the largest network published (EfficientNet-L2) has 1.8 GiB of weights.
 MOST_WEIGHTS_BYTES = 2 * GIB
 
+#: Bytes of what says no size before: a pipe or a device, which may have no end.
+MOST_PIPED_BYTES = 256 * MIB
+
 #: How deep tables and lists lie in each other.
 DEEPEST = 32
 
@@ -71,7 +74,7 @@ def read_bytes(path: Path, most: int) -> bytes:
             if stat.S_ISREG(found.st_mode) and found.st_size:
                 _check_size(found.st_size, most)
                 return file.readall()
-            return b"".join(_chunks(descriptor, most))
+            return b"".join(_chunks(descriptor, min(most, MOST_PIPED_BYTES)))
     except FileNotFoundError as error:
         raise MissingError(error.strerror) from None
     except OSError as error:

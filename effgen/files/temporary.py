@@ -15,6 +15,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,12 @@ _PLAIN = re.compile(r"[\w ./+~@,=-]+")
 #: Where else temporary files may go on Linux.
 _PLAIN_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 
+#: Seconds to wait for the lock of a folder, which is held for a few renames at a time.
+_PATIENCE_S = 10.0
+
+#: What this process holds, by device and inode.
+_held: set[tuple[int, int]] = set()
+
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -50,13 +57,16 @@ def temporary_folder(purpose: str, place: Path | None = None) -> Iterator[Path]:
     except OSError as error:
         raise _no_folder(place, error) from None
     with ExitStack() as stack:
+        # Swept only where all is effgen's own.
         made = _made(home or place, f"{purpose}-" if home else f"effgen-{purpose}-", "", "" if home else None)
         try:
             folder = stack.enter_context(made)
         except OSError as error:
             raise _no_folder(place, error) from None
+        work = folder / "work"  # `folder` itself is held: children could not lock it to write there
+        work.mkdir()
         try:
-            yield folder
+            yield work
         except OSError as error:
             if error.errno in _FULL and _is_there(error, folder):
                 raise _no_folder(place, error) from None
@@ -110,10 +120,14 @@ def temporary_file_beside(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[bool]:
-    """Be alone among effgen's processes in what is done to names in `folder`; gives whether there are locks."""
+    """Be alone among effgen's processes in what is done to names in `folder`; gives whether it is so.
+
+    It is not where the file system has no locks, or where somebody holds one for longer than anything here takes. What
+    this process holds is its own already.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
-        yield _lock(descriptor, fcntl.LOCK_EX)
+        yield _identity(descriptor) in _held or _lock_patiently(descriptor)
     finally:
         os.close(descriptor)
 
@@ -132,12 +146,14 @@ def _made(parent: Path, prefix: str, suffix: str, swept: str | None, file: bool 
             else:
                 path = Path(tempfile.mkdtemp(suffix, prefix, parent))
                 held = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-            _lock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(held)
+            _held.add(_identity(held))
         yield path
     finally:
         if path is not None:
             _remove(path)
         if held is not None:
+            _held.discard(_identity(held))
             os.close(held)
 
 
@@ -181,18 +197,32 @@ def _sweep(parent: Path, suffix: str) -> None:
 def _sweep_one(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if _lock(descriptor):
             _remove(path)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, kind: int) -> bool:
+def _lock_patiently(descriptor: int) -> bool:
+    end = time.monotonic() + _PATIENCE_S
+    while not _lock(descriptor):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _lock(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, kind)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def _remove(path: Path) -> None:

@@ -30,12 +30,18 @@ def output_kind(graph: Graph, output: str | None = None) -> OutputKind:
 
 
 def _ends(makers: dict[str, Node], name: str) -> list[Node | None]:
-    """The nodes that computed what the tensor's numbers are; None for those of the network's input."""
-    node = makers.get(name)
-    if node is None or node.op_type not in _CARRIERS:
-        return [node]
-    parts = node.inputs if node.op_type == "Concat" else node.inputs[:1]
-    return [end for part in parts for end in _ends(makers, part)]
+    """The nodes that computed what the tensor's numbers are, each once; None for those of the network's input."""
+    ends: list[Node | None] = []
+    waiting, seen = [name], {name}
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or node.op_type not in _CARRIERS:
+            ends.append(node)
+            continue
+        parts = set(node.inputs if node.op_type == "Concat" else node.inputs[:1]) - seen
+        seen |= parts
+        waiting += parts
+    return ends
 
 
 def _kind_of(graph: Graph, node: Node | None, count: int) -> OutputKind:

@@ -201,10 +201,18 @@ _NETWORK = table(
     },
 )
 
+
+def _triple(where: str, found: Any) -> None:
+    """LLVM's, of which names of files and programs are made."""
+    text(where, found)
+    if not re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_.]+)*", found):
+        raise OddFieldError(where, found, "an LLVM triple, as x86_64-linux-gnu")
+
+
 _TARGET = table(
     {
         "name": text,
-        "llvm": table({"mtriple": text}, {"mcpu": text}),
+        "llvm": table({"mtriple": _triple}, {"mcpu": text}),
         "features": list_of(text),
     },
     {

@@ -37,7 +37,7 @@ def checked_labels(labels: list[str], classes: int, where: str) -> tuple[str, ..
     names = tuple(label.strip() for label in labels)
     for number, name in enumerate(names, 1):
         if not name or not name.isprintable():
-            raise ImageError(f"{where}: line {number}: {name!r}: expected a name of printable characters")
+            raise ImageError(f"{where}: line {number}: {name[:60]!r}: expected a name of printable characters")
     return names
 
 

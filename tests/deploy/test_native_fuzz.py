@@ -1,5 +1,5 @@
 """The fuzzing harnesses of what is C and C++ (fuzz/native) with their seeds and some changed copies of them, under the
-address and undefined behaviour sanitizers. `make fuzz-native` lets libFuzzer look for more."""
+address and undefined behaviour sanitizers. `make fuzz` lets libFuzzer look for more."""
 
 import importlib.util
 import subprocess

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from commands import one_line
-from damage import edit_manifest, flip, listing, seal
+from damage import edit_manifest, flip, listing, seal, truncate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,10 +32,12 @@ def elf(architecture: str) -> bytes:
 
 @pytest.fixture(scope="session")
 def small(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack's folder as it is before it is an archive, its runtime of a few bytes; tests that change it copy it."""
+    """A pack's folder as it is before it is an archive, its program of a few bytes, other libraries in the place of
+    TVM's; tests that change it copy it."""
     runtime = tmp_path_factory.mktemp("runtime")
-    for name in ("effgen-run", "libtvm_ffi.so", "libtvm_runtime.so"):
-        (runtime / name).write_bytes(elf(HERE) + name.encode())
+    (runtime / "effgen-run").write_bytes(elf(HERE) + b"effgen-run")
+    for name in ("libtvm_ffi.so", "libtvm_runtime.so"):
+        shutil.copyfile(tiny_bundle / "lib.so", runtime / name)
     folder = tmp_path_factory.mktemp("small") / "pack"
     _fill(folder, tiny_bundle, _carried(read_manifest(tiny_bundle), False), runtime / "effgen-run")
     return folder
@@ -70,6 +72,14 @@ def refused(folder: Path, message: str) -> None:
     assert str(caught.value).startswith(str(archive)) and "\n" not in str(caught.value)
     assert ".tmp" not in str(caught.value)
     assert listing(place) == ["x.tar.gz"]
+
+
+@pytest.mark.parametrize("name", ["bundle/lib.so", "runtime/libtvm_ffi.so", "runtime/libtvm_runtime.so"])
+def test_library_that_is_cut_short_though_all_hashes_are_right(folder: Path, name: str) -> None:
+    truncate(folder / name, 2000)
+    seal(folder / "bundle")
+    sum_up(folder)
+    refused(folder, rf"{name}: truncated; pack it again")
 
 
 # What comes out.

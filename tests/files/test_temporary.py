@@ -17,6 +17,7 @@ from effgen.files import temporary
 from effgen.files.temporary import (
     SUFFIX,
     exchanged,
+    locked_folder,
     plainly_named_folder,
     temporary_file_beside,
     temporary_folder,
@@ -49,11 +50,12 @@ def names(folder: Path) -> list[str]:
 def test_what_was_killed_is_swept_by_the_next_of_any_purpose(here: Path) -> None:
     for purpose in ("calibrate", "objects"):
         killed_inside(partial(temporary_folder, purpose))
-    assert [Path(name).parent.name.split("-")[0] for name in names(here)] == ["objects"]  # which swept the other
+    assert [Path(name).parent.parent.name.split("-")[0] for name in names(here)] == ["objects"]  # which swept the other
     with temporary_folder("load") as folder:
-        assert list(folder.parent.iterdir()) == [folder]
-        assert folder.stat().st_mode & 0o777 == folder.parent.stat().st_mode & 0o777 == 0o700
-    assert not list(folder.parent.iterdir())
+        held = folder.parent
+        assert list(held.parent.iterdir()) == [held]
+        assert held.stat().st_mode & 0o777 == held.parent.stat().st_mode & 0o777 == 0o700
+    assert not list(held.parent.iterdir())
 
 
 @pytest.mark.parametrize("make", [temporary_folder_beside, temporary_file_beside])
@@ -91,13 +93,15 @@ def test_a_common_folder_that_others_may_write_is_not_used(here: Path) -> None:
     home.chmod(0o777)
     (home / "theirs").mkdir()
     with temporary_folder("load") as folder:
-        assert folder.parent == here / "tmp" and folder.name.startswith("effgen-load-")
-    assert (home / "theirs").is_dir() and not folder.exists()
+        held = folder.parent
+        assert held.parent == here / "tmp" and held.name.startswith("effgen-load-")
+    assert (home / "theirs").is_dir() and not held.exists()
 
 
 def test_without_locks_nothing_is_swept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed_inside(partial(temporary_folder_beside, here / "b"))
-    monkeypatch.setattr(temporary, "_lock", lambda descriptor, kind: False)
+    monkeypatch.setattr(temporary, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(temporary, "_lock", lambda descriptor: False)
     with temporary_folder_beside(here / "b"):
         pass
     assert len(os.listdir(here)) == 2
@@ -148,3 +152,18 @@ def test_no_plain_name_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("effgen.files.temporary._PLAIN_PLACES", (str(tmp_path / "none"),))
     with pytest.raises(BuildError, match=r"temporary folder .*a;b: CMake cannot build in a folder of that name"):
         plainly_named_folder("native")
+
+
+def test_what_is_held_can_be_worked_in(here: Path) -> None:
+    """An output in a folder that is not to stay either, as calibration makes bundles."""
+    with temporary_folder("calibrate") as folder, temporary_folder_beside(folder / "b") as inner:
+        with temporary_file_beside(inner / "c") as file, locked_folder(inner) as alone:
+            assert file.parent == inner and alone
+
+
+def test_a_lock_that_somebody_keeps_is_not_waited_for_without_end(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary, "_PATIENCE_S", 0.05)
+    with locked_folder(here) as alone, locked_folder(here) as other:
+        assert alone and not other
+        with temporary_folder_beside(here / "b") as made:
+            assert made.is_dir()

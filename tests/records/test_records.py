@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from effgen.errors import TuneError
+from effgen.files import lines
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.machine import Machine
 from effgen.machines.target import load_target
@@ -271,3 +272,32 @@ def test_what_ships_is_well_formed() -> None:
         loaded = shipped_records(name)
         assert loaded.ignored == 0
         assert sorted(map(repr, best_records(loaded.records))) == sorted(map(repr, loaded.records))
+
+
+def test_lines_that_no_tuner_writes_are_passed_over(tmp_path: Path) -> None:
+    """Numbers with which nobody can count: no CPUs, thousands of digits, infinity; and lines without end."""
+    good = record().line
+    bad = [
+        good.replace('"cores": ', '"cores": 0'),
+        good.replace('"cores": ', '"cores": -'),
+        good.replace('"lanes": ', '"lanes": 9' + "9" * 30),
+        good.replace('"lanes": ', '"lanes": 9' + "9" * 5000),
+        good.replace('"seconds": ', '"seconds": 1e999, "x": '),
+        "[" * 100_000,
+        '"' + "x" * 2**21 + '"',
+    ]
+    assert good not in bad
+    file = RecordFile(tmp_path / "db")
+    file.path.write_text("".join(f"{line}\n" for line in [*bad, good, "", "\t"]))
+    loaded = file.load()
+    assert [each.line for each in loaded.records] == [good] and loaded.ignored == len(bad)
+
+
+def test_databases_larger_than_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "db").write_text("\n" * 5000)
+    monkeypatch.setattr(lines, "MOST_LINES", 4000)
+    with pytest.raises(TuneError, match="has more than 4,000 lines, which is the most that are read here"):
+        RecordFile(tmp_path / "db").load()
+    monkeypatch.setattr(lines, "MOST_LINES_BYTES", 4000)
+    with pytest.raises(TuneError, match=r"cannot be read: larger than 3\.\d+ KiB"):
+        RecordFile(tmp_path / "db").load()

@@ -112,6 +112,7 @@ def test_manifest_that_lies(broken, changes, message):
         (["target", "name"], None, r"target.name = None: expected str"),
         (["target", "llvm"], "x86", r"target.llvm = 'x86': expected dict"),
         (["target", "llvm"], {}, r"target.llvm.mtriple = None: expected str"),
+        (["target", "llvm", "mtriple"], "../x", r"target.llvm.mtriple = '../x': expected an LLVM triple"),
         (["target", "features"], "avx2", r"target.features = 'avx2': expected list"),
         (["target", "features"], [1], r"target.features\[0\] = 1: expected str"),
         (
@@ -258,7 +259,7 @@ def test_weights_that_are_no_whole_floats(broken):
 def test_library_without_the_functions(broken):
     damage.compile_library("int other;", broken / "lib.so")
     damage.seal(broken)
-    with pytest.raises(BundleError, match=r"lib\.so: has no function run; compile the bundle again"):
+    with pytest.raises(BundleError, match=r"lib\.so: has no function run_on; compile the bundle again"):
         effgen.load(broken)
 
 

@@ -104,5 +104,5 @@ def test_an_unknown_kind_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     manifest = read_manifest(tiny_bundle)
     odd = dataclasses.replace(manifest, outputs=[{**manifest.outputs[0], "kind": "odds"}])
     (tmp_path / MANIFEST).write_text(odd.to_json())
-    with pytest.raises(BundleError, match=r"output\.kind = 'odds': expected one of logits, probabilities"):
+    with pytest.raises(BundleError, match=r"outputs\[0\]\.kind = .odds.: expected logits or probabilities"):
         read_manifest(tmp_path)

@@ -43,7 +43,7 @@ def answer_of_program(bundle: Path, manifest: Manifest, image: Images, threads: 
             build_program(bundle, manifest, program)
         np.ascontiguousarray(image, "<f4").tofile(work / "image.f32")
         options = [] if threads is None else ["--threads", str(threads)]
-        command = [*emulator, program.absolute(), *options, work / "image.f32", work / "answer.f32"]
+        command: list[str | Path] = [*emulator, program.absolute(), *options, work / "image.f32", work / "answer.f32"]
         done = run_program(command)
         if done.returncode != 0:
             how = f" under {Path(emulator[0]).name}" if emulator else ""

@@ -137,18 +137,18 @@ def _one_hot(operands: _Operands) -> float:
 
 def _gather(operands: _Operands) -> float:
     data, indices = operands[0], operands[1]
-    return indices.size * data.size / max(1, data.shape[operands.attributes.get("axis", 0)])
+    return float(indices.size * data.size / max(1, data.shape[operands.attributes.get("axis", 0)]))
 
 
 def _gather_elements(operands: _Operands) -> float:
-    return operands[1].size
+    return float(operands[1].size)
 
 
 def _gather_nd(operands: _Operands) -> float:
     data, indices = operands[0], operands[1]
     batches = operands.attributes.get("batch_dims", 0)
     taken = indices.shape[-1]
-    return indices.size / max(1, taken) * _product(data.shape[batches + taken :])
+    return float(indices.size / max(1, taken) * _product(data.shape[batches + taken :]))
 
 
 def _resize(operands: _Operands) -> float:
@@ -162,27 +162,30 @@ def _resize(operands: _Operands) -> float:
     return _product([number * (1 if sizes else extent) for number, extent in zip(numbers, shape, strict=True)])
 
 
-def _scaled(operands: _Operands) -> float:
-    """Further operands have a number for all, for each channel, or for each place of the last axes. Raises ValueError
-    for others, which would stretch the first."""
+def _of_channels(operands: _Operands) -> float:
+    """Further operands have a number for each of an axis, or one for all: others would stretch the first."""
     shape = operands[0].shape
-    for other in operands.inputs[1:]:
-        if other is not None and other.size > 1 and other.size not in shape and other.shape != shape[-other.ndim :]:
-            raise ValueError(other.shape)
-    axis = operands.attributes.get("axis", 1)
-    scale = operands.inputs[1] if operands.has(1) else None
-    if scale is not None and scale.ndim == 1 and scale.size > 1 and scale.size not in (shape[axis], shape[-1]):
-        raise ValueError(scale.shape)
-    return operands[0].size
+    extent = shape[int(operands.attributes.get("axis", 1))]
+    if any(other is not None and other.size not in (1, extent) for other in operands.inputs[1:]):
+        raise ValueError(extent)
+    return float(operands[0].size)
+
+
+def _of_last_axes(operands: _Operands) -> float:
+    """Further operands have the shape of the last axes."""
+    shape = operands[0].shape
+    if any(other is not None and other.shape != shape[len(shape) - other.ndim :] for other in operands.inputs[1:]):
+        raise ValueError(shape)
+    return float(operands[0].size)
 
 
 def _dequantised(operands: _Operands) -> float:
     block = operands.attributes.get("block_size", 0)
-    return operands[0].size + operands[1].size * max(1, block)
+    return float(operands[0].size + operands[1].size * max(1, block))
 
 
 def _matmul(operands: _Operands) -> float:
-    return _matmul_work(operands) / max(1, operands[0].shape[-1])
+    return float(_matmul_work(operands) / max(1, operands[0].shape[-1]))
 
 
 def _matmul_work(operands: _Operands) -> float:
@@ -192,16 +195,16 @@ def _matmul_work(operands: _Operands) -> float:
     stacks = _broadcast([one.shape[:-2], other.shape[:-2]])
     rows = one.shape[-2] if one.ndim > 1 else 1
     columns = other.shape[-1] if other.ndim > 1 else 1
-    return stacks * rows * inner * columns
+    return float(stacks * rows * inner * columns)
 
 
 def _gemm(operands: _Operands) -> float:
-    return _gemm_work(operands) / max(1, operands[0].shape[0 if operands.attributes.get("transA") else 1])
+    return float(_gemm_work(operands) / max(1, operands[0].shape[0 if operands.attributes.get("transA") else 1]))
 
 
 def _gemm_work(operands: _Operands) -> float:
     inner = operands[0].shape[0 if operands.attributes.get("transA") else 1]
-    return operands[0].size * operands[1].size / max(1, inner)
+    return float(operands[0].size * operands[1].size / max(1, inner))
 
 
 def _labels(operands: _Operands) -> tuple[str, dict[str, int]]:
@@ -247,7 +250,8 @@ _MOVED = _names(
 _ELEMENTS: Mapping[str, Callable[[_Operands], float]] = {
     **dict.fromkeys((*_ARITHMETIC, *_CALLED), _elementwise),
     **dict.fromkeys(_MOVED, _no_more),
-    **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "LayerNormalization", "QuantizeLinear"), _scaled),
+    **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "QuantizeLinear"), _of_channels),
+    "LayerNormalization": _of_last_axes,
     **dict.fromkeys(("NonZero", "TopK", "Unique"), _twice),
     "Constant": _stored,
     "ConstantOfShape": _of_shape,

@@ -165,7 +165,7 @@ def _external_bytes(tensor: TensorProto) -> int:
     """The bytes that its shape and type ask for, which is what is read: files may hold more behind it."""
     if tensor.data_type not in _BITS or min(tensor.dims, default=0) < 0:
         raise GraphError(f"external data of {tensor.name}: of an unknown type or shape")
-    size = (math.prod(tensor.dims) * _BITS[tensor.data_type] + 7) // 8
+    size: int = (math.prod(tensor.dims) * _BITS[tensor.data_type] + 7) // 8
     stated = {entry.key: entry.value for entry in tensor.external_data}
     if stated.get("length", str(size)) != str(size):
         raise GraphError(f"external data of {tensor.name}: length {stated['length']}: expected {size}")

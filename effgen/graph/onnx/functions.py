@@ -13,7 +13,7 @@ from effgen.errors import GraphError
 
 #: Operators of a file, those of its functions counted for each call; bytes that the calls may come to; how deep
 #: functions call each other.
-MOST_NODES, MOST_CALLED_BYTES, DEEPEST = 50_000, 2**28, 32
+MOST_NODES, MOST_CALLED_BYTES, DEEPEST = 20_000, 2**28, 32
 
 _Key: TypeAlias = tuple[str, str, str]
 

@@ -28,7 +28,7 @@ AnyArray: TypeAlias = NDArray[Any]
 _MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 
 #: Numbers of a tensor, and operators that a file's nodes may become.
-MOST_NUMBERS, _MOST_MADE = 2**29, 4 * MOST_NODES
+MOST_NUMBERS, _MOST_MADE = 2**29, MOST_NODES
 
 #: Types of constants that are computed with as float32.
 _AS_FLOAT32 = ("float16", "bfloat16", "float64")

@@ -29,6 +29,9 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 #: Files hold these as float32, or what arithmetic made of them.
 _CLOSE = 1e-5
 
+#: No activation is a product of more factors.
+_DEEPEST = 8
+
 
 def fuse_activations(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
     """The graph with these activations in one node each, and its weights without their constants."""
@@ -82,17 +85,17 @@ class _ActivationFusion(Rewriter):
                 return "Gelu", {"approximate": "tanh"}
         return None
 
-    def product(self, node: Node) -> tuple[float, list[str]]:
-        """A product as a number and the tensors in it, as far as nothing else reads its parts."""
+    def product(self, node: Node, depth: int = _DEEPEST) -> tuple[float, list[str]]:
+        """A product as a number and the tensors in it, as far as nothing else reads its parts, `depth` factors deep."""
         factor = 1.0
         names: list[str] = []
         for name in node.inputs:
             value = self.number(name)
-            inner = self.only(name, "Mul")
+            inner = self.only(name, "Mul") if depth else None
             if value is not None:
                 factor *= value
             elif inner is not None:
-                more, others = self.product(inner)
+                more, others = self.product(inner, depth - 1)
                 factor, names = factor * more, names + others
             else:
                 names.append(name)

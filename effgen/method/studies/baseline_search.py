@@ -147,6 +147,12 @@ class BaselineSearch:
 
     def spec_of(self, trial: optuna.Trial | FrozenTrial) -> NetworkSpec:
         """The network of a trial that has all its parameters, named after it; the starting one keeps its name."""
+        missing = [key for key in self._open_choices() if key not in trial.params]
+        if missing:
+            raise StudyError(
+                f"{self.shared.where}: trial {trial.number} has no {missing[0]}: it was not made by this command; give "
+                "another --study"
+            )
         point, end = self.point_of(trial.params), f"_t{trial.number}"
         if point == self.space.start_point:
             return self.space.start

@@ -5,7 +5,9 @@ Rules over the trials alone, so that every worker comes to the same answer and n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 #: Why a failed trial failed; without a reason its worker was lost. "retried": a user wants it to be tried again.
 Reason = Literal["error", "interrupted", "duplicate", "surplus", "retried"]
+
+#: Seconds without a sign of life that a worker may ask for at the most: four times the longest --heartbeat.
+LONGEST_GRACE_S = 4 * 3600.0
 
 Standing = Literal["open", "running", "done", "failed"]
 
@@ -40,6 +45,37 @@ class Item:
         if self.distributions is None:
             return optuna.create_trial(system_attrs={"fixed_params": dict(self.params)}, **named)
         return optuna.create_trial(params=dict(self.params), distributions=dict(self.distributions), **named)
+
+
+def foreign_attribute(trial: FrozenTrial) -> str:
+    """What of a trial's attributes is not as a worker writes it, in words; empty where all is. Other tools can change
+    them, and a worker that was never lost would be waited for without end."""
+    for name, is_right in _ATTRIBUTES.items():
+        value = trial.user_attrs.get(name)
+        if value is not None and not is_right(value):
+            return f"attribute {name} is {reprlib.repr(value)}"
+    return ""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+#: The attributes of a trial, and what each must be.
+_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("item", "reason", "error", "worker", "token", "network"), _is_text),
+    **dict.fromkeys(("accuracy", "latency_s", "measured_share", "seconds"), _is_number),
+    **dict.fromkeys(("beat", "epochs", "threads"), _is_count),
+    "grace_s": lambda value: _is_number(value) and 0 <= value <= LONGEST_GRACE_S,
+}
 
 
 def standing(trials: Iterable[FrozenTrial], key: str, retries: int) -> Standing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import warnings
@@ -22,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLA
 
 from effgen.errors import StudyError
 from effgen.method.studies.facts import first_difference, plain_facts
-from effgen.method.studies.standings import as_retried, has_failed
+from effgen.method.studies.standings import as_retried, foreign_attribute, has_failed
 
 _KINDS = (
     "sqlite:///FILE, postgresql://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE, journal:///FILE or grpc://HOST:PORT"
@@ -42,6 +43,16 @@ _FACTS = "facts"
 _RETRIED = "retried"
 
 
+#: The end of a message about a study, or a part of one, that this command did not write.
+_NOT_OURS = "it was not made by this command; give another --study"
+
+_UNREADABLE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, json.JSONDecodeError)
+
+
+class UnreadableError(StudyError):
+    """A storage that is there and holds something else: to wait does not help."""
+
+
 @dataclass(frozen=True)
 class SharedStudy:
     """An Optuna study that workers in several processes and machines share.
@@ -58,10 +69,12 @@ class SharedStudy:
         """All trials as they are now, in the order of their numbers; the reason of those of `retry_failed` says so."""
         with self.errors():
             retried = set(self.study.user_attrs.get(_RETRIED, ()))
-            return [
-                as_retried(trial) if trial.number in retried else trial
-                for trial in self.study.get_trials(deepcopy=False)
-            ]
+            trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            wrong = foreign_attribute(trial)
+            if wrong:
+                raise UnreadableError(f"{self.where}: trial {trial.number}: {wrong}; {_NOT_OURS}")
+        return [as_retried(trial) if trial.number in retried else trial for trial in trials]
 
     def retry_failed(self) -> int:
         """Let trials that failed, or lost their worker too often, count no more: how many there were since the last
@@ -110,6 +123,7 @@ def open_study(
             study, made = _made_or_loaded(storage, name, direction, sampler, pruner)
             if made:
                 study.set_user_attr(_FACTS, plain_facts(facts))
+            _check_direction(study, direction, where)
             _check_facts(study, plain_facts(facts), where)
     except BaseException:
         _close(storage)
@@ -126,7 +140,9 @@ def load_study(url: str, name: str) -> SharedStudy:
         if name not in known:
             _close(storage)
             raise StudyError(f"--study {name}: not in {shown}; known: {', '.join(known) or 'none'}")
-        return SharedStudy(optuna.load_study(study_name=name, storage=storage), storage, f"study {name} in {shown}")
+        study, where = optuna.load_study(study_name=name, storage=storage), f"study {name} in {shown}"
+        _check_direction(study, None, where)
+        return SharedStudy(study, storage, where)
 
 
 def url_of_file(path: Path) -> str:
@@ -165,8 +181,8 @@ def _journal(path: Path, exists: bool) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no journal of trials"
+    except (OSError, ValueError, *_UNREADABLE) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no journal of trials, or of another Optuna"
         raise StudyError(f"--storage journal://{path}: cannot be opened: {reason}; give another file") from None
 
 
@@ -271,6 +287,13 @@ def _made_or_loaded(
         return optuna.load_study(**keys), False
 
 
+def _check_direction(study: optuna.Study, direction: str | None, where: str) -> None:
+    """Raise StudyError for a study of several objectives, or of another direction than this one (None: any)."""
+    there = [each.name.lower() for each in study.directions]
+    if len(there) != 1 or (direction is not None and there != [direction]):
+        raise StudyError(f"{where}: its direction is {', '.join(there)}, expected {direction or 'one'}; {_NOT_OURS}")
+
+
 def _check_facts(study: optuna.Study, here: dict[str, Any], where: str) -> None:
     """Raise StudyError unless the study's settings are `here`. Its maker is given time to write them down."""
     end = time.monotonic() + _MAKER_S
@@ -299,6 +322,11 @@ def _storage_errors(where: str, advice: str, password: str | None = None) -> Ite
         yield
     except ImportError as error:
         raise StudyError(f"{where}: {_missing_driver(error)}") from None
+    except _UNREADABLE as error:  # what Optuna raises where a journal or a table holds something else
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UnreadableError(
+            f"{where}: holds what Optuna {optuna.__version__} cannot read ({text}); {advice}"
+        ) from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
         raise StudyError(f"{where}: {_reason(error, password)}; {advice}") from None
     except Exception as error:

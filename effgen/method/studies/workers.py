@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from effgen.errors import StudyError, TrainingError
 from effgen.method.studies.standings import Item, Reason, by_item, counted, settled_items, standing
-from effgen.method.studies.storage import SharedStudy
+from effgen.method.studies.storage import SharedStudy, UnreadableError
 
 log = logging.getLogger("effgen")
 
@@ -333,6 +333,8 @@ def patiently(action: Callable[[], Returned], on_failure: Callable[[], None] = l
     for pause_s in _PAUSES_S:
         try:
             return action()
+        except UnreadableError:
+            raise
         except StudyError as error:
             on_failure()
             log.warning("%s (trying again in %g s)", error, pause_s)

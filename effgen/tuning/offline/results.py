@@ -60,6 +60,9 @@ class _Plan(_Stated):
     kernels: list[_Kernel]
 
 
+#: Characters of a value in a message.
+_MOST_SHOWN = 60
+
 #: Of a plan's name, a SHA-256.
 _DIGITS = 64
 
@@ -151,13 +154,18 @@ def _check(where: str, line: Any) -> None:
     if not isinstance(line, dict) or line.keys() != _KEYS or not isinstance(line["plan"], str):
         raise TuneError(f"{where}: is no result; expected the keys {', '.join(sorted(_KEYS))}")
     if line["status"] not in STATUSES or not isinstance(line["device"], str) or not isinstance(line["error"], str):
-        raise TuneError(f"{where}: status {line['status']!r}: expected one of {', '.join(STATUSES)}")
+        raise TuneError(f"{where}: status {_shown(repr(line['status']))}: expected one of {', '.join(STATUSES)}")
     if (line["status"] == "ok") != (line["timing"] is not None):
         raise TuneError(f"{where}: status {line['status']}: only ok goes with a timing; copy the file again")
     if line["timing"] is not None:
         _check_timing(where, line)
     if not is_sealed(line):
         raise TuneError(f"{where}: was edited: its digest is of other content; measure again, or copy the file again")
+
+
+def _shown(text: str) -> str:
+    """The beginning of a value that may be of any length."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _check_timing(where: str, line: Mapping[str, Any]) -> None:
@@ -173,7 +181,9 @@ def _check_timing(where: str, line: Mapping[str, Any]) -> None:
         value = timing[name]
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not number or not least <= value <= most:
-            raise TuneError(f"{where}: {name} {value}: expected {least:g} to {most:g}; no runner writes that")
+            raise TuneError(
+                f"{where}: {name} {_shown(str(value))}: expected {least:g} to {most:g}; no runner writes that"
+            )
 
 
 def _plan(where: str, line: Mapping[str, Any], database: Path) -> dict[str, Any]:
@@ -210,11 +220,11 @@ def _checked_plan(file: Path, name: str) -> dict[str, Any]:
 def _result(where: str, line: Mapping[str, Any], candidates: _Candidates) -> CandidateResult:
     """The line with its candidate; raises TuneError for numbers that the plan does not have."""
     if not isinstance(line["candidate"], int) or line["candidate"] not in candidates:
-        raise TuneError(f"{where}: candidate {line['candidate']!r}: the plan has none of that number")
+        raise TuneError(f"{where}: candidate {_shown(repr(line['candidate']))}: the plan has none of that number")
     kernel, candidate = candidates[line["candidate"]]
     theirs = candidates.get(line["incumbent"]) if isinstance(line["incumbent"], int) else None
     if line["incumbent"] is not None and (theirs is None or theirs[0] is not kernel):
-        raise TuneError(f"{where}: incumbent {line['incumbent']!r}: no candidate of {kernel['name']}")
+        raise TuneError(f"{where}: incumbent {_shown(repr(line['incumbent']))}: no candidate of {kernel['name']}")
     timing = None if line["timing"] is None else Timing(**line["timing"])
     outcome = Outcome(cast(Status, line["status"]), line["error"], timing, line["device"])
     return CandidateResult(

@@ -92,7 +92,7 @@ def golden(**changes: Any) -> Callable[[Path], None]:
         ),
         (
             lambda b: edit_manifest(b, lambda d: d["outputs"][0].update(shape=[1, 1 << 31, 2])),
-            "output: shape: makes no sense",
+            "outputs: shape: makes no sense",
         ),
         (lambda b: edit_manifest(b, lambda d: d["steps"].pop()), "has another number of steps"),
         (lambda b: edit_manifest(b, lambda d: d["tolerance"].update(rel_l2=-1.0)), "tolerance: makes no sense"),

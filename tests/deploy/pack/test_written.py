@@ -55,11 +55,18 @@ def test_labels_come_along_the_standalone_library_stays_at_home(tiny_bundle: Pat
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     (bundle / "libtiny.so").write_text("weights again")
     (bundle / "labels.txt").write_text("a\nb\n")
-    standalone = {"name": "tiny", "header": None, "shared": "libtiny.so", "static": None, "executable": None}
+    (bundle / "tiny.h").write_text("its header")
+    standalone = {
+        "name": "tiny",
+        "header": "tiny.h",
+        "shared": "libtiny.so",
+        "static": "libtiny.so",
+        "executable": None,
+    }
 
     def add(data: dict[str, Any]) -> None:
         data["standalone"] = standalone
-        data["files"] |= {"libtiny.so": "", "labels.txt": ""}
+        data["files"] |= {"libtiny.so": "", "tiny.h": "", "labels.txt": ""}
 
     edit_manifest(bundle, add)
     seal(bundle)

@@ -18,7 +18,8 @@ from sqlalchemy.engine import make_url
 from effgen.errors import StudyError
 from effgen.method.studies.facts import first_difference, plain_facts
 from effgen.method.studies.standings import reason_of
-from effgen.method.studies.storage import SharedStudy, load_study, open_study, url_of_file
+from effgen.method.studies.storage import SharedStudy, UnreadableError, load_study, open_study, url_of_file
+from effgen.method.studies.workers import patiently
 
 
 def refusal(url: str, facts: dict[str, Any] | None = None) -> str:
@@ -155,7 +156,7 @@ def test_a_maker_that_was_killed_before_it_wrote_the_settings_is_replaced(
 ) -> None:
     url = f"sqlite:///{tmp_path}/half.db"
     storage = optuna.storages.RDBStorage(url)
-    optuna.create_study(study_name="mine", storage=storage)
+    optuna.create_study(study_name="mine", storage=storage, direction="maximize")
     storage.engine.dispose()
     monkeypatch.setattr("effgen.method.studies.storage._MAKER_S", 0.1)
     open_study(url, "mine", {"seeds": 3}).close()
@@ -214,3 +215,47 @@ def test_trees_differ_somewhere_or_nowhere(there: Any, here: Any) -> None:
 @given(st.dictionaries(st.text(max_size=3), _PLAIN, max_size=4))
 def test_settings_come_back_from_a_storage_as_they_went(facts: dict[str, Any]) -> None:
     assert plain_facts(plain_facts(facts)) == plain_facts(facts)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"op_code": 99, "worker_id": "x"}', '{"op_code": 4}', "[]", "7", "null", "garbage\n{}", '{"worker_id": "x"}'],
+)
+def test_a_journal_with_an_entry_that_is_none_is_one_line(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with closing(open_study(f"journal://{path}", "mine", {})) as shared:
+        with path.open("a") as file:
+            file.write(line + "\n")
+        with pytest.raises(UnreadableError, match=r"study mine in journal://.*: holds what Optuna") as told:
+            patiently(lambda: shared.trials, lambda: pytest.fail("tried again"))
+        assert "\n" not in str(told.value)
+    assert f"journal://{path}" in refusal(f"journal://{path}")
+    with pytest.raises(StudyError, match="log") as told_again:
+        load_study(f"journal://{path}", "mine")
+    assert "\n" not in str(told_again.value)
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])
+def test_a_study_of_another_kind_is_refused(directions: list[str], url: str, tmp_path: Path) -> None:
+    open_study(url, "ours", {}).close()
+    with closing(load_study(url, "ours")) as ours:
+        optuna.create_study(study_name="mine", storage=ours.storage, directions=directions)
+    assert f"its direction is {', '.join(directions)}, expected maximize; it was not made by" in refusal(url)
+    if len(directions) > 1:
+        with pytest.raises(StudyError, match="expected one; it was not made by this command"):
+            load_study(url, "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("item", ["a"]), ("reason", 3), ("network", {}), ("beat", "x"), ("grace_s", "x"), ("grace_s", float("nan")),
+        ("grace_s", 1e9), ("grace_s", -1), ("accuracy", "high"), ("seconds", True), ("epochs", -1),
+    ],
+)  # fmt: skip
+def test_a_trial_that_another_tool_made_is_one_line(name: str, value: Any, tmp_path: Path) -> None:
+    with closing(open_study(f"sqlite:///{tmp_path}/t.db", "mine", {})) as shared:
+        shared.study.ask().set_user_attr(name, value)
+        with pytest.raises(StudyError, match=rf"trial 0: attribute {name} is .*; it was not made by this") as told:
+            shared.trials  # noqa: B018
+        assert "\n" not in str(told.value)
