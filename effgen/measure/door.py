@@ -66,6 +66,7 @@ class Door:
                     self._drop(next(iter(self._waiting)))
                 self._waiting[connection] = None
             _start(partial(self._hear, connection, address))
+            del connection  # nor is it held open here, when its session has ended
 
     def _hear(self, connection: socket.socket, address: Any) -> None:
         """Wait for the connection's first words, which stay to be read."""

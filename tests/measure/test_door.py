@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import warnings
 from contextlib import ExitStack
 
 import pytest
@@ -33,6 +34,16 @@ def test_the_silent_wait_beside_the_others() -> None:
         assert connection.recv(100) == words(b"client:b") and address[0] == "127.0.0.1"
         assert connection.gettimeout() is None
         connection.close()
+
+
+def test_a_session_that_has_ended_is_closed() -> None:
+    """Nobody but the server holds what it was handed."""
+    door = Door("127.0.0.1", 0, MAGIC, patience_s=LIMIT_S)
+    with knock(door, words(b"client:e")) as client, warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        connection, _ = door.accept()
+        connection.recv(100)
+        del connection  # as when the frame of TVM's loop goes, in which a session has failed
+        assert client.recv(1) == b""
 
 
 def test_words_that_come_in_pieces() -> None:
