@@ -4,7 +4,10 @@ set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 seconds=${FUZZ_SECONDS:-60}
-mkdir -p build/fuzz
+# libFuzzer ends a process without a word to Python: what it leaves behind goes with the next run.
+rm -rf build/fuzz-files
+mkdir -p build/fuzz build/fuzz-files
+export TMPDIR="$PWD/build/fuzz-files"
 kinds=${*:-$("$python" -c 'import sys; sys.path.insert(0, "fuzz"); from readers import KINDS; print(*KINDS)')}
 for kind in $kinds; do
     echo "fuzz: $kind, $seconds s"
