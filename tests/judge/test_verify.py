@@ -13,7 +13,16 @@ from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError, VerifyError
 from effgen.judge import case as case_module
 from effgen.judge import verify as verify_module
-from effgen.judge.case import compare, golden_cases, golden_pair, jittered, new_golden_pair, relative_l2, top_agreement
+from effgen.judge.case import (
+    compare,
+    golden_cases,
+    golden_pair,
+    jittered,
+    new_golden_pair,
+    relative_l2,
+    stored_golden_pair,
+    top_agreement,
+)
 from effgen.judge.verify import GOLDEN_JUDGE, VerifyReport, seeded_inputs, verify_bundle
 from effgen.network import NetworkRequest
 from effgen.report.compile import warning_from_manifest
@@ -248,15 +257,63 @@ def test_golden_image_is_weaker_where_the_output_is_not_finite() -> None:
     assert np.abs(image).max() < 0.5 and np.isfinite(output).all()
 
 
+GOLDEN_SHAPES = (1, 3, 2, 2), [(1, 1)]
+
+
 def test_golden_pair_that_is_not_finite(tmp_path: Path) -> None:
-    np.savez(tmp_path / "golden.npz", input=np.zeros((1, 3, 2, 2), np.float32), output=logits([np.nan]))
+    np.savez(
+        tmp_path / "golden.npz", input=np.zeros((1, 3, 2, 2), np.float32), output=np.full((1, 1), np.nan, np.float32)
+    )
     with pytest.raises(BundleError, match="its output is not finite"):
-        golden_pair(tmp_path)
+        stored_golden_pair(tmp_path, *GOLDEN_SHAPES)
 
 
 def test_golden_pair_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot read the golden pair"):
-        golden_pair(tmp_path)
+        stored_golden_pair(tmp_path, *GOLDEN_SHAPES)
     (tmp_path / "golden.npz").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises(BundleError, match="cannot read the golden pair"):
-        golden_pair(tmp_path)
+        stored_golden_pair(tmp_path, *GOLDEN_SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("image", "output", "message"),
+    [
+        (
+            np.zeros((1, 3, 2, 3), np.float32),
+            np.zeros((1, 1), np.float32),
+            r"input: float32\[1, 3, 2, 3\], the manifest says",
+        ),
+        (np.zeros((1, 3, 2, 2)), np.zeros((1, 1), np.float32), r"input: float64\[1, 3, 2, 2\], the manifest says"),
+        (
+            np.zeros((1, 3, 2, 2), np.float32),
+            np.zeros((2, 1), np.float32),
+            r"output: float32\[2, 1\], the manifest says",
+        ),
+        (
+            np.asfortranarray(np.zeros((1, 3, 2, 2), np.float32)),
+            np.zeros((1, 1), np.float32),
+            "the manifest says .*, by rows",
+        ),
+        (np.zeros((1, 3, 2, 2), np.float32), np.array([[{}]]), r"output: object\[1, 1\], the manifest says"),
+    ],
+)
+def test_golden_pair_of_other_arrays(tmp_path: Path, image: Any, output: Any, message: str) -> None:
+    """Their heads are looked at before memory is used for them."""
+    np.savez(tmp_path / "golden.npz", input=image, output=output)
+    with pytest.raises(BundleError, match=message) as caught:
+        stored_golden_pair(tmp_path, *GOLDEN_SHAPES)
+    assert "\n" not in str(caught.value)
+
+
+def test_golden_pair_that_is_right(tmp_path: Path) -> None:
+    image, output = noise_of((1, 3, 2, 2)), noise_of((1, 1))
+    np.savez_compressed(tmp_path / "golden.npz", input=image, output=output)
+    found, answer = stored_golden_pair(tmp_path, *GOLDEN_SHAPES)
+    np.testing.assert_array_equal(found, image)
+    np.testing.assert_array_equal(answer, output)
+    assert found.flags.writeable  # a call would copy it each time
+
+
+def noise_of(shape: tuple[int, ...]) -> Any:
+    return np.random.default_rng().standard_normal(shape, dtype=np.float32)
