@@ -361,6 +361,18 @@ def _read_labels(path: Path) -> None:
     read_labels(path, 10)
 
 
+def _journal() -> Kind:
+    from storage_inputs import journal_input, read_storage
+
+    return Kind(".log", journal_input, read_storage("journal"))
+
+
+def _sqlite() -> Kind:
+    from storage_inputs import read_storage, sqlite_input
+
+    return Kind(".db", sqlite_input, read_storage("sqlite"))
+
+
 KINDS = {
     "spec": Kind(".toml", _toml_of(_spec_texts()), _read_spec),
     "target": Kind(".toml", _toml_of(_target_texts()), _read_target),
@@ -374,6 +386,8 @@ KINDS = {
     "plan": Kind(".json", _make_plan, _read_plan),
     "bench": Kind(".json", _make_bench, _read_bench),
     "labels": Kind(".txt", _make_labels, _read_labels),
+    "journal": _journal(),
+    "sqlite": _sqlite(),
 }
 
 

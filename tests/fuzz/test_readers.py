@@ -14,7 +14,7 @@ from readers import KINDS, folder_of, input_of
 from effgen.errors import EffgenError
 
 #: Inputs of each kind; those that take longer have fewer.
-INPUTS = dict.fromkeys(KINDS, 40) | {"safetensors": 20, "target": 20, "times": 20}
+INPUTS = dict.fromkeys(KINDS, 40) | {"safetensors": 20, "sqlite": 20, "target": 20, "times": 20}
 
 
 @pytest.mark.parametrize("kind", KINDS)

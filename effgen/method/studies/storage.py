@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 import warnings
@@ -46,7 +45,8 @@ _RETRIED = "retried"
 #: The end of a message about a study, or a part of one, that this command did not write.
 _NOT_OURS = "it was not made by this command; give another --study"
 
-_UNREADABLE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, json.JSONDecodeError)
+#: What Optuna and SQLAlchemy raise of a journal or a table that holds something else, or of another version's.
+_UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class UnreadableError(StudyError):
@@ -181,7 +181,7 @@ def _journal(path: Path, exists: bool) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
-    except (OSError, ValueError, *_UNREADABLE) as error:
+    except (OSError, *_UNREADABLE) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no journal of trials, or of another Optuna"
         raise StudyError(f"--storage journal://{path}: cannot be opened: {reason}; give another file") from None
 
@@ -298,9 +298,10 @@ def _check_facts(study: optuna.Study, here: dict[str, Any], where: str) -> None:
     """Raise StudyError unless the study's settings are `here`. Its maker is given time to write them down."""
     end = time.monotonic() + _MAKER_S
     while (there := study.user_attrs.get(_FACTS)) is None:
+        # A maker writes them down before there are trials.
+        if study.get_trials(deepcopy=False) and study.user_attrs.get(_FACTS) is None:
+            raise StudyError(f"{where}: was not made by this command; give another --study")
         if time.monotonic() > end:
-            if study.get_trials(deepcopy=False):
-                raise StudyError(f"{where}: was not made by this command; give another --study")
             study.set_user_attr(_FACTS, here)  # whoever made it was killed in between
         time.sleep(0.1)
     difference = first_difference(there, here)
@@ -322,13 +323,13 @@ def _storage_errors(where: str, advice: str, password: str | None = None) -> Ite
         yield
     except ImportError as error:
         raise StudyError(f"{where}: {_missing_driver(error)}") from None
-    except _UNREADABLE as error:  # what Optuna raises where a journal or a table holds something else
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
+        raise StudyError(f"{where}: {_reason(error, password)}; {advice}") from None
+    except _UNREADABLE as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UnreadableError(
             f"{where}: holds what Optuna {optuna.__version__} cannot read ({text}); {advice}"
         ) from None
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
-        raise StudyError(f"{where}: {_reason(error, password)}; {advice}") from None
     except Exception as error:
         if not type(error).__module__.startswith("grpc"):
             raise
