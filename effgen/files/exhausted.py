@@ -46,7 +46,7 @@ def exhaustion(error: BaseException) -> str:
     if found is not None and isinstance(error, OSError | ImportError | RuntimeError):
         return f"{text[:_LONGEST]}; {_WAYS_OUT[found]}"
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if isinstance(error, Exception) and limit < _LITTLE:
+    if isinstance(error, Exception) and limit != resource.RLIM_INFINITY and limit < _LITTLE:
         # Packages that are half loaded, and C++ that got none, fail in any words.
         return f"{text[:_LONGEST]}: memory is limited to {limit >> 20} MiB; {_WAYS_OUT[errno.ENOMEM]}"
     return ""

@@ -47,6 +47,9 @@ class _Raw(io.FileIO):
             return len(data)
         try:
             return super().write(data) or 0
+        except BrokenPipeError:  # a reader that has seen enough, `head` say, is told nothing
+            self.failed = True
+            raise
         except OSError as error:
             self.failed = True
             raise EffgenError(f"standard output: {error.strerror}; nothing more was written") from None

@@ -154,7 +154,7 @@ def build(name: str, folder: Path, fuzzer: bool = False) -> Path:
         weights = folder / "weights.bin"
         weights.write_bytes(bytes(256))
         objects = compile_driver(example_manifest(), "fuzzed", weights, folder, compiler, flags)
-        flags.append(f"-I{NATIVE / 'standalone'}")
+        flags += [f"-I{NATIVE / 'standalone'}", f"-I{NATIVE / 'pool'}"]
     sources = [HERE / f"{name}.cc", *(NATIVE / source for source in harness.sources)]
     sources += [] if fuzzer else [HERE / "mutate.cc"]
     libraries: list[object] = ["-lpthread"]

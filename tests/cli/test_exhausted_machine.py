@@ -44,7 +44,7 @@ def assert_one_error(found: tuple[int, str], words: str) -> None:
     status, said = found
     assert status == 1 and "Traceback" not in said, said
     assert re.match(rf"error: .*{words}", said.splitlines()[-1]), said
-    assert said.count("error: ") == 1
+    assert len([line for line in said.splitlines() if line.startswith("error: ")]) == 1
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -103,7 +103,7 @@ def test_results_to_a_reader_that_has_gone() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        assert_one_error(effgen("targets", stdout=writer), "standard output: Broken pipe")
+        assert effgen("targets", stdout=writer) == (1, "")  # who reads no further knows
     finally:
         os.close(writer)
 

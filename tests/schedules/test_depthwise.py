@@ -134,7 +134,7 @@ def test_any_column_tile(kernel: int, stride: int, check_kernel: Check) -> None:
 
 
 @pytest.mark.parametrize(
-    "workload", [ALONE[0], ALONE[13], EXPANDED[1], EXPANDED[3]], ids=lambda workload: workload.name
+    "workload", [ALONE[0], ALONE[14], EXPANDED[1], EXPANDED[3]], ids=lambda workload: workload.name
 )
 def test_any_number_of_bands(workload: Workload, check_kernel: Check) -> None:
     """Neighbouring bands make the rows that both read; the last band is moved back until it fits."""

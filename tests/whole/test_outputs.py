@@ -191,12 +191,9 @@ def test_some_outputs_by_the_option(made: dict[str, tuple[Path, Path]], run: Any
     """One of the file's makes a classifier of it; one inside is checked against the file as well."""
     file = made["heads"][0]
     status, out, _ = run("compile", "--onnx", file, "--outputs", "classes", "-o", tmp_path / "one", "--json", "-")
-    assert status == 0 and json.loads(out)["output"] == {
-        "name": "classes",
-        "shape": [2, 10],
-        "dtype": "float32",
-        "kind": "logits",
-    }
+    assert status == 0 and json.loads(out)["outputs"] == [
+        {"name": "classes", "shape": [2, 10], "dtype": "float32", "kind": "logits"}
+    ]
     image = fresh(tmp_path / "one")
     assert_right(effgen.load(tmp_path / "one")(image), answers(file, image)[:1])
     assert run("compile", "--onnx", file, "--outputs", "raw,stem", "-o", tmp_path / "two", "-q")[0] == 0

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from effgen.errors import StudyError
+from effgen.errors import SpecError, StudyError, TrainingError
 from effgen.machines.abilities import running_here
 from effgen.machines.identity import device_name
 from effgen.machines.processor import usable_cpus
@@ -173,7 +173,10 @@ class BaselineSearch:
             for key in self._open_choices():
                 trial.suggest_categorical(key, self.space.choices[key])
         spec = self.spec_of(trial)
-        graph = lower(spec)
+        try:
+            graph = lower(spec)
+        except SpecError as error:  # larger than any network may be
+            raise TrainingError(str(error)) from None
         self._note(trial, network=digest_of_network(graph))
         self._check_new(claim)
         prediction = self.latencies(graph)

@@ -38,7 +38,8 @@ def test_bundle_of_a_gpu(broken: Path, run: Any) -> None:
     (broken / "lib.so").rename(broken / "kernels.fatbin")
 
     def to_gpu(data: dict[str, Any]) -> None:
-        data["device"]["kind"] = "cuda"
+        launch = {"step": 0, "kernel": "k", "blocks": 1, "threads": 32, "arguments": [["image", 0]]}
+        data["device"] |= {"kind": "cuda", "archs": ["sm_90"], "launches": [launch]}
         data["files"]["kernels.fatbin"] = data["files"].pop("lib.so")
 
     edit_manifest(broken, to_gpu)
