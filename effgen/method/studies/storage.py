@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import warnings
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
@@ -46,7 +48,7 @@ _RETRIED = "retried"
 _NOT_OURS = "it was not made by this command; give another --study"
 
 #: What Optuna and SQLAlchemy raise of a journal or a table that holds something else, or of another version's.
-_UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, json.JSONDecodeError)
 
 
 class UnreadableError(StudyError):
@@ -181,7 +183,7 @@ def _journal(path: Path, exists: bool) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
-    except (OSError, *_UNREADABLE) as error:
+    except (OSError, ValueError, *_UNREADABLE) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no journal of trials, or of another Optuna"
         raise StudyError(f"--storage journal://{path}: cannot be opened: {reason}; give another file") from None
 
@@ -325,6 +327,8 @@ def _storage_errors(where: str, advice: str, password: str | None = None) -> Ite
         raise StudyError(f"{where}: {_missing_driver(error)}") from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
         raise StudyError(f"{where}: {_reason(error, password)}; {advice}") from None
+    except UpdateFinishedTrialError:  # a worker that is too late
+        raise
     except _UNREADABLE as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UnreadableError(
