@@ -49,6 +49,11 @@ _NOT_OURS = "it was not made by this command; give another --study"
 
 #: What Optuna and SQLAlchemy raise of a journal or a table that holds something else, or of another version's.
 _UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, json.JSONDecodeError)
+#: A ValueError, too, where nothing is told: else it is about that.
+_WHILE_READING = (*_UNREADABLE, ValueError)
+
+
+_GO_ON = "start the same command again: it goes on where it was"
 
 
 class UnreadableError(StudyError):
@@ -69,7 +74,7 @@ class SharedStudy:
     @property
     def trials(self) -> list[FrozenTrial]:
         """All trials as they are now, in the order of their numbers; the reason of those of `retry_failed` says so."""
-        with self.errors():
+        with _storage_errors(self.where, _GO_ON):
             retried = set(self.study.user_attrs.get(_RETRIED, ()))
             trials = self.study.get_trials(deepcopy=False)
         for trial in trials:
@@ -100,7 +105,7 @@ class SharedStudy:
     @contextmanager
     def errors(self) -> Iterator[None]:
         """What a storage raises inside as a StudyError of one line."""
-        with _storage_errors(self.where, "start the same command again: it goes on where it was"):
+        with _storage_errors(self.where, _GO_ON, unreadable=_UNREADABLE):
             yield
 
 
@@ -183,7 +188,7 @@ def _journal(path: Path, exists: bool) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
-    except (OSError, ValueError, *_UNREADABLE) as error:
+    except (OSError, *_WHILE_READING) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no journal of trials, or of another Optuna"
         raise StudyError(f"--storage journal://{path}: cannot be opened: {reason}; give another file") from None
 
@@ -320,7 +325,9 @@ def _close(storage: BaseStorage) -> None:
 
 
 @contextmanager
-def _storage_errors(where: str, advice: str, password: str | None = None) -> Iterator[None]:
+def _storage_errors(
+    where: str, advice: str, password: str | None = None, unreadable: tuple[type[Exception], ...] = _WHILE_READING
+) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
@@ -329,7 +336,7 @@ def _storage_errors(where: str, advice: str, password: str | None = None) -> Ite
         raise StudyError(f"{where}: {_reason(error, password)}; {advice}") from None
     except UpdateFinishedTrialError:  # a worker that is too late
         raise
-    except _UNREADABLE as error:
+    except unreadable as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UnreadableError(
             f"{where}: holds what Optuna {optuna.__version__} cannot read ({text}); {advice}"
