@@ -53,6 +53,9 @@ _UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeEr
 _WHILE_READING = (*_UNREADABLE, ValueError)
 
 
+#: Characters of what others say of a value, which they quote whole.
+_LONGEST = 200
+
 _GO_ON = "start the same command again: it goes on where it was"
 
 
@@ -337,7 +340,7 @@ def _storage_errors(
     except UpdateFinishedTrialError:  # a worker that is too late
         raise
     except unreadable as error:
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:_LONGEST]
         raise UnreadableError(
             f"{where}: holds what Optuna {optuna.__version__} cannot read ({text}); {advice}"
         ) from None
