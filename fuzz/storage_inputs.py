@@ -41,8 +41,7 @@ def good_storage(scheme: str) -> bytes:
 def journal_input(rng: random.Random) -> bytes:
     """Lines of which some changed, and bytes."""
     lines = good_storage("journal").decode().splitlines()
-    for _ in range(rng.choice((1, 1, 2))):
-        number = rng.randrange(len(lines))
+    for number in rng.sample(range(len(lines)), rng.choice((1, 1, 2))):
         lines[number] = json_text(changed_tree(json.loads(lines[number]), rng))
     data = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
     return changed_bytes(data, rng) if rng.random() < 0.3 else data
