@@ -7,14 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import tvm
-
 from effgen.compiler.export import export
 from effgen.compiler.pool import write_pool
-from effgen.errors import BuildError
 from effgen.machines.machine import Machine
 from effgen.machines.old_glibc import old_symbols
-from effgen.machines.programs import complaint
+from effgen.machines.programs import tool_output
 from effgen.machines.toolchain import linker
 
 
@@ -48,13 +45,8 @@ def _link(
     linked: Callable[[list[str]], list[str]],
     libraries: Sequence[str] = (),
 ) -> None:
-    link = tvm.support.cc.cross_compiler(compiler, output_format="so")
+    def link(output: str, files: list[str]) -> None:
+        command = [compiler, "-shared", "-fPIC", "-o", output, *linked(files), *libraries]
+        tool_output(command, f"{path}: linking with {compiler} failed")
 
-    def keep_and_link(output: str, files: list[str], options: Sequence[str] = (), **rest: Any) -> None:
-        link(output, linked(files), options=[*options, *libraries], **rest)
-
-    try:
-        export(executable, path, keep_and_link)
-    except RuntimeError as error:
-        said = complaint(str(error).removeprefix("Compilation error:"))  # TVM's words before the linker's
-        raise BuildError(f"{path}: linking with {compiler} failed: {said}") from None
+    export(executable, path, link)

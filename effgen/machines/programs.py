@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from effgen.errors import BuildError
+from effgen.files.temporary import temporary_folder
 from effgen.machines import guard
 
 
@@ -43,8 +44,12 @@ def run_program(command: Sequence[str | Path], **options: Any) -> subprocess.Com
 
 
 def tool_output(command: Sequence[str | Path], failure: str) -> str:
-    """Standard output of a command. Raises BuildError, `failure` and the line that says most, where it fails."""
-    done = run_program(command)
+    """Standard output of a command. Raises BuildError, `failure` and the line that says most, where it fails.
+
+    Compilers that are killed leave their temporary files: they lie in a folder that is swept.
+    """
+    with temporary_folder("tool") as folder:
+        done = run_program(command, env={**os.environ, "TMPDIR": str(folder)})
     if done.returncode != 0:
         raise BuildError(f"{failure}: {complaint(done.stderr + done.stdout)}")
     return done.stdout
