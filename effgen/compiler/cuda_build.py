@@ -6,6 +6,7 @@ the CUDA driver: neither TVM nor a compiler is needed where it runs (docs/decisi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +127,12 @@ def compile_fatbin(source: str, gpu: Gpu) -> bytes:
     """
     nvcc = cuda_program("nvcc")
     with temporary_folder("cuda") as folder:
-        text, result = folder / "kernels.cu", Path(folder) / "kernels.fatbin"
+        text, result = folder / "kernels.cu", folder / "kernels.fatbin"
         text.write_text(source, encoding="utf-8")
         command = [nvcc, "-fatbin", *_NVCC_OPTIONS, *_architectures(gpu), "-o", str(result), str(text)]
-        done = run_program(command, cwd=folder)
+        done = run_program(
+            command, cwd=folder, env={**os.environ, "TMPDIR": str(folder)}
+        )  # nvcc's own is left by a kill
         if done.returncode != 0 or not result.is_file():
             lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
             said = lines[0] if lines else f"exit status {done.returncode}"

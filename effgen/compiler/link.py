@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from effgen.compiler.export import export
+from effgen.compiler.object_code import object_code
 from effgen.compiler.pool import write_pool
+from effgen.files.temporary import temporary_folder
 from effgen.machines.machine import Machine
 from effgen.machines.old_glibc import old_symbols
 from effgen.machines.programs import tool_output
@@ -17,36 +18,29 @@ from effgen.machines.toolchain import linker
 
 def link_library(executable: Any, machine: Machine, path: Path) -> None:
     """Write what `tvm.compile` gave as the shared library `path`, whose kernels TVM's own pool shares out; raises
-    BuildError where there is no linker, or it fails."""
-    _link(executable, linker(machine), path, lambda files: files)
+    BuildError where there is no linker, or it fails, and where the temporary folder is full."""
+    with temporary_folder("link") as folder:
+        _link(linker(machine), [_kernels(executable, folder)], path)
 
 
 def link_program(executable: Any, machine: Machine, path: Path, objects: Path | None = None) -> None:
     """The same for a program's `run` and `trace`, with the pool that shares out its kernels and the functions that run
-    them on it; the kernels' object files go into the folder `objects`, too."""
-    compiler = linker(machine)
-    architecture = machine.architecture
-
-    def with_pool(files: list[str]) -> list[str]:
+    them on it; the kernels' object file goes into the folder `objects`, too."""
+    compiler, architecture = linker(machine), machine.architecture
+    with temporary_folder("link") as folder:
+        kernels, pool = _kernels(executable, folder), folder / "pool.o"
         if objects is not None:
-            for file in files:
-                shutil.copy(file, objects)
-        pool = Path(files[0]).with_name("pool.o")
+            shutil.copy(kernels, objects)
         write_pool(compiler, architecture, pool)
-        return [*files, str(pool)]
-
-    _link(executable, compiler, path, with_pool, [*old_symbols(compiler, architecture).link, "-lpthread"])
+        _link(compiler, [kernels, pool], path, [*old_symbols(compiler, architecture).link, "-lpthread"])
 
 
-def _link(
-    executable: Any,
-    compiler: str,
-    path: Path,
-    linked: Callable[[list[str]], list[str]],
-    libraries: Sequence[str] = (),
-) -> None:
-    def link(output: str, files: list[str]) -> None:
-        command = [compiler, "-shared", "-fPIC", "-o", output, *linked(files), *libraries]
-        tool_output(command, f"{path}: linking with {compiler} failed")
+def _kernels(executable: Any, folder: Path) -> Path:
+    file = folder / "lib0.o"
+    file.write_bytes(object_code(executable))
+    return file
 
-    export(executable, path, link)
+
+def _link(compiler: str, files: Sequence[Path], path: Path, libraries: Sequence[str] = ()) -> None:
+    command = [compiler, "-shared", "-fPIC", "-o", path, *files, *libraries]
+    tool_output(command, f"{path}: linking with {compiler} failed")

@@ -1,4 +1,4 @@
-"""Compiled kernels -> an object file, by way of memory.
+"""Compiled kernels -> the bytes of an object file, by way of memory.
 
 LLVM ends the whole process where it cannot write a file, a full disk say. A file in memory it can always write, and
 what cannot be copied from there is an error of ours.
@@ -7,26 +7,12 @@ what cannot be copied from there is an error of ours.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from effgen.errors import BuildError
-from effgen.files.temporary import temporary_folder
 
 #: More than the machine code of any network; a limit of files' sizes (`ulimit -f`) below it is refused beforehand.
 _LARGEST = 64 << 20
-
-
-def export(executable: Any, path: Path, link: Callable[[str, list[str]], object]) -> None:
-    """Have `link` make the library `path` of the object file of what `tvm.compile` gave, which is gone afterwards.
-
-    Raises BuildError where the temporary folder is full.
-    """
-    with temporary_folder("link") as folder:
-        file = folder / "lib0.o"
-        file.write_bytes(object_code(executable))
-        link(str(path), [str(file)])
 
 
 def object_code(executable: Any) -> bytes:
