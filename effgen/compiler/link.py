@@ -42,5 +42,5 @@ def _kernels(executable: Any, folder: Path) -> Path:
 
 
 def _link(compiler: str, files: Sequence[Path], path: Path, libraries: Sequence[str] = ()) -> None:
-    command = [compiler, "-shared", "-fPIC", "-o", path, *files, *libraries]
+    command: list[str | Path] = [compiler, "-shared", "-fPIC", "-o", path, *files, *libraries]
     tool_output(command, f"{path}: linking with {compiler} failed")
