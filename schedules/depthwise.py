@@ -101,7 +101,7 @@ def _admits(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisi
         return _ring_fits(conv, machine, vectors)
     columns, tile_vectors = decisions["expand_columns"], decisions["expand_vectors"]
     inner = min(conv.width, (conv.out_width - 1) * conv.stride[1] + conv.kernel[1] - conv.padding[1])
-    fits = columns <= inner and tiles.fits_registers(columns, tile_vectors, machine, decisions.get("depth", 1))
+    fits = columns <= max(inner, 1) and tiles.fits_registers(columns, tile_vectors, machine, decisions.get("depth", 1))
     return fits and tile_vectors <= vectors
 
 

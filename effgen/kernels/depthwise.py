@@ -131,9 +131,10 @@ class _Bands:
             self.weight, self.bias = arguments[1:3]
         self.residual = arguments[3] if self.conv.residual else None
         self.slots = ring_slots(self.conv)
-        left = self.conv.padding[1]
         self.padded_columns = (self.conv.out_width - 1) * self.conv.stride[1] + self.conv.kernel[1]
-        # Input columns that windows read; a stride may leave the last ones out.
+        # Columns that windows read, before those of the image and of them; a stride may leave the last ones out, and
+        # all of them.
+        self.left = left = min(self.conv.padding[1], self.padded_columns)
         self.inner_columns = min(self.conv.width, self.padded_columns - left)
         self.stem = None
         if self.expand and self.expand.is_stem:
@@ -157,7 +158,7 @@ class _Bands:
 
     def clear_borders(self) -> None:
         """Zero the columns left and right of the image; nothing writes there later."""
-        left = self.conv.padding[1]
+        left = self.left
         right = self.padded_columns - left - self.inner_columns
         with tir.grid(self.plan.vectors, self.slots) as (vector, slot):
             for start, columns in ((0, left), (left + self.inner_columns, right)):
@@ -189,6 +190,8 @@ class _Bands:
                 self.output_row(first_row + step)
 
     def make_row(self, padded_row: Expr) -> None:
+        if not self.inner_columns:
+            return
         top, _, bottom, _ = self.conv.padding
         row, slot = padded_row - top, padded_row % self.slots
         if not top and not bottom:
@@ -198,7 +201,7 @@ class _Bands:
             with tir.Then():
                 self.fill_row(row, slot)
             with tir.Else(), tir.serial(0, self.plan.vectors) as vector:
-                self.clear(vector, slot, self.conv.padding[1], self.inner_columns)
+                self.clear(vector, slot, self.left, self.inner_columns)
 
     def fill_row(self, row: Expr, slot: Expr) -> None:
         if self.stem:
@@ -209,12 +212,11 @@ class _Bands:
             self.copy_row(row, slot)
 
     def copy_row(self, row: Expr, slot: Expr) -> None:
-        left = self.conv.padding[1]
         with tir.serial(0, self.inner_columns) as x, tir.serial(0, self.plan.vectors) as vector:
             with tir.vectorized(0, self.lanes) as lane:
                 channel = self.real_channel(self.first_vector + vector, lane)
                 value = self.data[self.image, row, x, self.first + channel]
-                tir.buffer_store(self.ring, value, [vector, slot, left + x, lane])
+                tir.buffer_store(self.ring, value, [vector, slot, self.left + x, lane])
 
     def real_channel(self, block: Index, lane: Expr) -> Expr:
         """The channel to read; one added to fill a vector is never stored and may hold another one's value."""
@@ -223,7 +225,7 @@ class _Bands:
 
     def expand_row(self, expand: Conv2d, row: Expr, slot: Expr) -> None:
         """One row of the expanded image, a register tile at a time, activated, into the ring."""
-        columns, vectors, left = self.plan.expand_columns, self.plan.expand_vectors, self.conv.padding[1]
+        columns, vectors = self.plan.expand_columns, self.plan.expand_vectors
         column_tiles = tiles.blocks(self.inner_columns, columns)
         column_groups = tiles.blocks(self.plan.vectors, vectors)
         register_tiles = self.conv.height * column_tiles * column_groups
@@ -249,7 +251,7 @@ class _Bands:
                         self.multiply(acc, (row, x0), self.first_vector + first, k)
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
                     value = activate(acc[i, v, lane], expand.activation)
-                    tir.buffer_store(self.ring, value, [first + v, slot, left + x0 + i, lane])
+                    tir.buffer_store(self.ring, value, [first + v, slot, self.left + x0 + i, lane])
 
     def multiply(self, acc: Buffer, at: tuple[Index, Index], first_vector: Index, k: Expr) -> None:
         """acc += data[columns, k .. k + depth] * expand_weight[vectors, k .. k + depth, lanes]; `at`: row, column."""

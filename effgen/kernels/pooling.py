@@ -2,7 +2,7 @@
 
     for task in parallel(batch x output rows x chunks of channel vectors):
         for column: for tiles of channel vectors:
-            acc[vectors, lanes] = lowest or 0                       in registers
+            acc[vectors, lanes] = -infinity or 0                    in registers
             for ky, kx of the window that lie in the image: acc = max(acc, data[..])  or  acc + data[..]
             out = acc                                               a mean: times 1 / pixels that count
 
@@ -14,18 +14,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Index, function, local, tile_start
+from effgen.kernels.builder import Index, function, local, tile_start, zero
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.machines.machine import Cpu
-
-_LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,9 @@ class _Pool:
     def window(self, image: Expr, row: Expr, column: Expr, first: Index) -> None:
         workload, lanes = self.workload, self.lanes
         acc = local(self.plan.vectors, lanes)
-        start = _LOWEST if workload.mode == "max" else 0.0
+        start = -tirx.infinity("float32") if workload.mode == "max" else zero()
         with tir.unroll(0, self.plan.vectors) as v, tir.vectorized(0, lanes) as lane:
-            tir.buffer_store(acc, tirx.const(start, "float32"), [v, lane])
+            tir.buffer_store(acc, start, [v, lane])
         (first_y, rows), (first_x, columns) = self.inside(0, row), self.inside(1, column)
         (dy, dx) = workload.dilation
         with tir.serial(0, rows) as y, tir.serial(0, columns) as x, tir.unroll(0, self.plan.vectors) as v:

@@ -198,6 +198,9 @@ class _Window:
 
     def copy_row(self, source: Expr, row: Expr) -> None:
         inner, width = self.geometry.inner, self.geometry.width
+        if not inner:
+            self.clear(row, range(width))
+            return
         self.clear(row, range(inner.start))
         self.clear(row, range(inner.stop, width))
         step, first = self.geometry.steps[1], inner.start * self.geometry.steps[1] - self.conv.padding[1]

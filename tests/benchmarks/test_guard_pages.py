@@ -102,7 +102,9 @@ def test_every_kind_of_kernel_at_odd_shapes(machine: Cpu) -> None:
 
 @pytest.mark.slow
 def test_random_kernels(machine: Cpu) -> None:
-    kernels = odd_kernels(150, int(np.random.default_rng().integers(1 << 30)), machine)
+    seed = int(np.random.default_rng().integers(1 << 30))
+    print("seed", seed)
+    kernels = odd_kernels(150, seed, machine)
     assert len(kernels) == 150
     assert not try_kernels(kernels, machine).faults
 

@@ -38,6 +38,7 @@ class Pool2d(Workload):
         assert self.out_shape[1] > 0 and self.out_shape[2] > 0, self
         assert self.mode == "average" or not any(self.counted), self
         assert self.mode == "max" or self.dilation == (1, 1), self
+        assert self.mode == "max" or self.counts.min() > 0, self
 
     @property
     def data_shape(self) -> Image:
