@@ -25,14 +25,9 @@ from effgen.graph import Graph, Weights
 from effgen.network.checkpoint_names import Naming
 from effgen.network.evidence import check_hidden_layers, claim_of, warnings_of
 from effgen.network.misfit import misfit
-from effgen.network.torch_file import (
-    FLOATS,
-    STORED_DTYPES,
-    NotTorchError,
-    StoredTensor,
-    UnsafeFileError,
-    content_of_torch_file,
-)
+from effgen.network.pickles import UnsafeFileError
+from effgen.network.stored_tensor import FLOATS, STORED_DTYPES, NotTorchError, StoredTensor
+from effgen.network.torch_file import content_of_torch_file
 from effgen.network.weight_sets import WeightsChoice, WeightSet, chosen_set
 
 _Arrays: TypeAlias = dict[str, NDArray[np.float32]]

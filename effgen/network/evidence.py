@@ -17,7 +17,7 @@ from effgen.files.bounded import UnreadableError, read_json
 from effgen.graph import Graph, Node
 from effgen.network.checkpoint_names import Naming
 from effgen.network.lowering.layers import same_padding
-from effgen.network.torch_file import StandIn
+from effgen.network.pickles import StandIn
 from effgen.words import Padding
 
 #: Entries of training scripts, metadata and Hugging Face's config.json that name the model.

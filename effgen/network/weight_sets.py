@@ -14,7 +14,8 @@ from typing import Any
 
 from effgen.errors import WeightsError, candidates
 from effgen.network.checkpoint_names import Scheme, known_stems, prefixes_of, schemes_of
-from effgen.network.torch_file import StandIn, StoredTensor
+from effgen.network.pickles import StandIn
+from effgen.network.stored_tensor import StoredTensor
 
 #: How deep dictionaries may lie in each other, and how many are looked into: a pickle can refer to one many times.
 _DEEPEST, _MOST_VISITED = 6, 20_000

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tables
 from mutations import HOSTILE, Raw, changed_bytes, changed_tree, json_text, nested, toml_text
-from readers import KINDS, folder_of, input_of
+from readers import KINDS, folder_of, input_of, spec_texts
+from samples import RECIPE
 
 from effgen.errors import EffgenError
 
@@ -47,14 +50,12 @@ def test_inputs_are_the_same_every_time() -> None:
 
 def test_what_is_not_changed_is_taken() -> None:
     """The campaign's good inputs are good ones: what is refused is refused for what was changed."""
-    import readers
-
     texts: list[tuple[str, list[Any]]] = [
-        ("spec", [toml_text(readers.tomllib.loads(text)) for text in readers._spec_texts()[:3]]),
-        ("recipe", [toml_text(readers.tomllib.loads(readers.RECIPE))]),
-        ("plan", [json_text(readers._plan())]),
-        ("results", ["\n".join(map(json_text, readers._results()))]),
-        ("bench", [json_text(report) for report in readers._reports()]),
+        ("spec", [toml_text(tomllib.loads(text)) for text in spec_texts()[:3]]),
+        ("recipe", [toml_text(tomllib.loads(RECIPE))]),
+        ("plan", [json_text(tables.plan())]),
+        ("results", ["\n".join(map(json_text, tables.results()))]),
+        ("bench", [json_text(report) for report in tables.reports()]),
     ]
     for kind, good in texts:
         with folder_of(kind) as folder:

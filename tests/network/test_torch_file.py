@@ -13,15 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from effgen.network import torch_file
-from effgen.network.torch_file import (
-    _GIVEN,
-    NotTorchError,
-    StandIn,
-    StoredTensor,
-    UnsafeFileError,
-    content_of_torch_file,
-)
+from effgen.network import pickles
+from effgen.network.pickles import _GIVEN, StandIn, UnsafeFileError
+from effgen.network.stored_tensor import NotTorchError, StoredTensor
+from effgen.network.torch_file import content_of_torch_file
 
 
 def saved(content: Any, legacy: bool = False) -> bytes:
@@ -220,12 +215,12 @@ def test_numbers_that_share_a_place_in_a_dictionary() -> None:
     ids=["instructions", "in a frame", "classes"],
 )
 def test_programs_without_end(code: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_file, "_MOST_INSTRUCTIONS", 10_000)
+    monkeypatch.setattr(pickles, "_MOST_INSTRUCTIONS", 10_000)
     with pytest.raises(NotTorchError, match=message):
         content_of_torch_file(of_pickle(b"\x80\x04" + code))
 
 
 def test_a_pickle_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_file, "_MOST_SECONDS", -1.0)
+    monkeypatch.setattr(pickles, "_MOST_SECONDS", -1.0)
     with pytest.raises(NotTorchError, match="takes more than"):
         content_of_torch_file(of_pickle(b"\x80\x04" + b"N0" * 100 + b"N."))

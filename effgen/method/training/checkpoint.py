@@ -21,7 +21,8 @@ from effgen.graph import Weights
 from effgen.method.training.data import DataSource
 from effgen.method.training.recipe import Recipe
 from effgen.network.spec import NetworkSpec
-from effgen.network.torch_file import NotTorchError, StoredTensor, content_of_torch_file
+from effgen.network.stored_tensor import NotTorchError, StoredTensor
+from effgen.network.torch_file import content_of_torch_file
 
 #: The types of the tensors in a state: as safetensors calls them, of those that numpy has too.
 _DTYPES = ("F64", "F32", "F16", "I64", "I32", "U8")
