@@ -21,9 +21,13 @@ import numpy as np
 from guards.memory import Guarded, Placement
 
 from effgen.runtime.library import load_tvm_runtime
+from effgen.runtime.manifest import RUN_ON
 
 #: No parameter.
 NONE = -1
+
+#: What a program's kernels are shared out to.
+_THREADS = 2
 
 LIBRARY, JOB, WORKSPACES = "library.so", "job.json", "workspaces.so"
 
@@ -102,7 +106,8 @@ class Child:
         for buffer, parameter in zip(buffers, parameters, strict=True):
             if parameter.role == "input":
                 buffer.make_read_only()
-        status = self._library[trial.symbol](*tensors)
+        leading = [_THREADS] if trial.symbol == RUN_ON else []
+        status = self._library[trial.symbol](*leading, *tensors)
         both = list(zip(buffers, parameters, strict=True))
         arrays, broken = (now - then for now, then in zip(self._own_arrays(), before, strict=True))
         outputs = [(buffer, parameter) for buffer, parameter in both if parameter.role == "output"]

@@ -14,7 +14,7 @@ from guards.kernels import Kernel
 from effgen.compiler.dump import Dump
 from effgen.compiler.entry import module_from_program
 from effgen.compiler.importer import relax_from_graph
-from effgen.compiler.link import link_library
+from effgen.compiler.link import link_program
 from effgen.compiler.pipeline import ScheduledModule, schedule_module
 from effgen.compiler.program import IMAGE, LOGITS, WEIGHTS, WORKSPACE, Program, Step
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
@@ -24,7 +24,7 @@ from effgen.network import NetworkRequest
 from effgen.network.model import model_of, resolve
 from effgen.records.choice import KernelChoices
 from effgen.runtime.arrays import ALIGNMENT
-from effgen.runtime.manifest import RUN
+from effgen.runtime.manifest import RUN_ON
 
 _ROLES = {IMAGE: "input", LOGITS: "output", WEIGHTS: "input", WORKSPACE: "scratch"}
 
@@ -58,15 +58,15 @@ def _indices(function: tvm.tirx.PrimFunc, step: Step, program: Program) -> dict[
 
 
 def build_program(scheduled: ScheduledModule, machine: Cpu, folder: Path) -> dict[str, list[Parameter]]:
-    """Write the network's own library into `folder`, and its weights; the parameters of `run`, aligned as in a
-    bundle. The caller has entered the TVM target."""
+    """Write the network's own library into `folder`, and its weights; the parameters of `run_on` behind its
+    number of threads, aligned as in a bundle. The caller has entered the TVM target."""
     program = scheduled.program
     module = module_from_program(program, scheduled.mod)
     executable = tvm.compile(module, lowering.tvm_target(machine), tir_pipeline=lowering.PIPELINE)
-    link_library(executable, machine, folder / LIBRARY)
+    link_program(executable, machine, folder / LIBRARY)
     program.weights.tofile(folder / WEIGHTS)
     return {
-        RUN: [
+        RUN_ON: [
             Parameter(
                 array,
                 size,
