@@ -5,21 +5,16 @@ One for each device, because two at a time would measure each other.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
-from effgen.measure import protocol
+from effgen.measure.answering import AnsweringProcess
 from effgen.measure.carried.candidate import CALLS, PREPARE_LIMIT_S, Outcome, late
-from effgen.measure.carried.process import how_it_ended
 from effgen.measure.lanes import DeviceLostError, NoDeviceError
+from effgen.measure.pipe import PipeClosedError, PipeTimeoutError
 from effgen.measure.protocol import Connect, Lost, Measure, NoDevice, Prepare, Reply, Request, Setup
 
 #: Seconds in which the worker must load TVM.
@@ -38,8 +33,7 @@ class Measurer:
     def __init__(self, setup: Setup, candidate_limit_s: float = CANDIDATE_LIMIT_S) -> None:
         self._setup = setup
         self._candidate_limit_s = candidate_limit_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stderr: IO[bytes] | None = None
+        self._process: AnsweringProcess | None = None
         self._prepared: set[Workload] = set()
         self._stopped = False
         self.restarts = 0
@@ -91,29 +85,22 @@ class Measurer:
     def close(self) -> None:
         """End the worker, whatever it is doing."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            process.kill()
-        for pipe in (process.stdin, process.stdout, self._stderr):
-            if pipe:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-        process.wait()
+        if process is not None:
+            process.close()
         self._prepared.clear()
 
     def _attempt(self, request: Measure, limit_s: float) -> Outcome:
         self._ready_for(request.workload, limit_s)
         try:
             answer = self._ask(request, limit_s)
-        except protocol.PipeTimeoutError:
+        except PipeTimeoutError:
             self.close()
             self.restarts += 1
             outcome = late(limit_s)
             if self._setup.remote is not None:
                 raise DeviceLostError(outcome.status, outcome.error) from None
             return outcome
-        except protocol.PipeClosedError:
+        except PipeClosedError:
             error = self._how_it_died()
             self.restarts += 1
             return Outcome("crashed", error)
@@ -136,8 +123,8 @@ class Measurer:
         try:
             try:
                 self._prepare(workload, limit_s)
-            except (_SilentDeviceError, protocol.PipeClosedError) as error:
-                self._how_it_died() if isinstance(error, protocol.PipeClosedError) else self.close()
+            except (_SilentDeviceError, PipeClosedError) as error:
+                self._how_it_died() if isinstance(error, PipeClosedError) else self.close()
                 self._prepare(workload, limit_s)
         except _SilentDeviceError:
             self.close()
@@ -147,10 +134,10 @@ class Measurer:
                 f"--rpc-key {remote.key}: two devices of the tracker {remote.tracker} do not answer; restart their "
                 "servers"
             ) from None
-        except protocol.PipeTimeoutError:
+        except PipeTimeoutError:
             self.close()
             raise TuneError(f"{what}: the measuring process does not answer; try fewer --threads") from None
-        except protocol.PipeClosedError:
+        except PipeClosedError:
             how = self._how_it_died()
             raise TuneError(f"{what}: the measuring process ended before a kernel ran: {how}") from None
         except BaseException:
@@ -170,7 +157,7 @@ class Measurer:
     def _find_device(self, request: Connect) -> None:
         try:
             answer = self._ask(request, request.wait_s + CONNECT_LIMIT_S)
-        except protocol.PipeTimeoutError:
+        except PipeTimeoutError:
             raise _SilentDeviceError from None
         if isinstance(answer, NoDevice):
             raise NoDeviceError(answer.error)
@@ -179,35 +166,20 @@ class Measurer:
         # The threads of numpy's BLAS spin for a while after a product: they would be measured with the kernels.
         counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         counts["TVM_NUM_THREADS"] = str(self._setup.machine.cores)
-        # A group of its own: Ctrl-C in the terminal is for the tuner alone, which then ends the worker. No session of
-        # its own: Linux shares CPUs out by session, and other work would get more of them.
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "effgen.measure.worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, "TVM_BIND_THREADS": "0", **counts},
-            process_group=0,
-            bufsize=0,
-        )
+        environment = {"TVM_BIND_THREADS": "0", **counts}
+        self._process = AnsweringProcess("effgen.measure.worker", environment)
         if self._stopped:  # by another thread, which may not have seen the process
             self._process.kill()
 
     def _ask(self, request: Request, limit_s: float) -> Reply:
-        assert self._process and self._process.stdin and self._process.stdout
-        protocol.send(self._process.stdin.fileno(), request)
-        answer: Reply = protocol.receive(self._process.stdout.fileno(), limit_s)
+        assert self._process
+        answer: Reply = self._process.ask(request, limit_s)
         return answer
 
     def _how_it_died(self) -> str:
-        """End what is left of a worker whose pipe is closed, and say how it ended: signal or status, last words."""
-        assert self._process and self._stderr
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            status = 0
-        how = how_it_ended(status, self._stderr)
+        """End what is left of a worker whose pipe is closed, and say how it ended."""
+        assert self._process
+        how = self._process.how_it_died()
         self.close()
         return how
 

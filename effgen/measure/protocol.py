@@ -1,20 +1,12 @@
-"""What the tuner and its worker say to each other: pickled messages, each with its length before it.
-
-Both ends are of one installation and the pipe is private to them, so pickle is safe here.
-"""
+"""What the tuner and its worker say to each other."""
 
 from __future__ import annotations
 
 import math
-import os
-import pickle
-import select
-import struct
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Cpu, Machine
@@ -33,8 +25,6 @@ DEFAULT_PROVIDER = "effgen.schedules:space_of"
 #: reports say of it, as JSON.
 IDENTITY = "effgen.device.identity"
 HOST = "effgen.device.host"
-
-_LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
@@ -122,46 +112,6 @@ class NoDevice:
 
 Request = Setup | Connect | Prepare | Measure
 Reply = Outcome | Lost | NoDevice
-
-
-class PipeClosedError(Exception):
-    """The other end is gone."""
-
-
-class PipeTimeoutError(Exception):
-    """Nothing complete arrived in time."""
-
-
-def send(descriptor: int, message: Request | Reply) -> None:
-    """Write one message; raises PipeClosedError."""
-    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    data = memoryview(_LENGTH.pack(len(body)) + body)
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except BrokenPipeError:
-        raise PipeClosedError from None
-
-
-def receive(descriptor: int, limit_s: float | None = None) -> Any:
-    """Read one message, within `limit_s` seconds if given; raises PipeClosedError or PipeTimeoutError."""
-    deadline = None if limit_s is None else time.monotonic() + limit_s
-    (length,) = _LENGTH.unpack(_read(descriptor, _LENGTH.size, deadline))
-    return pickle.loads(_read(descriptor, length, deadline))
-
-
-def _read(descriptor: int, size: int, deadline: float | None) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-                raise PipeTimeoutError
-        chunk = os.read(descriptor, min(size - len(data), 1 << 20))
-        if not chunk:
-            raise PipeClosedError
-        data += chunk
-    return bytes(data)
 
 
 def provider_from_name(name: str) -> SpaceProvider:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from effgen.errors import TuneError
 from effgen.kernels.workload import Workload
-from effgen.measure import protocol
 from effgen.measure.carried.candidate import Bench, Outcome, error_text, measured
 from effgen.measure.carried.process import answers_apart, die_with
 from effgen.measure.carried.timing import alone, compare
+from effgen.measure.pipe import PipeClosedError, receive, send
 from effgen.measure.protocol import Connect, Lost, Measure, NoDevice, Prepare, Reply, Setup
 from effgen.runtime.library import prepare_tvm
 
@@ -110,12 +110,12 @@ class Session:
 def serve(requests: int, answers: int) -> None:
     """Answer until the other end closes the pipe."""
     try:
-        setup = protocol.receive(requests)
+        setup = receive(requests)
         session = Session(setup)
-        protocol.send(answers, Outcome("ok"))
+        send(answers, Outcome("ok"))
         while True:
-            protocol.send(answers, session.answer(protocol.receive(requests)))
-    except protocol.PipeClosedError:
+            send(answers, session.answer(receive(requests)))
+    except PipeClosedError:
         return
 
 

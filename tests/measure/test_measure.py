@@ -13,11 +13,11 @@ import toy_spaces
 from toy_spaces import ABORTS, FAST, HANGS, MACHINE, SLOW, SLOWEST, UNBUILDABLE, UNFINISHED, WORKLOAD, WRONG
 
 from effgen.errors import TuneError
-from effgen.measure import protocol
 from effgen.measure.carried import timing
 from effgen.measure.carried.timing import EARLY_ROUNDS, THOROUGH_ROUNDS, Timing, alone, better, compare, timed
 from effgen.measure.measurer import Measurer
-from effgen.measure.protocol import Outcome, PipeClosedError, PipeTimeoutError, Setup
+from effgen.measure.pipe import PipeClosedError, PipeTimeoutError, receive, send
+from effgen.measure.protocol import Outcome, Setup
 
 SLOW_DEFAULT = {"mode": SLOW, "salt": 0}
 
@@ -140,16 +140,16 @@ def wait_until(condition: Callable[[], bool], tries: int = 6000) -> None:
 def test_messages_cross_the_pipe_whole() -> None:
     read_end, write_end = os.pipe()
     message = Outcome("wrong", "x" * 30_000)
-    protocol.send(write_end, message)
-    assert protocol.receive(read_end, 1.0) == message
+    send(write_end, message)
+    assert receive(read_end, 1.0) == message
     with pytest.raises(PipeTimeoutError):
-        protocol.receive(read_end, 0.01)
+        receive(read_end, 0.01)
     os.write(write_end, b"half")
     with pytest.raises(PipeTimeoutError):
-        protocol.receive(read_end, 0.01)
+        receive(read_end, 0.01)
     os.close(write_end)
     with pytest.raises(PipeClosedError):
-        protocol.receive(read_end)
+        receive(read_end)
     os.close(read_end)
 
 
