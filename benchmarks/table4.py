@@ -5,9 +5,9 @@
 
 ResNet-152 is torchvision's, exported to ONNX by PyTorch with random weights (needs torchvision), or the file that
 --resnet152 names; effgen compiles it from that file as it compiles B1 and B7 from the spec. onnxruntime runs the same
-files. All are called in turn, run after run, by this one process on one CPU. B7's rival in the paper, GPipe (557M
-parameters), is not public: its published time is printed, and marked. --out writes a file a network, as `effgen bench
---json` does: `effgen compare` shows them beside the paper's.
+files. Each has a process of its own; all are called in turn, run after run, on one CPU. B7's rival in the paper, GPipe
+(557M parameters), is not public: its published time is printed, and marked. --out writes a file a network, as `effgen
+bench --json` does: `effgen compare` shows them beside the paper's.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
-import effgen
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BuildError, EffgenError
 from effgen.judge.bench import Backend, result_from_samples
 from effgen.judge.case import golden_pair, relative_l2
-from effgen.judge.peers import PEERS, PeerJob, peer_version
+from effgen.judge.messages import Refused
+from effgen.judge.peers import peer_version
+from effgen.judge.race import Contender
 from effgen.machines.host import Host, describe_host, watch_other_work
 from effgen.machines.processor import usable_cpus
 from effgen.network import NetworkRequest
@@ -39,7 +40,8 @@ from effgen.report.tables import numbers_table
 from effgen.results.paper import TABLE_4
 from effgen.results.provenance import facts_of, origin_of
 from effgen.results.reports import OURS, BenchReport, json_from_report
-from effgen.runtime.manifest import MODEL, read_manifest, sha256_of
+from effgen.runtime.manifest import read_manifest, sha256_of
+from effgen.version import __version__
 
 #: The paper's pairs: that of ResNet-152 and B1, and that of GPipe and B7.
 RESNET152_B1, GPIPE_B7 = TABLE_4
@@ -75,11 +77,12 @@ def run(options: argparse.Namespace) -> None:
         bundles = {name: bundle_of(name, folder, options) for name in networks(options)}
         os.sched_setaffinity(0, usable_cpus()[:1])
         host = describe_host()
-        networks_backends = {name: backends(bundle) for name, bundle in bundles.items()}
-        with watch_other_work() as other_work:
-            seconds = measure(networks_backends, options.runs)
+        with ExitStack() as stack:
+            entered = {name: backends(bundle, stack) for name, bundle in bundles.items()}
+            with watch_other_work() as other_work:
+                seconds = measure(entered, options.runs)
         reports = {
-            name: report_of(bundles[name], networks_backends[name], seconds[name], host, other_work.cpus)
+            name: report_of(bundles[name], list(entered[name]), seconds[name], host, other_work.cpus)
             for name in bundles
         }
     show(reports)
@@ -134,36 +137,37 @@ def exported(folder: Path) -> Path:
     return export_onnx(external_model("torchvision", "resnet152"), folder / "resnet152.onnx", 224)
 
 
-def backends(bundle: Path) -> list[Backend]:
-    """What calls the network once: effgen, and onnxruntime on the bundle's own ONNX file where it is installed."""
-    image, expected = golden_pair(bundle)
-    model = effgen.load(bundle, threads=1)
-    answer = model(image)
-    found = [Backend(OURS, effgen.__version__, lambda: model(image))]
-    version = peer_version("onnxruntime")
-    if version is not None:
-        run = PEERS["onnxruntime"].prepare(PeerJob(bundle / MODEL, image, threads=1))
-        found.append(Backend("onnxruntime", version, run, relative_l2(run(), answer)))
-    for backend in found:
-        difference = relative_l2(backend.run(), expected)
+def backends(bundle: Path, stack: ExitStack) -> dict[Backend, Contender]:
+    """What calls the network: effgen, and onnxruntime on the bundle's own ONNX file where it is installed. Raises
+    BuildError for one that cannot, or is wrong."""
+    expected = golden_pair(bundle)[1]
+    versions = {OURS: __version__, "onnxruntime": peer_version("onnxruntime")}
+    found: dict[Backend, Contender] = {}
+    for name, version in versions.items():
+        if version is None:
+            continue
+        contender = stack.enter_context(Contender(name, bundle, 1))
+        if isinstance(contender.told, Refused):
+            raise BuildError(f"{bundle}: {name}: {contender.told.reason}")
+        difference = relative_l2(contender.told.answer, expected)
         if not difference <= 1e-4:
-            raise BuildError(f"{bundle}: {backend.name} is {difference:.1e} from PyTorch: expected at most 1e-4")
+            raise BuildError(f"{bundle}: {name} is {difference:.1e} from PyTorch: expected at most 1e-4")
+        found[Backend(name, version, difference, contender.told.memory)] = contender
     return found
 
 
-def measure(networks_backends: Mapping[str, Sequence[Backend]], runs: int) -> dict[str, dict[str, list[float]]]:
+def measure(entered: Mapping[str, Mapping[Backend, Contender]], runs: int) -> dict[str, dict[str, list[float]]]:
     """Seconds of each network by each backend, all in turn, run after run; the first round warms up and does not
     count."""
     seconds: dict[str, dict[str, list[float]]] = {
-        network: {backend.name: [] for backend in found} for network, found in networks_backends.items()
+        network: {backend.name: [] for backend in found} for network, found in entered.items()
     }
     for turn in range(runs + 1):
-        for network, found in networks_backends.items():
-            for backend in found:
-                start = time.perf_counter()
-                backend.run()
+        for network, found in entered.items():
+            for backend, contender in found.items():
+                taken = contender.burst(time_s=0.0, wake_s=0.0)
                 if turn:
-                    seconds[network][backend.name].append(time.perf_counter() - start)
+                    seconds[network][backend.name] += taken
     return seconds
 
 

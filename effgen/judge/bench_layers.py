@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.judge.bench import REST_S, SLOW_CALL_S, WAKE_S, burst, load_to_time, warm_up
+from effgen.judge.bench import load_to_time
 from effgen.judge.case import golden_pair
 from effgen.judge.profile import NETWORK, report_from_profile, work_from_kernels
 from effgen.judge.roofline import Probes, best_ceilings, working_sets
+from effgen.judge.timing import REST_S, SLOW_CALL_S, WAKE_S, burst, warm_up
 from effgen.kernels.workload import NUMBER_TYPES
 from effgen.machines.host import describe_host, watch_other_work
 from effgen.results.provenance import facts_of, origin_of

@@ -43,7 +43,7 @@ def bench_over_rpc(
     estimate = min(bundle.seconds(image, _FIRST_RUNS))
     each = max(1, round(plan.min_time_s / plan.rounds / estimate))
     samples = [seconds for _ in range(plan.rounds) for seconds in bundle.seconds(image, each)]
-    backend = Backend(OURS, __version__, lambda: bundle(image), distance)
+    backend = Backend(OURS, __version__, distance)
     median_ms = float(np.median(samples)) * 1e3
     return BenchReport(
         origin=origin_of(manifest, "rpc"),

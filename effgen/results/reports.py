@@ -101,8 +101,9 @@ class Result:
     """Times of one backend over its timed calls: milliseconds a call of a whole batch.
 
     `mad_ms` is the median distance from the median. `ratio` is its median over effgen's: above 1 is slower than
-    effgen. `rel_l2` is the distance of its logits from effgen's (effgen's own over RPC: from the golden pair). None
-    stands for what was not kept.
+    effgen. `rel_l2` is the distance of its logits from effgen's (effgen's own over RPC: from the golden pair).
+    `memory_bytes` is the most that loading and calling it took beyond a Python with NumPy. None stands for what was not
+    kept.
     """
 
     backend: str
@@ -118,6 +119,8 @@ class Result:
     rel_l2: NotNegative | None
     mean_ms: Positive | None = None
     p99_ms: Positive | None = None
+    p25_ms: Positive | None = None
+    memory_bytes: NonNegativeInt | None = None
 
     @property
     def spread(self) -> float | None:

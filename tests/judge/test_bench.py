@@ -1,6 +1,8 @@
 """Measuring: warm-up, interleaving, what is counted, and peers that are missing, broken or wrong."""
 
 import os
+import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,11 +14,15 @@ import numpy as np
 import pytest
 from reports import bench_report, written
 
+import effgen
 from effgen.errors import BundleError, EffgenError
 from effgen.judge import bench as bench_module
-from effgen.judge import peers
-from effgen.judge.bench import Backend, bench_bundle, burst, measure, prepare_peer, warm_up
+from effgen.judge import contender, peers, race, timing
+from effgen.judge.bench import bench_bundle
+from effgen.judge.messages import Entered, Entry
 from effgen.judge.peers import DEFAULT_PEERS, PEERS, Peer, PeerJob, peers_from_text
+from effgen.judge.race import Contender, Here, LostError, run_race
+from effgen.judge.timing import burst, warm_up
 from effgen.machines import host
 from effgen.machines.host import watch_other_work
 from effgen.machines.load import busy_processes
@@ -33,7 +39,7 @@ QUICK = Plan(rounds=2, min_time_s=0.02)
 
 @dataclass
 class Clock:
-    """Stands for `time` in `effgen.judge.bench`; backends move it on."""
+    """Stands for `time` in `effgen.judge.timing` and `race`; backends move it on."""
 
     now: float = 0.0
     called: list[str] = field(default_factory=list)
@@ -44,7 +50,7 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def backend(self, name: str, *seconds: float) -> Backend:
+    def run(self, name: str, *seconds: float) -> Callable[[], Logits]:
         """Takes each of `seconds` in turn, the last one for ever."""
         left = list(seconds)
 
@@ -53,39 +59,70 @@ class Clock:
             self.now += left.pop(0) if len(left) > 1 else left[0]
             return np.zeros((1, 10), np.float32)
 
-        return Backend(name, "1", run)
+        return run
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(bench_module, "time", clock)
+    for module in (timing, race):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
+SECONDS = {"a": 0.001, "b": 0.002, "c": 0.003}
+
+
 def test_every_backend_runs_in_every_round_and_the_order_turns(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_module, "WAKE_S", 0.0)
-    monkeypatch.setattr(bench_module, "warm_up", lambda run: 0.001)
-    backends = [clock.backend(name, seconds) for name, seconds in (("a", 0.001), ("b", 0.002), ("c", 0.003))]
-    samples = measure(backends, Plan(rounds=3, min_time_s=0.0))
-    assert "".join(clock.called) == "abc" + "bca" + "cab"
-    for name, seconds in (("a", 0.001), ("b", 0.002), ("c", 0.003)):
-        assert samples[name] == pytest.approx([seconds] * 3)
+    monkeypatch.setattr(race, "WAKE_S", 0.0)
+    monkeypatch.setattr(race, "warm_up", lambda run: 0.001)
+    racers = {name: Here(clock.run(name, seconds)) for name, seconds in SECONDS.items()}
+    ran = run_race(racers, Plan(rounds=3, min_time_s=0.0))
+    assert "".join(clock.called) == "abc" + "bca" + "cab" and not ran.lost
+    for name, seconds in SECONDS.items():
+        assert ran.samples[name] == pytest.approx([seconds] * 3)
+
+
+class Lost(Here):
+    """Its process ends at its third burst, or while it warms up."""
+
+    left = 2
+
+    def burst(self, time_s: float, wake_s: float) -> list[float]:
+        Lost.left -= 1
+        if Lost.left < 0:
+            raise LostError("signal SIGSEGV")
+        return super().burst(time_s, wake_s)
+
+
+class NeverWarm(Here):
+    """Ends while it warms up."""
+
+    def warm_up(self) -> float:
+        raise LostError("signal SIGKILL")
+
+
+def test_those_that_are_lost_are_out_and_the_others_go_on(clock: Clock) -> None:
+    racers = {name: Here(clock.run(name, seconds)) for name, seconds in SECONDS.items()}
+    racers["b"], racers["d"] = Lost(clock.run("b", 0.002)), NeverWarm(clock.run("d", 0.001))
+    ran = run_race(racers, Plan(rounds=4, min_time_s=0.0))
+    assert ran.lost == {"b": "signal SIGSEGV", "d": "signal SIGKILL"}
+    assert {name: len(found) for name, found in ran.samples.items()} == {"a": 4, "c": 4}
 
 
 def test_burst_fills_its_time_and_does_not_count_waking_up(clock: Clock) -> None:
-    samples = burst(clock.backend("a", 0.002).run, time_s=0.009, wake_s=0.005)
+    samples = burst(clock.run("a", 0.002), time_s=0.009, wake_s=0.005)
     assert samples == pytest.approx([0.002] * 5)
     assert len(clock.called) == 3 + 5
 
 
 def test_burst_times_a_slow_call_once(clock: Clock) -> None:
-    assert len(burst(clock.backend("a", 0.01).run, time_s=0.0, wake_s=0.0)) == len(clock.called) == 1
+    assert len(burst(clock.run("a", 0.01), time_s=0.0, wake_s=0.0)) == len(clock.called) == 1
 
 
 def test_warm_up_waits_until_times_settle(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_module, "_WINDOW_S", 0.0)
-    assert warm_up(clock.backend("a", 0.03, 0.02, 0.01, 0.01, 99.0).run) == pytest.approx(0.01)
+    monkeypatch.setattr(timing, "_WINDOW_S", 0.0)
+    assert warm_up(clock.run("a", 0.03, 0.02, 0.01, 0.01, 99.0)) == pytest.approx(0.01)
     assert len(clock.called) == 4
 
 
@@ -102,28 +139,85 @@ def test_peer_names() -> None:
         peers_from_text("", "x")
 
 
-def job(folder: Path) -> PeerJob:
-    return PeerJob(folder / "model.onnx", np.zeros((1, 3, 8, 8), np.float32), 1)
-
-
 def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[PeerJob], peers.Run], distribution: str = "numpy") -> None:
-    monkeypatch.setattr(peers, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
-    monkeypatch.setattr(bench_module, "PEERS", peers.PEERS)
+    for module in (peers, bench_module, contender):
+        monkeypatch.setattr(module, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
 
 
-def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contenders enter in this process, where a test may put a peer of its own."""
+
+    class EntersHere:
+        def __init__(self, backend: str, bundle: Path, threads: int) -> None:
+            run, self.told = contender.enter(Entry(backend, bundle, threads))
+            racer = Here(run or (lambda: ANSWER))
+            self.warm_up, self.burst = racer.warm_up, racer.burst
+
+        def __enter__(self) -> "EntersHere":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(bench_module, "Contender", EntersHere)
+
+
+def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, here: None, tiny_bundle: Path) -> None:
     fake(monkeypatch, lambda job: lambda: np.zeros((1, 10), np.float32), distribution="no-such-distribution")
-    assert prepare_peer("fake", job(tmp_path), ANSWER) == LeftOut("fake", "not installed: pip install 'effgen[peers]'")
+    report = bench_bundle(tiny_bundle, ["fake"], 1, QUICK)
+    assert report.left_out == (LeftOut("fake", "not installed: pip install 'effgen[peers]'"),)
 
 
-def test_peer_that_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_peer_that_breaks(monkeypatch: pytest.MonkeyPatch, here: None, tiny_bundle: Path) -> None:
     def broken(job: PeerJob) -> peers.Run:
         raise RuntimeError("no compiler\nand a long trace")
 
     fake(monkeypatch, broken)
-    assert prepare_peer("fake", job(tmp_path), ANSWER) == LeftOut(
-        "fake", "cannot run the model: RuntimeError: no compiler"
-    )
+    report = bench_bundle(tiny_bundle, ["fake"], 1, QUICK)
+    assert report.left_out == (LeftOut("fake", "cannot run the model: RuntimeError: no compiler"),)
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_wrong_answer_gets_no_time(
+    value: float, tiny_bundle: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(monkeypatch, lambda job: lambda: np.full((1, 10), value, np.float32))
+    report = bench_bundle(tiny_bundle, ["fake"], 1, QUICK)
+    assert [result.backend for result in report.results] == ["effgen"]
+    assert report.left_out[0].reason.startswith("wrong answer: relative L2 ")
+
+
+def test_process_of_a_backend_that_is_killed(tiny_bundle: Path) -> None:
+    """Before it is set up, and in the race."""
+    with Contender("effgen", tiny_bundle, 1) as ours, Contender("onnxruntime", tiny_bundle, 1) as peer:
+        assert isinstance(ours.told, Entered) and isinstance(peer.told, Entered)
+        np.testing.assert_allclose(ours.told.answer, peer.told.answer, atol=1e-4)
+        assert ours.told.memory is not None and 1e5 < ours.told.memory < 1e9
+        os.kill(peer.pid, signal.SIGKILL)
+        ran = run_race({"effgen": ours, "onnxruntime": peer}, QUICK)
+        assert list(ran.samples) == ["effgen"] and ran.lost == {"onnxruntime": "its process ended: signal SIGKILL"}
+
+
+def test_processes_end_with_the_race(tiny_bundle: Path) -> None:
+    before = processes_below(os.getpid())
+    bench_bundle(tiny_bundle, ["onnxruntime"], 1, QUICK)
+    assert not {pid for pid in processes_below(os.getpid()) - before if runs(pid)}
+
+
+def test_bundle_that_cannot_be_loaded_says_so(tiny_bundle: Path, tmp_path: Path) -> None:
+    """As loading it in this process does, through the pipe."""
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_bundle, broken)
+    (broken / "weights.bin").write_bytes(b"short")
+    with pytest.raises(BundleError) as here:
+        effgen.load(broken, threads=1)
+    with pytest.raises(BundleError) as there:
+        bench_bundle(broken, [], 1, QUICK)
+    assert str(there.value) == str(here.value)
 
 
 def test_bench_of_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -135,7 +229,8 @@ def test_bench_of_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
     for result in report.results:
         low, high, least, mad = result.p10_ms, result.p90_ms, result.min_ms, result.mad_ms
         assert low is not None and high is not None and least is not None and mad is not None
-        assert 0 < least <= low <= result.median_ms <= high and 0 <= mad <= result.median_ms
+        assert result.p25_ms is not None and result.memory_bytes is not None and result.memory_bytes > 1e5
+        assert 0 < least <= low <= result.p25_ms <= result.median_ms <= high and 0 <= mad <= result.median_ms
         assert result.mean_ms is not None and result.mean_ms >= least
         assert result.spread == pytest.approx((high - low) / result.median_ms)
         assert result.images_per_second == pytest.approx(1e3 / result.median_ms)
@@ -169,13 +264,6 @@ def test_inductor(tiny_bundle: Path) -> None:
     assert [result.backend for result in report.results] == ["effgen", "torch.compile"], report.left_out
 
 
-def test_wrong_answer_gets_no_time(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, lambda job: lambda: np.ones((1, 10), np.float32))
-    report = bench_bundle(tiny_bundle, ["fake"], 1, QUICK)
-    assert [result.backend for result in report.results] == ["effgen"]
-    assert report.left_out[0].reason.startswith("wrong answer: relative L2 ")
-
-
 def test_unknown_peer_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(EffgenError, match="unknown peer"):
         bench_bundle(tmp_path / "absent", ["x"])
@@ -206,6 +294,14 @@ def test_other_work_of_this_machine_can_be_told() -> None:
     with watch_other_work() as work:
         pass
     assert work.cpus is not None and work.cpus >= 0
+
+
+def test_work_of_processes_that_were_started_is_own_work() -> None:
+    """At any depth: each of these has a guard above it."""
+    before = host._own_seconds()
+    with busy_processes(1):
+        while host._own_seconds() < before + 0.3:
+            time.sleep(0.01)
 
 
 def processes_below(pid: int) -> set[int]:

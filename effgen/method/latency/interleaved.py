@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from effgen.errors import TargetError
-from effgen.judge.bench import Backend, load_to_time, measure, result_from_samples
+from effgen.judge.bench import Backend, load_to_time, result_from_samples
 from effgen.judge.case import golden_pair
+from effgen.judge.race import Here, run_race
 from effgen.machines.abilities import running_here
 from effgen.machines.host import describe_host, watch_other_work
 from effgen.machines.target import load_target
@@ -71,25 +71,25 @@ def _timed(
     on_phase(f"load {len(bundles)} bundles")
     models = {name: load_to_time(path, threads) for name, path in bundles.items()}
     images = {name: golden_pair(path)[0] for name, path in bundles.items()}
-    backends = [Backend(name, __version__, partial(models[name], images[name])) for name in bundles]
+    racers = {name: Here(partial(models[name], images[name])) for name in bundles}
     with watch_other_work() as other_work:
-        samples = measure(backends, plan, on_phase)
+        samples = run_race(racers, plan, on_phase).samples
     return {
-        backend.name: BenchReport(
+        name: BenchReport(
             origin=origin_of(model.manifest),
-            model=facts_of(model.manifest, bundles[backend.name]),
+            model=facts_of(model.manifest, bundles[name]),
             target=target,
             threads=model.threads,
             plan=plan,
-            results=(_result(backend, samples[backend.name], model.manifest.input["shape"][0]),),
+            results=(_result(samples[name], model.manifest.input["shape"][0]),),
             left_out=(),
             machine=host,
             other_cpus=other_work.cpus,
         )
-        for backend, model in zip(backends, models.values(), strict=True)
+        for name, model in models.items()
     }
 
 
-def _result(backend: Backend, seconds: Sequence[float], batch: int) -> Result:
+def _result(seconds: Sequence[float], batch: int) -> Result:
     """As `bench` reports effgen's own row."""
-    return result_from_samples(replace(backend, name=OURS), seconds, batch, float(np.median(seconds)) * 1e3)
+    return result_from_samples(Backend(OURS, __version__), seconds, batch, float(np.median(seconds)) * 1e3)

@@ -1,0 +1,133 @@
+"""Backends timed in turn, round after round, so that whatever else the machine does hits all of them.
+
+A backend of a race has a process of its own: threads of one that spin, allocators that keep memory and libraries that
+do not live beside another one are then its own affair, and one that crashes is out of the race and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from effgen.judge.messages import Burst, Entered, Entry, Refused, WarmUp
+from effgen.judge.peers import Run
+from effgen.judge.timing import REST_S, SLOW_CALL_S, WAKE_S, burst, warm_up
+from effgen.measure.answering import AnsweringProcess
+from effgen.measure.pipe import PipeClosedError
+from effgen.results.reports import Plan
+from effgen.words import OnPhase
+
+
+class LostError(Exception):
+    """A backend's process ended in the race; the text says how."""
+
+
+class Racer(Protocol):
+    """What is timed. Both raise LostError."""
+
+    def warm_up(self) -> float:
+        """Call until times settle; a call's seconds then."""
+
+    def burst(self, time_s: float, wake_s: float) -> list[float]:
+        """Seconds of each call until they add up to `time_s`, after `wake_s` of uncounted ones."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """Calls in this process."""
+
+    run: Run
+
+    def warm_up(self) -> float:
+        return warm_up(self.run)
+
+    def burst(self, time_s: float, wake_s: float) -> list[float]:
+        return burst(self.run, time_s, wake_s)
+
+
+class Contender:
+    """A backend in a process of its own, `entered` or refused. A context manager: it ends with the block."""
+
+    def __init__(self, backend: str, bundle: Path, threads: int) -> None:
+        """Start it, set it up and call it once, however long that takes."""
+        self._process = AnsweringProcess("effgen.judge.contender", {})
+        try:
+            self.told: Entered | Refused = self._process.ask(Entry(backend, bundle, threads))
+        except PipeClosedError:
+            self.told = Refused(f"its process ended: {self._process.how_it_died()}")
+        except BaseException:  # Ctrl-C
+            self._process.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process's id."""
+        return self._process.pid
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End its process."""
+        self._process.close()
+
+    def warm_up(self) -> float:
+        seconds: float = self._ask(WarmUp())
+        return seconds
+
+    def burst(self, time_s: float, wake_s: float) -> list[float]:
+        samples: list[float] = self._ask(Burst(time_s, wake_s))
+        return samples
+
+    def _ask(self, request: WarmUp | Burst) -> Any:
+        try:
+            return self._process.ask(request)
+        except PipeClosedError:
+            raise LostError(f"its process ended: {self._process.how_it_died()}") from None
+
+
+@dataclass(frozen=True)
+class Race:
+    """Seconds of every timed call by backend; of those that were lost, how."""
+
+    samples: Mapping[str, list[float]]
+    lost: Mapping[str, str]
+
+
+def run_race(racers: Mapping[str, Racer], plan: Plan, on_phase: OnPhase = lambda phase: None) -> Race:
+    """Warm each up, then `plan.rounds` rounds of one burst each.
+
+    The order turns from round to round, so that no backend always follows the same one.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in racers}
+    wake_s: dict[str, float] = {}
+    lost: dict[str, str] = {}
+    on_phase("warm up")
+    for name, racer in racers.items():
+        try:
+            wake_s[name] = 0.0 if racer.warm_up() > SLOW_CALL_S else WAKE_S
+        except LostError as error:
+            lost[name] = str(error)
+    on_phase(f"measure {plan.rounds} rounds of {len(racers)} backends")
+    for turn in range(plan.rounds):
+        for name in _rotated([name for name in racers if name not in lost], turn):
+            time.sleep(REST_S)
+            try:
+                samples[name] += racers[name].burst(plan.min_time_s / plan.rounds, wake_s[name])
+            except LostError as error:
+                lost[name] = str(error)
+    return Race({name: found for name, found in samples.items() if name not in lost}, lost)
+
+
+def _rotated(names: list[str], turn: int) -> Iterable[str]:
+    first = turn % max(1, len(names))
+    return [*names[first:], *names[:first]]
