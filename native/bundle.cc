@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <new>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "error.h"
 #include "files.h"
@@ -82,42 +84,31 @@ Function function_of(const Module& library, const char* name, const std::filesys
   return found.value();
 }
 
-// Throws UserError where the library takes another number of floats as `name` than the bundle has. `said`: its refusal
-// of a call without arguments, which quotes what it takes: "weights: Tensor([9920], float32)".
-void check_floats(const std::string& where, const std::string& said, const std::string& name, std::size_t floats) {
-  const std::string before = name + ": Tensor([";
-  const std::size_t found = said.find(before);
-  if (found == std::string::npos) return;  // of another TVM: it refuses its arrays itself when it is called
-  const std::string taken = said.substr(found + before.size(), said.find(']', found) - found - before.size());
-  if (taken == std::to_string(floats)) return;
-  throw UserError(where + ": takes an array " + name + " of " + taken + " numbers, the bundle has one of " +
-                  std::to_string(floats) + ": its files do not belong together; copy or compile the bundle again");
-}
-
 // What the library says of its arrays beside what the manifest and weights.bin say, before there is memory for them.
-void check_arrays(const Function& trace, const std::filesystem::path& folder, const Manifest& manifest) {
-  std::string said;
-  try {
-    trace();
-  } catch (const tvm::ffi::Error& error) {
-    said = error.message();
-  }
-  const std::string where = (folder / "lib.so").string();
-  check_floats(where, said, "image", elements(manifest.input_shape));
-  check_floats(where, said, "logits", output_floats(manifest));
+// `size_of`: how many numbers the array of a place has (effgen/compiler/entry.py).
+void check_arrays(const Function& size_of, const std::filesystem::path& folder, const Manifest& manifest) {
   std::error_code missing;  // which read_weights says
   const std::uintmax_t weights = std::filesystem::file_size(folder / "weights.bin", missing);
-  if (!missing) check_floats(where, said, "weights", weights / sizeof(float));
-  check_floats(where, said, "workspace", static_cast<std::size_t>(manifest.workspace_bytes) / sizeof(float));
-  const std::string steps = "clock: Tensor([" + std::to_string(manifest.steps.size() + 1) + ", 2]";
-  if (said.find("clock: Tensor([") != std::string::npos && said.find(steps) == std::string::npos) {
-    throw UserError(where + ": has another number of steps than the manifest says; copy or compile the bundle again");
+  const std::pair<const char*, std::uintmax_t> sizes[] = {
+      {"image", elements(manifest.input_shape)},
+      {"logits", output_floats(manifest)},
+      {"weights", weights / sizeof(float)},
+      {"workspace", static_cast<std::uintmax_t>(manifest.workspace_bytes) / sizeof(float)},
+      {"clock", 2 * (manifest.steps.size() + 1)},
+  };
+  int number = 0;
+  for (const auto& [name, size] : sizes) {
+    const std::int64_t taken = size_of(number++).cast<std::int64_t>();
+    if (static_cast<std::uintmax_t>(taken) == size || (missing && std::string(name) == "weights")) continue;
+    throw UserError((folder / "lib.so").string() + ": takes an array " + name + " of " + std::to_string(taken) +
+                    " numbers, the bundle has one of " + std::to_string(size) +
+                    ": its files do not belong together; copy or compile the bundle again");
   }
 }
 
 // The function that runs with a clock, once the library's arrays were seen to be the bundle's.
 Function checked_trace(const Module& library, const std::filesystem::path& folder, const Manifest& manifest) {
-  check_arrays(function_of(library, "trace", folder / "lib.so"), folder, manifest);
+  check_arrays(function_of(library, "array_size", folder / "lib.so"), folder, manifest);
   return function_of(library, "trace_on", folder / "lib.so");
 }
 

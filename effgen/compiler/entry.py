@@ -1,12 +1,14 @@
-"""A program as two functions of the library, which call its kernels one after the other.
+"""A program as functions of the library: two that call its kernels one after the other, one that says what they take.
 
     run(image, logits, weights, workspace) -> int32
     trace(image, logits, weights, workspace, clock) -> int32
+    array_size(number) -> int64
 
 All arrays are flat and float32, `logits` holds all outputs; all but `image`, which is the user's, are aligned (see
 `effgen.runtime.arrays`).
 `clock` is int64 [steps + 1, 2]: the seconds and nanoseconds of the monotonic clock before each step and after the last.
-Both return 0, or the number (from 1) of the step that failed, for want of memory.
+Both return 0, or the number (from 1) of the step that failed, for want of memory. `array_size` is how many numbers the
+array of that place (from 0) among `trace`'s has: whoever loads the library asks before there is memory for them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.compiler.program import IMAGE, Place, Program
 from effgen.runtime.arrays import ALIGNMENT
-from effgen.runtime.manifest import RUN, TRACE
+from effgen.runtime.manifest import ARRAY_SIZE, RUN, TRACE
 
 # clock_gettime's CLOCK_MONOTONIC, as Linux numbers it on every machine.
 _MONOTONIC = 1
@@ -35,6 +37,7 @@ def module_from_program(program: Program, kernels: tvm.IRModule) -> tvm.IRModule
     functions = {variables[name]: by_pointers(kernels[name]) for name in names}
     for name in (RUN, TRACE):
         functions[GlobalVar(name)] = _entry(name, program, variables)
+    functions[GlobalVar(ARRAY_SIZE)] = _array_size(program)
     return tvm.IRModule(functions)
 
 
@@ -68,6 +71,20 @@ def _entry(name: str, program: Program, kernels: dict[str, GlobalVar]) -> PrimFu
                 tir.Return(tirx.const(number + 1, _STATUS))
         _read_clock(clock, len(program.steps))
         tir.Return(tirx.const(0, _STATUS))
+    return builder.get()
+
+
+def _array_size(program: Program) -> PrimFunc:
+    sizes = [size // _FLOAT_BYTES for size in program.sizes.values()] + [2 * (len(program.steps) + 1)]
+    with IRBuilder() as builder, tir.prim_func(s_tir=True):
+        tir.func_name(ARRAY_SIZE)
+        tir.func_attr({"global_symbol": ARRAY_SIZE, "tirx.is_scheduled": True})
+        tir.func_ret(PrimType("int64"))
+        asked = tir.arg("number", tirx.Var("number", "int32"))
+        for number, size in enumerate(sizes):
+            with tir.If(tirx.EQ(asked, tirx.const(number, "int32"))), tir.Then():
+                tir.Return(tirx.const(size, "int64"))
+        tir.Return(tirx.const(-1, "int64"))
     return builder.get()
 
 

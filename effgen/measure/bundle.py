@@ -16,10 +16,10 @@ from effgen.machines.host import Host
 from effgen.measure.protocol import Remote
 from effgen.measure.session import device_of, host_of
 from effgen.measure.tracker import session_with
-from effgen.runtime.answers import Answer, AnswerLayout, array_shapes, joined
+from effgen.runtime.answers import Answer, AnswerLayout, array_sizes, joined
 from effgen.runtime.arrays import read_aligned
 from effgen.runtime.library import check_arrays, refused_arrays
-from effgen.runtime.manifest import LIBRARY, RUN_ON, TRACE, WEIGHTS, Manifest, failure, refuse_gpu
+from effgen.runtime.manifest import ARRAY_SIZE, LIBRARY, RUN_ON, WEIGHTS, Manifest, failure, refuse_gpu
 
 #: Seconds to wait for a free device, and those after which the server ends the session.
 _WAIT_S, _SESSION_S = 60.0, 600
@@ -52,8 +52,8 @@ class RemoteBundle:
         self._cpu = session.cpu(0)
         self._run = self._module[RUN_ON]
         self._layout = AnswerLayout.of(manifest)
-        shapes = array_shapes(manifest, (path / WEIGHTS).stat().st_size)
-        check_arrays(path / LIBRARY, self._module[TRACE], shapes)
+        sizes = array_sizes(manifest, (path / WEIGHTS).stat().st_size)
+        check_arrays(path / LIBRARY, self._module[ARRAY_SIZE], sizes)
         self._image, self._outputs = (
             self._sent(np.zeros(floats, np.float32)) for floats in (prod(manifest.input["shape"]), self._layout.floats)
         )

@@ -63,12 +63,12 @@ class AnswerLayout:
         return answer_of([view.copy() for view in self.views(array)])
 
 
-def array_shapes(manifest: Manifest, weights_bytes: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays that a run, or a trace, of the bundle is given, by the library's names for them."""
+def array_sizes(manifest: Manifest, weights_bytes: int) -> dict[str, int]:
+    """How many numbers the arrays have that a trace of the bundle is given, in their order, by the library's names."""
     return {
-        "image": (prod(manifest.input["shape"]),),
-        "logits": (AnswerLayout.of(manifest).floats,),
-        "weights": (weights_bytes // 4,),
-        "workspace": (manifest.workspace_bytes // 4,),
-        "clock": (len(manifest.steps) + 1, 2),
+        "image": prod(manifest.input["shape"]),
+        "logits": AnswerLayout.of(manifest).floats,
+        "weights": weights_bytes // 4,
+        "workspace": manifest.workspace_bytes // 4,
+        "clock": 2 * (len(manifest.steps) + 1),
     }

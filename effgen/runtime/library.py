@@ -6,7 +6,6 @@ import ctypes
 import importlib.util
 import os
 import platform
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from effgen.errors import BundleError
 from effgen.files.owner import why_not_shared_safely
@@ -78,29 +76,17 @@ def linked_anew(path: Path) -> Iterator[Path]:
         yield link
 
 
-#: An array in the signature that TVM's errors quote: `weights: Tensor([9920], float32)`.
-_ARRAY = re.compile(r"(\w+): Tensor\(\[([\d, ]*)\]")
-
-
-def check_arrays(path: Path, trace: Callable[..., Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise BundleError where the library `path` takes arrays of other shapes than the bundle has, by the parameter's
+def check_arrays(path: Path, size_of: Callable[[int], int], sizes: Mapping[str, int]) -> None:
+    """Raise BundleError where the library `path` takes arrays of other sizes than the bundle has, by the parameter's
     name, before there is memory for them: a manifest, weights and a library with right hashes need not belong together.
 
-    Called without arguments the function `trace` runs nothing, and says what it takes. One that does not say so (of
-    another TVM) is checked by itself when it is called (`refused_arrays`).
+    `size_of`: the library's `array_size`.
     """
-    try:
-        trace()
-    except Exception as error:
-        said = str(error)
-    else:
-        raise BundleError(f"{path}: its function trace takes no arrays; compile the bundle again")
-    for name, extents in _ARRAY.findall(said):
-        taken = tuple(int(extent) for extent in extents.split(",") if extent.strip())
-        if name in shapes and taken != shapes[name]:
-            found, wanted = (" x ".join(map(str, shape)) for shape in (shapes[name], taken))
+    for number, (name, size) in enumerate(sizes.items()):
+        taken = size_of(number)
+        if taken != size:
             raise BundleError(
-                f"{path}: takes an array {name} of {wanted} numbers, the bundle has one of {found}: its files do not "
+                f"{path}: takes an array {name} of {taken} numbers, the bundle has one of {size}: its files do not "
                 "belong together; compile the bundle again"
             )
 

@@ -46,6 +46,7 @@ _LISTED = 5
 #: The library's functions: see `effgen.compiler.entry`.
 RUN = "run"
 TRACE = "trace"
+ARRAY_SIZE = "array_size"
 
 #: The same on a pool of threads, whose number is the first argument: see `native/pool/entry.c`.
 RUN_ON = "run_on"

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from effgen.errors import BundleError
 from effgen.machines.processor import default_threads, missing_features, usable_cpus
-from effgen.runtime.answers import array_shapes
+from effgen.runtime.answers import array_sizes
 from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.library import check_arrays, linked_anew, load_tvm_runtime, refused_arrays
 from effgen.runtime.manifest import (
+    ARRAY_SIZE,
     LIBRARY,
     RUN_ON,
-    TRACE,
     TRACE_ON,
     WEIGHTS,
     Manifest,
@@ -61,8 +61,10 @@ class LoadedModel(ImageClassifier):
         self.threads = threads
         ffi = load_tvm_runtime()
         library = _load_library(ffi, path / LIBRARY)
-        self._run, self._trace, known = (_function(library, name, path / LIBRARY) for name in (RUN_ON, TRACE_ON, TRACE))
-        check_arrays(path / LIBRARY, known, array_shapes(manifest, (path / WEIGHTS).stat().st_size))
+        self._run, self._trace, size_of = (
+            _function(library, name, path / LIBRARY) for name in (RUN_ON, TRACE_ON, ARRAY_SIZE)
+        )
+        check_arrays(path / LIBRARY, size_of, array_sizes(manifest, (path / WEIGHTS).stat().st_size))
         self._from_dlpack = ffi.from_dlpack
         self._weights = ffi.from_dlpack(read_aligned(path / WEIGHTS))
         self._take_memory()
