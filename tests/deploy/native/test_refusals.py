@@ -94,7 +94,10 @@ def golden(**changes: Any) -> Callable[[Path], None]:
             lambda b: edit_manifest(b, lambda d: d["outputs"][0].update(shape=[1, 1 << 31, 2])),
             "outputs: shape: makes no sense",
         ),
-        (lambda b: edit_manifest(b, lambda d: d["steps"].pop()), r"takes an array clock of \d+ numbers, the bundle has one of \d+:"),
+        (
+            lambda b: edit_manifest(b, lambda d: d["steps"].pop()),
+            r"takes an array clock of \d+ numbers, the bundle has one of \d+:",
+        ),
         (lambda b: edit_manifest(b, lambda d: d["tolerance"].update(rel_l2=-1.0)), "tolerance: makes no sense"),
         (lambda b: (b / "golden.npz").unlink(), "golden.npz: missing from the bundle"),
         (lambda b: ((b / "golden.npz").unlink(), (b / "golden.npz").mkdir()), "golden.npz: missing from the bundle"),
