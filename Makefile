@@ -73,13 +73,13 @@ kill: install  ## kill -9 compile, tune, fit, searches, pack and compare, 30 tim
 wheel: install  ## build the wheel, install it in a clean environment outside the checkout, compile with it
 	$(BIN)/python -m pytest -q -m wheel
 
-fuzz: fuzz-python fuzz-native  ## each reader and each entry point fed with wrong inputs, a minute each: one target a language
+fuzz: fuzz-python fuzz-native  ## each reader and each entry point fed with wrong inputs, FUZZ_SECONDS (60) each: one target a language
 
 fuzz-python: install  ## atheris, FUZZ_SECONDS (60) for each reader in Python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
 	PYTHON=$(BIN)/python sh fuzz/python.sh
 
-fuzz-native: install  ## a minute of libFuzzer for each reader of effgen-run and for the C library's functions
+fuzz-native: install  ## libFuzzer, FUZZ_SECONDS (60) for each reader of effgen-run and for the C library's functions
 	$(BIN)/python fuzz/native/harnesses.py --seconds $${FUZZ_SECONDS:-60}
 
 clean:

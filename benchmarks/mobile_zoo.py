@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from effgen.judge.onnx_runtime import onnxruntime_module
+
 #: Relative L2 up to which an answer agrees.
 TOLERANCE = 1e-4
 
@@ -128,8 +130,7 @@ def _files(models: list[Model], options: argparse.Namespace) -> Iterator[tuple[M
 
 
 def _answer(path: Path, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    import onnxruntime
-
+    onnxruntime = onnxruntime_module()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

@@ -2,7 +2,7 @@
 
     python benchmarks/processes.py BUNDLE [--load 0]
 
-Needs two CPUs; `pip install gunicorn uvicorn-worker 'effgen[service]'` for the last line.
+Needs two CPUs; `pip install gunicorn uvicorn-worker '.[service]'` for the last line.
 """
 
 from __future__ import annotations

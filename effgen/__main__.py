@@ -18,9 +18,9 @@ _STANDARD_ERROR = 2
 
 def main() -> None:
     """Entry point; see `effgen.cli.main`."""
-    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        _watch_a_copy()
     try:
+        if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+            _watch_a_copy()
         from effgen.cli import main as command
     except (OSError, ImportError, MemoryError) as error:
         from effgen.files.exhausted import exhaustion
@@ -35,16 +35,24 @@ def main() -> None:
 def _watch_a_copy() -> None:
     """Go on in a copy of this process. TVM, LLVM and PyTorch end a process that gets no memory: this one then says so
     in a line, and ends as the copy did."""
-    copy = os.fork()
+    from effgen.measure.carried.process import die_with
+
+    parent, copy = os.getpid(), os.fork()
     if not copy:
+        die_with(parent)
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(copy, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: os.kill(copy, number))
+            signal.signal(number, pass_on)
     status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
     if status >= 0:
         os._exit(status)
-    if -status not in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+    if -status not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
         _say(
             f"error: ended by {signal.Signals(-status).name}: memory is limited to "
             f"{resource.getrlimit(resource.RLIMIT_AS)[0] >> 20} MiB; raise the limit (ulimit -v)"

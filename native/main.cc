@@ -120,7 +120,7 @@ void print_json(const Report& report, const Manifest& manifest, int threads) {
     line.Set(String("p90_ms"), quantile(report.runs, 0.9));
   }
   if (!report.steps.empty()) line.Set(String("steps_ms"), array(report.steps));
-  std::cout << std::string(json::Stringify(line)) << std::endl;
+  std::printf("%s\n", std::string(json::Stringify(line)).c_str());
 }
 
 void print_text(const Report& report, const Manifest& manifest, int threads) {
@@ -181,15 +181,22 @@ Status run(const Options& options) {
   return kMissed;
 }
 
+// The status, once all that was printed is written. Throws UserError where it cannot be, unless the answer was wrong.
+Status written(Status status) {
+  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout);
+  if (failed && status == kPassed) throw UserError("standard output: cannot be written");
+  return status;
+}
+
 }  // namespace
 }  // namespace effgen
 
 int main(int count, char** words) {
   try {
     const effgen::Options options = effgen::parse_options(count, words);
-    if (!options.help) return effgen::run(options);
+    if (!options.help) return effgen::written(effgen::run(options));
     std::fputs(effgen::kUsage, stdout);
-    return effgen::kPassed;
+    return effgen::written(effgen::kPassed);
   } catch (const effgen::UsageError& error) {
     std::fprintf(stderr, "effgen-run: %s\n%s", effgen::printable(error.what()).c_str(), effgen::kUsage);
     return effgen::kUsageError;

@@ -10,7 +10,7 @@ namespace effgen {
 const char* const kUsage =
     "usage: effgen-run BUNDLE [options]\n"
     "Runs a bundle on its golden pair, compares with the expected output and times it.\n"
-    "  --threads N        threads of a run; default: what the bundle was compiled for\n"
+    "  --threads N        threads of a run; default: what the bundle was compiled for, at most the physical cores here\n"
     "  --runs N           timed runs at least; default: 10; 0: none\n"
     "  --min-time S       seconds of timed runs at least; default: 1\n"
     "  --layers           the median time of each step too\n"

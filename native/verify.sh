@@ -6,13 +6,15 @@
 set -euf
 export LC_ALL=C
 
+# A name in a file of somebody else's may command the terminal.
 fail() {
-  printf 'verify: %s\n' "$*" >&2
+  printf 'verify: %s\n' "$*" | sed 's/[^ -~]/?/g' >&2
   exit 1
 }
 
-case $0 in
-*/*) here=${0%/*} ;;
+self=$(readlink -f -- "$0" 2>/dev/null) || self=$0  # it may be a link to the one in the folder
+case $self in
+*/*) here=${self%/*} ;;
 *) here=. ;;
 esac
 here=$(CDPATH='' cd -- "${here:-/}" && pwd) || fail "$0: its folder is not found"

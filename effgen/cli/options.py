@@ -191,10 +191,15 @@ Dtype = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists at the output path.")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A directory that effgen compile wrote.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of a call; default: the CPUs that this process may use.")
+    int | None, typer.Option(min=1, help="Threads of a call; default: this process's physical cores, within its quota.")
 ]
 BundleThreads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of a call; default: what the bundle was compiled for.")
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="Threads of a call; default: what the bundle was compiled for, at most the physical cores here.",
+    ),
 ]
 Json = Annotated[
     str | None,

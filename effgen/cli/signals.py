@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, Timer, main_thread
 from types import FrameType
+
+#: After which a finaliser has ended.
+_AGAIN_S = 0.05
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -15,16 +20,30 @@ def received_signals() -> Iterator[list[signal.Signals]]:
     """The signals that have come since the block began; the first raises KeyboardInterrupt where the code stands.
 
     Those after it are only noted: an impatient second Ctrl-C must not cut the cleaning up short. The list is needed
-    because compiled code on the way up turns the exception into errors of its own. Signals that the parent process
-    has switched off stay so.
+    because compiled code on the way up turns the exception into errors of its own. Where Python itself drops it, in a
+    finaliser, it is raised again a moment later. Signals that the parent process has switched off stay so.
     """
     received: list[signal.Signals] = []
+    dropped, theirs = Event(), sys.unraisablehook
 
     def stop(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        if len(received) == 1:
+        if not dropped.is_set():
+            received.append(signal.Signals(number))
+        if len(received) == 1 or dropped.is_set():
+            dropped.clear()
             raise KeyboardInterrupt
 
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        if not (received and isinstance(unraisable.exc_value, KeyboardInterrupt)):
+            theirs(unraisable)
+            return
+        dropped.set()
+        # Not from here, which is a place where exceptions are dropped.
+        later = Timer(_AGAIN_S, signal.pthread_kill, (main_thread().ident, received[0]))
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = again
     before = {number: signal.getsignal(number) for number in _WORDS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -32,6 +51,7 @@ def received_signals() -> Iterator[list[signal.Signals]]:
     try:
         yield received
     finally:
+        sys.unraisablehook = theirs
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from effgen.errors import BundleError
 from effgen.files.bounded import UnreadableError, read_json
 from effgen.files.staging import FolderKind, staged_directory
 from effgen.runtime.elf import why_not_loadable
+from effgen.runtime.fields import shown
 from effgen.runtime.manifest import GOLDEN, LIBRARY, MANIFEST, PACKED, WEIGHTS, Manifest, check_version, read_manifest
 from effgen.words import OnPhase
 
@@ -122,7 +122,7 @@ def _check_sums(folder: Path, hashes: dict[str, str]) -> None:
     for line, match in zip(lines, sums, strict=True):
         if match is None:
             raise BundleError(
-                f"{path}: line {reprlib.repr(line)}: expected 64 digits, two spaces, a path; pack the bundle again"
+                f"{path}: line {shown(line)}: expected 64 digits, two spaces, a path; pack the bundle again"
             )
     expected = {match[2]: match[1] for match in sums if match is not None}
     for name in sorted(expected.keys() ^ (hashes.keys() - {SUMS, SIGNATURE})):
@@ -146,14 +146,12 @@ def _check_architecture(folder: Path, architecture: str, manifest: Manifest) -> 
     where = folder / PACK
     if manifest.architecture != architecture:
         raise BundleError(
-            f"{where}: architecture = {reprlib.repr(architecture)}: the bundle inside is for {manifest.architecture}; "
+            f"{where}: architecture = {shown(architecture)}: the bundle inside is for {manifest.architecture}; "
             "pack it again"
         )
     for file in [folder / PACKED / LIBRARY, *sorted((folder / RUNTIME).glob("*"))]:
         found = elf_architecture(file)
         if found != architecture:
-            raise BundleError(
-                f"{file}: is for {found or 'no machine'}, not for {reprlib.repr(architecture)}; pack it again"
-            )
+            raise BundleError(f"{file}: is for {found or 'no machine'}, not for {shown(architecture)}; pack it again")
         if file.suffix == ".so" and (odd := why_not_loadable(file, architecture)):
             raise BundleError(f"{file}: {odd}; pack it again")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import EffgenError, candidates
+from effgen.judge.onnx_runtime import onnxruntime_module
 from effgen.runtime.answers import Answer, answer_of
 from effgen.runtime.standalone import load_standalone
 
@@ -130,8 +131,7 @@ def _no_grad(module: Any, image: Any) -> Run:
 
 
 def _onnxruntime(job: PeerJob) -> Run:
-    import onnxruntime
-
+    onnxruntime = onnxruntime_module()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.threads
     session = onnxruntime.InferenceSession(str(job.model), options, providers=["CPUExecutionProvider"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from effgen.errors import VerifyError
 from effgen.graph.output_kind import output_kind
 from effgen.judge.case import relative_l2
+from effgen.judge.onnx_runtime import onnxruntime_module
 from effgen.network.file_network import OnnxNetwork
 from effgen.runtime.answers import Answer, outputs_of
 from effgen.words import OutputKind
@@ -57,7 +58,7 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: An
     Raises VerifyError where they disagree. `image` (N, C, H, W).
     """
     try:
-        import onnxruntime
+        onnxruntime = onnxruntime_module()
     except ModuleNotFoundError:
         return Reading(not_checked="onnxruntime is not installed")
     try:

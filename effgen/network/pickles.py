@@ -257,24 +257,28 @@ class Unpickler(pickle._Unpickler):
         return self._storage(*pid[1:])
 
 
-def _tensor(storage: Storage, offset: int, shape: Sequence[int], strides: Sequence[int], *rest: Any) -> StoredTensor:
-    return _tensor_of(storage.dtype, storage, offset, shape, strides)
+def _tensor(
+    storage: Storage, offset: int, shape: Sequence[int], strides: Sequence[int], grad: bool = False, hooks: Any = None,
+    metadata: Any = None,
+) -> StoredTensor:  # fmt: skip
+    return _tensor_of(storage.dtype, storage, offset, shape, strides, metadata)
 
 
 def _tensor_of_dtype(
     storage: Storage, offset: int, shape: Sequence[int], strides: Sequence[int], grad: bool, hooks: Any, dtype: Named,
-    *rest: Any,
+    metadata: Any = None,
 ) -> StoredTensor:  # fmt: skip
-    return _tensor_of(dtype.dtype, storage, offset, shape, strides)
+    return _tensor_of(dtype.dtype, storage, offset, shape, strides, metadata)
 
 
-def _tensor_of(dtype: str, storage: Storage, offset: int, shape: Any, strides: Any) -> StoredTensor:
+def _tensor_of(dtype: str, storage: Storage, offset: int, shape: Any, strides: Any, metadata: Any) -> StoredTensor:
     if not isinstance(storage, Storage) or len(shape) != len(strides) or len(shape) > _MAX_AXES:
         raise NotTorchError("a tensor of an unknown layout")
     numbers = (offset, *shape, *strides)
     if not all(isinstance(number, int) and 0 <= number < 2**40 for number in numbers):
         raise NotTorchError("a tensor of an unknown layout")
-    return StoredTensor(dtype, tuple(shape), storage, offset, tuple(strides))
+    negated = isinstance(metadata, dict) and metadata.get("neg") is True
+    return StoredTensor(dtype, tuple(shape), storage, offset, tuple(strides), negated)
 
 
 def _parameter(tensor: Any, *rest: Any) -> Any:

@@ -59,6 +59,7 @@ class StoredTensor:
     _storage: Storage
     _offset: int = 0
     _strides: tuple[int, ...] | None = None
+    _negated: bool = False  # PyTorch's bit of a view: all elements are to be read with the other sign
 
     @classmethod
     def of_bytes(cls, dtype: str, shape: Sequence[int], raw: bytes | bytearray) -> StoredTensor:
@@ -90,9 +91,11 @@ class StoredTensor:
         assert self.dtype in FLOATS, self.dtype
         elements = self.elements()
         if self.dtype == "BF16":  # numpy lacks it: the upper half of a float32
-            return (elements.astype(np.uint32, order="C") << 16).view(np.float32)
-        with np.errstate(over="ignore"):
-            return np.array(elements, np.float32, order="C")
+            values = (elements.astype(np.uint32, order="C") << 16).view(np.float32)
+        else:
+            with np.errstate(over="ignore"):
+                values = np.array(elements, np.float32, order="C")
+        return np.negative(values, out=values) if self._negated else values
 
 
 def _row_by_row(shape: Sequence[int]) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from effgen.errors import TuneError
+from effgen.files.bounded import UnreadableError, read_json
 from effgen.machines.target import load_target, target_names
 from effgen.records.database import Loaded, RecordFile, best_records, key_of, loaded_from_text, replace_text
 from effgen.records.record import Record
@@ -73,7 +74,7 @@ def promote(records: Iterable[Record], folder: Path, facts: Mapping[str, Any]) -
 def _promotions(folder: Path) -> list[Any]:
     """Earlier promotions into this folder, oldest first."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        promotions = read_json(folder / "manifest.json")["promotions"]
+    except (UnreadableError, KeyError, TypeError):
         return []
-    return cast(list[Any], manifest.get("promotions", [])) if isinstance(manifest, dict) else []
+    return promotions if isinstance(promotions, list) else []

@@ -22,6 +22,10 @@ _RESULT_COLUMNS = (
 )  # fmt: skip
 
 
+#: Of fewer calls the 99th percentile is the slowest one.
+_CALLS_FOR_P99 = 100
+
+
 def table_from_bench(report: BenchReport) -> Table:
     """One row a backend: effgen first, then the peers as asked for; those without a time say why."""
     table = numbers_table(title_from_report(report), _RESULT_COLUMNS, left=1)
@@ -66,7 +70,8 @@ def warning_from_bench(report: BenchReport) -> str:
 
 
 def _result_cells(result: Result, report: BenchReport) -> Iterable[str]:
-    times = (result.median_ms, result.p25_ms, result.p90_ms, result.p99_ms, result.min_ms)
+    p99_ms = result.p99_ms if (result.calls or 0) >= _CALLS_FOR_P99 else None
+    times = (result.median_ms, result.p25_ms, result.p90_ms, p99_ms, result.min_ms)
     memory = "" if result.memory_bytes is None else bytes_text(result.memory_bytes)
     yield from (result.backend, *map(milliseconds_text, times), f"{result.images_per_second:.1f}")
     yield from (str(result.calls or ""), *_ratios(result, report), memory, result.version or "")

@@ -15,7 +15,7 @@ from effgen.report.text import DOUBTFUL, bytes_text, count_text, milliseconds_te
 from effgen.results.comparison import Comparison
 from effgen.results.paper import PAPER_SETTING, TABLE_4, Pair, Remeasured
 from effgen.results.regressions import BenchCase, Change, Regressions, judged_text, passes
-from effgen.results.rows import Row, Setting
+from effgen.results.rows import Row, Setting, load_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,6 +45,7 @@ _CSV_COLUMNS: dict[str, Callable[[Row], object]] = {
     "machine": lambda row: row.setting.machine,
     "target": lambda row: row.setting.target,
     "threads": lambda row: row.setting.threads,
+    "load": lambda row: row.setting.load,
     "batch": lambda row: row.setting.batch,
     "dtype": lambda row: row.setting.dtype,
     "backend": lambda row: row.backend,
@@ -52,10 +53,13 @@ _CSV_COLUMNS: dict[str, Callable[[Row], object]] = {
     "median_ms": lambda row: row.result.median_ms,
     "mean_ms": lambda row: row.result.mean_ms,
     "p10_ms": lambda row: row.result.p10_ms,
+    "p25_ms": lambda row: row.result.p25_ms,
     "p90_ms": lambda row: row.result.p90_ms,
+    "p99_ms": lambda row: row.result.p99_ms,
     "min_ms": lambda row: row.result.min_ms,
     "mad_ms": lambda row: row.result.mad_ms,
     "calls": lambda row: row.result.calls,
+    "memory_bytes": lambda row: row.result.memory_bytes,
     "ratio_to_effgen": lambda row: row.result.ratio,
     "images_per_second": lambda row: row.result.images_per_second,
     "macs": lambda row: row.model.macs,
@@ -163,8 +167,9 @@ def row_cells(row: Row) -> tuple[str, ...]:
 
 
 def hardware_text(setting: Setting) -> str:
-    """The machine, and the target where it is not this machine as it is."""
-    return setting.machine if setting.target == "cpu" else f"{setting.machine}, {setting.target}"
+    """The machine, the target where it is not this machine as it is, and what kept it busy on purpose."""
+    target = "" if setting.target == "cpu" else f", {setting.target}"
+    return f"{setting.machine}{target}{load_text(setting.load)}"
 
 
 def change_cells(change: Change, gate: float | None) -> tuple[str, ...]:

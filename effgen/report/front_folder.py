@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from effgen.files.bounded import UnreadableError, read_json
 from effgen.files.staging import FolderKind, check_directory, staged_directory
 from effgen.method.studies.front import BaselineReport, Member
 from effgen.network.spec_file import as_baseline, toml_from_spec
@@ -45,6 +46,6 @@ def _said_of(member: Member) -> str:
 def _is_of(folder: Path, study: str) -> bool:
     """Whether it holds what the same search wrote earlier."""
     try:
-        return bool(json.loads((folder / DATA).read_text(encoding="utf-8"))["study"] == study)
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_json(folder / DATA)["study"] == study)
+    except (UnreadableError, KeyError, TypeError):
         return False

@@ -84,7 +84,7 @@ def check_gate(regressions: Regressions, percent: float, allow_missing: bool = F
     if not regressions.changes:
         raise ResultsError(
             f"--gate {percent:g}: no case of --baseline was measured again (same model, machine, target, threads, "
-            f"batch, dtype); measure those, or give another baseline"
+            f"batch, dtype, load); measure those, or give another baseline"
         )
     failed = [change for change in regressions.changes if not passes(change, percent)]
     if failed:

@@ -9,7 +9,6 @@ import ctypes
 import weakref
 from ctypes import c_size_t, c_uint64, c_void_p
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from effgen.runtime.arrays import read_aligned
 from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.manifest import KERNELS, WEIGHTS, Manifest
+from effgen.runtime.turn import Turn
 
 _EVENT_DEFAULT = 0
 
@@ -37,7 +37,7 @@ class CudaModel(ImageClassifier):
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest)
         self.threads = 1
-        self._one_call = Lock()
+        self._one_call = Turn()
         self._driver = cuda_driver()
         device, self._context = self._driver.use_first_device()
         self._held = _Held(self._driver, self._context, device)
@@ -56,7 +56,7 @@ class CudaModel(ImageClassifier):
     def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or the GPU fails."""
         image = image_for(image, self.manifest)
-        with self._one_call:
+        with self._one_call.taken():
             self._upload(image)
             self._driver.call("cuGraphLaunch", self._graph, self._stream)
             self._download()
@@ -65,7 +65,7 @@ class CudaModel(ImageClassifier):
     def trace(self, image: NDArray[np.float32]) -> NDArray[np.int64]:
         """Run once, launch by launch, with an event between the steps: nanoseconds since the first, `(steps + 1,)`."""
         image = image_for(image, self.manifest)
-        with self._one_call:
+        with self._one_call.taken():
             self._upload(image)
             events = [self._driver.handle("cuEventCreate", _EVENT_DEFAULT) for _ in range(len(self.manifest.steps) + 1)]
             self._launch_all(events)
@@ -79,7 +79,7 @@ class CudaModel(ImageClassifier):
     def resident_ms(self, image: NDArray[np.float32], runs: int) -> list[float]:
         """Milliseconds of each of `runs` runs on an image that is on the device already, by the device's clock."""
         image = image_for(image, self.manifest)
-        with self._one_call:
+        with self._one_call.taken():
             self._upload(image)
             start, end = self._clocks
             return [self._resident_run(start, end) for _ in range(runs)]

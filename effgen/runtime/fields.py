@@ -23,11 +23,19 @@ MOST_THREADS = 1024
 MOST_NAME = 1024
 
 
+def shown(value: object) -> str:
+    """A value of anybody's, in little room."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # digits, of which Python writes so many
+        return "a number of thousands of digits"
+
+
 class OddFieldError(ValueError):
     """A field that makes no sense."""
 
     def __init__(self, where: str, found: Any, expected: str) -> None:
-        super().__init__(f"{where} = {reprlib.repr(found)}: expected {expected}")
+        super().__init__(f"{where} = {shown(found)}: expected {expected}")
 
 
 #: Raises OddFieldError where the value that stands at a place is not as it should be.

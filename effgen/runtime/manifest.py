@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import platform
-import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from effgen.files.bounded import MissingError, UnreadableError, read_json
 from effgen.files.staging import FolderKind
 from effgen.machines.processor import architecture_of
 from effgen.runtime.arrays import ALIGNMENT
-from effgen.runtime.fields import OddFieldError, check_fields
+from effgen.runtime.fields import OddFieldError, check_fields, shown
 from effgen.words import OutputKind
 
 #: Raised when a reader of the old format could misread a new bundle.
@@ -257,7 +256,7 @@ def parse_manifest(bundle: Path) -> Manifest:
         raise BundleError(f"{path}: does not match its own digest: it was changed or damaged; compile the bundle again")
     data.pop("format_version")
     if odd := data.keys() ^ {field.name for field in dataclasses.fields(Manifest)}:
-        named = ", ".join(map(reprlib.repr, sorted(odd)[:_LISTED]))
+        named = ", ".join(map(shown, sorted(odd)[:_LISTED]))
         raise BundleError(f"{path}: keys missing or surplus: {named}; compile the bundle again")
     try:
         check_fields(data, tuple(DEVICE_KINDS), DTYPES, ALIGNMENT)
@@ -275,7 +274,7 @@ def check_version(path: Path, data: Any, known: int, older: str) -> None:
             f"{path}: format_version = {version}: written by a newer effgen, this one reads {known}; upgrade effgen"
         )
     if type(version) is not int or version != known:
-        raise BundleError(f"{path}: format_version = {reprlib.repr(version)}: this effgen reads {known}; {older}")
+        raise BundleError(f"{path}: format_version = {shown(version)}: this effgen reads {known}; {older}")
 
 
 def _no_bundle(path: Path) -> str:

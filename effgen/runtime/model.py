@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-import reprlib
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
 from types import ModuleType
 from typing import Any
 from weakref import WeakSet
@@ -22,6 +20,7 @@ from effgen.runtime.arrays import aligned, read_aligned
 from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
+from effgen.runtime.fields import shown
 from effgen.runtime.library import check_arrays, linked_anew, load_tvm_runtime, refused_arrays
 from effgen.runtime.manifest import (
     ARRAY_SIZE,
@@ -34,6 +33,7 @@ from effgen.runtime.manifest import (
     read_manifest,
     refuse_foreign,
 )
+from effgen.runtime.turn import Turn
 
 # Every model of this process: a fork's child must not wait for a lock that only a thread of the parent's holds.
 _models: WeakSet[LoadedModel] = WeakSet()
@@ -41,7 +41,7 @@ _models: WeakSet[LoadedModel] = WeakSet()
 
 def _after_fork() -> None:
     for model in _models:
-        model._one_call = Lock()
+        model._one_call = Turn()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -80,7 +80,7 @@ class LoadedModel(ImageClassifier):
 
     def _take_memory(self) -> None:
         """What a run writes to."""
-        self._one_call = Lock()
+        self._one_call = Turn()
         _models.add(self)
         self._outputs = aligned((self.layout.floats,))
         self._clock = np.zeros((len(self.manifest.steps) + 1, 2), np.int64)
@@ -91,7 +91,7 @@ class LoadedModel(ImageClassifier):
     def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
         image = image_for(image, self.manifest)
-        with self._one_call:
+        with self._one_call.taken():
             self._call(self._run, image, *self._arrays)
             return self.layout.answer(self._outputs)
 
@@ -101,7 +101,7 @@ class LoadedModel(ImageClassifier):
         Raises as calling does.
         """
         image = image_for(image, self.manifest)
-        with self._one_call:
+        with self._one_call.taken():
             self._call(self._trace, image, *self._arrays, self._clock_tensor)
             return self._clock[:, 0] * 1_000_000_000 + self._clock[:, 1]
 
@@ -112,6 +112,8 @@ class LoadedModel(ImageClassifier):
         given = self._from_dlpack(image.reshape(-1))
         try:
             status = function(self.threads, given, *arguments)
+        except RecursionError:
+            raise
         except (ValueError, TypeError, RuntimeError) as error:  # what TVM raises where an argument is not as compiled
             raise refused_arrays(self.manifest.name, error) from None
         if status:
@@ -156,7 +158,7 @@ def _checked_threads(threads: int | None, most: int, why: str) -> int | None:
     """`threads`, unless that is nothing to hand to a pool: none at all is. Raises BundleError that says `why` there can
     be `most`."""
     if threads is not None and not (type(threads) is int and 1 <= threads <= most):
-        raise BundleError(f"threads = {reprlib.repr(threads)}: expected a whole number from 1 to {most}, {why}")
+        raise BundleError(f"threads = {shown(threads)}: expected a whole number from 1 to {most}, {why}")
     return threads
 
 

@@ -1,6 +1,6 @@
 """A web service that says what is in a picture.
 
-    pip install 'effgen[service]'
+    pip install '.[service]'
     python examples/service/service.py build/b0 --port 8000
     curl --data-binary @cat.jpg 'http://127.0.0.1:8000/classify?top=3'
 
@@ -210,8 +210,10 @@ def main() -> None:
     """Serve the bundle until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", help="a directory that effgen compile wrote")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000, help="0: one that is free")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen; default: this machine alone")
+    parser.add_argument(
+        "--port", type=int, choices=range(2**16), metavar="PORT", default=8000, help="0: one that is free"
+    )
     parser.add_argument("--threads", type=int, help="pictures at once; default: the bundle's threads")
     parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds for a request to arrive")
     options = parser.parse_args()

@@ -6,8 +6,10 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,3 +217,21 @@ def test_little_is_loaded_before_an_interrupt_is_taken() -> None:
     code = "import sys; before = set(sys.modules); import effgen; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"importlib.metadata", "difflib", "typer", "numpy", "effgen.version"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_the_copy_ends_with_the_process_that_watches_it(number: signal.Signals, tmp_path: Path) -> None:
+    """Where memory is limited it is a copy that works."""
+    os.mkfifo(tmp_path / "fifo.toml")  # for which it waits, as nobody writes
+    command = [sys.executable, "-m", "effgen", "inspect", "--spec", str(tmp_path / "fifo.toml")]
+    limit = (resource.RLIMIT_AS, (8 << 30, 8 << 30))
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=lambda: resource.setrlimit(*limit)) as watcher:
+        children = Path(f"/proc/{watcher.pid}/task/{watcher.pid}/children")
+        while not (copy := children.read_text().strip()):
+            time.sleep(0.01)
+        watcher.send_signal(number)
+    state = Path(f"/proc/{copy}/stat")
+    start = time.monotonic()
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] not in "ZX":
+        assert time.monotonic() - start < 15  # what it waits for takes 20
+        time.sleep(0.01)

@@ -19,6 +19,7 @@ from searches import kill_one_of_two_around_a_baseline, output_of
 from searches import start as started
 
 from effgen.cli import search
+from effgen.errors import BuildError
 from effgen.method.studies.front import BaselineReport
 from effgen.method.studies.workers import Settled
 from effgen.network import NetworkRequest, build_network
@@ -205,6 +206,10 @@ def test_a_start_that_was_not_confirmed_is_compared_with_nothing(tmp_path: Path)
     lines = [line.strip() for line in text_of(report).splitlines() if "tiny" in line]
     assert "%" not in lines[1] and "93.25%" in lines[2] and lines[2].endswith("faster, accuracy not told apart")
     write_front(report, tmp_path / "front", force=False)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "search.json").write_text("[" * 100_000)  # of something else
+    with pytest.raises(BuildError):
+        write_front(report, tmp_path / "deep", force=False)
     partly = replace(full_report(), start=replace(full_report().start, error="out of memory"))
     assert "tiny: a confirming training failed, 4 are left: out of memory" in "\n".join(notes_from_search(partly))
 

@@ -54,6 +54,30 @@ UNFOLDING: dict[str, tuple[list[onnx.NodeProto], dict[str, Array]]] = {
         [node("DequantizeLinear", ["q", "f"], "o", axis=1)],
         {"q": np.ones((2**14, 1), np.int8), "f": np.ones(2**14, np.float32)},
     ),
+    "dequantised by more axes": (
+        [node("DequantizeLinear", ["q", "f"], "o", axis=1, block_size=1)],
+        {"q": np.ones((2**13, 1), np.int8), "f": np.ones((2**13, 1, 1), np.float32)},
+    ),
+    "quantised": (
+        [node("QuantizeLinear", ["f", "f"], "q", axis=1, block_size=2**28), node("DequantizeLinear", ["q", "s"], "o")],
+        {"f": ONES, "s": scalar(1)},
+    ),
+    "multiplied in stacks": (
+        [node("Gemm", ["a", "b"], "o")], {"a": noise((1, 2**14, 1)), "b": noise((1, 2**14))},
+    ),
+    "added to a product": (
+        [node("Gemm", ["a", "b", "c"], "o")], {"a": noise((2**8, 1)), "b": noise((1, 2**8)), "c": noise((2**12, 1, 1))},
+    ),
+    "contracted with ones": (
+        [node("Einsum", ["a", "a", "a", "one", "one", "one"], "o", equation="a,b,c,a,b,c->abc")],
+        {"a": noise((2**9,)), "one": noise((1,))},
+    ),
+    "of an aspect": (
+        [node("Resize", ["a", "", "", "s"], "o", keep_aspect_ratio_policy="not_smaller")],
+        {"a": noise((2**10, 1)), "s": integers(1, 2**10)},
+    ),
+    "places in many axes": ([node("NonZero", ["a"], "o")], {"a": np.ones((1,) * 40 + (2**19,), np.float32)}),
+    "text": ([node("Cast", ["a"], "t", to=TensorProto.STRING), node("Cast", ["t"], "o", to=1)], {"a": noise((2**20,))}),
     "a window": ([node("HannWindow", ["d"], "o")], {"d": np.array(2**40)}),
     "drawn": ([node("RandomNormal", [], "o", shape=[2**14, 2**14])], {}),
     "a loop": ([node("Loop", ["d", ""], "o", body=helper.make_graph([], "b", [], []))], {"d": np.array(2**40)}),

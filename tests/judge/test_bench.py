@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -349,3 +351,17 @@ def test_disturbed_ratios_are_marked() -> None:
     quiet = bench_report(onnxruntime=7.5)
     assert ratios(quiet) == ["1.00x", "1.50x"]
     assert ratios(replace(quiet, other_cpus=0.9)) == ["1.00x?", "1.50x?"]
+
+
+def test_onnxruntime_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Its telemetry would, on being imported; a user who has switched it on keeps it."""
+    code = (
+        "import os; from effgen.judge.onnx_runtime import onnxruntime_module; onnxruntime_module(); "
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    folders = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    kept = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", code], env={**kept, **folders}, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, list(tmp_path.rglob("*"))) == ("1\n", "", [])
+    chosen = {**kept, **folders, "ORT_DISABLE_TELEMETRY": "0"}
+    assert subprocess.run([sys.executable, "-c", code], env=chosen, capture_output=True, text=True).stdout == "0\n"

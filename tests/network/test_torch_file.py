@@ -224,3 +224,12 @@ def test_a_pickle_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pickles, "_MOST_SECONDS", -1.0)
     with pytest.raises(NotTorchError, match="takes more than"):
         content_of_torch_file(of_pickle(b"\x80\x04" + b"N0" * 100 + b"N."))
+
+
+@LAYOUTS
+def test_views_of_the_other_sign(legacy: bool) -> None:
+    """A bit of the tensor, not of its elements."""
+    tensors = {"a": torch._neg_view(torch.arange(6.0).reshape(2, 3)).T, "b": torch._neg_view(torch.ones(3).bfloat16())}
+    found = content_of_torch_file(saved(tensors, legacy))
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(found[name].float32(), tensor.resolve_neg().float().numpy())

@@ -260,6 +260,13 @@ def test_promote_merges_what_is_better_or_missing(shipped: Path, tmp_path: Path)
     assert chosen(list(record_sources(MACHINE, tmp_path / "absent.jsonl"))) == 3
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"promotions": 5}', "[]", "9" * 5000, ""], ids=str.__len__)
+def test_promote_beside_a_manifest_that_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    assert promote([record()], tmp_path, {"tvm": "x"}) == 1
+    assert len(json.loads((tmp_path / "manifest.json").read_text())["promotions"]) == 1
+
+
 def test_promote_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TuneError, match=r"records\.jsonl: cannot be read"):

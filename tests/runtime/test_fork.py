@@ -2,9 +2,11 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +83,12 @@ PROGRAM = """if True:
 """
 
 
-def output_of_program(body: str, bundle: Path) -> str:
+def output_of_program(body: str, bundle: Path, within: Sequence[str] = ()) -> str:
     """Standard output of the program with this body of `main`; it fails, or hangs, with what it says."""
     indented = "".join(f"        {line}\n" for line in body.strip().splitlines())
     program = bundle.parent / "program.py"  # a file: spawned processes import it
     program.write_text(f"{PROGRAM}{indented}    if __name__ == '__main__':\n        main()\n")
-    done = subprocess.run([sys.executable, program, bundle], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*within, sys.executable, program, bundle], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -114,11 +116,11 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), answer() == right)
 def test_child_of_a_process_that_is_at_a_run(bundle: Path) -> None:
     """The lock of the run that another thread is at is the parent's own."""
     body = """
-model._one_call.acquire()
+model._one_call.lock.acquire()
 child = os.fork()
 if child == 0:
     os._exit(7 if answer() == right else 1)
-model._one_call.release()
+model._one_call.lock.release()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), answer() == right)
 """
     assert output_of_program(body, bundle) == "7 True\n"
@@ -181,6 +183,48 @@ model = effgen.load(sys.argv[1], threads=1)
 print(answer() != b"", threads())
 """
     assert output_of_program(body, bundle) == "True 1\n"
+
+
+def test_call_inside_a_call(bundle: Path) -> None:
+    """A handler of signals runs between two instructions of the thread that is at a call."""
+    body = """
+import signal
+said = []
+def call(*_):
+    try:
+        model(IMAGE)
+    except effgen.errors.BundleError as error:
+        said.append(str(error))
+signal.signal(signal.SIGALRM, call)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+while not said:
+    model(IMAGE)
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(answer() == right, said[0])
+"""
+    said = output_of_program(body, bundle)
+    assert said == (
+        "True a model is called inside its own call, by a signal's handler or a finaliser; call a twin() there\n"
+    )
+
+
+def test_child_that_has_its_parents_number(bundle: Path) -> None:
+    """The first process of a namespace is number 1, in each."""
+    unshare = ["unshare", "--pid", "--fork"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no right to a namespace")
+    body = """
+import ctypes
+time.sleep(0.5)  # the threads sleep
+CLONE_NEWPID = 0x20000000
+assert os.getpid() == 1 and ctypes.CDLL(None).unshare(CLONE_NEWPID) == 0
+child = os.fork()
+if child == 0:
+    assert os.getpid() == 1
+    sys.exit(7 if answer() == right else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), answer() == right)
+"""
+    assert output_of_program(body, bundle, unshare) == "7 True\n"
 
 
 def test_threads_that_the_system_does_not_start(bundle: Path) -> None:

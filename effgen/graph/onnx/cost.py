@@ -21,6 +21,15 @@ AnyArray: TypeAlias = NDArray[Any]
 #: Bytes of a result's element, at most: numbers of 64 bits.
 _WIDEST = 8
 
+#: Bytes of one where Python computes it, as an object in a list.
+_OBJECT = 64
+
+#: Types of tensors that nothing is computed of.
+_NO_NUMBERS = (onnx.TensorProto.STRING, onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
+
+#: How a Resize takes its sizes, if nothing else is said.
+_STRETCH = b"stretch"
+
 #: Operations of an element where ONNX's evaluator computes in Python: what a loop of its own takes, and a function that
 #: is called for each.
 _LOOP, _CALL = 10_000, 64
@@ -56,6 +65,11 @@ class _Operands:
         """Elements of all inputs."""
         return sum(array.size for array in self.inputs if array is not None)
 
+    @property
+    def are_numbers(self) -> bool:
+        """Of 64 bits at most; texts have no size that is known before."""
+        return all(array is None or array.dtype.kind not in "OSUc" for array in self.inputs)
+
     def numbers(self, index: int, key: str = "") -> list[float]:
         """What a small input, or else an attribute, says."""
         values = self[index].ravel().tolist() if self.has(index) else self.attributes[key]
@@ -70,12 +84,15 @@ def cost_of(node: onnx.NodeProto, feeds: Mapping[str, AnyArray]) -> Cost | None:
         return None
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     operands = _Operands([feeds[name] if name else None for name in node.input], attributes)
+    if not operands.are_numbers or attributes.get("to") in _NO_NUMBERS:
+        return None
     elements = bound(operands)
     if not 0 <= elements < math.inf:
         raise ValueError(elements)
     work = _WORK[node.op_type](operands) if node.op_type in _WORK else elements
     each = _EACH.get(node.op_type, 1)
-    return Cost(math.ceil(elements) * _WIDEST, math.ceil(each * (work + operands.size)))
+    bytes_each = _OBJECT if each > 1 else _WIDEST
+    return Cost(math.ceil(elements) * bytes_each, math.ceil(each * (work + operands.size)))
 
 
 def _product(numbers: Sequence[float]) -> float:
@@ -101,6 +118,11 @@ def _no_more(operands: _Operands) -> float:
 
 def _twice(operands: _Operands) -> float:
     return 4 * operands.size
+
+
+def _places(operands: _Operands) -> float:
+    """A number for each axis."""
+    return float(operands[0].size * max(1, operands[0].ndim))
 
 
 def _stored(operands: _Operands) -> float:
@@ -153,8 +175,8 @@ def _gather_nd(operands: _Operands) -> float:
 
 def _resize(operands: _Operands) -> float:
     """By sizes, or scales: an input's place depends on the opset."""
-    if "axes" in operands.attributes:
-        raise ValueError("axes")
+    if "axes" in operands.attributes or operands.attributes.get("keep_aspect_ratio_policy", _STRETCH) != _STRETCH:
+        raise ValueError("axes, or sizes that are not those of the result")
     shape = operands[0].shape
     asked = [array for array in operands.inputs[1:] if array is not None and array.size == len(shape)]
     sizes = bool(asked) and asked[-1].dtype.kind in "iu"
@@ -165,6 +187,8 @@ def _resize(operands: _Operands) -> float:
 def _of_channels(operands: _Operands) -> float:
     """Further operands have a number for each of an axis, or one for all: others would stretch the first."""
     shape = operands[0].shape
+    if operands.attributes.get("block_size", 0):
+        raise ValueError("block_size")
     extent = shape[int(operands.attributes.get("axis", 1))]
     if any(other is not None and other.size not in (1, extent) for other in operands.inputs[1:]):
         raise ValueError(extent)
@@ -180,8 +204,19 @@ def _of_last_axes(operands: _Operands) -> float:
 
 
 def _dequantised(operands: _Operands) -> float:
-    block = operands.attributes.get("block_size", 0)
-    return float(operands[0].size + operands[1].size * max(1, block))
+    """A scale, and a zero point of its shape, for all, for each of an axis, or for each block along it."""
+    x, scale = operands[0], operands[1]
+    axis, block = int(operands.attributes.get("axis", 1)), int(operands.attributes.get("block_size", 0))
+    zero = operands[2] if operands.has(2) else scale
+    if not block:
+        fits = scale.ndim <= 1 and scale.size in (1, x.shape[axis] if scale.size > 1 else 1)
+    else:
+        blocked = list(x.shape)
+        blocked[axis] = -(-x.shape[axis] // block) if block > 0 else 0
+        fits = list(scale.shape) == blocked and block <= max(1, x.shape[axis])
+    if not fits or not (zero.shape == scale.shape or zero.size == scale.size == 1):
+        raise ValueError(scale.shape)
+    return float(2 * x.size + (2 * scale.size * block if block else 0))
 
 
 def _matmul(operands: _Operands) -> float:
@@ -199,12 +234,25 @@ def _matmul_work(operands: _Operands) -> float:
 
 
 def _gemm(operands: _Operands) -> float:
-    return float(_gemm_work(operands) / max(1, operands[0].shape[0 if operands.attributes.get("transA") else 1]))
+    """A product of two matrices, and what is added has no more axes."""
+    rows, _, columns = _gemm_extents(operands)
+    added = operands[2].shape if operands.has(2) else ()
+    if len(added) > 2:
+        raise ValueError(added)
+    return _broadcast([(rows, columns), added])
 
 
 def _gemm_work(operands: _Operands) -> float:
-    inner = operands[0].shape[0 if operands.attributes.get("transA") else 1]
-    return float(operands[0].size * operands[1].size / max(1, inner))
+    return _product(_gemm_extents(operands))
+
+
+def _gemm_extents(operands: _Operands) -> tuple[int, int, int]:
+    """Rows, terms of a sum, columns."""
+    (rows, inner), (_, columns) = (
+        array.shape[:: -1 if operands.attributes.get(turned) else 1]
+        for array, turned in ((operands[0], "transA"), (operands[1], "transB"))
+    )
+    return rows, inner, columns
 
 
 def _labels(operands: _Operands) -> tuple[str, dict[str, int]]:
@@ -213,8 +261,11 @@ def _labels(operands: _Operands) -> tuple[str, dict[str, int]]:
     words = equation.partition("->")[0].split(",")
     if "." in equation or len(words) != len(operands.inputs):
         raise ValueError(equation)
-    pairs = (pair for index, word in enumerate(words) for pair in zip(word, operands[index].shape, strict=True))
-    return equation, dict(pairs)
+    extents: dict[str, int] = {}
+    for index, word in enumerate(words):
+        for letter, extent in zip(word, operands[index].shape, strict=True):
+            extents[letter] = max(extent, extents.get(letter, 0))  # 1 is stretched
+    return equation, extents
 
 
 def _einsum(operands: _Operands) -> float:
@@ -252,7 +303,8 @@ _ELEMENTS: Mapping[str, Callable[[_Operands], float]] = {
     **dict.fromkeys(_MOVED, _no_more),
     **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "QuantizeLinear"), _of_channels),
     "LayerNormalization": _of_last_axes,
-    **dict.fromkeys(("NonZero", "TopK", "Unique"), _twice),
+    **dict.fromkeys(("TopK", "Unique"), _twice),
+    "NonZero": _places,
     "Constant": _stored,
     "ConstantOfShape": _of_shape,
     "DequantizeLinear": _dequantised,

@@ -100,7 +100,7 @@ class Reader:
         self.reduced = False
 
     def run(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
-        self.constants |= {tensor.name: _array(tensor) for tensor in self.proto.initializer}
+        self.constants |= _arrays(self.proto.initializer)
         self.nodes(in_order(self.proto.node, [*self.constants, *self.names]))
         if self.unsupported:
             raise GraphError(self.lacking())
@@ -189,7 +189,7 @@ class Reader:
         """The nodes of the branch that a constant condition takes, in the place of the If."""
         taken = node.attributes["then_branch" if bool(self.constants[node.inputs[0]].all()) else "else_branch"]
         body = inlined(taken, node.output)
-        self.constants |= {tensor.name: _array(tensor) for tensor in body.initializer}
+        self.constants |= _arrays(body.initializer)
         self.nodes(body.node)
         for output, found in zip(node.outputs, body.output, strict=True):
             if found.name in self.constants:
@@ -354,6 +354,11 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 def _located(error: GraphError, proto: onnx.NodeProto) -> GraphError:
     name = proto.name or " ".join(proto.output[:1]) or "without an output"
     return GraphError(f"{proto.op_type} {shortened(name, 200)}: {shortened(str(error), 600)}")
+
+
+def _arrays(tensors: Iterable[onnx.TensorProto]) -> dict[str, AnyArray]:
+    """By name, but those of text: nothing is computed of them, and an array has room for the longest in each place."""
+    return {tensor.name: _array(tensor) for tensor in tensors if tensor.data_type != onnx.TensorProto.STRING}
 
 
 def _array(tensor: onnx.TensorProto) -> AnyArray:

@@ -161,7 +161,7 @@ class FolderRunner:
 
     def _checked_plan(self) -> dict[str, Any]:
         try:
-            plan: dict[str, Any] = json.loads((self._folder / PLAN).read_text())
+            plan: dict[str, Any] = value_from_line((self._folder / PLAN).read_bytes())
         except (OSError, ValueError) as error:
             raise RunnerError(f"{self._folder / PLAN}: cannot be read: {error}; copy the folder again") from None
         if not is_sealed({**{key: plan[key] for key in plan if key != "id"}, "digest": plan.get("id")}):

@@ -250,3 +250,11 @@ def test_thread_count_that_cannot_be(runner: Runner, tiny_bundle: Path, threads:
 def test_wrong_options(runner: Runner, options: list[str], message: str) -> None:
     done = run(runner, *options)
     assert done.returncode == 2 and message in done.stderr.splitlines()[0] and "usage:" in done.stderr
+
+
+@pytest.mark.parametrize("options", [["--json"], [], ["--help"]])
+def test_standard_output_that_cannot_be_written(options: list[str], runner: Runner, tiny_bundle: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [runner.program, tiny_bundle, "--runs", "1", "--min-time", "0", *options]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "effgen-run: standard output: cannot be written\n")

@@ -41,6 +41,17 @@ def test_verify_from_anywhere(folder: Path, tmp_path: Path) -> None:
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
 
 
+def test_verify_by_a_link(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder / "verify")
+    done = subprocess.run([tmp_path / "link", "--runs", "1", "--min-time", "0"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_that_command_the_terminal(folder: Path) -> None:
+    (folder / "bundle" / "a\x1b[31m\u009b").touch()
+    refused(folder, "bundle/a?[31m??: not listed in SHA256SUMS")
+
+
 def test_options_are_handed_on(folder: Path, tmp_path: Path) -> None:
     report = json.loads(verify(folder, "--threads", 1, "--runs", 2, "--min-time", 0, "--json").stdout)
     assert report["threads"] == 1 and len(report["runs_ms"]) == 2 and report["passed"]
