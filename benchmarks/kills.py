@@ -115,7 +115,7 @@ class Campaign:
         try:
             process.wait(self.at_most_s if first else None)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait()
         else:
             if process.returncode != 0:

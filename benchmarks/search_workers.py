@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import statistics
 import subprocess
 import sys
@@ -71,7 +70,7 @@ def trainings(data: Path, folder: Path, workers: int, seconds: float) -> dict[st
         ended = time.time()
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # SIGINT is ignored by what a shell starts in the background
         process.wait()
     found = [(at, threads) for _, at, threads in finished(storage) if began < at <= ended]
     counts = sorted({threads for _, threads in found if threads})
