@@ -25,6 +25,7 @@ def received_signals() -> Iterator[list[signal.Signals]]:
     """
     received: list[signal.Signals] = []
     dropped, theirs = Event(), sys.unraisablehook
+    timers: list[Timer] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not dropped.is_set():
@@ -42,6 +43,7 @@ def received_signals() -> Iterator[list[signal.Signals]]:
         later = Timer(_AGAIN_S, signal.pthread_kill, (main_thread().ident, received[0]))
         later.daemon = True
         later.start()
+        timers.append(later)
 
     sys.unraisablehook = again
     before = {number: signal.getsignal(number) for number in _WORDS}
@@ -51,6 +53,8 @@ def received_signals() -> Iterator[list[signal.Signals]]:
     try:
         yield received
     finally:
+        for timer in timers:
+            timer.cancel()
         sys.unraisablehook = theirs
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -63,25 +63,12 @@ def bench_bundle(
     manifest = native_manifest(path)
     threads = _threads_to_time(manifest, threads)
     with ExitStack() as stack:
-        ours = stack.enter_context(Contender(OURS, path, threads))
-        answer, backend = _our_entry(path, ours)
-        racers, backends, left_out = {OURS: ours}, [backend], list[LeftOut]()
-        for name in dict.fromkeys(peers):
-            if not manifest.device_kind.on_cpu:
-                left_out.append(LeftOut(name, _NOT_ON_A_GPU))
-                continue
-            on_phase(f"prepare {name}")
-            outcome = enter_peer(name, path, threads, answer, stack)
-            if isinstance(outcome, LeftOut):
-                left_out.append(outcome)
-            else:
-                racers[name], found = outcome
-                backends.append(found)
+        field = _entered(path, manifest, peers, threads, stack, on_phase)
         with busy_processes(plan.load), watch_other_work() as other_work:
-            race = run_race(racers, plan, on_phase)
+            race = run_race(field.racers, plan, on_phase)
     if OURS in race.lost:
         raise BundleError(f"{path}: {race.lost[OURS]}")
-    left_out += [LeftOut(name, reason) for name, reason in race.lost.items()]
+    lost = [LeftOut(name, reason) for name, reason in race.lost.items()]
     ours_ms, batch = float(np.median(race.samples[OURS])) * 1e3, manifest.input["shape"][0]
     return BenchReport(
         origin=origin_of(manifest),
@@ -91,10 +78,10 @@ def bench_bundle(
         plan=plan,
         results=tuple(
             result_from_samples(each, race.samples[each.name], batch, ours_ms)
-            for each in backends
+            for each in field.backends
             if each.name in race.samples
         ),
-        left_out=tuple(left_out),
+        left_out=(*field.left_out, *lost),
         machine=host,
         other_cpus=other_work.cpus,
     )
@@ -128,6 +115,36 @@ def load_to_time(path: Path, threads: int | None) -> LoadedModel | CudaModel:
     return load_checked(path, manifest, _threads_to_time(manifest, threads))
 
 
+@dataclass
+class _Field:
+    """Who takes part."""
+
+    racers: dict[str, Contender]
+    backends: list[Backend]
+    left_out: list[LeftOut]
+
+
+def _entered(
+    path: Path, manifest: Manifest, peers: Sequence[str], threads: int, stack: ExitStack, on_phase: OnPhase
+) -> _Field:
+    """The bundle and its peers, ready to be timed until `stack` ends. Raises what `_our_entry` does."""
+    ours = stack.enter_context(Contender(OURS, path, threads))
+    answer, backend = _our_entry(path, ours)
+    field = _Field({OURS: ours}, [backend], [])
+    for name in dict.fromkeys(peers):
+        if not manifest.device_kind.on_cpu:
+            field.left_out.append(LeftOut(name, _NOT_ON_A_GPU))
+            continue
+        on_phase(f"prepare {name}")
+        outcome = _peer_entry(name, path, threads, answer, stack)
+        if isinstance(outcome, LeftOut):
+            field.left_out.append(outcome)
+        else:
+            field.racers[name], found = outcome
+            field.backends.append(found)
+    return field
+
+
 def _our_entry(path: Path, ours: Contender) -> tuple[Answer, Backend]:
     """What the bundle answered. Raises what loading or running it raised."""
     if isinstance(ours.told, Refused):
@@ -137,7 +154,7 @@ def _our_entry(path: Path, ours: Contender) -> tuple[Answer, Backend]:
     return ours.told.answer, Backend(OURS, __version__, memory=ours.told.memory)
 
 
-def enter_peer(
+def _peer_entry(
     name: str, bundle: Path, threads: int, answer: Answer, stack: ExitStack
 ) -> tuple[Contender, Backend] | LeftOut:
     """The peer, ready to be timed until `stack` ends, or why it gets no time; `answer` is effgen's."""
@@ -149,7 +166,10 @@ def enter_peer(
     if isinstance(told, Refused):
         contender.close()
         return LeftOut(name, f"cannot run the model: {told.reason}")
-    distance = relative_l2(told.answer, answer)
+    try:
+        distance = relative_l2(told.answer, answer)
+    except ValueError:  # of another shape
+        distance = float("inf")
     if not distance <= WRONG_ANSWER:
         contender.close()
         return LeftOut(name, f"wrong answer: relative L2 {distance:.1e} from effgen's output")

@@ -50,7 +50,7 @@ class Here:
 
 
 class Contender:
-    """A backend in a process of its own, `entered` or refused. A context manager: it ends with the block."""
+    """A backend in a process of its own; `told` says whether it is ready. A context manager: it ends with the block."""
 
     def __init__(self, backend: str, bundle: Path, threads: int) -> None:
         """Start it, set it up and call it once, however long that takes."""
@@ -66,15 +66,15 @@ class Contender:
     def __enter__(self) -> Self:
         return self
 
-    @property
-    def pid(self) -> int:
-        """Its process's id."""
-        return self._process.pid
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process's id."""
+        return self._process.pid
 
     def close(self) -> None:
         """End its process."""
