@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def bench(
     bundle: o.Bundle,
     peers: Annotated[
-        str, typer.Option(metavar="NAMES", help="More to measure: onnxruntime, openvino, standalone; commas between.")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="More to measure: onnxruntime, openvino, executorch, iree, mnn, ncnn, standalone; commas between.",
+        ),
     ] = "",
     skip: Annotated[
         str, typer.Option(metavar="NAMES", help="Not to measure: pytorch, pytorch-channels-last, torch.compile.")

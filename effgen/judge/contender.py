@@ -10,9 +10,10 @@ import sys
 
 from effgen.errors import EffgenError
 from effgen.judge.case import golden_pair
+from effgen.judge.job import PeerJob, Run
 from effgen.judge.memory import peak_bytes, resident_bytes
 from effgen.judge.messages import Burst, Entered, Entry, Refused, WarmUp
-from effgen.judge.peers import PEERS, PeerJob, Run
+from effgen.judge.peers import PEERS
 from effgen.judge.timing import burst, warm_up
 from effgen.measure.carried.process import answers_apart, die_with
 from effgen.measure.pipe import PipeClosedError, receive, send

@@ -8,41 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from effgen.errors import EffgenError, candidates
+from effgen.judge import converted
+from effgen.judge.job import PeerJob, Run
 from effgen.judge.onnx_runtime import onnxruntime_module
 from effgen.runtime.answers import Answer, answer_of
 from effgen.runtime.standalone import load_standalone
-
-if TYPE_CHECKING:
-    from effgen.graph import Graph
-
-
-#: One call on the job's images -> logits (batch, classes), or another answer.
-Run = Callable[[], Answer]
-
-
-@dataclass(frozen=True)
-class PeerJob:
-    """What a peer is to run: an ONNX file, images (batch, channels, height, width), threads."""
-
-    model: Path
-    image: NDArray[np.float32]
-    threads: int
-
-    @cached_property
-    def graph(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:
-        """The file's graph and weights, read once for all peers."""
-        from effgen.graph.onnx import graph_from_onnx
-
-        return graph_from_onnx(self.model)
 
 
 @dataclass(frozen=True)
@@ -173,6 +147,10 @@ PEERS: Mapping[str, Peer] = {
     "onnxruntime": Peer("onnxruntime", "peers", _onnxruntime),
     "openvino": Peer("openvino", "peers", _openvino),
     "standalone": Peer("effgen", "standalone", _standalone),
+    "executorch": Peer("executorch", "executorch", converted.executorch),
+    "iree": Peer("iree-base-runtime", "iree", converted.iree),
+    "mnn": Peer("MNN", "mnn", converted.mnn),
+    "ncnn": Peer("ncnn", "ncnn", converted.ncnn),
 }
 
 #: Measured by every `effgen bench` unless left out.

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from effgen.judge.job import Run
 from effgen.judge.messages import Burst, Entered, Entry, Refused, WarmUp
-from effgen.judge.peers import Run
 from effgen.judge.timing import REST_S, SLOW_CALL_S, WAKE_S, burst, warm_up
 from effgen.measure.answering import AnsweringProcess
 from effgen.measure.pipe import PipeClosedError

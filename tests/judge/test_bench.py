@@ -21,8 +21,9 @@ from effgen.errors import BundleError, EffgenError
 from effgen.judge import bench as bench_module
 from effgen.judge import contender, peers, race, timing
 from effgen.judge.bench import bench_bundle
+from effgen.judge.job import PeerJob, Run
 from effgen.judge.messages import Entered, Entry
-from effgen.judge.peers import DEFAULT_PEERS, PEERS, Peer, PeerJob, peers_from_text
+from effgen.judge.peers import DEFAULT_PEERS, PEERS, Peer, peers_from_text
 from effgen.judge.race import Contender, Here, LostError, run_race
 from effgen.judge.timing import burst, warm_up
 from effgen.machines import host
@@ -141,7 +142,7 @@ def test_peer_names() -> None:
         peers_from_text("", "x")
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[PeerJob], peers.Run], distribution: str = "numpy") -> None:
+def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[PeerJob], Run], distribution: str = "numpy") -> None:
     for module in (peers, bench_module, contender):
         monkeypatch.setattr(module, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
 
@@ -175,7 +176,7 @@ def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, here: None,
 
 
 def test_peer_that_breaks(monkeypatch: pytest.MonkeyPatch, here: None, tiny_bundle: Path) -> None:
-    def broken(job: PeerJob) -> peers.Run:
+    def broken(job: PeerJob) -> Run:
         raise RuntimeError("no compiler\nand a long trace")
 
     fake(monkeypatch, broken)
@@ -253,9 +254,10 @@ def test_report_says_what_it_is_of(tiny_bundle: Path) -> None:
     assert report.origin.route == "local"
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "executorch", "iree", "mnn", "ncnn"])
 def test_optional_peer(name: str, tiny_bundle: Path) -> None:
-    pytest.importorskip(name)
+    if peers.peer_version(name) is None:
+        pytest.skip(f"needs {PEERS[name].distribution}")
     report = bench_bundle(tiny_bundle, [name], 1, QUICK)
     assert [result.backend for result in report.results] == ["effgen", name], report.left_out
 
