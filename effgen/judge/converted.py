@@ -62,7 +62,7 @@ def ncnn(job: PeerJob) -> Run:
         if net.load_param(str(folder / "model.ncnn.param")) or net.load_model(str(folder / "model.ncnn.bin")):
             raise EffgenError("ncnn cannot load what pnnx made of the model")
     (name,), outputs = net.input_names(), net.output_names()
-    image = ncnn.Mat(np.ascontiguousarray(job.image[0]))
+    image = ncnn.Mat(np.ascontiguousarray(job.image[0])).clone()  # else it is numpy's memory, which nobody keeps
 
     def run() -> Answer:
         extractor = net.create_extractor()
