@@ -132,6 +132,10 @@ class Child:
         if parameter.values is not None:
             return np.fromfile(self._folder / parameter.values, np.uint8)
         generator = np.random.default_rng(zlib.crc32(f"{symbol} {parameter.name}".encode()))
+        if "weight" in parameter.name or "bias" in parameter.name:
+            # Packed by vectors: where the last one was moved back, two hold the same channels', and two threads write
+            # the same outputs of them. Random numbers would differ there, as no network's do.
+            return np.full(parameter.bytes // 4, generator.standard_normal(), np.float32).view(np.uint8)
         return generator.standard_normal(parameter.bytes // 4, dtype=np.float32).view(np.uint8)
 
     def _own(self, name: str, kind: Any) -> Any:

@@ -21,7 +21,11 @@ static void in_parent(void) { pthread_mutex_unlock(&lock); }
 // The threads stayed with the parent: the child's next run starts its own. (The pool of a run that another thread was at is
 // lost memory; so are that thread's stack and all it had.)
 static void in_child(void) {
-  destroy_idle();
+  while (idle != NULL) {
+    pool *next = *pool_next(idle);
+    pool_forget(idle);  // by its number this may be the process that has the threads: the first of a namespace is 1
+    idle = next;
+  }
   pthread_mutex_unlock(&lock);
 }
 

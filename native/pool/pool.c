@@ -22,13 +22,6 @@ enum { SPIN_NS = 200000, LOOKS = 64 };
 // once. That is so if, of the time of runs that took WINDOW_NS together, the caller was without a CPU for a CROWDED_PART.
 enum { WINDOW_NS = 50000000, CROWDED_PART = 10 };
 
-static unsigned forks;  // that led from the first process to this one
-
-static void forked(void) { ++forks; }
-
-// Before the handlers of others, which ask `pool_is_here`.
-__attribute__((constructor(101))) static void count_forks(void) { pthread_atfork(NULL, NULL, forked); }
-
 // A number that one thread raises and others wait for.
 typedef struct {
   _Alignas(64) atomic_uint value;
@@ -54,7 +47,6 @@ struct pool {
   int64_t began_ns, began_cpu_ns, slept_ns;
   int64_t window_ns, taken_ns;
   pid_t owner;  // the process that has the threads: a fork's child has not
-  unsigned forks;  // and how many forks led to it: in another namespace a child may have its parent's number
   pool *next;
   worker workers[];
 };
@@ -247,7 +239,6 @@ int pool_create(pool **made, int threads) {
   new->threads = threads;
   new->started = 1;
   new->owner = getpid();
-  new->forks = forks;
   new->most_spin_ns = threads <= usable_cpus() ? SPIN_NS : 0;
   atomic_init(&new->spin_ns, new->most_spin_ns);
   for (int index = 0; index < threads; ++index) {
@@ -289,7 +280,9 @@ void pool_destroy(pool *pool) {
   free(pool);
 }
 
-bool pool_is_here(const pool *pool) { return pool->owner == getpid() && pool->forks == forks; }
+bool pool_is_here(const pool *pool) { return pool->owner == getpid(); }
+
+void pool_forget(pool *pool) { free(pool); }
 
 int pool_threads(const pool *pool) { return pool->threads; }
 

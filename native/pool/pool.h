@@ -32,6 +32,9 @@ void pool_destroy(pool *pool);
 // Whether this process made the pool, and so has its threads.
 bool pool_is_here(const pool *pool);
 
+// Frees what a fork's child has of its parent's pool: no thread of it.
+void pool_forget(pool *pool);
+
 // The thread that calls the kernels among them.
 int pool_threads(const pool *pool);
 
