@@ -32,6 +32,8 @@ from effgen.words import OnPhase
 #: A peer whose logits are further away than this (relative L2) computes something else; its time is not reported.
 WRONG_ANSWER = 1e-3
 
+_NOT_ON_A_GPU = "runs on the CPU here: compare on the GPU by benchmarks/gpu (docs/cuda.md)"
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -85,9 +87,6 @@ def bench_bundle(
         machine=host,
         other_cpus=other_work.cpus,
     )
-
-
-_NOT_ON_A_GPU = "runs on the CPU here: compare on the GPU by benchmarks/gpu (docs/cuda.md)"
 
 
 def native_manifest(path: Path) -> Manifest:

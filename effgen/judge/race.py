@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from effgen.judge.job import Run
 from effgen.judge.messages import Burst, Entered, Entry, Refused, WarmUp
@@ -49,50 +48,35 @@ class Here:
         return burst(self.run, time_s, wake_s)
 
 
-class Contender:
-    """A backend in a process of its own; `told` says whether it is ready. A context manager: it ends with the block."""
+class Contender(AnsweringProcess):
+    """A backend in a process of its own; `told` says whether it is ready."""
+
+    told: Entered | Refused
 
     def __init__(self, backend: str, bundle: Path, threads: int) -> None:
         """Start it, set it up and call it once, however long that takes."""
-        self._process = AnsweringProcess("effgen.judge.contender", {})
+        super().__init__("effgen.judge.contender", {})
         try:
-            self.told: Entered | Refused = self._process.ask(Entry(backend, bundle, threads))
+            self.told = self.ask(Entry(backend, bundle, threads))
         except PipeClosedError:
-            self.told = Refused(f"its process ended: {self._process.how_it_died()}")
+            self.told = Refused(f"its process ended: {self.how_it_died()}")
         except BaseException:  # Ctrl-C
-            self._process.close()
+            self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def pid(self) -> int:
-        """Its process's id."""
-        return self._process.pid
-
-    def close(self) -> None:
-        """End its process."""
-        self._process.close()
-
     def warm_up(self) -> float:
-        seconds: float = self._ask(WarmUp())
+        seconds: float = self._timed(WarmUp())
         return seconds
 
     def burst(self, time_s: float, wake_s: float) -> list[float]:
-        samples: list[float] = self._ask(Burst(time_s, wake_s))
+        samples: list[float] = self._timed(Burst(time_s, wake_s))
         return samples
 
-    def _ask(self, request: WarmUp | Burst) -> Any:
+    def _timed(self, request: WarmUp | Burst) -> Any:
         try:
-            return self._process.ask(request)
+            return self.ask(request)
         except PipeClosedError:
-            raise LostError(f"its process ended: {self._process.how_it_died()}") from None
+            raise LostError(f"its process ended: {self.how_it_died()}") from None
 
 
 @dataclass(frozen=True)

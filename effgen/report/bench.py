@@ -21,7 +21,6 @@ _RESULT_COLUMNS = (
     "memory", "version",
 )  # fmt: skip
 
-
 #: Of fewer calls the 99th percentile is the slowest one.
 _CALLS_FOR_P99 = 100
 

@@ -25,13 +25,13 @@ def tree(root: Path, groups: str, mounts: str, files: dict[str, str]) -> Path:
     return root
 
 
-def second(root: Path, limits: dict[str, str], group: str = "/work/job", top: str = "/", at: str = "/sys/fs") -> Path:
+def second(root: Path, limits: dict[str, str], group: str = "/batch/job", top: str = "/", at: str = "/sys/fs") -> Path:
     """Control groups of version 2, with `cpu.max` of these folders below the mount."""
     files = {f"{at.replace(chr(92) + '040', ' ')[1:]}/{name}/cpu.max": text for name, text in limits.items()}
     return tree(root, f"0::{group}\n", _TWO.format(top=top, point=at), files)
 
 
-def first(root: Path, limits: dict[str, tuple[int, int]], group: str = "/work/job", top: str = "/") -> Path:
+def first(root: Path, limits: dict[str, tuple[int, int]], group: str = "/batch/job", top: str = "/") -> Path:
     """Control groups of version 1, with quota and period of these folders, beside an empty one of version 2."""
     at = "sys/fs/cgroup/cpu,cpuacct"
     files = {
@@ -49,13 +49,13 @@ def first(root: Path, limits: dict[str, tuple[int, int]], group: str = "/work/jo
 @pytest.mark.parametrize(
     ("limits", "found"),
     [
-        ({"work/job": "150000 100000\n"}, 1.5),
-        ({"work/job": "max 100000\n"}, None),
-        ({"work/job": "max 100000\n", "work": "300000 100000\n"}, 3),
-        ({"work/job": "200000 50000\n", "work": "100000 100000\n", ".": "800000 100000\n"}, 1),
+        ({"batch/job": "150000 100000\n"}, 1.5),
+        ({"batch/job": "max 100000\n"}, None),
+        ({"batch/job": "max 100000\n", "batch": "300000 100000\n"}, 3),
+        ({"batch/job": "200000 50000\n", "batch": "100000 100000\n", ".": "800000 100000\n"}, 1),
         ({"elsewhere": "1000 100000\n"}, None),
-        ({"work/job": "nonsense\n"}, None),
-        ({"work/job": "100000 0\n"}, None),
+        ({"batch/job": "nonsense\n"}, None),
+        ({"batch/job": "100000 0\n"}, None),
         ({}, None),
     ],
 )
@@ -68,9 +68,9 @@ def test_quota_of_version_2_is_the_tightest_on_the_way_up(
 @pytest.mark.parametrize(
     ("limits", "found"),
     [
-        ({"work/job": (250000, 100000)}, 2.5),
-        ({"work/job": (-1, 100000)}, None),
-        ({"work/job": (-1, 100000), "work": (50000, 100000)}, 0.5),
+        ({"batch/job": (250000, 100000)}, 2.5),
+        ({"batch/job": (-1, 100000)}, None),
+        ({"batch/job": (-1, 100000), "batch": (50000, 100000)}, 0.5),
         ({"elsewhere": (1000, 100000)}, None),
         ({}, None),
     ],
@@ -86,7 +86,7 @@ def test_group_is_found_below_what_the_container_sees(tmp_path: Path) -> None:
     assert cpu_quota(second(tmp_path / "other", {".": "100000 100000"}, "/docker/a1", top="/docker/b2")) == 1
     assert cpu_quota(second(tmp_path / "outside", {".": "100000 100000"}, "/../../a1")) == 1
     assert cpu_quota(first(tmp_path / "one", {".": (70000, 100000)}, "/docker/a1", top="/docker/a1")) == 0.7
-    assert cpu_quota(second(tmp_path / "blank", {"work/job": "40000 100000"}, at="/sys/my\\040groups")) == 0.4
+    assert cpu_quota(second(tmp_path / "blank", {"batch/job": "40000 100000"}, at="/sys/my\\040groups")) == 0.4
 
 
 def test_machine_without_control_groups_has_no_quota(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_default_is_the_cores_of_the_mask_within_the_quota(tmp_path: Path, monke
     cores(tmp_path, {cpu: f"{cpu % 4},{cpu % 4 + 4}" for cpu in range(8)})
     assert default_threads(tmp_path) == 3
     for quota, threads in ((500_000, 3), (290_000, 2), (100_000, 1), (10_000, 1)):
-        assert default_threads(second(tmp_path, {"work/job": f"{quota} 100000"})) == threads
+        assert default_threads(second(tmp_path, {"batch/job": f"{quota} 100000"})) == threads
 
 
 def test_this_process_follows_its_mask() -> None:
@@ -150,7 +150,7 @@ def test_the_c_library_counts_as_python_does(tmp_path: Path) -> None:
 
     assert in_c() == default_threads(tmp_path) == len(usable_cpus())  # nothing tells of cores or groups
     for quota in ("max", "50000", "150000", "200000", "300000"):
-        root = second(tmp_path, {"work/job": f"{quota} 100000"}, at="/sys/fs/cgroup")
+        root = second(tmp_path, {"batch/job": f"{quota} 100000"}, at="/sys/fs/cgroup")
         assert in_c() == default_threads(root), quota
     cores(tmp_path, dict.fromkeys(usable_cpus(), ",".join(map(str, usable_cpus()))))
     assert in_c() == default_threads(tmp_path) == 1
