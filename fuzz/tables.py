@@ -35,7 +35,7 @@ def _lines(lines: Sequence[Any], rng: random.Random, seal: bool = False) -> byte
 
 @cache
 def _records() -> list[Any]:
-    text = (ROOT / "schedules" / "records" / "x86-64-v3" / "records.jsonl").read_text(encoding="utf-8")
+    text = (ROOT / "schedules" / "records" / "x86-64-v3" / "zen4.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()[:12]]
 
 

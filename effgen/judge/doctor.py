@@ -17,6 +17,7 @@ from effgen.machines.processor import default_threads, physical_cores, usable_cp
 from effgen.machines.programs import run_program, tool_version
 from effgen.machines.target import this_cpu
 from effgen.machines.toolchain import native_linker
+from effgen.records.shipped import shipped_sets
 from effgen.runtime.library import prepare_tvm
 from effgen.words import OnPhase
 
@@ -164,6 +165,8 @@ def check_target() -> Iterator[Check]:
     else:
         yield Check("target cpu", "ok", found)
     yield Check("instruction sets", "ok", " ".join(machine.features) or "none of note")
+    yield Check("micro-architecture", "ok", machine.microarchitecture or "unknown")
+    yield Check("shipped records", "ok", ", ".join(each.name for each in shipped_sets(machine)) or "none that fit")
 
 
 _GROUPS: dict[str, Callable[[], Iterator[Check]]] = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeAlias, final
 
 from effgen.errors import TargetError
+from effgen.machines.microarchitecture import UNKNOWN
 from effgen.machines.processor import architecture_of, usable_cpus
 from effgen.machines.target_file import Costs, Emulator, Measure, Tolerance, Toolchain
 
@@ -22,7 +23,7 @@ _GPU_STEP = 8
 @dataclass(frozen=True, kw_only=True)
 class MachineFacts(ABC):
     """What a CPU and a GPU have in common. `mtriple`, `mcpu`, `mattr` and `llvm_options` describe the CPU that runs the
-    kernels, or that launches them on the GPU."""
+    kernels, or that launches them on the GPU. `microarchitecture`: of a CPU, `UNKNOWN` where nobody says."""
 
     name: str
     description: str
@@ -34,6 +35,7 @@ class MachineFacts(ABC):
     emulator: Emulator | None = None
     tolerance: Tolerance = field(default_factory=Tolerance)
     measure: Measure = field(default_factory=Measure)
+    microarchitecture: str = UNKNOWN
 
     @property
     def architecture(self) -> str:

@@ -15,6 +15,7 @@ from effgen.files.bounded import MOST_TOML_BYTES, UnreadableError, read_text
 from effgen.machines import detection
 from effgen.machines.llvm import check_llvm
 from effgen.machines.machine import Cpu, Gpu, Machine
+from effgen.machines.microarchitecture import microarchitecture_from_llvm, this_microarchitecture
 from effgen.machines.processor import default_threads
 from effgen.machines.target_file import (
     GPU,
@@ -95,7 +96,15 @@ def _cpu(name: str, stated: TargetFile) -> Cpu:
         cores=stated.cores or default_threads(),
         features=tuple(features),
         costs=stated.costs or inherited_costs(vector.bytes),
+        microarchitecture=_microarchitecture(stated),
     )
+
+
+def _microarchitecture(stated: TargetFile) -> str:
+    """What the file says, by its own key or as LLVM's CPU; this computer's where the CPU is left to detection."""
+    if stated.microarchitecture is not None:
+        return stated.microarchitecture
+    return this_microarchitecture() if stated.llvm is None else microarchitecture_from_llvm(stated.llvm.mcpu)
 
 
 def _gpu(name: str, stated: TargetFile) -> Gpu:

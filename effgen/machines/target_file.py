@@ -9,16 +9,25 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
-from effgen.errors import TargetError
+from effgen.errors import TargetError, candidates
 from effgen.files.bounded import UnreadableError, table_from_toml
 from effgen.files.strict import StrictModel, first_problem
+from effgen.machines.microarchitecture import MICROARCHITECTURES
 from effgen.machines.processor import architecture_of, features_of
 from effgen.words import Route
 
+
+def _known_microarchitecture(name: str) -> str:
+    if name not in MICROARCHITECTURES:
+        raise ValueError(f"expected the name of a micro-architecture; {candidates(name, MICROARCHITECTURES)}")
+    return name
+
+
 _Positive = Annotated[int, Field(ge=1)]
 _Text = Annotated[str, StringConstraints(min_length=1)]
+_Microarchitecture = Annotated[str, AfterValidator(_known_microarchitecture)]
 _CudaArch = Annotated[str, StringConstraints(pattern=r"^sm_[1-9][0-9]{1,2}$")]
 
 #: The instruction set that vectors of more bytes need, by architecture.
@@ -120,7 +129,7 @@ CPU = Processor(
 )
 GPU = Processor(
     needed=("llvm", "cuda"),
-    refused=("vector", "cache", "cores", "features", "emulator", "costs"),
+    refused=("vector", "cache", "cores", "features", "emulator", "costs", "microarchitecture"),
     dtypes=("float32", "float16"),
     has_archs=True,
     links_into_c=False,
@@ -177,6 +186,7 @@ class TargetFile(StrictModel):
 
     description: _Text
     detect: bool | Literal["cuda"] = False
+    microarchitecture: _Microarchitecture | None = None
     llvm: Llvm | None = None
     vector: Vector | None = None
     cache: Cache | None = None

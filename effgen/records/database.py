@@ -92,11 +92,12 @@ def default_database() -> Path:
     return user_data_path("effgen", appauthor=False) / "records.jsonl"
 
 
-_BestKey = tuple[str, str, int, int]
+_BestKey = tuple[str, str, int, int, str]
 
 
 def best_records(records: Iterable[Record]) -> list[Record]:
-    """The fastest record that may be chosen for each (kernel, machine key, cores), in the order of first mention."""
+    """The fastest record that may be chosen for each (kernel, machine key, cores, micro-architecture), in the order of
+    first mention."""
     best: dict[_BestKey, Record] = {}
     for record in records:
         if record.chosen:
@@ -107,7 +108,7 @@ def best_records(records: Iterable[Record]) -> list[Record]:
 
 
 def key_of(record: Record) -> _BestKey:
-    return (record.kernel, record.mcpu, record.lanes, record.cores)
+    return (record.kernel, record.mcpu, record.lanes, record.cores, record.microarchitecture)
 
 
 def replace_text(path: Path, text: str) -> None:

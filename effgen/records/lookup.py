@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from effgen.machines.microarchitecture import UNKNOWN
 from effgen.records.database import RecordFile, default_database
 from effgen.records.record import Record
-from effgen.records.shipped import record_set, shipped_records
+from effgen.records.shipped import shipped_sets
 
 if TYPE_CHECKING:  # a Space needs TVM
     from effgen.kernels.workload import Workload
@@ -35,10 +36,11 @@ class RecordSource:
 
 def record_sources(machine: Machine, database: Path | None = None) -> tuple[RecordSource, ...]:
     """Where to look records up for this machine: the user's database (`database`, else the default one), then what
-    ships for it. Raises TuneError for a database that is there and cannot be read."""
+    ships for it, micro-architecture by micro-architecture, the nearest first. Raises TuneError for a database that is
+    there and cannot be read."""
     own = RecordSource("database", RecordFile(database or default_database()).load().records, own=True)
-    name = record_set(machine)
-    return (own,) if name is None else (own, RecordSource(f"shipped {name}", shipped_records(name).records))
+    shipped = (RecordSource(f"shipped {each.name}", each.records) for each in shipped_sets(machine))
+    return (own, *shipped)
 
 
 def find_record(
@@ -48,11 +50,11 @@ def find_record(
 
     In this order: every source for the same number of cores, then every one for the nearest larger number (work that
     was shared out to few cores would leave the others idle); in each the fastest, measured on this very kind of
-    processor if there is such a one. The user's own database counts for this processor alone. A record is stale, and
-    passed over, where the space has no such rule or decisions any more.
+    processor if there is such a one. The user's own database counts for this processor alone (`Record.is_of`). A record
+    is stale, and passed over, where the space has no such rule or decisions any more.
     """
     found = [
-        (not same_cores, distance, index, record.mcpu != machine.processor, record.time_s, record, source)
+        (not same_cores, distance, index, _unlike(record, machine), record.time_s, record, source)
         for index, source in enumerate(sources)
         for record in source.by_kernel.get(workload.name, [])
         for distance in [abs(math.log(record.cores / machine.threads))]
@@ -73,8 +75,14 @@ def find_decisions(
     return None if found is None else found[0].decisions
 
 
+def _unlike(record: Record, machine: Machine) -> tuple[bool, bool]:
+    """Whether another name of the processor, another micro-architecture or none, stands in the record."""
+    other = machine.microarchitecture not in (UNKNOWN, record.microarchitecture)
+    return record.mcpu != machine.processor, other
+
+
 def _fits(record: Record, machine: Machine, space: Space, source: RecordSource) -> bool:
-    if record.lanes != machine.lanes or (source.own and record.mcpu != machine.processor):
+    if record.lanes != machine.lanes or (source.own and not record.is_of(machine)):
         return False
     if record.cores < machine.threads:
         return False

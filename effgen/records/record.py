@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, TypeAdapter, with_con
 
 from effgen.files.lines import read_lines
 from effgen.files.strict import STRICT, Int64
+from effgen.machines.microarchitecture import UNKNOWN
 
 if TYPE_CHECKING:
     from effgen.machines.machine import Machine
@@ -45,7 +46,8 @@ class Record:
     timed in turn with the best one known, and `seconds` is that one's times the measured ratio: so the records of a
     kernel compare among themselves although a machine is faster today than tomorrow. `kept` marks those that were the
     best known when they were measured, better than the one before beyond the noise; only they are ever chosen. `device`
-    is what the machine calls itself; lines of earlier versions lack it.
+    is what the machine calls itself, `microarchitecture` what its processor is (`effgen.machines.microarchitecture`);
+    lines of earlier versions lack them.
     """
 
     kernel: str
@@ -61,11 +63,19 @@ class Record:
     tvm: str = ""
     date: str = ""
     device: str = ""
+    microarchitecture: str = UNKNOWN
 
     @property
     def machine(self) -> MachineKey:
         """Where it was measured."""
         return MachineKey(self.mcpu, self.lanes)
+
+    def is_of(self, machine: Machine) -> bool:
+        """Whether it was measured on such a processor; where nobody says which micro-architecture that, or the
+        machine's, is, the other names decide alone."""
+        alike = UNKNOWN in (self.microarchitecture, machine.microarchitecture)
+        same = alike or self.microarchitecture == machine.microarchitecture
+        return same and self.machine == MachineKey.of(machine)
 
     @property
     def time_s(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,13 +14,14 @@ from effgen.machines.abilities import Ability
 _RUNS = {"native": "runs here", "emulated": "emulated here", "no": "runs elsewhere"}
 
 
-def table_from_abilities(abilities: Sequence[Ability]) -> Table:
-    """One line a target."""
+def table_from_abilities(abilities: Sequence[Ability], records: Mapping[str, Sequence[str]]) -> Table:
+    """One line a target; `records`: names of the sets of tuning records that ship for it, the nearest first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("target", "machine", "code for", "here", "measured"):
+    for column in ("target", "machine", "code for", "here", "measured", "records"):
         table.add_column(column, no_wrap=column == "target")
     for ability in abilities:
-        table.add_row(ability.name, ability.description, ability.compiles_for, _here(ability), ability.route)
+        sets = ", ".join(records[ability.name])
+        table.add_row(ability.name, ability.description, ability.compiles_for, _here(ability), ability.route, sets)
     return table
 
 
@@ -29,6 +30,6 @@ def _here(ability: Ability) -> str:
     return f"{does}: {ability.why_not}" if ability.why_not else does
 
 
-def json_from_abilities(abilities: Sequence[Ability]) -> dict[str, Any]:
+def json_from_abilities(abilities: Sequence[Ability], records: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The same for programs."""
-    return {"targets": [asdict(ability) for ability in abilities]}
+    return {"targets": [{**asdict(ability), "records": list(records[ability.name])} for ability in abilities]}

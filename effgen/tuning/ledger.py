@@ -102,7 +102,8 @@ class Ledger:
     def _name(self, search: KernelSearch, decisions: Mapping[str, int]) -> str:
         """Of a candidate, among all that tuners measure for one machine."""
         key = MachineKey.of(self._machine)
-        words = (search.workload.name, search.space.rule, key, self._machine.threads, self.tvm)
+        where = (key, self._machine.microarchitecture, self._machine.threads)
+        words = (search.workload.name, search.space.rule, *where, self.tvm)
         return f"{words} {decision_key(decisions)}"
 
     def _append(self, record: Record) -> None:
@@ -183,6 +184,7 @@ class Ledger:
             tvm=self.tvm,
             date=now(),
             device=outcome.device,
+            microarchitecture=self._machine.microarchitecture,
         )
 
 
@@ -193,4 +195,4 @@ def now() -> str:
 
 def measured_here(record: Record, machine: Machine) -> bool:
     """Whether the record is of this machine, with its threads."""
-    return record.machine == MachineKey.of(machine) and record.cores == machine.threads
+    return record.is_of(machine) and record.cores == machine.threads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from effgen.files.staging import check_directory
 from effgen.kernels.workload import Workload
 from effgen.machines.host import describe_host
 from effgen.machines.machine import Cpu, Machine
+from effgen.machines.microarchitecture import this_microarchitecture
 from effgen.machines.processor import default_threads, missing_features, usable_cpus
 from effgen.machines.target import check_target, load_target, stated_target
 from effgen.machines.toolchain import check_programs, linker
@@ -137,7 +138,9 @@ def machine_to_measure(request: TuneRequest, route: Route) -> Cpu:
             "--offline-out DIR"
         )
     if route == "local":
-        return measured_here_as(request.target, machine, request.threads)
+        # Whatever micro-architecture the target names, or does not: what is recorded is of this computer.
+        here = this_microarchitecture() or machine.microarchitecture
+        return replace(measured_here_as(request.target, machine, request.threads), microarchitecture=here)
     linker(machine)
     return machine.with_threads(request.threads)
 
@@ -174,6 +177,7 @@ def promote_found(
         "route": route,
         "machine": ", ".join(sorted({record.device for record in found if record.device})),
         "mcpu": machine.processor,
+        "microarchitecture": machine.microarchitecture,
         "lanes": machine.lanes,
         "cores": machine.threads,
         "candidates": ledger.trials + ledger.resumed,

@@ -1,1 +1,2 @@
-"""Tuned records that ship: `<target>/records.jsonl`, the best of each kernel, and `manifest.json`. No code here."""
+"""Tuned records that ship: `<target>/<micro-architecture>.jsonl`, the best of each kernel as measured there, and
+`<target>/manifest.json`. No code here."""

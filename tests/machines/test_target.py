@@ -15,6 +15,7 @@ from effgen.errors import TargetError
 from effgen.machines import detection
 from effgen.machines.detection import FoundGpu
 from effgen.machines.machine import Cpu, Gpu, MachineFacts
+from effgen.machines.microarchitecture import this_microarchitecture
 from effgen.machines.processor import missing_features
 from effgen.machines.target import load_target, target_names, this_cpu
 from effgen.machines.target_file import Costs, Cuda, cuda_archs_from_text
@@ -89,6 +90,23 @@ def test_a_stated_table_overrides_detection(tmp_path: Path) -> None:
     path.write_text('description = "half"\ndetect = true\ncores = 1\n[vector]\nbytes = 32\nregisters = 16\n')
     machine = load_target(str(path))
     assert (machine.cores, machine.vector_bytes, machine.mcpu) == (1, 32, load_target("cpu").mcpu)
+
+
+def test_micro_architectures(tmp_path: Path) -> None:
+    """What a file says, what LLVM's name of its CPU says, this computer's where the CPU is detected."""
+    assert load_target("cpu").microarchitecture == this_microarchitecture()
+    assert [load_target(name).microarchitecture for name in ("rpi4", "x86-64-v4", "cuda-sm90")] == [
+        "cortex-a72",
+        "",
+        "",
+    ]
+    path = tmp_path / "mine.toml"
+    path.write_text(f'microarchitecture = "zen5"\n{COMPLETE}')
+    assert load_target(path).microarchitecture == "zen5"
+    path.write_text(f'microarchitecture = "zen55"\n{COMPLETE}')
+    message = r"mine\.toml: microarchitecture = 'zen55': expected the name of a micro-architecture; did you mean zen5"
+    with pytest.raises(TargetError, match=message):
+        load_target(path)
 
 
 def test_unknown_name_lists_the_known_ones() -> None:

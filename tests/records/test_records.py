@@ -14,12 +14,20 @@ from effgen.errors import TuneError
 from effgen.files import lines
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.machines.machine import Machine
+from effgen.machines.microarchitecture import MICROARCHITECTURES
 from effgen.machines.target import load_target
 from effgen.records import shipped as shipped_module
 from effgen.records.database import RecordFile, best_records, default_database
 from effgen.records.lookup import RecordSource, find_decisions, find_record, record_sources
 from effgen.records.record import Record, records_from_text
-from effgen.records.shipped import promote, record_set, shipped_records
+from effgen.records.shipped import (
+    promote,
+    record_folder,
+    shipped_microarchitectures,
+    shipped_names,
+    shipped_records,
+    shipped_sets,
+)
 
 MACHINE = load_target("x86-64-v3")
 WORKLOAD = ChannelScale(1, 8, 8, 16)
@@ -233,14 +241,45 @@ def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_set_of_a_machine(shipped: Path) -> None:
     v3, v4 = load_target("x86-64-v3"), load_target("x86-64-v4")
-    assert record_set(v3) == "x86-64-v3"
-    assert record_set(replace(v4, name="cpu", features=(*v4.features, "avx512_vnni"))) == "x86-64-v4"
-    assert record_set(replace(v3, name="mine")) == "x86-64-v3"
+    assert record_folder(v3) == "x86-64-v3"
+    assert record_folder(replace(v4, name="cpu", features=(*v4.features, "avx512_vnni"))) == "x86-64-v4"
+    assert record_folder(replace(v3, name="mine")) == "x86-64-v3"
     # A processor with AVX-512 but narrow vectors here, and one without what the narrow target wants.
-    assert record_set(replace(v3, name="mine", features=v4.features)) == "x86-64-v3"
-    assert record_set(replace(v3, name="mine", features=("avx2",))) is None
+    assert record_folder(replace(v3, name="mine", features=v4.features)) == "x86-64-v3"
+    assert record_folder(replace(v3, name="mine", features=("avx2",))) is None
     (shipped / "x86-64-v3").rmdir()
-    assert record_set(v3) is None
+    assert record_folder(v3) is None
+
+
+def test_sets_of_other_micro_architectures_come_after(shipped: Path, tmp_path: Path) -> None:
+    """The same one, its vendor's nearest, then the others; a kernel that the nearest lacks is another's."""
+    folder, machine = shipped / "x86-64-v3", replace(MACHINE, name="x86-64-v3", microarchitecture="zen3")
+    for mode, name in enumerate(("haswell", "zen3", "zen4")):
+        promote([replace(record(1e-4 / (mode + 1), mode=mode), microarchitecture=name)], folder, {})
+    extra = replace(record(1e-4, kernel="extra", mode=2), microarchitecture="haswell")
+    promote([extra], folder, {})
+    assert [each.name for each in shipped_sets(machine)] == ["x86-64-v3/zen3", "x86-64-v3/zen4", "x86-64-v3/haswell"]
+    absent = tmp_path / "absent.jsonl"
+    assert chosen(list(record_sources(machine, absent)), machine) == 1
+    assert chosen(list(record_sources(replace(machine, microarchitecture="zen5"), absent)), machine) == 2
+    # Nobody says which it is: the set with the most records, whatever a target is called.
+    assert shipped_names("x86-64-v3")[0] == "x86-64-v3/haswell"
+    found = [source.by_kernel.get("extra") for source in record_sources(machine, absent)]
+    assert found == [None, None, None, [extra]]
+
+
+def test_own_records_of_another_micro_architecture_are_not_this_machines() -> None:
+    """Lines of earlier versions, and machines of which nobody says it, go by LLVM's name alone."""
+    zen4, zen5 = (replace(MACHINE, microarchitecture=name) for name in ("zen4", "zen5"))
+    own = RecordSource("database", (replace(record(1e-6, mode=0), microarchitecture="zen4"),), own=True)
+    assert chosen([own], zen4) == 0
+    assert chosen([own], zen5) is None
+    assert chosen([own], MACHINE) == 0
+    old = RecordSource("database", (*own.records, record(1e-7, mode=1)), own=True)
+    assert chosen([old], zen5) == 1
+    assert chosen([old], zen4) == 0  # the one that says so, faster or not
+    both = [record(2e-4, mode=1), replace(record(1e-4, mode=2), microarchitecture="zen4")]
+    assert best_records(both) == both
 
 
 def test_promote_merges_what_is_better_or_missing(shipped: Path, tmp_path: Path) -> None:
@@ -250,13 +289,13 @@ def test_promote_merges_what_is_better_or_missing(shipped: Path, tmp_path: Path)
     assert promote([record(2e-4, mode=1), record(1e-5, kernel="b", mode=2), bad], folder, facts) == 2
     better = [record(1e-4, mode=3), record(2e-5, kernel="b", mode=0), record(kernel="c", mode=1)]
     assert promote(better, folder, facts) == 2
-    modes = {r.kernel: r.decisions["mode"] for r in shipped_records("x86-64-v3").records}
+    modes = {r.kernel: r.decisions["mode"] for r in shipped_records("x86-64-v3", "unknown").records}
     assert modes == {WORKLOAD.name: 3, "b": 2, "c": 1}
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["records"] == 3 and [p["changed"] for p in manifest["promotions"]] == [2, 2]
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "records.jsonl"]
+    assert manifest["records"] == {"unknown": 3} and [p["changed"] for p in manifest["promotions"]] == [2, 2]
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "unknown.jsonl"]
     names = [source.name for source in record_sources(MACHINE, tmp_path / "absent.jsonl")]
-    assert names == ["database", "shipped x86-64-v3"]
+    assert names == ["database", "shipped x86-64-v3/unknown"]
     assert chosen(list(record_sources(MACHINE, tmp_path / "absent.jsonl"))) == 3
 
 
@@ -269,16 +308,21 @@ def test_promote_beside_a_manifest_that_is_none(text: str, tmp_path: Path) -> No
 
 def test_promote_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(TuneError, match=r"records\.jsonl: cannot be read"):
+    with pytest.raises(TuneError, match=r"unknown\.jsonl: cannot be read"):
         promote([record()], tmp_path / "file", {})
 
 
 def test_what_ships_is_well_formed() -> None:
     """Every line of the shipped sets is a record that may be chosen, one for each key."""
     for name in ("x86-64-v3", "x86-64-v4"):
-        loaded = shipped_records(name)
-        assert loaded.ignored == 0
-        assert sorted(map(repr, best_records(loaded.records))) == sorted(map(repr, loaded.records))
+        manifest = json.loads((Path(shipped_module._shipped_folder(name)) / "manifest.json").read_text())
+        assert sorted(manifest["records"]) == shipped_microarchitectures(name) != []
+        for microarchitecture, count in manifest["records"].items():
+            loaded = shipped_records(name, microarchitecture)
+            assert (loaded.ignored, len(loaded.records)) == (0, count)
+            assert sorted(map(repr, best_records(loaded.records))) == sorted(map(repr, loaded.records))
+            assert {record.microarchitecture for record in loaded.records} == {microarchitecture}
+            assert microarchitecture in MICROARCHITECTURES
 
 
 def test_lines_that_no_tuner_writes_are_passed_over(tmp_path: Path) -> None:

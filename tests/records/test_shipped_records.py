@@ -16,7 +16,7 @@ from effgen.measure.case import TOLERANCE, KernelCase
 from effgen.measure.kernels import LocalBench
 from effgen.network import NetworkRequest, build_network
 from effgen.records.record import Record
-from effgen.records.shipped import shipped_records
+from effgen.records.shipped import shipped_microarchitectures, shipped_records
 from effgen.schedules import space_of
 from effgen.tuning.request import calls_of_network
 
@@ -33,9 +33,9 @@ def workload_of(record: Record) -> Workload:
 
 @cache
 def records(name: str) -> tuple[Record, ...]:
-    loaded = shipped_records(name)
-    assert loaded.ignored == 0
-    return tuple(loaded.records)
+    loaded = [shipped_records(name, each) for each in shipped_microarchitectures(name)]
+    assert not any(each.ignored for each in loaded)
+    return tuple(record for each in loaded for record in each.records)
 
 
 def check(record: Record, name: str) -> None:

@@ -13,6 +13,7 @@ from toy_spaces import FAST, MACHINE, SLOW, WORKLOAD
 
 from effgen.errors import EffgenError
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.machines.microarchitecture import this_microarchitecture
 from effgen.network import NetworkRequest
 from effgen.records.database import RecordFile
 from effgen.report.tune import json_from_tune, notes_from_tune, table_from_tune, warnings_from_tune
@@ -126,7 +127,10 @@ def test_tune_promote_and_be_found(path: Path, tmp_path: Path) -> None:
     assert data["end"] == "converged" and data["promoted"] == 1 and data["speedup"] > 2
     assert data["kernels"][0]["decisions"]["mode"] == FAST and data["kernels"][0]["checked"]
     assert data["outcomes"] == {"ok": data["trials"]}
-    shipped = RecordFile(tmp_path / "shipped" / "records.jsonl").load().records
+    (file,) = (tmp_path / "shipped").glob("*.jsonl")
+    shipped = RecordFile(file).load().records
+    assert file.stem == (this_microarchitecture() or "unknown")
+    assert {record.microarchitecture for record in shipped} == {this_microarchitecture()}
     assert [record.decisions["mode"] for record in shipped] == [FAST]
     promotion = json.loads((tmp_path / "shipped" / "manifest.json").read_text())["promotions"][0]
     assert {"tvm", "date", "machine", "cores", "candidates"} <= promotion.keys()
