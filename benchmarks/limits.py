@@ -39,22 +39,12 @@ _REPEATS = 1000
 def silu_seconds(machine: Cpu) -> float:
     """Seconds of one SiLU on one core."""
     import tvm
-    from tvm.script.ir_builder import IRBuilder
-    from tvm.tirx.script.builder import ir as tir
 
-    from effgen.kernels.lowering import tvm_target
-    from effgen.kernels.math import activate
+    from effgen.measure.probes import activation_kernel, activation_shape, compiled
 
-    lanes = machine.lanes
-    # Input and output in one array, some lines apart: addresses that agree in their last 12 bits hinder each other.
-    shape = (2, _VALUES // lanes + 3, lanes)
-    with IRBuilder() as builder, tir.prim_func(s_tir=True):
-        tir.func_name("silu")
-        tir.func_attr({"global_symbol": "silu", "tirx.noalias": True, "tirx.is_scheduled": True})
-        data = tir.arg("data", tir.buffer(shape, "float32", layout=None))
-        with tir.serial(0, _REPEATS), tir.serial(0, _VALUES // lanes) as i, tir.vectorized(0, lanes) as lane:
-            tir.buffer_store(data, activate(data[0, i, lane], "silu"), [1, i, lane])
-    library = tvm.compile(tvm.IRModule({"silu": builder.get()}), tvm_target(machine)).mod
+    steps = _VALUES // machine.lanes
+    library = compiled({"silu": activation_kernel("silu", "silu", steps, machine.lanes, _REPEATS)}, machine)
+    shape = activation_shape(steps, machine.lanes)
     values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     times = library.time_evaluator("silu", tvm.cpu(), number=1, repeat=1500)(tvm.runtime.tensor(values)).results
     return float(min(times)) / (_REPEATS * _VALUES)

@@ -13,6 +13,7 @@ import typer
 
 from effgen.cli import (
     bench,
+    calibrate,
     compare,
     compile,
     device,
@@ -48,6 +49,7 @@ app.command()(fit.fit)
 app.command()(export.export)
 app.command()(train.train)
 app.command()(tune.tune)
+app.command()(calibrate.calibrate)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
 app.command()(run.run)

@@ -2,5 +2,6 @@
 
 Right: `verify` holds it against PyTorch, case by case (`case`), `reading` an ONNX file's Graph against onnxruntime,
 `standalone` the C library. Fast: `bench` beside `peers`, `bench_layers` kernel by kernel (`profile`) beside what the
-machine can do at most (`roofline`), `bench_remote` on a device. `doctor` looks at the installation.
+machine can do at most (`roofline`), `bench_remote` on a device. `doctor` looks at the installation, `calibration` at
+what the schedule rules should count with here.
 """

@@ -166,6 +166,7 @@ def check_target() -> Iterator[Check]:
         yield Check("target cpu", "ok", found)
     yield Check("instruction sets", "ok", " ".join(machine.features) or "none of note")
     yield Check("micro-architecture", "ok", machine.microarchitecture or "unknown")
+    yield Check("costs of the rules", "ok", machine.costs_of)
     yield Check("shipped records", "ok", ", ".join(each.name for each in shipped_sets(machine)) or "none that fit")
 
 

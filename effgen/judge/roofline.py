@@ -8,8 +8,7 @@ else on the machine only makes a probe slower.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from effgen.machines.machine import Cpu
 from effgen.machines.target import this_cpu
+from effgen.measure.probes import STREAMS, compiled, multiply_add_kernel, read_kernel, update_kernel
 from effgen.results.ceilings import Bandwidth, Ceilings
 from effgen.runtime.library import prepare_tvm
 
@@ -36,8 +36,6 @@ _RUN_BYTES = 64 << 20
 _BURSTS, _PAUSE_S, _REPEATS = 5, 0.02, 3
 #: Short runs and many: beside a busy process some of them still find all CPUs free.
 _PEAK_STEPS, _PEAK_REPEATS = 50_000, 30
-#: Vectors in flight in the bandwidth probes: enough to hide an addition's latency.
-_STREAMS = 8
 
 
 def best_ceilings(one: Ceilings, other: Ceilings) -> Ceilings:
@@ -77,11 +75,12 @@ class Probes:
         machine = this_cpu().with_threads(threads)
         self._machine = machine
         self._sizes = {level: _whole_steps(size, machine) for level, size in sizes.items()}
-        functions = {"peak": _peak_kernel(machine)}
+        functions = {"peak": multiply_add_kernel("peak", *_peak_shape(machine), steps=_PEAK_STEPS)}
         for level, size in self._sizes.items():
-            functions[f"read_{level}"] = _read_kernel(machine, f"read_{level}", size)
-            functions[f"update_{level}"] = _update_kernel(machine, f"update_{level}", size)
-        self._library = _compiled(functions, machine)
+            whole, half = _buffer_shape(machine, size), _buffer_shape(machine, size // 2)
+            functions[f"read_{level}"] = read_kernel(f"read_{level}", whole, _passes(size))
+            functions[f"update_{level}"] = update_kernel(f"update_{level}", half, _passes(size))
+        self._library = compiled(functions, machine)
 
     def measure(self) -> Ceilings:
         """Run them all: a fraction of a second for each level."""
@@ -103,12 +102,6 @@ def _peak(library: Any, machine: Cpu) -> float:
     shape = _peak_shape(machine)
     flops = 2 * _PEAK_STEPS * int(np.prod(shape))
     return flops / _fastest(library, "peak", machine, shape, repeats=_PEAK_REPEATS) / 1e9
-
-
-def _compiled(functions: dict[str, Any], machine: Cpu) -> Any:
-    import tvm
-
-    return tvm.compile(tvm.IRModule(functions), tvm.target.Target(machine.llvm)).mod
 
 
 def _fastest(library: Any, name: str, machine: Cpu, *shapes: tuple[int, ...], repeats: int = _REPEATS) -> float:
@@ -134,12 +127,9 @@ def _timed(function: Any, tensors: list[Any]) -> float:
     return time.perf_counter() - start
 
 
-# Shapes: (thread, step, stream, lane). A thread's part of a buffer is contiguous.
-
-
 def _step_bytes(machine: Cpu) -> int:
     """Bytes that all threads read in one step of the read probe."""
-    return machine.cores * _STREAMS * machine.lanes * 4
+    return machine.cores * STREAMS * machine.lanes * 4
 
 
 def _whole_steps(size: int, machine: Cpu) -> int:
@@ -153,94 +143,13 @@ def _passes(size: int) -> int:
 
 
 def _buffer_shape(machine: Cpu, size: int) -> tuple[int, ...]:
-    return (machine.cores, size // _step_bytes(machine), _STREAMS, machine.lanes)
+    return (machine.cores, size // _step_bytes(machine), STREAMS, machine.lanes)
 
 
 def _sums_shape(machine: Cpu) -> tuple[int, ...]:
-    return (machine.cores, _STREAMS, machine.lanes)
+    return (machine.cores, STREAMS, machine.lanes)
 
 
-def _peak_shape(machine: Cpu) -> tuple[int, ...]:
+def _peak_shape(machine: Cpu) -> tuple[int, int, int]:
     # As many chains as there are registers, less the two constants and some air for the compiler.
     return (machine.cores, machine.vector_registers - 4, machine.lanes)
-
-
-def _kernel(name: str, threads: int, shapes: Mapping[str, tuple[int, ...]], body: Callable[..., None]) -> Any:
-    """A PrimFunc on float32 buffers of `shapes` that runs `body(thread, *buffers)` on every thread."""
-    from tvm.script.ir_builder import IRBuilder
-    from tvm.tirx.script.builder import ir as tir
-
-    with IRBuilder() as builder, tir.prim_func(s_tir=True):
-        tir.func_name(name)
-        tir.func_attr({"global_symbol": name, "tirx.noalias": True, "tirx.is_scheduled": True})
-        buffers = [tir.arg(key, tir.buffer(shape, "float32", layout=None)) for key, shape in shapes.items()]
-        with tir.parallel(0, threads) as thread:
-            body(thread, *buffers)
-    return builder.get()
-
-
-@contextmanager
-def _registers(shape: tuple[int, ...], out: Any, thread: Any) -> Iterator[Any]:
-    """A small buffer that LLVM keeps in registers: `out[thread]` before the block, stored back after it."""
-    from tvm.tirx.script.builder import ir as tir
-
-    streams, lanes = shape
-    acc = tir.sblock_alloc_buffer(shape, "float32", scope="local", layout=None)
-    for stream in range(streams):
-        with tir.vectorized(0, lanes) as lane:
-            tir.buffer_store(acc, out[thread, stream, lane], [stream, lane])
-    yield acc
-    for stream in range(streams):
-        with tir.vectorized(0, lanes) as lane:
-            tir.buffer_store(out, acc[stream, lane], [thread, stream, lane])
-
-
-def _peak_kernel(machine: Cpu) -> Any:
-    """Independent chains of multiply-adds, all in registers."""
-    from tvm import tirx
-    from tvm.tirx.script.builder import ir as tir
-
-    shape = _peak_shape(machine)
-
-    def body(thread: Any, out: Any) -> None:
-        with _registers(shape[1:], out, thread) as acc, tir.serial(0, _PEAK_STEPS):
-            for chain in range(shape[1]):
-                with tir.vectorized(0, machine.lanes) as lane:
-                    step = acc[chain, lane] * tirx.const(0.5, "float32") + tirx.const(0.25, "float32")
-                    tir.buffer_store(acc, step, [chain, lane])
-
-    return _kernel("peak", machine.cores, {"out": shape}, body)
-
-
-def _read_kernel(machine: Cpu, name: str, size: int) -> Any:
-    """Sums of a buffer of `size` bytes, as many streams at once as hide the addition's latency."""
-    from tvm.tirx.script.builder import ir as tir
-
-    shape, sums = _buffer_shape(machine, size), _sums_shape(machine)
-
-    def body(thread: Any, data: Any, out: Any) -> None:
-        with _registers(sums[1:], out, thread) as acc, tir.serial(0, _passes(size)), tir.serial(0, shape[1]) as step:
-            for stream in range(_STREAMS):
-                with tir.vectorized(0, machine.lanes) as lane:
-                    total = acc[stream, lane] + data[thread, step, stream, lane]
-                    tir.buffer_store(acc, total, [stream, lane])
-
-    return _kernel(name, machine.cores, {"data": shape, "out": sums}, body)
-
-
-def _update_kernel(machine: Cpu, name: str, size: int) -> Any:
-    """a = a / 2 + b; the two together are `size` bytes. Every pass needs the one before it: none can be left out."""
-    from tvm import tirx
-    from tvm.tirx.script.builder import ir as tir
-
-    shape = _buffer_shape(machine, size // 2)
-
-    def body(thread: Any, a: Any, b: Any) -> None:
-        with tir.serial(0, _passes(size)), tir.serial(0, shape[1]) as step:
-            for stream in range(_STREAMS):
-                with tir.vectorized(0, machine.lanes) as lane:
-                    place = [thread, step, stream, lane]
-                    value = a[tuple(place)] * tirx.const(0.5, "float32") + b[tuple(place)]
-                    tir.buffer_store(a, value, place)
-
-    return _kernel(name, machine.cores, {"a": shape, "b": shape}, body)

@@ -120,7 +120,8 @@ class MachineFacts(ABC):
 @dataclass(frozen=True, kw_only=True)
 class Cpu(MachineFacts):
     """A CPU, complete: vector registers, one core's caches, cores (which the caller may replace), the instruction sets
-    that it has, spelled as in /proc/cpuinfo, and what the estimates of the schedule rules count with."""
+    that it has, spelled as in /proc/cpuinfo, and what the estimates of the schedule rules count with (`costs_of`: whose
+    they are)."""
 
     vector_bytes: int
     vector_registers: int
@@ -129,6 +130,7 @@ class Cpu(MachineFacts):
     cores: int
     features: tuple[str, ...]
     costs: Costs
+    costs_of: str = ""
 
     @property
     def tvm(self) -> dict[str, Any]:

@@ -13,12 +13,15 @@ from typing import Any
 from effgen.errors import TargetError, candidates
 from effgen.files.bounded import MOST_TOML_BYTES, UnreadableError, read_text
 from effgen.machines import detection
+from effgen.machines.calibrated import load_calibrated
 from effgen.machines.llvm import check_llvm
 from effgen.machines.machine import Cpu, Gpu, Machine
 from effgen.machines.microarchitecture import microarchitecture_from_llvm, this_microarchitecture
 from effgen.machines.processor import default_threads
 from effgen.machines.target_file import (
     GPU,
+    INHERITED_FROM,
+    Costs,
     Cuda,
     Llvm,
     TargetFile,
@@ -45,9 +48,10 @@ def load_target(name_or_path: str | Path) -> Machine:
     return _machine(Path(text).name.removesuffix(".toml"), stated)
 
 
-def this_cpu() -> Cpu:
-    """The machine that effgen runs on, which `--target cpu` means."""
-    return _cpu("cpu", stated_target("cpu"))
+def this_cpu(calibrated: bool = True) -> Cpu:
+    """The machine that effgen runs on, which `--target cpu` means; `calibrated`: with the costs that were measured of
+    it, where they were."""
+    return _cpu("cpu", stated_target("cpu"), calibrated)
 
 
 def check_target(name_or_path: str | Path) -> None:
@@ -83,10 +87,11 @@ def _machine(name: str, stated: TargetFile) -> Machine:
     return _gpu(name, stated) if stated.processor is GPU else _cpu(name, stated)
 
 
-def _cpu(name: str, stated: TargetFile) -> Cpu:
+def _cpu(name: str, stated: TargetFile, calibrated: bool = True) -> Cpu:
     vector = stated.vector or detection.detected_vector()
     cache_bytes = stated.cache or detection.detected_caches()
     features = detection.detected_features() if stated.features is None else stated.features
+    costs, costs_of = _costs(stated, vector.bytes, calibrated)
     return Cpu(
         **_shared_fields(name, stated, stated.llvm or detection.detected_llvm()),
         vector_bytes=vector.bytes,
@@ -95,9 +100,22 @@ def _cpu(name: str, stated: TargetFile) -> Cpu:
         l2_bytes=cache_bytes.l2,
         cores=stated.cores or default_threads(),
         features=tuple(features),
-        costs=stated.costs or inherited_costs(vector.bytes),
+        costs=costs,
+        costs_of=costs_of,
         microarchitecture=_microarchitecture(stated),
     )
+
+
+def _costs(stated: TargetFile, vector_bytes: int, calibrated: bool) -> tuple[Costs, str]:
+    """The file's; else, of this computer's CPU, those that were measured of it; else what is inherited. And whose they
+    are."""
+    if stated.costs is not None:
+        return stated.costs, "the target's file"
+    inherited = inherited_costs(vector_bytes)
+    found = load_calibrated(vector_bytes) if calibrated and stated.llvm is None else None
+    if found is None:
+        return inherited, INHERITED_FROM.get(vector_bytes, INHERITED_FROM[64])
+    return found.over(inherited), f"effgen calibrate, {found.date[:10]}"
 
 
 def _microarchitecture(stated: TargetFile) -> str:

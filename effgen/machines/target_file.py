@@ -253,6 +253,9 @@ def cuda_archs_from_text(text: str) -> tuple[str, ...]:
 #: The target that states every cost, and by bytes of a vector those that state what they have otherwise.
 _MOST_MEASURED, _MEASURED = "x86-64-v4", {32: "x86-64-v3"}
 
+#: Whose the costs of a CPU are of which nobody measured them, by bytes of a vector; of other widths as of the widest.
+INHERITED_FROM = {32: "AMD Zen 3, Zen 4", 64: "AMD Zen 4"}
+
 
 @cache
 def _measured_costs(vector_bytes: int) -> dict[str, Any]:

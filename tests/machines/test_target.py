@@ -214,7 +214,16 @@ def test_a_cpu_and_a_gpu_have_no_field_of_the_other() -> None:
     assert isinstance(cpu, Cpu) and isinstance(gpu, Gpu)
     shared = {item.name for item in fields(MachineFacts)}
     of_cpu, of_gpu = ({item.name for item in fields(kind)} - shared for kind in (Cpu, Gpu))
-    assert of_cpu == {"vector_bytes", "vector_registers", "l1_bytes", "l2_bytes", "cores", "features", "costs"}
+    assert of_cpu == {
+        "vector_bytes",
+        "vector_registers",
+        "l1_bytes",
+        "l2_bytes",
+        "cores",
+        "features",
+        "costs",
+        "costs_of",
+    }
     assert of_gpu == {"archs", "multiprocessors", "shared_memory", "l2"}
 
 
