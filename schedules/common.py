@@ -11,6 +11,7 @@ from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IterVar, PrimFunc
 
+from effgen.kernels import tiles
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.workload import AnyWorkload, Workload
 from effgen.machines.machine import Cpu, Gpu
@@ -103,8 +104,15 @@ def worth_a_launch(machine: Cpu, macs: int, size: int) -> bool:
 
 
 def bands_for(rows: int, machine: Cpu) -> tuple[int, ...]:
-    """How many bands `rows` may be shared out to: none, or multiples of the cores' number."""
-    return tuple(sorted({1} | {machine.cores * n for n in (1, 2, 3, 4, 6, 8, 16) if machine.cores * n <= rows}))
+    """How many bands `rows` may be shared out to: none; divisors of the cores' number, for what is shared out in
+    another way as well, so that all cores have the same of both together; multiples of it."""
+    multiples = (machine.cores * n for n in (1, 2, 3, 4, 6, 8, 16))
+    return tuple(sorted({n for n in (*tiles.divisors(machine.cores), *multiples) if n <= rows} | {1}))
+
+
+def most_bands(bands: tuple[int, ...], machine: Cpu) -> int:
+    """The most of them that are no more than the cores."""
+    return max(n for n in bands if n <= machine.cores)
 
 
 def depth_axis(layer: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from effgen.kernels.joining import ConcatPlan, concat_primfunc
 from effgen.kernels.kinds.concat import Concat
 from effgen.machines.machine import Cpu
-from effgen.schedules.common import bands_for, rule, worth_a_launch
+from effgen.schedules.common import bands_for, most_bands, rule, worth_a_launch
 from effgen.schedules.space import Space
 
 
@@ -14,10 +14,10 @@ def space(workload: Concat, machine: Cpu) -> Space:
     """The rule: joined images, and one image scaled and shifted."""
     positions = workload.batch * workload.height * workload.width
     bands = bands_for(positions, machine)
-    shared = worth_a_launch(machine, 0, workload.bytes) and machine.cores in bands
+    shared = worth_a_launch(machine, 0, workload.bytes)
     return Space(
         rule="concat",
         axes={"bands": bands},
-        default={"bands": machine.cores if shared else 1},
+        default={"bands": most_bands(bands, machine) if shared else 1},
         build=lambda decisions: concat_primfunc(workload, machine, ConcatPlan(decisions["bands"])),
     )

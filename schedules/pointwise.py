@@ -43,11 +43,14 @@ def _axes(workload: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:
     blocks = bias_shape(workload, machine)[0]
     widths = tuple(n for n in range(1, blocks + 1) if tiles.fits_registers(1, n, machine))
     heights = range(1, min(_rows(workload), machine.vector_registers) + 1)
+    rows = tuple(h for h in heights if tiles.fits_registers(h, 1, machine))
+    # A band of one tile each where there are fewer tiles than cores.
+    single = (tiles.blocks(_rows(workload), h) for h in rows)
     axes = {
-        "rows": tuple(h for h in heights if tiles.fits_registers(h, 1, machine)),
+        "rows": rows,
         "vectors": widths,
         "chunks": tuple(sorted({*bands_for(blocks, machine), *(tiles.blocks(blocks, n) for n in widths)})),
-        "bands": bands_for(_rows(workload), machine),
+        "bands": tuple(sorted({*bands_for(_rows(workload), machine), *(n for n in single if n <= machine.cores)})),
         "columns_inside": (0, 1),
         "prefetch": (0, 1),
         "parallel": (0, 1) if workload.family == "dense" else (1,),
