@@ -9,7 +9,6 @@ what hides behind what in a whole kernel, or for the judgement of whoever tuned 
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,8 +48,8 @@ _CALL_BYTES = 1 << 20
 #: Vectors of the activations' probes: 8 KiB of 64 bytes each, inside a first-level cache.
 _ACTIVATED = 128
 
-#: What `operand` and `tile_loads` are looked for among.
-_OPERANDS, _TILE_LOADS = [n / 50 for n in range(51)], [n / 20 for n in range(51)]
+#: What `operand` is looked for among.
+_OPERANDS = [n / 100 for n in range(101)]
 
 #: Of a matrix product's probe: steps of the reduction, and tiles one below the other.
 _DEPTH, _TILES = 128, 32
@@ -156,19 +155,19 @@ def costs_from_times(times: Mapping[str, float], machine: Cpu, found_tiles: Sequ
     costs["stream_bytes"] = machine.vector_bytes * unit / times["stream"]
     costs["copy_second"] = max(costs["copy_second"], costs["copy_first"])
     costs["copy_beyond"] = max(costs["copy_beyond"], costs["copy_second"])
-    costs["operand"], costs["tile_loads"] = loads_from_tiles(found_tiles, costs["chain"])
+    costs["operand"] = operand_from_tiles(found_tiles, costs["chain"], machine.costs.tile_loads)
     assert costs.keys() == PLAUSIBLE.keys()
     return costs
 
 
-def loads_from_tiles(found: Sequence[TileTime], chain: float) -> tuple[float, float]:
-    """`operand` and `tile_loads`, of a grid, with which the rules' formula (`tiles.tile_cycles`) comes nearest to the
-    tiles: the least sum of relative errors, which single tiles that LLVM compiles badly do not lead astray."""
+def operand_from_tiles(found: Sequence[TileTime], chain: float, tile_loads: float) -> float:
+    """The `operand`, of a grid, with which the rules' formula (`tiles.tile_cycles`) comes nearest to the tiles: the
+    least sum of relative errors, which tiles that LLVM compiles badly do not lead astray."""
 
-    def error(costs: tuple[float, float]) -> float:
-        return sum(abs(_step(each, chain, *costs) / each.step - 1) for each in found)
+    def error(operand: float) -> float:
+        return sum(abs(_step(each, chain, operand, tile_loads) / each.step - 1) for each in found)
 
-    return min(itertools.product(_OPERANDS, _TILE_LOADS), key=lambda costs: (error(costs), costs))
+    return min(_OPERANDS, key=error)
 
 
 def _step(tile: TileTime, chain: float, operand: float, tile_loads: float) -> float:

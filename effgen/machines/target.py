@@ -20,7 +20,6 @@ from effgen.machines.microarchitecture import microarchitecture_from_llvm, this_
 from effgen.machines.processor import default_threads
 from effgen.machines.target_file import (
     GPU,
-    INHERITED_FROM,
     Costs,
     Cuda,
     Llvm,
@@ -111,10 +110,10 @@ def _costs(stated: TargetFile, vector_bytes: int, calibrated: bool) -> tuple[Cos
     are."""
     if stated.costs is not None:
         return stated.costs, "the target's file"
-    inherited = inherited_costs(vector_bytes)
+    inherited, whose = inherited_costs(vector_bytes, _microarchitecture(stated))
     found = load_calibrated(vector_bytes) if calibrated and stated.llvm is None else None
     if found is None:
-        return inherited, INHERITED_FROM.get(vector_bytes, INHERITED_FROM[64])
+        return inherited, whose
     return found.over(inherited), f"effgen calibrate, {found.date[:10]}"
 
 

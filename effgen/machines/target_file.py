@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from effgen.errors import TargetError, candidates
 from effgen.files.bounded import UnreadableError, table_from_toml
 from effgen.files.strict import StrictModel, first_problem
-from effgen.machines.microarchitecture import MICROARCHITECTURES
+from effgen.machines.microarchitecture import MICROARCHITECTURES, UNKNOWN
 from effgen.machines.processor import architecture_of, features_of
 from effgen.words import Route
 
@@ -253,8 +253,8 @@ def cuda_archs_from_text(text: str) -> tuple[str, ...]:
 #: The target that states every cost, and by bytes of a vector those that state what they have otherwise.
 _MOST_MEASURED, _MEASURED = "x86-64-v4", {32: "x86-64-v3"}
 
-#: Whose the costs of a CPU are of which nobody measured them, by bytes of a vector; of other widths as of the widest.
-INHERITED_FROM = {32: "AMD Zen 3, Zen 4", 64: "AMD Zen 4"}
+#: Whose they are; of other widths as of the widest.
+_MEASURED_ON = {32: "AMD Zen 4, Zen 3", 64: "AMD Zen 4"}
 
 
 @cache
@@ -266,10 +266,21 @@ def _measured_costs(vector_bytes: int) -> dict[str, Any]:
     return {key: value for text in texts for key, value in tomllib.loads(text)["costs"].items()}
 
 
-def inherited_costs(vector_bytes: int) -> Costs:
-    """What the rules count with on a CPU of which nobody measured it: the costs of AMD's Zen 4, and where vectors have
-    32 bytes what Zen 3 has otherwise."""
-    return Costs.model_validate(_measured_costs(vector_bytes))
+def inherited_costs(vector_bytes: int, microarchitecture: str = UNKNOWN) -> tuple[Costs, str]:
+    """What the rules count with on a CPU of which its file says nothing, and whose it is: the costs of AMD's Zen 4,
+    where vectors have 32 bytes what Zen 3 has otherwise, and what is known of the micro-architecture."""
+    of_width = _MEASURED_ON.get(vector_bytes, _MEASURED_ON[64])
+    own = _own_costs(vector_bytes, microarchitecture)
+    costs = Costs.model_validate(_measured_costs(vector_bytes) | own)
+    return costs, f"{of_width}; of {microarchitecture} {', '.join(own)}" if own else of_width
+
+
+def _own_costs(vector_bytes: int, microarchitecture: str) -> dict[str, Any]:
+    """What `targets/costs` has of a micro-architecture with vectors of this width."""
+    file = resources.files("effgen.targets.costs") / f"{microarchitecture or 'none'}.toml"
+    found = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    own: dict[str, Any] = found.get(f"bytes-{vector_bytes}", {})
+    return own
 
 
 def _stated_vector_bytes(data: dict[str, Any]) -> int:

@@ -16,7 +16,7 @@ from effgen.judge.calibration import (
     TileTime,
     calibrate,
     calibration_from_times,
-    loads_from_tiles,
+    operand_from_tiles,
     probed_tiles,
     quartiles,
 )
@@ -36,7 +36,7 @@ def machine() -> Cpu:
 
 def given(**cycles: float) -> dict[str, float]:
     """Seconds by probe of a machine with vectors of 32 bytes at 4 GHz, two multiply-adds a cycle: 4 cycles until a
-    result, tiles as the formula has them with operand 0.2, tile_loads 1. `cycles` says otherwise."""
+    result, tiles as the formula has them with operand 0.2. `cycles` says otherwise."""
     found = {
         "clock": 1.0,
         "multiply_add": 0.5,
@@ -53,7 +53,8 @@ def given(**cycles: float) -> dict[str, float]:
     }
     for rows, vectors in probed_tiles(machine()):
         loads, products = rows + vectors, rows * vectors
-        found[f"tile_{rows}x{vectors}"] = 0.5 * (max(products, 8) + 0.2 * loads + max(0, loads - products))
+        waiting = max(0.0, machine().costs.tile_loads * loads - products)
+        found[f"tile_{rows}x{vectors}"] = 0.5 * (max(products, 8) + 0.2 * loads + waiting)
     return {name: CLOCK_S * value for name, value in (found | cycles).items()}
 
 
@@ -71,7 +72,6 @@ def test_costs_of_given_times() -> None:
             "half_product": 1.0,
             "half_store": 0.9,
             "operand": 0.2,
-            "tile_loads": 1.0,
             "exponential": 12.0,
             "store": 2.0,
             "copy_first": 3.0,
@@ -112,8 +112,8 @@ def test_bounds_hold_what_is_inherited(name: str) -> None:
 def test_one_tile_that_is_compiled_badly_leads_nothing_astray() -> None:
     shapes = probed_tiles(machine())
     found = [TileTime(rows, vectors, max(rows * vectors, 8) + 0.1 * (rows + vectors)) for rows, vectors in shapes]
-    assert loads_from_tiles(found, 8)[0] == pytest.approx(0.1)
-    assert loads_from_tiles([replace(found[2], step=50.0), *found[:2], *found[3:]], 8)[0] == pytest.approx(0.1)
+    assert operand_from_tiles(found, 8, 0.0) == pytest.approx(0.1)
+    assert operand_from_tiles([replace(found[2], step=50.0), *found[:2], *found[3:]], 8, 0.0) == pytest.approx(0.1)
 
 
 def test_lower_quartiles() -> None:

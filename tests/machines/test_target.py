@@ -15,10 +15,10 @@ from effgen.errors import TargetError
 from effgen.machines import detection
 from effgen.machines.detection import FoundGpu
 from effgen.machines.machine import Cpu, Gpu, MachineFacts
-from effgen.machines.microarchitecture import this_microarchitecture
+from effgen.machines.microarchitecture import MICROARCHITECTURES, this_microarchitecture
 from effgen.machines.processor import missing_features
 from effgen.machines.target import load_target, target_names, this_cpu
-from effgen.machines.target_file import Costs, Cuda, cuda_archs_from_text
+from effgen.machines.target_file import Costs, Cuda, cuda_archs_from_text, inherited_costs
 
 COMPLETE = """
 description = "a test"
@@ -109,6 +109,22 @@ def test_micro_architectures(tmp_path: Path) -> None:
         load_target(path)
 
 
+def test_what_is_known_of_micro_architectures() -> None:
+    """Every file is of a known one, and states known costs by width; they stand over what the width inherits."""
+    files = [file for file in resources.files("effgen.targets.costs").iterdir() if file.name.endswith(".toml")]
+    assert {file.name.removesuffix(".toml") for file in files} >= {"zen3", "zen4", "zen5", "emerald-rapids"}
+    for file in files:
+        name = file.name.removesuffix(".toml")
+        assert name in MICROARCHITECTURES
+        for table, stated in tomllib.loads(file.read_text()).items():
+            width = int(table.removeprefix("bytes-"))
+            costs, whose = inherited_costs(width, name)
+            plain, of_width = inherited_costs(width)
+            assert costs.model_dump() == plain.model_dump() | stated and stated.keys() <= Costs.model_fields.keys()
+            assert whose == f"{of_width}; of {name} {', '.join(stated)}"
+    assert inherited_costs(64, "zen4") == inherited_costs(64) == inherited_costs(64, "none")
+
+
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(TargetError, match=r"x86-64-v5.*did you mean x86-64-v4\?.*cpu, cuda, .*x86-64-v3, x86-64-v4"):
         load_target("x86-64-v5")
@@ -181,13 +197,15 @@ def test_a_gpu_has_no_costs_of_a_cpu(tmp_path: Path) -> None:
 
 
 def test_costs_that_a_file_leaves_out_are_those_of_its_width(tmp_path: Path) -> None:
-    """Zen 4's; where vectors have 32 bytes Zen 3's."""
+    """Zen 4's; where vectors have 32 bytes Zen 3's, and what is known of the micro-architecture."""
     zen4, zen3 = load_target("x86-64-v4"), load_target("x86-64-v3")
     assert isinstance(zen4, Cpu) and isinstance(zen3, Cpu) and zen3.costs != zen4.costs
     for name in target_names():
         machine = load_target(name)
         if isinstance(machine, Cpu):
-            assert machine.costs == (zen3 if machine.vector_bytes == 32 else zen4).costs, name
+            inherited = (zen3 if machine.vector_bytes == 32 else zen4).costs
+            known = inherited_costs(machine.vector_bytes, machine.microarchitecture)[0]
+            assert machine.costs == (known if machine.microarchitecture else inherited), name
     for stated, inherited in ((32, zen3), (16, zen4)):
         path = tmp_path / f"of{stated}.toml"
         path.write_text(re.sub(r"(?m)^bytes = \d+", f"bytes = {stated}", COMPLETE) + "[costs]\nlaunch = 30000\n")
