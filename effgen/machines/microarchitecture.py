@@ -56,7 +56,7 @@ _INTEL = {
 _SKYLAKE_SERVER = 0x55
 
 # AMD's, by family, as first and last model.
-_AMD = {
+_AMD: dict[int, dict[str, tuple[tuple[int, int], ...]]] = {
     0x17: {"zen": ((0x00, 0x2F),), "zen2": ((0x30, 0xAF),)},
     0x19: {"zen3": ((0x00, 0x0F), (0x20, 0x5F)), "zen4": ((0x10, 0x1F), (0x60, 0x7F), (0xA0, 0xAF))},
     0x1A: {"zen5": ((0x00, 0x4F), (0x60, 0x7F))},
@@ -143,5 +143,5 @@ def _intel(family: int, model: int, stepping: int) -> str:
 
 
 def _amd(family: int, model: int) -> str:
-    lines = _AMD.get(family, {}).items()
-    return next((name for name, spans in lines if any(low <= model <= high for low, high in spans)), UNKNOWN)
+    spans_of = _AMD.get(family, {})
+    return next((name for name, spans in spans_of.items() if any(low <= model <= high for low, high in spans)), UNKNOWN)
