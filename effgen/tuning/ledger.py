@@ -30,7 +30,8 @@ _PATIENCE_S = 0.5
 class Ledger:
     """The records of one machine's searches: what `file` knew at first (`resumed` candidates), and what is new.
 
-    `devices` are the names of the machines that measured, in the order of their first outcome.
+    `devices` are the names of the machines that measured, in the order of their first outcome; `broken` the kernels
+    that `rescue` found to give no right result as they are compiled today.
     """
 
     def __init__(self, searches: Sequence[KernelSearch], machine: Machine, file: RecordFile) -> None:
@@ -39,6 +40,7 @@ class Ledger:
         self.trials = 0
         self.outcomes: Counter[str] = Counter()
         self.devices: list[str] = []
+        self.broken: set[str] = set()
         self.tvm = version("apache-tvm")
         self._machine = machine
         self._by_name = {search.workload.name: search for search in searches}
@@ -173,13 +175,13 @@ class Ledger:
         assert search.best is not None
         return self._revised(search, search.best, kept=False, led=False)
 
-    def rescue(self) -> list[KernelSearch]:
-        """Keep what works where today's decisions do not: no comparison is needed. Returns the searches."""
-        broken = [search for search in self.searches if search.started and not search.incumbent and search.best]
-        unsaid = [search for search in broken if search.best and not search.best.chosen]
-        for search in unsaid:
-            self.keep(search)
-        return unsaid
+    def rescue(self) -> None:
+        """Keep what works where today's decisions do not: no comparison is needed."""
+        for search in self.searches:
+            if search.started and search.incumbent is None:
+                self.broken.add(search.workload.name)
+                if search.best is not None:
+                    self.keep(search)
 
     def _resume(self, records: Iterable[Record]) -> int:
         """Tell every search what the database knows about it; returns how many candidates that is."""

@@ -143,7 +143,7 @@ def report_of(
     written: Written | None = None,
 ) -> TuneReport:
     """The report of a run that is over."""
-    kernels = tuple(_tuned(search, verdict.kept.get(search.workload.name)) for search in ledger.searches)
+    kernels = tuple(_tuned(search, verdict, ledger) for search in ledger.searches)
     whole = None if verdict.whole is None else _times(verdict.whole)
     timed = [kernel for kernel in kernels if kernel.before_s is not None and kernel.after_s is not None]
     before_s = sum(kernel.calls * (kernel.before_s or 0) for kernel in timed)
@@ -192,21 +192,24 @@ def _times(duel: Duel) -> NetworkTimes:
     )
 
 
-def _tuned(search: KernelSearch, times: tuple[float, float] | None) -> TunedKernel:
-    today = search.incumbent.seconds if search.incumbent else None
-    broken = search.started and search.incumbent is None
-    rescued = search.best if broken else None
-    before, after = times or (today, rescued.seconds if rescued else today)
-    replaced = times is not None or rescued is not None
+def _tuned(search: KernelSearch, verdict: Verdict, ledger: Ledger) -> TunedKernel:
+    name, best = search.workload.name, search.best
+    broken = name in ledger.broken
+    if broken:
+        before, after = None, best.seconds if best else None
+    else:
+        today = search.incumbent.seconds if search.incumbent else None
+        before, after = verdict.kept.get(name, (today, today))
+    replaced = name in verdict.kept or (broken and best is not None)
     return TunedKernel(
-        name=search.workload.name,
+        name=name,
         rule=search.space.rule,
         calls=search.calls,
         points=search.points,
         measured=search.measured,
         before_s=before,
         after_s=after,
-        decisions=dict(search.best.decisions if replaced and search.best else search.today),
+        decisions=dict(best.decisions if replaced and best else search.today),
         replaced=replaced,
         broken=broken,
     )

@@ -151,6 +151,29 @@ def test_network_stays_as_it_was(
     assert again.said == "better" and again.replaced >= report.waiting
 
 
+def test_what_gives_wrong_results_today_is_replaced_whatever_the_network_takes(
+    ready: NetworkRequest, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own comparison is none, and it plays no part in that of the others."""
+    broken: list[str] = []
+
+    class Wrong(FakeMeasurer):
+        def measure(self, workload: Workload, *words: object, **named: object) -> Outcome:
+            if not broken:
+                broken.append(workload.name)
+                return Outcome("wrong", "relative L2 error 1")
+            return super().measure(workload, *words, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(session, "measurers", lambda *words: [Wrong()])
+    monkeypatch.setattr(arena, "duel_of_bundles", lambda *words: ratio_of(1.0))
+    report = tune(ready, path)
+    assert report.said == "equal" and report.replaced == 1
+    (kernel,) = (kernel for kernel in report.kernels if kernel.broken)
+    assert kernel.name == broken[0] and kernel.replaced and kernel.before_s is None and kernel.after_s is not None
+    assert {record.kernel for record in RecordFile(path).load().records if record.chosen} == {kernel.name}
+    assert not any(kernel.broken for kernel in tune(ready, path, trials=1).kernels)
+
+
 def test_onnx_file(tiny_bundle: Path, path: Path) -> None:
     report = tune(OnnxRequest(tiny_bundle / MODEL), path)
     assert report.said == "better" and report.judged == "network" and report.replaced > 0
