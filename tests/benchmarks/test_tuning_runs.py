@@ -64,6 +64,22 @@ def test_a_slower_network_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "least 0.990" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("busy", "asked", "disturbed"), [([0.0], 1, False), ([1.0, 0.0], 2, False), ([1.0] * 9, 3, True)]
+)
+def test_disturbed_timing_is_done_again(
+    busy: list[float], asked: int, disturbed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Duel] = []
+
+    def duel(before: Path, after: Path, threads: int) -> Duel:
+        made.append(Duel(((1.0,),), ((1.0,),), busy[len(made)]))
+        return made[-1]
+
+    monkeypatch.setattr(tuning_runs, "duel_of_bundles", duel)
+    assert tuning_runs.timed(Path(), Path(), 1).disturbed is disturbed and len(made) == asked
+
+
 def test_goes_on_where_it_stood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "runs.jsonl"
     assert bench(monkeypatch, [1.0, 1.1], "--json", file, "--threads", 1) == (0, [0, 1])
