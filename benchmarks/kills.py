@@ -187,14 +187,14 @@ def page_is_whole(path: Path) -> bool:
 
 
 def records_of(path: Path) -> list[str]:
-    """Candidates in a database: of the best ones later looks are recorded too, which is no doubling."""
-    found, kept = list[str](), set[str]()
+    """Candidates in a database: of those that led later looks are recorded too, which is no doubling."""
+    found, leading = list[str](), set[str]()
     for record in RecordFile(path).load().records:
         key = f"{record.kernel} {sorted(record.decisions.items())}"
-        if key not in kept:
+        if key not in leading:
             found.append(key)
-        if record.kept:
-            kept.add(key)
+        if record.leads:
+            leading.add(key)
     return found
 
 

@@ -93,8 +93,7 @@ class _Choice:
 
     decisions: dict[str, int]
     cycles: float | None = None
-    record: Any = None
-    own: bool = True
+    measured: Any = None
 
 
 def read_times(path: Path) -> None:

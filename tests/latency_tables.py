@@ -25,8 +25,7 @@ class ToyChoice:
 
     decisions: Mapping[str, int]
     cycles: float | None = None
-    record: Record | None = None
-    own: bool = True
+    measured: Record | None = None
 
 
 def choose(workload: Workload) -> ToyChoice:

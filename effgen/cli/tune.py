@@ -54,7 +54,9 @@ def tune(
 ) -> None:
     """Search faster schedules for a network's kernels on this machine; effgen compile uses what was found.
 
-    Every candidate is recorded when it was measured: stop with Ctrl-C when you like, the next run goes on there.
+    Nothing takes the place of what is used today unless the network, built with both and run in turn, is faster with it
+    beyond the noise. Every candidate is recorded when it was measured: stop with Ctrl-C when you like, the next run
+    goes on there.
     """
     output = Output(quiet, verbose, json)
     from effgen.measure.routes import RouteOptions
@@ -97,5 +99,7 @@ def tune(
     tables = [table_from_tune(report)] if report.trials or report.resumed else []  # nothing before a first round
     output.result([*tables, *notes], json_from_tune(report))
     if report.end == "interrupted":
-        output.warn(f"stopped before the end: all {report.trials} candidates are kept in {report.database}")
+        output.warn(
+            f"stopped before the end: all {report.trials} candidates are kept in {report.database}, none is chosen yet"
+        )
         raise KeyboardInterrupt  # one place decides what a signal says and which status it gives

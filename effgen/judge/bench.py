@@ -70,8 +70,9 @@ def bench_bundle(
             race = run_race(field.racers, plan, on_phase)
     if OURS in race.lost:
         raise BundleError(f"{path}: {race.lost[OURS]}")
+    samples = race.samples
     lost = [LeftOut(name, reason) for name, reason in race.lost.items()]
-    ours_ms, batch = float(np.median(race.samples[OURS])) * 1e3, manifest.input["shape"][0]
+    ours_ms, batch = float(np.median(samples[OURS])) * 1e3, manifest.input["shape"][0]
     return BenchReport(
         origin=origin_of(manifest),
         model=facts_of(manifest, path),
@@ -79,9 +80,9 @@ def bench_bundle(
         threads=threads,
         plan=plan,
         results=tuple(
-            result_from_samples(each, race.samples[each.name], batch, ours_ms)
+            result_from_samples(each, samples[each.name], batch, ours_ms)
             for each in field.backends
-            if each.name in race.samples
+            if each.name in samples
         ),
         left_out=(*field.left_out, *lost),
         machine=host,

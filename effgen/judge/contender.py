@@ -7,28 +7,52 @@ waits. It ends with its parent.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
 
 from effgen.errors import EffgenError
 from effgen.judge.case import golden_pair
 from effgen.judge.job import PeerJob, Run
 from effgen.judge.memory import peak_bytes, resident_bytes
-from effgen.judge.messages import Burst, Entered, Entry, Refused, WarmUp
+from effgen.judge.messages import Burst, Entered, Entry, Refused, Steps, WarmUp
 from effgen.judge.peers import PEERS
 from effgen.judge.timing import burst, warm_up
 from effgen.measure.carried.process import answers_apart, die_with
 from effgen.measure.pipe import PipeClosedError, receive, send
 from effgen.results.reports import OURS
-from effgen.runtime import read_manifest
+from effgen.runtime import LoadedModel, read_manifest
+from effgen.runtime.answers import Answer
+from effgen.runtime.cuda import CudaModel
 from effgen.runtime.manifest import MODEL
 from effgen.runtime.model import load_checked
+
+
+@dataclass(frozen=True)
+class _OwnRun:
+    """A call of a bundle of ours."""
+
+    model: LoadedModel | CudaModel
+    image: NDArray[np.float32]
+
+    def __call__(self) -> Answer:
+        answer: Answer = self.model(self.image)
+        return answer
+
+    def steps(self, request: Steps) -> NDArray[np.float64]:
+        """Seconds of each step of each call that counts."""
+        traces: list[NDArray[np.int64]] = []
+        counted = burst(lambda: traces.append(self.model.trace(self.image)), request.time_s, request.wake_s)
+        return np.diff(traces[-len(counted) :], axis=1) / 1e9
 
 
 def _run_of(entry: Entry) -> Run:
     """What one call is."""
     image = golden_pair(entry.bundle)[0]
     if entry.backend == OURS:
-        model = load_checked(entry.bundle, read_manifest(entry.bundle), entry.threads)
-        return lambda: model(image)
+        return _OwnRun(load_checked(entry.bundle, read_manifest(entry.bundle), entry.threads), image)
     return PEERS[entry.backend].prepare(PeerJob(entry.bundle / MODEL, image, entry.threads))
 
 
@@ -56,8 +80,17 @@ def serve(requests: int, answers: int) -> None:
         send(answers, _done(run, receive(requests)))
 
 
-def _done(run: Run, request: WarmUp | Burst) -> float | list[float]:
-    return warm_up(run) if isinstance(request, WarmUp) else burst(run, request.time_s, request.wake_s)
+def _done(run: Run, request: WarmUp | Burst | Steps) -> float | list[float] | NDArray[np.float64]:
+    match request:
+        case WarmUp():
+            return warm_up(run)
+        case Burst():
+            return burst(run, request.time_s, request.wake_s)
+        case Steps():
+            assert isinstance(run, _OwnRun), "only a bundle of ours has steps"
+            return run.steps(request)
+        case _:
+            assert_never(request)
 
 
 def main() -> None:

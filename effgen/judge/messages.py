@@ -32,6 +32,14 @@ class Burst:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """As `Burst`, with a clock between the steps of the bundle's network; the answer is an array `(calls, steps)`."""
+
+    time_s: float
+    wake_s: float
+
+
+@dataclass(frozen=True)
 class Entered:
     """What it computed of the golden image, and the most memory that loading and calling it took beyond what a Python
     with NumPy takes, bytes; None where the system does not tell."""

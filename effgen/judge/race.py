@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from effgen.judge.job import Run
-from effgen.judge.messages import Burst, Entered, Entry, Refused, WarmUp
+from effgen.judge.messages import Burst, Entered, Entry, Refused, Steps, WarmUp
 from effgen.judge.timing import REST_S, SLOW_CALL_S, WAKE_S, burst, warm_up
 from effgen.measure.answering import AnsweringProcess
 from effgen.measure.pipe import PipeClosedError
@@ -72,7 +75,12 @@ class Contender(AnsweringProcess):
         samples: list[float] = self._timed(Burst(time_s, wake_s))
         return samples
 
-    def _timed(self, request: WarmUp | Burst) -> Any:
+    def steps(self, time_s: float, wake_s: float) -> NDArray[np.float64]:
+        """As `burst`, of a bundle of ours: seconds of each step of each call, `(calls, steps)`."""
+        samples: NDArray[np.float64] = self._timed(Steps(time_s, wake_s))
+        return samples
+
+    def _timed(self, request: WarmUp | Burst | Steps) -> Any:
         try:
             return self.ask(request)
         except PipeClosedError:
@@ -81,10 +89,15 @@ class Contender(AnsweringProcess):
 
 @dataclass(frozen=True)
 class Race:
-    """Seconds of every timed call by backend; of those that were lost, how."""
+    """Seconds of the timed calls of every round, by backend; of those that were lost, how."""
 
-    samples: Mapping[str, list[float]]
+    bursts: Mapping[str, list[list[float]]]
     lost: Mapping[str, str]
+
+    @property
+    def samples(self) -> dict[str, list[float]]:
+        """Seconds of every timed call by backend."""
+        return {name: [seconds for burst in bursts for seconds in burst] for name, bursts in self.bursts.items()}
 
 
 def run_race(racers: Mapping[str, Racer], plan: Plan, on_phase: OnPhase = lambda phase: None) -> Race:
@@ -92,7 +105,7 @@ def run_race(racers: Mapping[str, Racer], plan: Plan, on_phase: OnPhase = lambda
 
     The order turns from round to round, so that no backend always follows the same one.
     """
-    samples: dict[str, list[float]] = {name: [] for name in racers}
+    bursts: dict[str, list[list[float]]] = {name: [] for name in racers}
     wake_s: dict[str, float] = {}
     lost: dict[str, str] = {}
     on_phase("warm up")
@@ -106,10 +119,10 @@ def run_race(racers: Mapping[str, Racer], plan: Plan, on_phase: OnPhase = lambda
         for name in _rotated([name for name in racers if name not in lost], turn):
             time.sleep(REST_S)
             try:
-                samples[name] += racers[name].burst(plan.min_time_s / plan.rounds, wake_s[name])
+                bursts[name].append(racers[name].burst(plan.min_time_s / plan.rounds, wake_s[name]))
             except LostError as error:
                 lost[name] = str(error)
-    return Race({name: found for name, found in samples.items() if name not in lost}, lost)
+    return Race({name: found for name, found in bursts.items() if name not in lost}, lost)
 
 
 def _rotated(names: list[str], turn: int) -> Iterable[str]:

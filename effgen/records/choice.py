@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Machine
-from effgen.records.lookup import find_record, record_sources
+from effgen.records.lookup import find_record, measured_record, record_sources
 from effgen.records.record import Record
 from effgen.schedules import kernel_from_workload, space_of
 from effgen.schedules.space import Decisions, Space
@@ -19,15 +19,14 @@ from effgen.schedules.space import Decisions, Space
 class Choice:
     """Where a schedule comes from, as the manifest prints it, and its decisions.
 
-    `cycles` is the rule's estimate of them, where it has one; `record` is the record that they come from, `own` whether
-    that is of the user's database.
+    `cycles` is the rule's estimate of them, where it has one; `measured` is what the user's database says of them on
+    this machine.
     """
 
     source: str
     decisions: Decisions
     cycles: float | None = None
-    record: Record | None = None
-    own: bool = False
+    measured: Record | None = None
 
 
 class KernelChoices:
@@ -53,10 +52,10 @@ class KernelChoices:
         space = space_of(workload, self.machine)
         assert space is not None, workload
         found = find_record(workload, self.machine, space, self._sources)
-        if found is None:
-            return Choice(f"rule:{space.rule}", space.default, _cycles(space, space.default))
-        record, source = found
-        return Choice(f"record:{source.name}", record.decisions, _cycles(space, record.decisions), record, source.own)
+        source = f"rule:{space.rule}" if found is None else f"record:{found[1].name}"
+        decisions = space.default if found is None else found[0].decisions
+        measured = measured_record(workload, self.machine, space, decisions, self._sources)
+        return Choice(source, decisions, _cycles(space, decisions), measured)
 
 
 def _cycles(space: Space, decisions: Decisions) -> float | None:

@@ -27,9 +27,12 @@ class RecordSource:
     records: tuple[Record, ...] = field(repr=False)
     own: bool = False
     by_kernel: dict[str, list[Record]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    timed: dict[str, list[Record]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for record in self.records:
+            if record.status == "ok":
+                self.timed.setdefault(record.kernel, []).append(record)
             if record.chosen:
                 self.by_kernel.setdefault(record.kernel, []).append(record)
 
@@ -73,6 +76,21 @@ def find_decisions(
     """The decisions of `find_record`."""
     found = find_record(workload, machine, space, sources)
     return None if found is None else found[0].decisions
+
+
+def measured_record(
+    workload: Workload, machine: Machine, space: Space, decisions: Mapping[str, int], sources: Sequence[RecordSource]
+) -> Record | None:
+    """What the user's own database holds of these decisions on this machine, with its threads, chosen or not; None
+    where they were not measured. The last record counts."""
+    found = [
+        record
+        for source in sources
+        if source.own
+        for record in source.timed.get(workload.name, [])
+        if record.cores == machine.threads and record.decisions == decisions and _fits(record, machine, space, source)
+    ]
+    return found[-1] if found else None
 
 
 def _unlike(record: Record, machine: Machine) -> tuple[bool, bool]:

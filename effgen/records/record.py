@@ -44,10 +44,12 @@ class Record:
 
     `seconds` is the time of a call where the status is ok (`effgen.measure.carried.timing`). Candidates of a kernel are
     timed in turn with the best one known, and `seconds` is that one's times the measured ratio: so the records of a
-    kernel compare among themselves although a machine is faster today than tomorrow. `kept` marks those that were the
-    best known when they were measured, better than the one before beyond the noise; only they are ever chosen. `device`
-    is what the machine calls itself, `microarchitecture` what its processor is (`effgen.machines.microarchitecture`);
-    lines of earlier versions lack them.
+    kernel compare among themselves although a machine is faster today than tomorrow. `led` marks those that were the
+    best known when they were measured, better than the one before beyond the noise: the search stands on them. `kept`
+    marks those that were confirmed to be better than what was chosen before (decision 0018); only they are ever chosen.
+    The last line of a candidate is what is known of it. `device` is what the machine calls itself,
+    `microarchitecture` what its processor is (`effgen.machines.microarchitecture`); lines of earlier versions lack
+    them, and `led`.
     """
 
     kernel: str
@@ -59,6 +61,7 @@ class Record:
     lanes: Annotated[Int64, Field(ge=1)]
     seconds: PositiveFloat | None = None
     kept: bool = False
+    led: bool = False
     error: str = ""
     tvm: str = ""
     date: str = ""
@@ -87,6 +90,11 @@ class Record:
     def chosen(self) -> bool:
         """Whether it may be chosen for a kernel."""
         return self.kept and self.status == "ok"
+
+    @property
+    def leads(self) -> bool:
+        """Whether others are to be compared with it."""
+        return (self.led or self.kept) and self.status == "ok"
 
     @property
     def line(self) -> str:

@@ -11,13 +11,16 @@ from effgen.report.tables import numbers_table
 from effgen.report.text import threads_text
 
 if TYPE_CHECKING:
-    from effgen.tuning.report import TunedKernel, TuneReport, Written
+    from effgen.tuning.report import NetworkTimes, TunedKernel, TuneReport, Written
     from effgen.tuning.tuner import Progress
 
 #: Kernels in the table; the rest are one row.
 SHOWN_KERNELS = 20
 
 _COLUMNS = ("kernel", "calls", "measured", "of", "before us", "after us", "speedup", "saved us", "decisions")
+
+#: What the last row is called, by where the old and the new were compared.
+_WHOLE = {"network": "the network", "loop": "all calls"}
 
 _ENDS = {
     "trials": "the number of candidates asked for",
@@ -30,11 +33,11 @@ _ENDS = {
 
 def json_from_tune(report: TuneReport) -> dict[str, Any]:
     """`speedup`, then the fields of `TuneReport` and `TunedKernel`; times are seconds a call."""
-    return {"speedup": _ratio(report.before_s, report.after_s), **asdict(report)}
+    return {"speedup": report.speedup, **asdict(report)}
 
 
 def table_from_tune(report: TuneReport) -> Table:
-    """One row a kernel, those first that save most in the network; then the sum of all calls."""
+    """One row a kernel, those first that save most in the network; then the network, or the sum of all calls."""
     title = f"{report.model} on {report.machine}, {threads_text(report.threads)}: a call of each kernel"
     table = numbers_table(title, _COLUMNS, left=1)
     table.columns[-1].justify = "left"
@@ -49,9 +52,11 @@ def table_from_tune(report: TuneReport) -> Table:
         table.add_row(f"{len(rest)} more", calls, measured, points, "", "", "", saved, "")
     table.add_section()
     calls = str(sum(kernel.calls for kernel in report.kernels))
+    name = _WHOLE["loop" if report.network is None else "network"]
     before, after = f"{report.before_s * 1e6:.1f}", f"{report.after_s * 1e6:.1f}"
-    saved, speedup = f"{(report.before_s - report.after_s) * 1e6:.1f}", _speedup(report.before_s, report.after_s)
-    table.add_row("all calls", calls, str(report.trials), "", before, after, speedup, saved, "", style="bold")
+    saved = f"{(report.before_s - report.after_s) * 1e6:.1f}"
+    speedup = "" if report.speedup is None else f"{report.speedup:.2f}x"
+    table.add_row(name, calls, str(report.trials), "", before, after, speedup, saved, "", style="bold")
     return table
 
 
@@ -72,7 +77,54 @@ def notes_from_tune(report: TuneReport) -> list[str]:
         lines += _notes_from_written(report.written)
     if report.promoted is not None:
         lines.append(f"{report.promoted} shipped records are new or better")
+    if report.written is None or report.trials:  # there is nothing to judge before a first round
+        lines.append(verdict_from_tune(report))
     return lines
+
+
+def verdict_from_tune(report: TuneReport) -> str:
+    """What the run changes, and why; for people what `said` and `speedup` are for programs."""
+    waiting = f"; {report.waiting} kernels have a faster one in its loop, which another run compares" * (
+        report.waiting > 0
+    )
+    if report.said == "better":
+        return f"{report.replaced} of {len(report.kernels)} kernels get new records: {_gain(report)}{waiting}"
+    if report.replaced:
+        return f"{report.replaced} kernels gave no right result and get new records; the others: {_why_not(report)}"
+    return f"all records stay as they were: {_why_not(report)}{waiting}"
+
+
+def _gain(report: TuneReport) -> str:
+    """By how much, and how that was found."""
+    speedup = "" if report.speedup is None else f"{report.speedup:.3f}x"
+    if report.network is None:
+        return f"their calls {speedup} in loops of their own, not compared inside the network: see effgen bench"
+    low, high = (1 / ratio for ratio in reversed(report.network.ratio_quartiles))
+    times = f"{report.network.old_s * 1e3:.3f} -> {report.network.new_s * 1e3:.3f} ms"
+    return f"the network {times}, {speedup} ({_rounds(report.network)}, quartiles {low:.3f} to {high:.3f})"
+
+
+def _rounds(network: NetworkTimes) -> str:
+    return f"faster in {network.wins} of {network.rounds} rounds"
+
+
+def _why_not(report: TuneReport) -> str:
+    match report.said:
+        case "disturbed":
+            return (
+                f"other processes kept {report.disturbed_by:.1f} CPUs busy while old and new were compared, which then "
+                "says nothing; tune again on a quiet machine: what is known is not measured again"
+            )
+        case "equal" if report.network is not None:
+            return f"with new ones the network is not faster beyond the noise ({_rounds(report.network)})"
+        case "equal":
+            return "inside the network no new one is faster beyond the noise"
+        case "interrupted":
+            return "interrupted before old and new were compared"
+        case "failed":
+            return f"old and new could not be compared: {report.problem}"
+        case _:
+            return "nothing better was found"
 
 
 def _notes_from_written(written: Written) -> list[str]:
@@ -85,18 +137,21 @@ def _notes_from_written(written: Written) -> list[str]:
 
 
 def warnings_from_tune(report: TuneReport) -> list[str]:
-    """What is wrong: defaults that fail, lines of the database that are no records, other work on the machine."""
+    """What is wrong: kernels that fail as they are compiled, lines of the database that are no records, other work on
+    the machine, a network that cannot be compared."""
     lines = []
-    failed = [kernel.name for kernel in report.kernels if kernel.default_failed]
+    failed = [kernel.name for kernel in report.kernels if kernel.broken]
     if failed:
-        lines.append(f"the default schedule of {', '.join(failed)} gave no right result: see the records")
+        lines.append(f"{', '.join(failed)} gave no right result as it is compiled today: see the records")
+    if report.problem and report.judged == "loop":
+        lines.append(f"kernels were judged in loops of their own, the network cannot be compiled: {report.problem}")
     if report.ignored_lines:
         found = f"{report.ignored_lines} lines are no records (torn by a kill, or foreign)"
         lines.append(f"{report.database}: {found}: passed over")
     if report.disturbed:
         lines.append(
-            f"other processes kept {report.other_cpus:.1f} CPUs busy: what is close was decided by chance; "
-            "tune again on a quiet machine, with --fresh"
+            f"other processes kept {report.other_cpus:.1f} CPUs busy while candidates were measured: what is close was "
+            "decided by chance"
         )
     return lines
 
@@ -115,7 +170,7 @@ def line_from_progress(progress: Progress) -> str:
     record = progress.record
     outcome = f"{record.seconds * 1e6:.1f} us" if record.seconds else f"{record.status}: {record.error}"
     decisions = _decisions(record.decisions)
-    return f"{progress.phase} {progress.kernel} {decisions}: {outcome}{' (best)' if record.chosen else ''}"
+    return f"{progress.phase} {progress.kernel} {decisions}: {outcome}{' (best)' if record.leads else ''}"
 
 
 def _cells(kernel: TunedKernel) -> tuple[str, ...]:
@@ -143,13 +198,8 @@ def _total_s(kernel: TunedKernel) -> float:
     return kernel.calls * (kernel.after_s or 0.0)
 
 
-def _ratio(before_s: float, after_s: float) -> float | None:
-    return before_s / after_s if after_s else None
-
-
 def _speedup(before_s: float, after_s: float) -> str:
-    ratio = _ratio(before_s, after_s)
-    return "" if ratio is None else f"{ratio:.2f}x"
+    return f"{before_s / after_s:.2f}x" if after_s else ""
 
 
 def _time(seconds: float) -> str:

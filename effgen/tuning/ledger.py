@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 from effgen.files.claims import Claims
 from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import Outcome
 from effgen.measure.carried.timing import EARLY_ROUNDS, better
 from effgen.records.database import NOTHING_SEEN, RecordFile
-from effgen.records.lookup import RecordSource, find_decisions
+from effgen.records.lookup import RecordSource, find_decisions, find_record
 from effgen.records.record import MachineKey, Record, decision_key
 from effgen.tuning.search import KernelSearch
 
 #: The best candidate is recorded again when it takes less than this share of its recorded time.
 _SURPRISE = 0.9
 
+#: Seconds until it is asked again whether another tuner has ended its comparison.
+_PATIENCE_S = 0.5
+
 
 class Ledger:
     """The records of one machine's searches: what `file` knew at first (`resumed` candidates), and what is new.
 
-    `devices` are the names of the machines that measured, in the order of their first outcome.
+    `devices` are the names of the machines that measured, in the order of their first outcome; `broken` the kernels
+    that `rescue` found to give no right result as they are compiled today.
     """
 
     def __init__(self, searches: Sequence[KernelSearch], machine: Machine, file: RecordFile) -> None:
@@ -33,6 +40,7 @@ class Ledger:
         self.trials = 0
         self.outcomes: Counter[str] = Counter()
         self.devices: list[str] = []
+        self.broken: set[str] = set()
         self.tvm = version("apache-tvm")
         self._machine = machine
         self._by_name = {search.workload.name: search for search in searches}
@@ -50,20 +58,31 @@ class Ledger:
 
     @property
     def before_s(self) -> float:
-        """The same with the rules' defaults."""
-        return sum(search.calls * (search.default.seconds or 0) for search in self.searches if search.default)
+        """The same with what they are compiled with today."""
+        return sum(search.calls * search.incumbent.time_s for search in self.searches if search.incumbent)
 
     def search_of(self, kernel: str) -> KernelSearch | None:
         """The search for the kernel of this name."""
         return self._by_name.get(kernel)
 
-    def take_hints(self, shipped: Iterable[RecordSource]) -> None:
-        """Have what is good elsewhere measured early."""
-        sources = list(shipped)
+    def begin_from(self, sources: Iterable[RecordSource]) -> None:
+        """Have every search compete against what a network is compiled with where records come from `sources`, and
+        measure early what is good elsewhere.
+
+        A record of another machine says which decisions, not how long they take here: they are measured first.
+        """
+        sources = list(sources)
+        shipped = [source for source in sources if not source.own]
         for search in self.searches:
-            found = find_decisions(search.workload, self._machine, search.space, sources)
+            found = find_record(search.workload, self._machine, search.space, sources)
             if found is not None:
-                search.hint(found)
+                record, source = found
+                if source.own and measured_here(record, self._machine) and not search.knows(record.decisions):
+                    search.learn(record, fresh=False)  # by an earlier TVM: the scale that what beats it is told on
+                search.begin_from(record.decisions)
+            elsewhere = find_decisions(search.workload, self._machine, search.space, shipped)
+            if elsewhere is not None:
+                search.hint(elsewhere)
 
     def claim(self, search: KernelSearch, decisions: Mapping[str, int]) -> bool:
         """Have a candidate for this tuner; False where another one is at it, or has been: then it is known now.
@@ -95,6 +114,18 @@ class Ledger:
             else:
                 self._resume([record])
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one tuner on this database that compares networks: two at a time would disturb each other, and what
+        one replaces is not what the other has compared."""
+        while not self._claims.take("the comparison of networks"):
+            time.sleep(_PATIENCE_S)
+        try:
+            self.look()
+            yield
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Leave everything to others."""
         self._claims.close()
@@ -115,15 +146,16 @@ class Ledger:
     ) -> Record:
         """Record a candidate that was timed in turn with `incumbent` (None: alone); it is on the disk on return.
 
-        Its `seconds` are on the scale of the incumbent's record: a ratio is measured better than a time.
+        Its `seconds` are on the scale of the incumbent's record: a ratio is measured better than a time. It is not
+        chosen: that takes `keep`.
         """
         if incumbent is not None:
             incumbent = self._corrected(search, incumbent, outcome)
-        seconds, kept, timing = None, False, outcome.timing
+        seconds, led, timing = None, False, outcome.timing
         if timing is not None:
             seconds = timing.seconds if incumbent is None else (incumbent.seconds or 0.0) * timing.ratio
-            kept = better(timing) if incumbent is not None else search.best is None
-        record = self._new_record(search, decisions, outcome, seconds, kept)
+            led = better(timing) if incumbent is not None else search.best is None
+        record = self._new_record(search, decisions, outcome, seconds, led)
         self._append(record)
         self.unclaim(search, decisions)
         search.learn(record)
@@ -131,12 +163,26 @@ class Ledger:
         self.outcomes[record.status] += 1
         return record
 
-    def take_back(self, search: KernelSearch, seconds: float, device: str) -> Record:
-        """Record the default as the best again: the winner was none. `seconds` of a call of the default."""
-        record = self._new_record(search, search.space.default, Outcome("ok", device=device), seconds, True)
-        self._append(record)
-        search.learn(record, fresh=False)
-        return record
+    def keep(self, search: KernelSearch, ratio: float = 1.0) -> Record:
+        """Have the best candidate chosen from now on: it is confirmed to take `ratio` of today's time at most."""
+        assert search.best is not None
+        seconds = search.best.time_s
+        if search.incumbent is not None:  # on one scale with what it replaces, and below
+            seconds = min(seconds, ratio * search.incumbent.time_s)
+        return self._revised(search, search.best, seconds=seconds, kept=True)
+
+    def refute(self, search: KernelSearch) -> Record:
+        """Have the best candidate be one no longer: it won by luck, or in its loop alone."""
+        assert search.best is not None
+        return self._revised(search, search.best, kept=False, led=False)
+
+    def rescue(self) -> None:
+        """Keep what works where today's decisions do not: no comparison is needed."""
+        for search in self.searches:
+            if search.started and search.incumbent is None:
+                self.broken.add(search.workload.name)
+                if search.best is not None:
+                    self.keep(search)
 
     def _resume(self, records: Iterable[Record]) -> int:
         """Tell every search what the database knows about it; returns how many candidates that is."""
@@ -158,14 +204,17 @@ class Ledger:
             return best
         if timing.incumbent_seconds >= _SURPRISE * best.seconds:
             return best
-        device = outcome.device or best.device
-        record = dataclasses.replace(best, seconds=timing.incumbent_seconds, date=now(), device=device)
+        return self._revised(search, best, seconds=timing.incumbent_seconds, device=outcome.device or best.device)
+
+    def _revised(self, search: KernelSearch, known: Record, **changes: Any) -> Record:
+        """Record a known candidate once more, with `changes`."""
+        record = dataclasses.replace(known, date=now(), **changes)
         self._append(record)
         search.learn(record, fresh=False)
         return record
 
     def _new_record(
-        self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome, seconds: float | None, kept: bool
+        self, search: KernelSearch, decisions: Mapping[str, int], outcome: Outcome, seconds: float | None, led: bool
     ) -> Record:
         if outcome.device and outcome.device not in self.devices:
             self.devices.append(outcome.device)
@@ -179,7 +228,7 @@ class Ledger:
             mcpu=key.mcpu,
             lanes=key.lanes,
             seconds=seconds,
-            kept=kept,
+            led=led,
             error=outcome.error,
             tvm=self.tvm,
             date=now(),

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from effgen.judge.duel import Duel
 from effgen.machines.machine import Machine
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
 from effgen.results.reports import DISTURBING_CPUS
+from effgen.tuning.confirm import Said, Verdict, waiting_of
 from effgen.tuning.ledger import Ledger
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import End
 from effgen.words import Route
+
+#: Where winners were compared with what was there: inside the network, or in a loop of their own.
+Judged = Literal["network", "loop"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,10 @@ class Written:
 
 @dataclass(frozen=True)
 class TunedKernel:
-    """One kernel before (the rule's default) and after, seconds a call; None where no candidate gave a time.
+    """One kernel as a network was compiled before the run and after it, seconds a call; None where nothing gave a time.
 
-    `checked`: both come from one long interleaved comparison, not from two moments of the search.
+    `replaced`: its record was, with the decisions stated; both times then come from one interleaved comparison.
+    `broken`: what it was compiled with before gave no right result.
     """
 
     name: str
@@ -42,13 +49,32 @@ class TunedKernel:
     before_s: float | None
     after_s: float | None
     decisions: Mapping[str, int]
-    checked: bool
-    default_failed: bool = False
+    replaced: bool
+    broken: bool = False
+
+
+@dataclass(frozen=True)
+class NetworkTimes:
+    """The whole network with the records of before and with new ones, in turn: median seconds of a call, median and
+    quartiles of the rounds' ratios new / old, and the rounds that the new ones won. `other_cpus` as in `TuneReport`."""
+
+    old_s: float
+    new_s: float
+    ratio: float
+    ratio_quartiles: tuple[float, float]
+    wins: int
+    rounds: int
+    other_cpus: float | None
 
 
 @dataclass(frozen=True)
 class TuneReport:
-    """What a run did. `before_s`, `after_s`: seconds of all calls of the kernels in the table, in one inference.
+    """What a run did. `before_s`, `after_s`: seconds of one inference as it is compiled before and after the run; of
+    the network itself where it was compared (`network`), else the sum of all calls of the kernels in the table.
+
+    What was not confirmed to be faster, as `judged`, changes nothing. `said` is what was said of it; of `waiting`
+    kernels something better may be known, which another run will compare; `problem` is why networks could not be;
+    `disturbed_by` is `other_cpus` of a comparison that was disturbed.
 
     `outcomes` counts this run's candidates by status; `resumed` those known from earlier runs. `untuned` are the
     kernels without a schedule space, `promoted` the shipped records that are new or better (None: not asked for).
@@ -66,6 +92,12 @@ class TuneReport:
     trials: int
     resumed: int
     outcomes: Mapping[str, int]
+    judged: Judged
+    said: Said
+    network: NetworkTimes | None
+    waiting: int
+    problem: str
+    disturbed_by: float | None
     before_s: float
     after_s: float
     kernels: tuple[TunedKernel, ...]
@@ -80,8 +112,20 @@ class TuneReport:
 
     @property
     def disturbed(self) -> bool:
-        """Whether other work was enough to doubt the times."""
+        """Whether other work was enough to doubt the times of the search."""
         return self.other_cpus is not None and self.other_cpus > DISTURBING_CPUS
+
+    @property
+    def replaced(self) -> int:
+        """Of how many kernels the records were replaced."""
+        return sum(kernel.replaced for kernel in self.kernels)
+
+    @property
+    def speedup(self) -> float | None:
+        """Before / after; None where nothing was timed."""
+        if self.network is not None:
+            return 1 / self.network.ratio if self.said == "better" else 1.0
+        return self.before_s / self.after_s if self.after_s else None
 
 
 def report_of(
@@ -91,15 +135,21 @@ def report_of(
     untuned: Sequence[str],
     end: End,
     seconds: float,
-    checked: Mapping[str, tuple[float, float]],
+    judged: Judged,
+    verdict: Verdict,
     promoted: int | None,
     other_cpus: float | None,
     route: Route,
     written: Written | None = None,
 ) -> TuneReport:
-    """The report of a run that is over; `checked` holds seconds of defaults and winners side by side, by kernel."""
-    kernels = tuple(_tuned(search, checked.get(search.workload.name)) for search in ledger.searches)
+    """The report of a run that is over."""
+    kernels = tuple(_tuned(search, verdict, ledger) for search in ledger.searches)
+    whole = None if verdict.whole is None else _times(verdict.whole)
     timed = [kernel for kernel in kernels if kernel.before_s is not None and kernel.after_s is not None]
+    before_s = sum(kernel.calls * (kernel.before_s or 0) for kernel in timed)
+    after_s = sum(kernel.calls * (kernel.after_s or 0) for kernel in timed)
+    if whole is not None:
+        before_s, after_s = whole.old_s, whole.new_s if verdict.said == "better" else whole.old_s
     return TuneReport(
         model=network.title,
         target=machine.name,
@@ -110,8 +160,14 @@ def report_of(
         trials=ledger.trials,
         resumed=ledger.resumed,
         outcomes=dict(ledger.outcomes),
-        before_s=sum(kernel.calls * (kernel.before_s or 0) for kernel in timed),
-        after_s=sum(kernel.calls * (kernel.after_s or 0) for kernel in timed),
+        judged=judged,
+        said=verdict.said,
+        network=whole,
+        waiting=len(waiting_of(ledger)),
+        problem=verdict.problem,
+        disturbed_by=verdict.other_cpus,
+        before_s=before_s,
+        after_s=after_s,
         kernels=kernels,
         untuned=tuple(untuned),
         database=str(ledger.file.path),
@@ -124,19 +180,36 @@ def report_of(
     )
 
 
-def _tuned(search: KernelSearch, checked: tuple[float, float] | None) -> TunedKernel:
-    default = search.default.seconds if search.default else None
-    best = search.best.seconds if search.best else None
-    before, after = checked or (default, best if search.improved else default)
+def _times(duel: Duel) -> NetworkTimes:
+    return NetworkTimes(
+        old_s=duel.before_s,
+        new_s=duel.after_s,
+        ratio=duel.ratio,
+        ratio_quartiles=duel.quartiles,
+        wins=duel.wins,
+        rounds=duel.rounds,
+        other_cpus=duel.other_cpus,
+    )
+
+
+def _tuned(search: KernelSearch, verdict: Verdict, ledger: Ledger) -> TunedKernel:
+    name, best = search.workload.name, search.best
+    broken = name in ledger.broken
+    if broken:
+        before, after = None, best.seconds if best else None
+    else:
+        today = search.incumbent.seconds if search.incumbent else None
+        before, after = verdict.kept.get(name, (today, today))
+    replaced = name in verdict.kept or (broken and best is not None)
     return TunedKernel(
-        name=search.workload.name,
+        name=name,
         rule=search.space.rule,
         calls=search.calls,
         points=search.points,
         measured=search.measured,
         before_s=before,
         after_s=after,
-        decisions=dict(search.best.decisions if search.best else search.space.default),
-        checked=checked is not None,
-        default_failed=search.started and search.default is None,
+        decisions=dict(best.decisions if replaced and best else search.today),
+        replaced=replaced,
+        broken=broken,
     )

@@ -167,9 +167,10 @@ def measured_here_as(target: str, machine: Cpu, threads: int | None) -> Cpu:
 def promote_found(
     request: TuneRequest, network: Network | OnnxNetwork, machine: Machine, route: Route, ledger: Ledger
 ) -> int:
-    """Merge the best records into the shipped ones that were asked for; returns how many are new or better."""
+    """Merge the records that are chosen into the shipped ones that were asked for; returns how many are new or
+    better."""
     assert request.promote is not None
-    found = [search.best for search in ledger.searches if search.best]
+    found = [record for search in ledger.searches if (record := search.chosen)]
     facts = {
         "network": f"{network.title}, batch {network.graph.batch}",
         "tvm": version("apache-tvm"),

@@ -38,21 +38,23 @@ _LISTED = 8_000
 class KernelSearch:
     """The search for one kernel, called `calls` times in a network. `seed` makes it repeatable.
 
-    `points` is the number of candidates: of a large space, of those that were drawn from it.
+    `points` is the number of candidates: of a large space, of those that were drawn from it. `today` are the decisions
+    to beat, those that a network is compiled with as things are: the space's default, unless `begin_from` says others.
+    `best` is the fastest one that is known to be faster than them, or their own record.
     """
 
     def __init__(self, workload: Workload, calls: int, space: Space, seed: int = 0) -> None:
         self.workload = workload
         self.calls = calls
         self.space = space
+        self.today: dict[str, int] = dict(space.default)
         self.best: Record | None = None
-        self.default: Record | None = None
         self.measured = 0
         self._known: dict[DecisionKey, Record] = {}
         self._ahead: set[DecisionKey] = set()
         self._elsewhere: set[DecisionKey] = set()
         self._vain = 0
-        self._hints: list[dict[str, int]] = [dict(space.default)]
+        self._hints: list[dict[str, int]] = []
         self._random = random.Random(f"{seed} {workload.name}")
         self._unvisited = self._points()
         self.points = len(self._unvisited)
@@ -65,14 +67,16 @@ class KernelSearch:
         self._ahead.discard(key)
         self.measured += fresh
         if not again:
-            self._vain = 0 if record.chosen else self._vain + 1
-        if key == decision_key(self.space.default) and record.status == "ok":
-            self.default = record
-        if record.chosen and (self.best is None or record.time_s < self.best.time_s):
-            self.best = record
+            self._vain = 0 if record.leads else self._vain + 1
+        self.best = self._fastest()
+
+    def begin_from(self, decisions: Mapping[str, int]) -> None:
+        """Say what a network is compiled with today; it is measured first, as the rule's default is soon after."""
+        self.today = dict(decisions)
+        self.best = self._fastest()
 
     def hint(self, decisions: Mapping[str, int]) -> None:
-        """Decisions to be measured right after the default: they were good elsewhere."""
+        """Decisions to be measured early: they were good elsewhere."""
         if self.space.contains(decisions):
             self._hints.append(dict(decisions))
 
@@ -85,33 +89,44 @@ class KernelSearch:
         return self._known.get(decision_key(decisions))
 
     @property
+    def incumbent(self) -> Record | None:
+        """What is known of today's decisions, where they work."""
+        record = self.record_of(self.today)
+        return record if record is not None and record.status == "ok" else None
+
+    @property
+    def chosen(self) -> Record | None:
+        """The fastest record that may be chosen."""
+        return min((record for record in self._known.values() if record.chosen), key=_time_s, default=None)
+
+    @property
     def started(self) -> bool:
-        """Whether the default was measured."""
-        return self.knows(self.space.default)
+        """Whether today's decisions were measured."""
+        return self.knows(self.today)
 
     @property
     def improved(self) -> bool:
-        """Whether something better than the default is known."""
-        return self.best is not None and decision_key(self.best.decisions) != decision_key(self.space.default)
+        """Whether something better than today's decisions is known."""
+        return self.best is not None and decision_key(self.best.decisions) != decision_key(self.today)
 
     @property
     def exhausted(self) -> bool:
         """Whether every candidate is known."""
         self._drop_known()
-        return not self._unvisited and all(self.knows(hint) for hint in self._hints)
+        return not self._unvisited and all(self.knows(hint) for hint in self._first)
 
     @property
     def expected_gain_s(self) -> float:
         """Seconds of the network's latency that further candidates may save; less with every vain one."""
         if self.exhausted:
             return 0.0
-        if self.best is None:  # the default failed: anything that works is a gain
+        if self.best is None:  # today's decisions failed: anything that works is a gain
             return math.inf if self._vain < _PATIENCE else 0.0
         return self.calls * self.best.time_s * _HOPE * _HOPE_LEFT**self._vain
 
     def propose(self) -> dict[str, int] | None:
         """The next candidate to measure: never one that is known; None where all are."""
-        for hint in self._hints:
+        for hint in self._first:
             if self._is_open(hint):
                 return hint
         self._drop_known()
@@ -127,10 +142,10 @@ class KernelSearch:
     def propose_free(self, claim: Callable[[Mapping[str, int]], bool]) -> dict[str, int] | None:
         """The next candidate that `claim` grants; None where nothing is left, or others are at all that is.
 
-        The default comes first, alone: while another tuner measures it nothing else can be compared.
+        Today's decisions come first, alone: while another tuner measures them nothing else can be compared.
         """
         if not self.started:
-            return dict(self.space.default) if claim(self.space.default) else None
+            return dict(self.today) if claim(self.today) else None
         self._elsewhere.clear()
         while (found := self.propose()) is not None and not claim(found):
             self._elsewhere.add(decision_key(found))
@@ -141,13 +156,23 @@ class KernelSearch:
         """A candidate to be measured elsewhere, before anything is known of those proposed so earlier: another one
         each time. While there are no times to rank by it is the hints, then what is drawn near them."""
         timed = any(record.status == "ok" for record in self._known.values())
-        found = self.propose() if timed or any(map(self._is_open, self._hints)) else self._drawn_near_hints()
+        found = self.propose() if timed or any(map(self._is_open, self._first)) else self._drawn_near_hints()
         if found is not None:
             self._ahead.add(decision_key(found))
         return found
 
+    @property
+    def _first(self) -> list[dict[str, int]]:
+        """What is measured before anything is ranked."""
+        return [self.today, dict(self.space.default), *self._hints]
+
+    def _fastest(self) -> Record | None:
+        today = decision_key(self.today)
+        known = (record for key, record in self._known.items() if record.leads or (key == today and record.seconds))
+        return min(known, key=_time_s, default=None)
+
     def _drawn_near_hints(self) -> dict[str, int] | None:
-        near = [point for hint in self._hints for point in self.space.neighbours(hint) if self._is_open(point)]
+        near = [point for hint in self._first for point in self.space.neighbours(hint) if self._is_open(point)]
         if not near or self._random.random() < _EXPLORED:
             return self.propose()
         return self._random.choice(near)
@@ -169,7 +194,7 @@ class KernelSearch:
 
     def _near_the_best(self) -> Iterator[dict[str, int]]:
         timed = [record for record in self._known.values() if record.status == "ok"]
-        for record in sorted(timed, key=lambda record: record.time_s)[:_CENTRES]:
+        for record in sorted(timed, key=_time_s)[:_CENTRES]:
             for point in self.space.neighbours(record.decisions):
                 if self._is_open(point):
                     yield point
@@ -177,6 +202,10 @@ class KernelSearch:
     def _drop_known(self) -> None:
         while self._unvisited and not self._is_open(self._unvisited[-1]):
             self._unvisited.pop()
+
+
+def _time_s(record: Record) -> float:
+    return record.time_s
 
 
 class _Model:

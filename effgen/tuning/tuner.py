@@ -1,6 +1,9 @@
 """The tuner's loop: which kernel is measured next, what becomes of it, and when to stop.
 
-    defaults of all kernels -> batches for the kernel with the largest expected gain -> a last long look at what won
+    what kernels are compiled with today -> batches for the kernel with the largest expected gain -> a last look
+
+The last look is a long comparison of what won with what is there today, in a loop, where nobody compares them inside
+the network afterwards (`confirm`); only what it confirms is ever chosen.
 
 Every outcome is in the database before its measurer gets the next candidate: a run that is stopped, however it is,
 loses at most one for each, and the next run goes on where it stood. Several measurers, each for a device of its own,
@@ -19,6 +22,7 @@ from typing import Literal, cast
 
 from effgen.machines.machine import Machine
 from effgen.measure.carried.candidate import Outcome
+from effgen.measure.carried.timing import CHANCE, Timing, chance_of
 from effgen.measure.lanes import LATER, Job, Lanes, Later, Measures
 from effgen.records.database import RecordFile
 from effgen.records.lookup import RecordSource
@@ -35,7 +39,7 @@ _WORTH_IT = 2e-4
 #: Seconds that the last long look takes a kernel; kept back from a time limit.
 _CHECK_S = 1.0
 
-Phase = Literal["defaults", "search", "check"]
+Phase = Literal["today", "search", "check"]
 End = Literal["trials", "time", "converged", "interrupted", "round"]
 
 
@@ -52,7 +56,7 @@ class Progress:
     """Where a run stands after a candidate: of which kernel, what became of it, whether it is the best now.
 
     `left_s` is None without a limit. `latency_s` is the sum of the best times over all calls of the kernels measured
-    so far, `before_s` that of their defaults; `started` of `kernels` have been measured at all.
+    so far, `before_s` that of what they are compiled with today; `started` of `kernels` have been measured at all.
     """
 
     phase: Phase
@@ -71,7 +75,8 @@ OnProgress = Callable[[Progress], None]
 
 
 class Tuner:
-    """One run over the kernels of a network. `end` says why it ended, `checked` holds the last long look's times."""
+    """One run over the kernels of a network. `end` says why it ended; `checked` holds what the last look said of the
+    winners that it confirmed, by kernel. There is no such look where `last_look` is False."""
 
     def __init__(
         self,
@@ -82,17 +87,19 @@ class Tuner:
         limits: Limits = Limits(),
         sources: Iterable[RecordSource] = (),
         on_progress: OnProgress = lambda progress: None,
+        last_look: bool = True,
     ) -> None:
         self.ledger = Ledger(searches, machine, file)
-        self.ledger.take_hints(source for source in sources if not source.own)
+        self.ledger.begin_from(sources)
         self.end: End = "converged"
-        self.checked: dict[str, tuple[float, float]] = {}
+        self.checked: dict[str, Timing] = {}
         self.elapsed_s = 0.0
         self._searches = searches
         self._measurers = measurers
         self._limits = limits
         self._on_progress = on_progress
-        self._phase: Phase = "defaults"
+        self._last_look = last_look
+        self._phase: Phase = "today"
         self._waiting: list[KernelSearch] = []
         self._busy: set[str] = set()
         self._elsewhere = False
@@ -134,11 +141,11 @@ class Tuner:
         return self._check_of(self._waiting.pop(0)) if self._waiting else None
 
     def _candidate(self, lane: int) -> tuple[KernelSearch, Mapping[str, int]] | None:
-        if self._phase == "defaults":
+        if self._phase == "today":
             while self._waiting:
                 search = self._waiting.pop(0)
-                if self._claim(search, search.space.default):
-                    return search, search.space.default
+                if self._claim(search, search.today):
+                    return search, search.today
             if self._busy:
                 return None
             self._phase = "search"
@@ -200,26 +207,26 @@ class Tuner:
         self._tell(cast(Phase, job.tag), search, record)
 
     def _to_check(self, search: KernelSearch) -> bool:
-        return search.improved and search.measured > 0
+        return self._last_look and search.improved and search.incumbent is not None
 
     def _check_of(self, search: KernelSearch) -> Job:
-        """A winner beside the default once more, at length: many candidates were tried, some won by luck."""
-        assert search.best is not None
+        """A winner beside today's once more, at length: many candidates were tried, some won by luck."""
+        best, incumbent = search.best, search.incumbent
+        assert best is not None and incumbent is not None
         self._busy.add(search.workload.name)
-        default = search.space.default
-        return Job("check", search.workload, search.best.decisions, default, search.best.seconds or 0.0, thorough=True)
+        return Job("check", search.workload, best.decisions, search.today, incumbent.time_s, thorough=True)
 
     def _take_check(self, search: KernelSearch, outcome: Outcome) -> None:
-        """Where the winner is no better the default is recorded as kept, and so comes back."""
+        """A winner that is not faster at all gives its place to the one before it, which is looked at next."""
         timing, best = outcome.timing, search.best
-        if best is None or timing is None or timing.incumbent_seconds is None:
-            return
-        if timing.ratio < 1:
-            self.checked[search.workload.name] = (timing.incumbent_seconds, timing.seconds)
+        assert best is not None
+        if timing is None or timing.incumbent_seconds is None or timing.ratio >= 1:
+            self._tell("check", search, self.ledger.refute(search))
+            if self._to_check(search) and self._left_s() != 0:
+                self._waiting.append(search)
+        elif chance_of(round(timing.wins * timing.rounds), timing.rounds) <= CHANCE:
+            self.checked[search.workload.name] = timing
             self._tell("check", search, best)
-            return
-        record = self.ledger.take_back(search, (best.seconds or 0.0) / timing.ratio, outcome.device)
-        self._tell("check", search, record)
 
     def _left_s(self) -> float | None:
         if self._limits.seconds is None:

@@ -18,7 +18,7 @@ from effgen.machines.microarchitecture import MICROARCHITECTURES
 from effgen.machines.target import load_target
 from effgen.records import shipped as shipped_module
 from effgen.records.database import RecordFile, best_records, default_database
-from effgen.records.lookup import RecordSource, find_decisions, find_record, record_sources
+from effgen.records.lookup import RecordSource, find_decisions, find_record, measured_record, record_sources
 from effgen.records.record import Record, records_from_text
 from effgen.records.shipped import (
     promote,
@@ -215,6 +215,21 @@ def test_own_records_count_for_this_processor_only_shipped_ones_prefer_it() -> N
     assert chosen([RecordSource("shipped", (elsewhere,))]) == 0
     assert chosen([RecordSource("shipped", (elsewhere, record(1e-3, mode=1)))]) == 1
     assert chosen([RecordSource("shipped", (replace(elsewhere, lanes=16),))]) is None
+
+
+def test_time_of_decisions_is_ones_own_and_the_last() -> None:
+    """Chosen or not: a rule's default that nothing beats was measured too."""
+    mine = (record(3e-4, kept=False, mode=1), record(1e-4, kept=False, mode=2), record(2e-4, kept=False, mode=1))
+    elsewhere = tuple(replace(mine[0], **change) for change in ({"mcpu": "other"}, {"cores": 64}, {"rule": "old"}))
+    own = RecordSource("database", (*mine, *elsewhere, record(None, kept=False, mode=3)), own=True)
+
+    def time_of(mode: int, source: RecordSource = own) -> float | None:
+        found = measured_record(WORKLOAD, MACHINE, ToySpace(), {"mode": mode}, [source])  # type: ignore[arg-type]
+        return None if found is None else found.seconds
+
+    assert [time_of(mode) for mode in range(4)] == [None, 2e-4, 1e-4, None]
+    assert time_of(1, RecordSource("shipped", mine)) is None
+    assert chosen([own]) is None
 
 
 def test_stale_records_are_passed_over() -> None:

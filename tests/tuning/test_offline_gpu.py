@@ -19,6 +19,7 @@ from effgen.machines.target import load_target
 from effgen.machines.toolchain import cuda_program
 from effgen.measure.carried.lines import RESULTS
 from effgen.records.choice import KernelChoices
+from effgen.records.database import RecordFile
 from effgen.tuning.offline import code
 
 WORKLOADS = Counter(
@@ -69,8 +70,12 @@ def test_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = results_of(folder)
     assert {line["status"] for line in results} == {"ok"} and {line["device"] for line in results} == {"emulated GPU"}
     assert effgen_tune(monkeypatch, "--db", database, "--offline-in", folder / RESULTS) == 0
-    chosen = KernelChoices(load_target("cuda-sm90"), database)
-    assert {chosen.choice(workload).source for workload in WORKLOADS} == {"record:database"}
+    # What beat the rule's default is chosen, and nothing else is.
+    chosen, records = KernelChoices(load_target("cuda-sm90"), database), RecordFile(database).load().records
+    for workload in WORKLOADS:
+        best = min((r for r in records if r.kernel == workload.name and r.leads), key=lambda record: record.time_s)
+        assert chosen.choice(workload).decisions == best.decisions
+        assert (chosen.choice(workload).source == "record:database") == best.kept
 
 
 def test_folder_says_why_it_cannot_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

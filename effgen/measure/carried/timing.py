@@ -10,6 +10,7 @@ a copy of this very file, so it uses nothing but the standard library of Python 
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ _MOST_CALLS = 200
 
 #: A candidate this much slower in every early round has lost; below `_MAYBE_BETTER` it is worth the longer series.
 _LOST, _MAYBE_BETTER = 1.08, 0.99
+
+#: What happens by chance this seldom is taken for a difference, where it is the last word.
+CHANCE = 0.01
 
 #: A single call takes so many times the incumbent's, after a first one to warm up: no series is needed.
 _HOPELESS = 3.0
@@ -98,6 +102,11 @@ def timed(run: Callable[[], object], between: Callable[[], object]) -> Side:
 def better(timing: Timing) -> bool:
     """Whether the candidate beats the incumbent beyond the noise: by 2%, and in three rounds of four."""
     return timing.ratio < 0.98 and timing.wins >= 0.75
+
+
+def chance_of(wins: int, rounds: int) -> float:
+    """How likely it is that at least `wins` of so many rounds are won by one of two that are equally fast."""
+    return sum(math.comb(rounds, count) for count in range(wins, rounds + 1)) / 2.0**rounds
 
 
 def _timing(mine: list[float], theirs: list[float]) -> Timing:

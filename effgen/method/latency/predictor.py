@@ -150,8 +150,8 @@ def recorded_seconds(choice: Choice, machine: Machine) -> float | None:
 
     Only the user's own records say that: those that ship were measured elsewhere, whatever target they are for.
     """
-    record = choice.record
-    return record.seconds if record is not None and choice.own and _is_of(record, machine) else None
+    record = choice.measured
+    return record.seconds if record is not None and _is_of(record, machine) else None
 
 
 def _is_of(record: Record, machine: Machine) -> bool:
@@ -194,7 +194,7 @@ def recorded_workloads(machine: Machine, database: Path | None = None) -> list[W
         record.kernel
         for source in record_sources(machine, database)
         for record in source.records
-        if source.own and record.chosen and _is_of(record, machine)
+        if source.own and record.status == "ok" and _is_of(record, machine)
     )
     return [workload for name in names if (workload := workload_from_name(name)) is not None]
 

@@ -14,6 +14,7 @@ from effgen.measure.routes import OFFLINE_FOLDER
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
 from effgen.records.lookup import record_sources
+from effgen.tuning.confirm import Verdict, waiting_of
 from effgen.tuning.ledger import Ledger
 from effgen.tuning.offline.plan import plan_round
 from effgen.tuning.offline.results import CandidateResult, read_results, remember
@@ -36,14 +37,16 @@ def tune_offline(
     on_phase("list the kernels")
     file, searches, untuned = begin(request, network, machine)
     ledger = Ledger(searches, machine, file)
-    ledger.take_hints(source for source in record_sources(machine, file.path) if not source.own)
-    promoted = None
+    ledger.begin_from(record_sources(machine, file.path))
+    promoted, verdict = None, Verdict("nothing")
     if request.route.offline_in is not None:
         on_phase(f"read {request.route.offline_in}")
         plan, results = read_results(request.route.offline_in, file.path)
         _check_plan(request.route.offline_in, plan, machine, ledger)
         for result in results:
             _take(ledger, result)
+        ledger.rescue()
+        verdict = _keep(ledger)
         if request.promote is not None:
             promoted = promote_found(request, network, machine, "offline", ledger)
     written = None if request.route.offline_out is None else _write(request, machine, ledger, on_phase)
@@ -54,7 +57,8 @@ def tune_offline(
         untuned=untuned,
         end="round",
         seconds=time.monotonic() - started,
-        checked={},
+        judged="loop",
+        verdict=verdict,
         promoted=promoted,
         other_cpus=None,
         route="offline",
@@ -87,6 +91,15 @@ def _take(ledger: Ledger, result: CandidateResult) -> None:
         return
     incumbent = None if result.incumbent is None else search.record_of(result.incumbent)
     ledger.take(search, result.decisions, result.outcome, incumbent)
+
+
+def _keep(ledger: Ledger) -> Verdict:
+    """Have what won be chosen: it was compared at length where it was measured, in a loop."""
+    kept = {}
+    for search in waiting_of(ledger):
+        assert search.incumbent is not None
+        kept[search.workload.name] = (search.incumbent.time_s, ledger.keep(search).time_s)
+    return Verdict("better" if kept else "nothing", kept=kept)
 
 
 def _write(request: TuneRequest, machine: Machine, ledger: Ledger, on_phase: OnPhase) -> Written:

@@ -98,28 +98,26 @@ def record_of(workload: Workload, seconds: float, cores: int = MACHINE.cores, de
 
 
 @pytest.mark.parametrize(
-    ("cores", "device", "own", "is_here", "measured"),
+    ("cores", "device", "is_here", "measured"),
     [
-        (MACHINE.cores, "this one", True, True, True),
-        (MACHINE.cores, "", True, True, True),
-        (MACHINE.cores, "another", True, False, True),
-        (MACHINE.cores, "another", True, True, False),
-        (MACHINE.cores + 1, "this one", True, True, False),
-        (MACHINE.cores, "this one", False, True, False),
-        (MACHINE.cores, "", False, True, False),
+        (MACHINE.cores, "this one", True, True),
+        (MACHINE.cores, "", True, True),
+        (MACHINE.cores, "another", False, True),
+        (MACHINE.cores, "another", True, False),
+        (MACHINE.cores + 1, "this one", True, False),
     ],
 )
 def test_own_records_of_this_machine_are_measurements(
-    cores: int, device: str, own: bool, is_here: bool, measured: bool, monkeypatch: pytest.MonkeyPatch
+    cores: int, device: str, is_here: bool, measured: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records that ship, or come from another processor that the target fits, are none."""
+    """Records that come from another processor that the target fits are none."""
     monkeypatch.setattr(predictor_module, "_this_device", lambda: "this one")
     monkeypatch.setattr(predictor_module, "times_kernels_here", lambda machine: is_here)
     workload = workloads_of(sample_graphs(1, "others"))[3]
 
     def recorded(asked: Workload) -> ToyChoice:
         chosen = choose(asked)
-        return replace(chosen, record=record_of(asked, 0.25, cores, device), own=own) if asked == workload else chosen
+        return replace(chosen, measured=record_of(asked, 0.25, cores, device)) if asked == workload else chosen
 
     kernel = predictor(LINES, recorded).kernel(workload)
     assert kernel.measured is measured
@@ -128,7 +126,7 @@ def test_own_records_of_this_machine_are_measurements(
 
 def test_records_alone_are_enough() -> None:
     def recorded(asked: Workload) -> ToyChoice:
-        return replace(choose(asked), record=record_of(asked, law(toy_work(asked))))
+        return replace(choose(asked), measured=record_of(asked, law(toy_work(asked))))
 
     predicting = Predictor(MACHINE, times_of([]), recorded, KNOWN)  # type: ignore[arg-type]
     assert predicting.predict(sample_graphs(1)[0]).measured_share == 1.0
@@ -188,7 +186,7 @@ def test_foreign_machine_is_predicted_from_its_records(tmp_path: Path) -> None:
         seconds = workload.macs / 10e9 + 1e-5
         rule = choices.choice(workload).source.removeprefix("rule:")
         key = (machine.cores, machine.processor, machine.lanes)
-        file.append(Record(workload.name, rule, decisions, "ok", *key, seconds=seconds, kept=True))
+        file.append(Record(workload.name, rule, decisions, "ok", *key, seconds=seconds))  # the default, measured
     assert set(recorded_workloads(machine, database)) == set(b0)
     predicting = open_predictor("rpi4", database=database)
     measured = predicting.predict(build_network(NetworkRequest()).graph)

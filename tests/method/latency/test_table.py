@@ -149,7 +149,7 @@ def test_recorded_kernels_are_known(measurer: type[FakeMeasurer], graph: Graph, 
     choice = KernelChoices(machine, database).choice(workload)
     key = (machine.cores, machine.processor, machine.lanes)
     rule = choice.source.removeprefix("rule:")
-    RecordFile(database).append(Record(workload.name, rule, choice.decisions, "ok", *key, seconds=1e-5, kept=True))
+    RecordFile(database).append(Record(workload.name, rule, choice.decisions, "ok", *key, seconds=1e-5))
     assert complete_table([graph], "cpu", 1, database) == len(names_of(graph)) - 1
     assert workload.name not in measurer.asked
 
