@@ -21,7 +21,8 @@ def bench(
         str,
         typer.Option(
             metavar="NAMES",
-            help="More to measure: onnxruntime, openvino, executorch, iree, mnn, ncnn, standalone; commas between.",
+            help="More to measure: onnxruntime, openvino, executorch, iree, litert, mnn, ncnn, tvm, standalone; commas "
+            "between.",
         ),
     ] = "",
     skip: Annotated[

@@ -1,10 +1,11 @@
-"""Peers that read a format of their own: the bundle's ONNX file is converted first, outside the timing.
+"""Peers that read a format of their own: the bundle's ONNX file is converted, or compiled, first, outside the timing.
 
 Each is held to float32. Nothing here is imported before its peer is asked for; what a conversion writes goes with it.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from effgen.errors import EffgenError
 from effgen.files.temporary import temporary_folder
 from effgen.judge.job import PeerJob, Run
 from effgen.machines.programs import tool_output
+from effgen.machines.target import this_cpu
 from effgen.runtime.answers import Answer, answer_of
 
 
@@ -124,5 +126,56 @@ def executorch(job: PeerJob) -> Run:
 
     def run() -> Answer:
         return answer_of([output.numpy() for output in method.execute([image])])
+
+    return run
+
+
+def litert(job: PeerJob) -> Run:
+    """Google's LiteRT, once TensorFlow Lite, on XNNPACK, which has channels last: the image is given so, too."""
+    import litert_torch
+    import torch
+    from ai_edge_litert.interpreter import Interpreter
+
+    from effgen.graph.reference import GraphModule
+
+    image = np.ascontiguousarray(job.image.transpose(0, 2, 3, 1))
+    module = litert_torch.to_channel_last_io(GraphModule(*job.graph).eval(), args=[0])
+    converted = litert_torch.convert(module, (torch.from_numpy(image),))
+    with temporary_folder("litert") as folder:
+        file = str(folder / "model.tflite")
+        converted.export(file)
+        interpreter = Interpreter(model_path=file, num_threads=job.threads)
+        interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    # The interpreter lists outputs in an order of its own; the signature's names count them as the network does.
+    named = interpreter.get_signature_runner().get_output_details()
+    places = [named[f"output_{number}"]["index"] for number in range(len(named))]
+
+    def run() -> Answer:
+        interpreter.set_tensor(given["index"], image)
+        interpreter.invoke()
+        return answer_of([interpreter.get_tensor(place) for place in places])
+
+    return run
+
+
+def tvm(job: PeerJob) -> Run:
+    """What TVM makes of the file on its own: its reader, its default pipeline for CPUs, nothing tuned, its VM."""
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+
+    from effgen.graph.onnx import open_onnx
+
+    # Its pool looks at this when it starts, with the first kernel that has parallel loops.
+    os.environ["TVM_NUM_THREADS"] = str(job.threads)
+    target = tvm.target.Target(this_cpu().tvm)
+    main = relax.VirtualMachine(tvm.compile(from_onnx(open_onnx(job.model).model), target), tvm.cpu())["main"]
+    image = tvm.runtime.tensor(job.image)
+
+    def run() -> Answer:
+        found = main(image)
+        outputs = [found] if isinstance(found, tvm.runtime.Tensor) else found
+        return answer_of([output.numpy() for output in outputs])
 
     return run

@@ -21,7 +21,8 @@ from effgen.runtime.standalone import load_standalone
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer: the distribution that has to be installed, the extra of effgen that brings it, and how to set it up."""
+    """A peer: the distribution that has to be installed, the extra of effgen that brings it (none for what effgen
+    itself needs), and how to set it up."""
 
     distribution: str
     extra: str
@@ -149,8 +150,10 @@ PEERS: Mapping[str, Peer] = {
     "standalone": Peer("effgen", "standalone", _standalone),
     "executorch": Peer("executorch", "executorch", converted.executorch),
     "iree": Peer("iree-base-runtime", "iree", converted.iree),
+    "litert": Peer("ai-edge-litert", "litert", converted.litert),
     "mnn": Peer("MNN", "mnn", converted.mnn),
     "ncnn": Peer("ncnn", "ncnn", converted.ncnn),
+    "tvm": Peer("apache-tvm", "", converted.tvm),
 }
 
 #: Measured by every `effgen bench` unless left out.

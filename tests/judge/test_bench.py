@@ -254,7 +254,7 @@ def test_report_says_what_it_is_of(tiny_bundle: Path) -> None:
     assert report.origin.route == "local"
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "executorch", "iree", "mnn", "ncnn"])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "executorch", "iree", "litert", "mnn", "ncnn", "tvm"])
 def test_optional_peer(name: str, tiny_bundle: Path) -> None:
     if peers.peer_version(name) is None:
         pytest.skip(f"needs {PEERS[name].distribution}")
