@@ -6,15 +6,18 @@ waits. It ends with its parent.
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import partial
 
 from effgen.errors import EffgenError
 from effgen.judge.case import golden_pair
 from effgen.judge.job import PeerJob, Run
 from effgen.judge.memory import peak_bytes, resident_bytes
-from effgen.judge.messages import Burst, Entered, Entry, Refused, WarmUp
+from effgen.judge.messages import Burst, Entered, Entry, Flow, Flowed, Refused, WarmUp
 from effgen.judge.peers import PEERS
-from effgen.judge.timing import burst, warm_up
+from effgen.judge.queues import QUEUES, Queue
+from effgen.judge.timing import burst, flow, warm_up
 from effgen.measure.carried.process import answers_apart, die_with
 from effgen.measure.pipe import PipeClosedError, receive, send
 from effgen.results.reports import OURS
@@ -29,11 +32,14 @@ def _run_of(entry: Entry) -> Run:
     if entry.backend == OURS:
         model = load_checked(entry.bundle, read_manifest(entry.bundle), entry.threads)
         return lambda: model(image)
-    return PEERS[entry.backend].prepare(PeerJob(entry.bundle / MODEL, image, entry.threads))
+    job = PeerJob(entry.bundle / MODEL, image, entry.threads, entry.streams)
+    return QUEUES[entry.backend].prepare(job) if entry.backend in QUEUES else PEERS[entry.backend].prepare(job)
 
 
 def enter(entry: Entry) -> tuple[Run | None, Entered | Refused]:
     """The backend set up and called once. Peers are other people's code: any exception is a reason."""
+    if entry.cpus:
+        os.sched_setaffinity(0, entry.cpus)
     before = resident_bytes()
     try:
         run = _run_of(entry)
@@ -45,7 +51,7 @@ def enter(entry: Entry) -> tuple[Run | None, Entered | Refused]:
         return None, Refused(f"{type(error).__name__}: {first_line}")
     peak = peak_bytes()
     memory = None if before is None or peak is None else max(0, peak - before)
-    return run, Entered(answer, memory)
+    return run, Entered(answer, memory, run.streams if isinstance(run, Queue) else None)
 
 
 def serve(requests: int, answers: int) -> None:
@@ -56,8 +62,13 @@ def serve(requests: int, answers: int) -> None:
         send(answers, _done(run, receive(requests)))
 
 
-def _done(run: Run, request: WarmUp | Burst) -> float | list[float]:
-    return warm_up(run) if isinstance(request, WarmUp) else burst(run, request.time_s, request.wake_s)
+def _done(run: Run, request: WarmUp | Burst | Flow) -> float | list[float] | Flowed:
+    if isinstance(request, WarmUp):
+        return warm_up(run)
+    if isinstance(request, Burst):
+        return burst(run, request.time_s, request.wake_s)
+    flowed = run.flow if isinstance(run, Queue) else partial(flow, run)
+    return Flowed(*flowed(request.time_s, request.wake_s))
 
 
 def main() -> None:

@@ -11,11 +11,14 @@ from effgen.runtime.answers import Answer
 
 @dataclass(frozen=True)
 class Entry:
-    """The first request: the backend, `OURS` or a peer's name, with the bundle whose network all run."""
+    """The first request: the backend, `OURS`, a peer's name or a queue's, with the bundle whose network all run, and
+    the CPUs that it is held to, none: as its parent is. `streams`: how many a queue is to have, None: its choice."""
 
     backend: str
     bundle: Path
     threads: int
+    cpus: tuple[int, ...] = ()
+    streams: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,29 @@ class Burst:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """Run calls beside other processes that do the same, as `Burst` says; the answer is a `Flowed`."""
+
+    time_s: float
+    wake_s: float
+
+
+@dataclass(frozen=True)
+class Flowed:
+    """Calls, and the seconds that they took together."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Entered:
     """What it computed of the golden image, and the most memory that loading and calling it took beyond what a Python
-    with NumPy takes, bytes; None where the system does not tell."""
+    with NumPy takes, bytes; None where the system does not tell. `streams`: how many a queue has."""
 
     answer: Answer
     memory: int | None
+    streams: int | None = None
 
 
 @dataclass(frozen=True)

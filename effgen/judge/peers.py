@@ -36,12 +36,17 @@ def check_peer_names(names: Iterable[str], option: str = "--peers") -> None:
             raise EffgenError(f"{option} {name}: unknown peer; {candidates(name, PEERS)}")
 
 
+def names_from_text(text: str) -> list[str]:
+    """What stands between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def peers_from_text(more: str, skip: str) -> list[str]:
     """The default peers and those of `more`, without those of `skip`; both are names with commas between.
 
     Raises EffgenError for a name that is no peer.
     """
-    added, dropped = ([name.strip() for name in text.split(",") if name.strip()] for text in (more, skip))
+    added, dropped = names_from_text(more), names_from_text(skip)
     check_peer_names(added)
     check_peer_names(dropped, "--skip")
     return [name for name in dict.fromkeys((*DEFAULT_PEERS, *added)) if name not in dropped]
@@ -116,16 +121,10 @@ def _onnxruntime(job: PeerJob) -> Run:
 
 
 def _openvino(job: PeerJob) -> Run:
-    """Without the hint the plugin takes bfloat16 where the CPU has it: another computation than the one compared."""
     import openvino
 
     core = openvino.Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": job.threads,
-    }
-    compiled = core.compile_model(core.read_model(job.model), "CPU", settings)
+    compiled = core.compile_model(core.read_model(job.model), "CPU", openvino_settings("LATENCY", job.threads))
     request, outputs = compiled.create_infer_request(), compiled.outputs
 
     def run() -> Answer:
@@ -133,6 +132,11 @@ def _openvino(job: PeerJob) -> Run:
         return answer_of([found[output] for output in outputs])
 
     return run
+
+
+def openvino_settings(hint: str, threads: int) -> dict[str, Any]:
+    """Without the type the plugin takes bfloat16 where the CPU has it: another computation than the one compared."""
+    return {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads}
 
 
 def _standalone(job: PeerJob) -> Run:
