@@ -19,7 +19,7 @@ from reports import bench_report, written
 import effgen
 from effgen.errors import BundleError, EffgenError
 from effgen.judge import bench as bench_module
-from effgen.judge import contender, peers, race, timing
+from effgen.judge import entering, peers, race, timing
 from effgen.judge.bench import bench_bundle
 from effgen.judge.job import PeerJob, Run
 from effgen.judge.messages import Entered, Entry
@@ -148,7 +148,7 @@ def test_peer_names() -> None:
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[PeerJob], Run], distribution: str = "numpy") -> None:
-    for module in (peers, bench_module, contender):
+    for module in (peers, bench_module, entering):
         monkeypatch.setattr(module, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
 
 
@@ -158,7 +158,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class EntersHere:
         def __init__(self, entry: Entry) -> None:
-            run, self.told = contender.enter(entry)
+            run, self.told = entering.enter(entry, 0)
             racer = Here(run or (lambda: ANSWER))
             self.warm_up, self.burst = racer.warm_up, racer.burst
 
