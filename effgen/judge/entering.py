@@ -8,11 +8,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.errors import EffgenError
 from effgen.judge.case import golden_pair
 from effgen.judge.job import PeerJob, Run
 from effgen.judge.memory import peak_bytes, resident_bytes
-from effgen.judge.messages import Burst, Entered, Entry, Flow, Flowed, Refused, WarmUp
+from effgen.judge.messages import Burst, Entered, Entry, Flow, Flowed, Refused, WarmUp, refusal
 from effgen.judge.peers import PEERS
 from effgen.judge.queues import QUEUES, Queue
 from effgen.judge.timing import burst, flow, warm_up
@@ -32,7 +31,7 @@ def _run_of(entry: Entry, image: NDArray[np.float32]) -> Run:
 
 
 def enter(entry: Entry, runtime_bytes: int) -> tuple[Run | None, Entered | Refused]:
-    """The backend set up and called once. Peers are other people's code: any exception is a reason.
+    """The backend set up and called once, or why that cannot be.
 
     `runtime_bytes`: what effgen's runtime takes in this process already, which counts where it is what runs.
     """
@@ -43,11 +42,8 @@ def enter(entry: Entry, runtime_bytes: int) -> tuple[Run | None, Entered | Refus
         before = resident_bytes()
         run = _run_of(entry, image)
         answer = run()
-    except EffgenError as error:
-        return None, Refused(str(error), error)
     except Exception as error:
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        return None, Refused(f"{type(error).__name__}: {first_line}")
+        return None, refusal(error)
     peak = peak_bytes()
     own = runtime_bytes if entry.backend in OWN else 0
     memory = None if before is None or peak is None else max(0, peak - before) + own

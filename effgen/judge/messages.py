@@ -1,4 +1,4 @@
-"""What a race asks the processes of its backends, and what they answer."""
+"""What a race asks the processes of its backends, what those ask a converter, and what they answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effgen.errors import EffgenError
+from effgen.judge.job import PeerJob
 from effgen.runtime.answers import Answer
 
 
@@ -19,6 +20,15 @@ class Entry:
     threads: int
     cpus: tuple[int, ...] = ()
     streams: int | None = None
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Write into `folder` what `peer` makes of the job's model; the answer is None, or a `Refused`."""
+
+    peer: str
+    job: PeerJob
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -66,3 +76,11 @@ class Refused:
 
     reason: str
     error: EffgenError | None = None
+
+
+def refusal(error: Exception) -> Refused:
+    """Of an exception: peers are other people's code, and may raise any."""
+    if isinstance(error, EffgenError):
+        return Refused(str(error), error)
+    first_line = (str(error).strip() or "no message").splitlines()[0]
+    return Refused(f"{type(error).__name__}: {first_line}")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from effgen.errors import EffgenError, candidates
-from effgen.judge import converted
+from effgen.judge.converted import prepare_converted
 from effgen.judge.job import PeerJob, Run
 from effgen.judge.onnx_runtime import onnxruntime_module
 from effgen.runtime.answers import Answer, answer_of
@@ -152,12 +153,12 @@ PEERS: Mapping[str, Peer] = {
     "onnxruntime": Peer("onnxruntime", "peers", _onnxruntime),
     "openvino": Peer("openvino", "peers", _openvino),
     "standalone": Peer("effgen", "standalone", _standalone),
-    "executorch": Peer("executorch", "executorch", converted.executorch),
-    "iree": Peer("iree-base-runtime", "iree", converted.iree),
-    "litert": Peer("ai-edge-litert", "litert", converted.litert),
-    "mnn": Peer("MNN", "mnn", converted.mnn),
-    "ncnn": Peer("ncnn", "ncnn", converted.ncnn),
-    "tvm": Peer("apache-tvm", "", converted.tvm),
+    "executorch": Peer("executorch", "executorch", partial(prepare_converted, "executorch")),
+    "iree": Peer("iree-base-runtime", "iree", partial(prepare_converted, "iree")),
+    "litert": Peer("ai-edge-litert", "litert", partial(prepare_converted, "litert")),
+    "mnn": Peer("MNN", "mnn", partial(prepare_converted, "mnn")),
+    "ncnn": Peer("ncnn", "ncnn", partial(prepare_converted, "ncnn")),
+    "tvm": Peer("apache-tvm", "", partial(prepare_converted, "tvm")),
 }
 
 #: Measured by every `effgen bench` unless left out.
