@@ -27,7 +27,7 @@ from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BuildError, EffgenError
 from effgen.judge.bench import Backend, result_from_samples
 from effgen.judge.case import golden_pair, relative_l2
-from effgen.judge.messages import Refused
+from effgen.judge.messages import Entry, Refused
 from effgen.judge.peers import peer_version
 from effgen.judge.race import Contender
 from effgen.machines.host import Host, describe_host, watch_other_work
@@ -146,7 +146,7 @@ def backends(bundle: Path, stack: ExitStack) -> dict[Backend, Contender]:
     for name, version in versions.items():
         if version is None:
             continue
-        contender = stack.enter_context(Contender(name, bundle, 1))
+        contender = stack.enter_context(Contender(Entry(name, bundle, 1)))
         if isinstance(contender.told, Refused):
             raise BuildError(f"{bundle}: {name}: {contender.told.reason}")
         difference = relative_l2(contender.told.answer, expected)

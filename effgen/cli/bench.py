@@ -21,12 +21,20 @@ def bench(
         str,
         typer.Option(
             metavar="NAMES",
-            help="More to measure: onnxruntime, openvino, executorch, iree, mnn, ncnn, standalone; commas between.",
+            help="More to measure: onnxruntime, openvino, executorch, iree, litert, mnn, ncnn, tvm, standalone; commas "
+            "between.",
         ),
     ] = "",
     skip: Annotated[
         str, typer.Option(metavar="NAMES", help="Not to measure: pytorch, pytorch-channels-last, torch.compile.")
     ] = "",
+    streams: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Images a second of N processes at once, each on its share of the cores, beside --peers run so, too.",
+        ),
+    ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Time each kernel instead, beside this machine's measured ceilings.")
     ] = False,
@@ -54,6 +62,13 @@ def bench(
     if load and (layers or rpc_tracker is not None):
         raise typer.BadParameter("--load is of this machine, and of whole calls: no --rpc-tracker, no --layers")
     plan = Plan(rounds, min_time, load)
+    if streams is not None:
+        if skip or layers or plot is not None or threads is not None or rpc_tracker is not None or rpc_key is not None:
+            raise typer.BadParameter(
+                "--streams shares out this machine's cores: no --threads, --layers, --plot, --skip or --rpc-tracker"
+            )
+        _streams(output, bundle, streams, peers, plan)
+        return
     if rpc_tracker is not None or rpc_key is not None:
         if peers or skip or layers or plot is not None:
             raise typer.BadParameter("--rpc-tracker times the bundle alone: no --peers, --skip, --layers or --plot")
@@ -89,6 +104,19 @@ def _peers(output: Output, bundle: Path, peers: str, skip: str, threads: int | N
     with output.phases() as on_phase:
         report = bench_bundle(bundle, chosen, threads, plan, on_phase)
     _print(output, report)
+
+
+def _streams(output: Output, bundle: Path, streams: int, peers: str, plan: Plan) -> None:
+    from effgen.judge.peers import names_from_text
+    from effgen.judge.streams import bench_streams
+    from effgen.report.streams import notes_from_streams, table_from_streams, warning_from_streams
+    from effgen.results.reports import json_from_report
+
+    with output.phases() as on_phase:
+        report = bench_streams(bundle, streams, names_from_text(peers), plan, on_phase)
+    output.warn(warning_from_streams(report))
+    notes = [Text(note) for note in notes_from_streams(report)]
+    output.result([table_from_streams(report), *notes], json_from_report(report))
 
 
 def _print(output: Output, report: BenchReport) -> None:

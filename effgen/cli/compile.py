@@ -56,8 +56,15 @@ def compile_(
     start = time.perf_counter()
     from effgen.deploy.standalone import emits_from_texts
     from effgen.driver import CompileRequest, check_request, compile_bundle
+    from effgen.judge.memory import watched_memory
     from effgen.machines.target_file import cuda_archs_from_text
-    from effgen.report.compile import json_from_manifest, lines_from_kernels, table_from_manifest, warning_from_manifest
+    from effgen.report.compile import (
+        Cost,
+        json_from_manifest,
+        lines_from_kernels,
+        table_from_manifest,
+        warning_from_manifest,
+    )
 
     asked = network.request(context)
     archs = () if cuda_arch is None else cuda_archs_from_text(cuda_arch)
@@ -81,10 +88,11 @@ def compile_(
     )
     resolved = check_request(request)
     output.resolved(resolved, target=target, threads=threads)
-    with output.phases() as on_phase:
+    with output.phases() as on_phase, watched_memory() as memory:
         manifest = compile_bundle(request, on_phase, resolved)
     seconds = time.perf_counter() - start
     output.warn(warning_from_manifest(manifest))
     output.details(lines_from_kernels(manifest))
-    table = table_from_manifest(manifest, destination, seconds)
-    output.result([table], json_from_manifest(manifest, destination, seconds))
+    cost = Cost(seconds, memory.bytes)
+    table = table_from_manifest(manifest, destination, cost)
+    output.result([table], json_from_manifest(manifest, destination, cost))

@@ -14,7 +14,7 @@ import numpy as np
 
 from effgen.errors import BundleError
 from effgen.judge.case import is_finite, relative_l2
-from effgen.judge.messages import Refused
+from effgen.judge.messages import Entered, Entry, Refused
 from effgen.judge.peers import DEFAULT_PEERS, PEERS, check_peer_names, peer_version
 from effgen.judge.race import Contender, run_race
 from effgen.machines.host import describe_host, watch_other_work
@@ -128,8 +128,8 @@ def _entered(
     path: Path, manifest: Manifest, peers: Sequence[str], threads: int, stack: ExitStack, on_phase: OnPhase
 ) -> _Field:
     """The bundle and its peers, ready to be timed until `stack` ends. Raises what `_our_entry` does."""
-    ours = stack.enter_context(Contender(OURS, path, threads))
-    answer, backend = _our_entry(path, ours)
+    ours = stack.enter_context(Contender(Entry(OURS, path, threads)))
+    answer, backend = our_entry(path, ours.told)
     field = _Field({OURS: ours}, [backend], [])
     for name in dict.fromkeys(peers):
         if not manifest.device_kind.on_cpu:
@@ -145,35 +145,53 @@ def _entered(
     return field
 
 
-def _our_entry(path: Path, ours: Contender) -> tuple[Answer, Backend]:
+def our_entry(path: Path, told: Entered | Refused) -> tuple[Answer, Backend]:
     """What the bundle answered. Raises what loading or running it raised."""
-    if isinstance(ours.told, Refused):
-        raise ours.told.error or BundleError(f"{path}: {ours.told.reason}")
-    if not is_finite(ours.told.answer):
+    if isinstance(told, Refused):
+        raise told.error or BundleError(f"{path}: {told.reason}")
+    if not is_finite(told.answer):
         raise BundleError(f"{path}: the library's output is not finite; see effgen verify")
-    return ours.told.answer, Backend(OURS, __version__, memory=ours.told.memory)
+    return told.answer, Backend(OURS, __version__, memory=told.memory)
 
 
 def _peer_entry(
     name: str, bundle: Path, threads: int, answer: Answer, stack: ExitStack
 ) -> tuple[Contender, Backend] | LeftOut:
     """The peer, ready to be timed until `stack` ends, or why it gets no time; `answer` is effgen's."""
+    with ExitStack() as own:
+        try:
+            version = installed_version(name)
+            contender = own.enter_context(Contender(Entry(name, bundle, threads)))
+            backend = peer_entry(name, version, contender.told, answer)
+        except UnfitError as error:
+            return LeftOut(name, str(error))
+        stack.push(own.pop_all())
+    return contender, backend
+
+
+class UnfitError(Exception):
+    """A peer cannot be timed; the text says why."""
+
+
+def installed_version(name: str) -> str:
+    """A peer's version. Raises UnfitError where it is not installed."""
     installed = peer_version(name)
     if installed is None:
-        return LeftOut(name, f"not installed: pip install 'effgen[{PEERS[name].extra}]'")
-    contender = stack.enter_context(Contender(name, bundle, threads))
-    told = contender.told
+        raise UnfitError(f"not installed: pip install 'effgen[{PEERS[name].extra}]'")
+    return installed
+
+
+def peer_entry(name: str, version: str, told: Entered | Refused, answer: Answer) -> Backend:
+    """The peer, held against effgen's `answer`. Raises UnfitError."""
     if isinstance(told, Refused):
-        contender.close()
-        return LeftOut(name, f"cannot run the model: {told.reason}")
+        raise UnfitError(f"cannot run the model: {told.reason}")
     try:
         distance = relative_l2(told.answer, answer)
     except ValueError:  # of another shape
         distance = float("inf")
     if not distance <= WRONG_ANSWER:
-        contender.close()
-        return LeftOut(name, f"wrong answer: relative L2 {distance:.1e} from effgen's output")
-    return contender, Backend(name, installed, distance, told.memory)
+        raise UnfitError(f"wrong answer: relative L2 {distance:.1e} from effgen's output")
+    return Backend(name, version, distance, told.memory)
 
 
 def result_from_samples(backend: Backend, seconds: Sequence[float], batch: int, ours_ms: float) -> Result:

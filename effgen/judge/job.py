@@ -22,11 +22,13 @@ Run = Callable[[], Answer]
 
 @dataclass(frozen=True)
 class PeerJob:
-    """What a peer is to run: an ONNX file, images (batch, channels, height, width), threads."""
+    """What a peer is to run: an ONNX file, images (batch, channels, height, width), threads. `streams`: of a queue, in
+    how many calls it shares them out, None: as it likes."""
 
     model: Path
     image: NDArray[np.float32]
     threads: int
+    streams: int | None = None
 
     @cached_property
     def graph(self) -> tuple[Graph, dict[str, NDArray[np.float32]]]:

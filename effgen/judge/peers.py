@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from effgen.errors import EffgenError, candidates
-from effgen.judge import converted
+from effgen.judge.converted import prepare_converted
 from effgen.judge.job import PeerJob, Run
 from effgen.judge.onnx_runtime import onnxruntime_module
 from effgen.runtime.answers import Answer, answer_of
@@ -21,7 +22,8 @@ from effgen.runtime.standalone import load_standalone
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer: the distribution that has to be installed, the extra of effgen that brings it, and how to set it up."""
+    """A peer: the distribution that has to be installed, the extra of effgen that brings it (none for what effgen
+    itself needs), and how to set it up."""
 
     distribution: str
     extra: str
@@ -35,12 +37,17 @@ def check_peer_names(names: Iterable[str], option: str = "--peers") -> None:
             raise EffgenError(f"{option} {name}: unknown peer; {candidates(name, PEERS)}")
 
 
+def names_from_text(text: str) -> list[str]:
+    """What stands between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def peers_from_text(more: str, skip: str) -> list[str]:
     """The default peers and those of `more`, without those of `skip`; both are names with commas between.
 
     Raises EffgenError for a name that is no peer.
     """
-    added, dropped = ([name.strip() for name in text.split(",") if name.strip()] for text in (more, skip))
+    added, dropped = names_from_text(more), names_from_text(skip)
     check_peer_names(added)
     check_peer_names(dropped, "--skip")
     return [name for name in dict.fromkeys((*DEFAULT_PEERS, *added)) if name not in dropped]
@@ -115,16 +122,10 @@ def _onnxruntime(job: PeerJob) -> Run:
 
 
 def _openvino(job: PeerJob) -> Run:
-    """Without the hint the plugin takes bfloat16 where the CPU has it: another computation than the one compared."""
     import openvino
 
     core = openvino.Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": job.threads,
-    }
-    compiled = core.compile_model(core.read_model(job.model), "CPU", settings)
+    compiled = core.compile_model(core.read_model(job.model), "CPU", openvino_settings("LATENCY", job.threads))
     request, outputs = compiled.create_infer_request(), compiled.outputs
 
     def run() -> Answer:
@@ -132,6 +133,11 @@ def _openvino(job: PeerJob) -> Run:
         return answer_of([found[output] for output in outputs])
 
     return run
+
+
+def openvino_settings(hint: str, threads: int) -> dict[str, Any]:
+    """Without the type the plugin takes bfloat16 where the CPU has it: another computation than the one compared."""
+    return {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads}
 
 
 def _standalone(job: PeerJob) -> Run:
@@ -147,10 +153,12 @@ PEERS: Mapping[str, Peer] = {
     "onnxruntime": Peer("onnxruntime", "peers", _onnxruntime),
     "openvino": Peer("openvino", "peers", _openvino),
     "standalone": Peer("effgen", "standalone", _standalone),
-    "executorch": Peer("executorch", "executorch", converted.executorch),
-    "iree": Peer("iree-base-runtime", "iree", converted.iree),
-    "mnn": Peer("MNN", "mnn", converted.mnn),
-    "ncnn": Peer("ncnn", "ncnn", converted.ncnn),
+    "executorch": Peer("executorch", "executorch", partial(prepare_converted, "executorch")),
+    "iree": Peer("iree-base-runtime", "iree", partial(prepare_converted, "iree")),
+    "litert": Peer("ai-edge-litert", "litert", partial(prepare_converted, "litert")),
+    "mnn": Peer("MNN", "mnn", partial(prepare_converted, "mnn")),
+    "ncnn": Peer("ncnn", "ncnn", partial(prepare_converted, "ncnn")),
+    "tvm": Peer("apache-tvm", "", partial(prepare_converted, "tvm")),
 }
 
 #: Measured by every `effgen bench` unless left out.

@@ -7,16 +7,16 @@ do not live beside another one are then its own affair, and one that crashes is 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effgen.judge.job import Run
-from effgen.judge.messages import Burst, Entered, Entry, Refused, Steps, WarmUp
+from effgen.judge.messages import Burst, Entered, Entry, Flow, Refused, Steps, WarmUp
 from effgen.judge.timing import REST_S, SLOW_CALL_S, WAKE_S, burst, warm_up
 from effgen.measure.answering import AnsweringProcess
 from effgen.measure.pipe import PipeClosedError
@@ -35,7 +35,8 @@ class Racer(Protocol):
         """Call until times settle; a call's seconds then."""
 
     def burst(self, time_s: float, wake_s: float) -> list[float]:
-        """Seconds of each call until they add up to `time_s`, after `wake_s` of uncounted ones."""
+        """Seconds of each call until they add up to `time_s`, after `wake_s` of uncounted ones; of streams the images a
+        second of such a time."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ class Contender(AnsweringProcess):
 
     told: Entered | Refused
 
-    def __init__(self, backend: str, bundle: Path, threads: int) -> None:
+    def __init__(self, entry: Entry) -> None:
         """Start it, set it up and call it once, however long that takes."""
         super().__init__("effgen.judge.contender", {})
         try:
-            self.told = self.ask(Entry(backend, bundle, threads))
+            self.told = self.ask(entry)
         except PipeClosedError:
             self.told = Refused(f"its process ended: {self.how_it_died()}")
         except BaseException:  # Ctrl-C
@@ -68,28 +69,39 @@ class Contender(AnsweringProcess):
             raise
 
     def warm_up(self) -> float:
-        seconds: float = self._timed(WarmUp())
-        return seconds
+        (seconds,) = together([self], WarmUp())
+        return float(seconds)
 
     def burst(self, time_s: float, wake_s: float) -> list[float]:
-        samples: list[float] = self._timed(Burst(time_s, wake_s))
-        return samples
+        (samples,) = together([self], Burst(time_s, wake_s))
+        return list(samples)
 
     def steps(self, time_s: float, wake_s: float) -> NDArray[np.float64]:
         """As `burst`, of a bundle of ours: seconds of each step of each call, `(calls, steps)`."""
-        samples: NDArray[np.float64] = self._timed(Steps(time_s, wake_s))
-        return samples
+        (samples,) = together([self], Steps(time_s, wake_s))
+        return np.asarray(samples)
 
-    def _timed(self, request: WarmUp | Burst | Steps) -> Any:
+
+def together(contenders: Sequence[Contender], request: WarmUp | Burst | Steps | Flow) -> list[Any]:
+    """What they answer, all at it at the same time. Raises LostError."""
+    answers: list[Any] = []
+    lost = ""
+    for contender in contenders:
+        with suppress(PipeClosedError):  # which shows where its answer is waited for
+            contender.tell(request)
+    for contender in contenders:
         try:
-            return self.ask(request)
+            answers.append(contender.hear())
         except PipeClosedError:
-            raise LostError(f"its process ended: {self.how_it_died()}") from None
+            lost = f"its process ended: {contender.how_it_died()}"
+    if lost:
+        raise LostError(lost)
+    return answers
 
 
 @dataclass(frozen=True)
 class Race:
-    """Seconds of the timed calls of every round, by backend; of those that were lost, how."""
+    """What all bursts of a backend came to, in their order; of those that were lost, how."""
 
     bursts: Mapping[str, list[list[float]]]
     lost: Mapping[str, str]

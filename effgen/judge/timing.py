@@ -43,6 +43,14 @@ def burst(run: Callable[[], Any], time_s: float, wake_s: float) -> list[float]:
             gc.enable()
 
 
+def flow(run: Callable[[], Any], time_s: float, wake_s: float) -> tuple[int, float]:
+    """How many calls a `burst` has and their seconds together, beside other processes at the same: none ends before the
+    last call of another one that began as this did."""
+    samples = burst(run, time_s, wake_s)
+    burst(run, max(samples), wake_s=0.0)
+    return len(samples), sum(samples)
+
+
 def warm_up(run: Callable[[], Any]) -> float:
     """Call until two windows in a row agree, or for a few seconds; returns the median of the last window, seconds."""
     start, before = time.perf_counter(), float("inf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from effgen.machines.cgroup import cpu_quota
@@ -26,6 +27,9 @@ _FEATURES = {
         "crc": "crc32", "sve": "sve", "i8mm": "i8mm", "bf16": "bf16",
     },
 }  # fmt: skip
+
+
+_TOPOLOGY = "sys/devices/system/cpu/cpu{}/topology"
 
 
 def features_of(architecture: str) -> dict[str, str]:
@@ -55,9 +59,19 @@ def default_threads(root: Path = Path("/")) -> int:
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 
+def shares_of_cores(count: int, root: Path = Path("/")) -> list[tuple[int, ...]]:
+    """The CPUs of `count` equal shares of the cores that `default_threads` counts, at most as many: whole cores each,
+    neighbours together, those that are left over in none."""
+    by_core: dict[str, list[int]] = {}
+    for cpu in usable_cpus():
+        by_core.setdefault(_core_of(cpu, root / _TOPOLOGY.format(cpu)), []).append(cpu)
+    cores, each = list(by_core.values()), default_threads(root) // count
+    return [tuple(sorted(chain(*cores[at : at + each]))) for at in range(0, count * each, each)]
+
+
 def physical_cores(cpus: Iterable[int], root: Path = Path("/")) -> frozenset[str]:
     """The cores that these CPUs are threads of, each as the kernel lists its CPUs; its own where it does not tell."""
-    return frozenset(_core_of(cpu, root / f"sys/devices/system/cpu/cpu{cpu}/topology") for cpu in cpus)
+    return frozenset(_core_of(cpu, root / _TOPOLOGY.format(cpu)) for cpu in cpus)
 
 
 def _core_of(cpu: int, topology: Path) -> str:

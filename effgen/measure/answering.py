@@ -55,8 +55,17 @@ class AnsweringProcess:
 
     def ask(self, request: object, limit_s: float | None = None) -> Any:
         """The answer to a request. Raises PipeTimeoutError after `limit_s` seconds, PipeClosedError where it died."""
-        assert self._process.stdin and self._process.stdout
+        self.tell(request)
+        return self.hear(limit_s)
+
+    def tell(self, request: object) -> None:
+        """Send a request whose answer is for `hear`. Raises PipeClosedError where it died."""
+        assert self._process.stdin
         send(self._process.stdin.fileno(), request)
+
+    def hear(self, limit_s: float | None = None) -> Any:
+        """The answer to what it was told. Raises as `ask` does."""
+        assert self._process.stdout
         return receive(self._process.stdout.fileno(), limit_s)
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,28 @@ if TYPE_CHECKING:  # a command loads only what it reports on
     from effgen.runtime import Manifest
 
 
-def json_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> dict[str, Any]:
-    """The manifest, the bundle's path and how long it took to compile."""
-    return {"bundle": str(bundle), "seconds": seconds, **manifest.to_data()}
+@dataclass(frozen=True)
+class Cost:
+    """What compiling took: seconds, and the most memory beyond what there was before; None where nobody can tell."""
+
+    seconds: float
+    memory_bytes: int | None
+
+    @property
+    def text(self) -> str:
+        """ "14.1 s, 512 MiB"."""
+        memory = "" if self.memory_bytes is None else f", {bytes_text(self.memory_bytes)} of memory"
+        return f"{self.seconds:.1f} s{memory}"
+
+
+def json_from_manifest(manifest: Manifest, bundle: Path, cost: Cost) -> dict[str, Any]:
+    """The manifest, the bundle's path and what it took to compile."""
+    return {
+        "bundle": str(bundle),
+        "seconds": cost.seconds,
+        "memory_bytes": cost.memory_bytes,
+        **manifest.to_data(),
+    }
 
 
 def lines_from_kernels(manifest: Manifest) -> list[str]:
@@ -64,7 +84,7 @@ def weights_text(origin: Mapping[str, Any]) -> Text:
     return Text(f"{origin['file']} ({'; '.join(parts)})", style="yellow" if origin.get("warnings") else "")
 
 
-def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Table:
+def table_from_manifest(manifest: Manifest, bundle: Path, cost: Cost) -> Table:
     """What was compiled: a few lines."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     kernels = manifest.kernels
@@ -79,7 +99,7 @@ def table_from_manifest(manifest: Manifest, bundle: Path, seconds: float) -> Tab
         "kernels": f"{tuned} of {len(kernels)} tuned ({counts})",
         "workspace": bytes_text(manifest.workspace_bytes),
         "golden pair": _golden_text(manifest),
-        "compiled in": f"{seconds:.1f} s",
+        "compiled in": cost.text,
     }
     if manifest.classes is None:
         shapes = (f"{output['name']} {'x'.join(map(str, output['shape']))}" for output in manifest.outputs)

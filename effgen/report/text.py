@@ -20,6 +20,11 @@ def threads_text(count: int) -> str:
     return f"{count} thread{'' if count == 1 else 's'}"
 
 
+def streams_text(count: int) -> str:
+    """ "1 stream", "2 streams"."""
+    return f"{count} stream{'' if count == 1 else 's'}"
+
+
 def training_threads_text(fewest_and_most: tuple[int, int] | None) -> str:
     """ "trained with 1 thread each", "trained with 1 to 4 threads each"; empty where it is not known."""
     if fewest_and_most is None:

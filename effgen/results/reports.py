@@ -244,9 +244,60 @@ class LayersReport:
         return is_disturbing(self.other_cpus)
 
 
-Report = BenchReport | LayersReport
+@dataclass(frozen=True)
+class StreamsResult:
+    """Images a second of one backend, of each burst: all its streams together.
 
-_KINDS: dict[str, type[BenchReport] | type[LayersReport]] = {"bench": BenchReport, "layers": LayersReport}
+    `processes` of `threads` each, and, where one process has several calls under way, its `streams`. `ratio` is
+    effgen's median over the backend's: above 1 is slower than effgen. `memory_bytes` and `rel_l2` as of a `Result`, the
+    sum of all processes and the worst one's.
+    """
+
+    backend: str
+    version: str
+    processes: PositiveInt
+    threads: PositiveInt
+    streams: PositiveInt | None
+    median: Positive
+    p25: Positive
+    best: Positive
+    ratio: Positive
+    rel_l2: NotNegative
+    memory_bytes: NonNegativeInt | None
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class StreamsReport:
+    """Results of `streams` instances at once, on `cpus` each, effgen's first; the rest as in a `BenchReport`."""
+
+    origin: Origin
+    model: ModelFacts
+    target: str
+    streams: PositiveInt
+    threads: PositiveInt
+    cpus: tuple[tuple[NonNegativeInt, ...], ...]
+    plan: Plan
+    results: tuple[StreamsResult, ...]
+    left_out: tuple[LeftOut, ...]
+    machine: Host
+    other_cpus: NotNegative | None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work, beyond what was asked for, was enough to doubt the numbers."""
+        return is_disturbing(self.other_cpus)
+
+
+#: What a comparison is of; `AnyReport` is what a file may hold.
+Report = BenchReport | LayersReport
+AnyReport = Report | StreamsReport
+
+_KINDS: dict[str, type[BenchReport] | type[LayersReport] | type[StreamsReport]] = {
+    "bench": BenchReport,
+    "layers": LayersReport,
+    "streams": StreamsReport,
+}
 
 
 def is_disturbing(other_cpus: float | None) -> bool:
@@ -254,13 +305,13 @@ def is_disturbing(other_cpus: float | None) -> bool:
     return other_cpus is not None and other_cpus > DISTURBING_CPUS
 
 
-def json_from_report(report: Report) -> dict[str, Any]:
+def json_from_report(report: AnyReport) -> dict[str, Any]:
     """What a file holds: `format`, `kind`, then keys as the fields of the report."""
     kind = next(name for name, form in _KINDS.items() if type(report) is form)
     return {"format": FORMAT, "kind": kind, **asdict(report)}
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path) -> AnyReport:
     """The report in a file that `effgen bench --json` wrote.
 
     Raises ResultsError: no such file, no JSON, something else, of a newer effgen, or with a value that cannot be.
@@ -274,10 +325,10 @@ def read_report(path: Path) -> Report:
     if type(found) is not int or found != FORMAT:
         raise ResultsError(f"{path}: format = {found!r}: expected {FORMAT}; measure again")
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise ResultsError(f"{path}: kind = {kind!r}: expected {' or '.join(_KINDS)}, as effgen bench --json writes")
+        raise ResultsError(f"{path}: kind = {kind!r}: expected {', '.join(_KINDS)}, as effgen bench --json writes")
     head.pop("effgen", None)
     try:
-        report: Report = TypeAdapter(_KINDS[kind]).validate_json(json.dumps(head))
+        report: AnyReport = TypeAdapter(_KINDS[kind]).validate_json(json.dumps(head))
     except ValidationError as error:
         raise ResultsError(f"{path}: {first_problem(error)}") from None
     _check_rows(report, path)
@@ -295,7 +346,7 @@ def _json_in(path: Path) -> Any:
         raise ResultsError(f"{path}: no JSON, or cut short: {error}; measure again") from None
 
 
-def _check_rows(report: Report, path: Path) -> None:
+def _check_rows(report: AnyReport, path: Path) -> None:
     if isinstance(report, LayersReport):
         return
     names = [result.backend for result in report.results]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from effgen.errors import ResultsError
-from effgen.results.reports import BenchReport, LayersReport, Report, read_report
+from effgen.results.reports import BenchReport, LayersReport, Report, StreamsReport, read_report
 
 R = TypeVar("R", bound=Report, covariant=True)
 
@@ -38,10 +38,17 @@ def read_sources(paths: Sequence[Path], option: str) -> tuple[tuple[BenchSource,
         if count > 1:
             raise ResultsError(f"{option} {file.name}: given {count} times; give each file once")
     names = Counter(file.name for file in files)
-    reports = [(file.name if names[file.name] == 1 else str(file), read_report(file)) for file in files]
+    reports = [(file.name if names[file.name] == 1 else str(file), _compared(file)) for file in files]
     bench = (ReportSource(name, report) for name, report in reports if isinstance(report, BenchReport))
     layers = (ReportSource(name, report) for name, report in reports if isinstance(report, LayersReport))
     return tuple(bench), tuple(layers)
+
+
+def _compared(file: Path) -> Report:
+    report = read_report(file)
+    if isinstance(report, StreamsReport):
+        raise ResultsError(f"{file}: is of bench --streams, which compare does not show; leave it out")
+    return report
 
 
 def _files_of(path: Path, option: str) -> list[Path]:

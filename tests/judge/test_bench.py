@@ -19,7 +19,7 @@ from reports import bench_report, written
 import effgen
 from effgen.errors import BundleError, EffgenError
 from effgen.judge import bench as bench_module
-from effgen.judge import contender, peers, race, timing
+from effgen.judge import entering, peers, race, timing
 from effgen.judge.bench import bench_bundle
 from effgen.judge.job import PeerJob, Run
 from effgen.judge.messages import Entered, Entry
@@ -123,6 +123,11 @@ def test_burst_times_a_slow_call_once(clock: Clock) -> None:
     assert len(burst(clock.run("a", 0.01), time_s=0.0, wake_s=0.0)) == len(clock.called) == 1
 
 
+def test_flow_goes_on_after_what_counts(clock: Clock) -> None:
+    assert timing.flow(clock.run("a", 0.001, 0.004, 0.002), time_s=0.007, wake_s=0.001) == (3, pytest.approx(0.008))
+    assert len(clock.called) == 1 + 3 + 2
+
+
 def test_warm_up_waits_until_times_settle(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "_WINDOW_S", 0.0)
     assert warm_up(clock.run("a", 0.03, 0.02, 0.01, 0.01, 99.0)) == pytest.approx(0.01)
@@ -143,7 +148,7 @@ def test_peer_names() -> None:
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[PeerJob], Run], distribution: str = "numpy") -> None:
-    for module in (peers, bench_module, contender):
+    for module in (peers, bench_module, entering):
         monkeypatch.setattr(module, "PEERS", {**PEERS, "fake": Peer(distribution, "peers", prepare)})
 
 
@@ -152,8 +157,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Contenders enter in this process, where a test may put a peer of its own."""
 
     class EntersHere:
-        def __init__(self, backend: str, bundle: Path, threads: int) -> None:
-            run, self.told = contender.enter(Entry(backend, bundle, threads))
+        def __init__(self, entry: Entry) -> None:
+            run, self.told = entering.enter(entry, 0)
             racer = Here(run or (lambda: ANSWER))
             self.warm_up, self.burst = racer.warm_up, racer.burst
 
@@ -196,7 +201,7 @@ def test_wrong_answer_gets_no_time(
 
 def test_process_of_a_backend_that_is_killed(tiny_bundle: Path) -> None:
     """Before it is set up, and in the race."""
-    with Contender("effgen", tiny_bundle, 1) as ours, Contender("onnxruntime", tiny_bundle, 1) as peer:
+    with Contender(Entry("effgen", tiny_bundle, 1)) as ours, Contender(Entry("onnxruntime", tiny_bundle, 1)) as peer:
         assert isinstance(ours.told, Entered) and isinstance(peer.told, Entered)
         np.testing.assert_allclose(ours.told.answer, peer.told.answer, atol=1e-4)
         assert ours.told.memory is not None and 1e5 < ours.told.memory < 1e9
@@ -254,7 +259,7 @@ def test_report_says_what_it_is_of(tiny_bundle: Path) -> None:
     assert report.origin.route == "local"
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "executorch", "iree", "mnn", "ncnn"])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "executorch", "iree", "litert", "mnn", "ncnn", "tvm"])
 def test_optional_peer(name: str, tiny_bundle: Path) -> None:
     if peers.peer_version(name) is None:
         pytest.skip(f"needs {PEERS[name].distribution}")

@@ -9,7 +9,7 @@ import pytest
 
 from effgen.machines import processor
 from effgen.machines.cgroup import cpu_quota
-from effgen.machines.processor import default_threads, physical_cores, usable_cpus
+from effgen.machines.processor import default_threads, physical_cores, shares_of_cores, usable_cpus
 
 _ONE = "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:9 - tmpfs tmpfs rw,mode=755\n"
 _CPU = "32 31 0:29 {top} {point} rw,relatime shared:10 - cgroup cgroup rw,cpuacct,cpu\n"
@@ -119,6 +119,17 @@ def test_default_is_the_cores_of_the_mask_within_the_quota(tmp_path: Path, monke
     assert default_threads(tmp_path) == 3
     for quota, threads in ((500_000, 3), (290_000, 2), (100_000, 1), (10_000, 1)):
         assert default_threads(second(tmp_path, {"batch/job": f"{quota} 100000"})) == threads
+
+
+def test_shares_are_whole_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "usable_cpus", lambda: (0, 1, 2, 4, 5, 6, 7))
+    cores(tmp_path, {cpu: f"{cpu % 4},{cpu % 4 + 4}" for cpu in range(8)})
+    assert shares_of_cores(4, tmp_path) == [(0, 4), (1, 5), (2, 6), (7,)]
+    assert shares_of_cores(2, tmp_path) == [(0, 1, 4, 5), (2, 6, 7)]
+    assert shares_of_cores(3, tmp_path) == [(0, 4), (1, 5), (2, 6)]
+    assert shares_of_cores(1, tmp_path) == [(0, 1, 2, 4, 5, 6, 7)]
+    limited = second(tmp_path, {"batch/job": "290000 100000"})
+    assert shares_of_cores(2, limited) == [(0, 4), (1, 5)]
 
 
 def test_this_process_follows_its_mask() -> None:
