@@ -25,7 +25,7 @@ import numpy as np
 
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import EffgenError, TargetError
-from effgen.judge.messages import Refused
+from effgen.judge.messages import Entry, Refused
 from effgen.judge.race import Contender, run_race
 from effgen.machines.calibrated import calibrated_file, load_calibrated
 from effgen.machines.host import watch_other_work
@@ -87,7 +87,7 @@ def by_rules_alone(phi: str, costs: Costs, folder: Path, threads: int | None) ->
 def raced(bundles: Mapping[str, Path], threads: int, plan: Plan) -> dict[str, list[float]]:
     """Seconds of every timed call by name. Raises EffgenError where a library does not run."""
     with ExitStack() as stack:
-        racers = {name: stack.enter_context(Contender(OURS, path, threads)) for name, path in bundles.items()}
+        racers = {name: stack.enter_context(Contender(Entry(OURS, path, threads))) for name, path in bundles.items()}
         for name, racer in racers.items():
             if isinstance(racer.told, Refused):
                 raise racer.told.error or EffgenError(f"{name}: {racer.told.reason}")

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import BundleError
-from effgen.judge.messages import Refused
+from effgen.judge.messages import Entry, Refused
 from effgen.judge.race import Contender, Race, Racer, run_race
 from effgen.judge.timing import REST_S, WAKE_S
 from effgen.kernels.kinds import workload_from_name
@@ -178,7 +178,7 @@ def _seatings(
 
 
 def _entered(bundle: Path, threads: int) -> Contender:
-    contender = Contender(OURS, bundle, threads)
+    contender = Contender(Entry(OURS, bundle, threads))
     if isinstance(contender.told, Refused):
         contender.close()
         raise contender.told.error or BundleError(f"{bundle}: {contender.told.reason}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from effgen.driver import CompileRequest, compile_bundle
 from effgen.errors import BundleError
 from effgen.judge.duel import Duel, duel_of_bundles, duel_of_kernels, duel_s
-from effgen.judge.messages import Refused
+from effgen.judge.messages import Entry, Refused
 from effgen.judge.race import Contender
 from effgen.network import Network, NetworkRequest
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
@@ -42,7 +42,7 @@ class NetworkArena:
         start = time.monotonic()
         bundle = self._bundle("old", old)
         built = time.monotonic()
-        with Contender(OURS, bundle, self._threads) as contender:
+        with Contender(Entry(OURS, bundle, self._threads)) as contender:
             if isinstance(contender.told, Refused):
                 raise contender.told.error or BundleError(f"{bundle}: {contender.told.reason}")
             call_s = contender.warm_up()
