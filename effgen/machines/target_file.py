@@ -150,6 +150,7 @@ class Costs(StrictModel):
     load: _Cycles
     tile_loads: _Cycles
     exponential: _Cycles
+    exponential_apart: _Cycles
     store: _Cycles
     copy_first: _Cycles
     copy_second: _Cycles
