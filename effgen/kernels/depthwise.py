@@ -28,6 +28,7 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import (
     Ahead,
     Index,
+    channel_of,
     function,
     if_real,
     loaded_ahead,
@@ -250,8 +251,8 @@ class _Bands:
 
     def real_channel(self, block: Index, lane: Expr) -> Expr:
         """The channel to read; one added to fill a vector is never stored and may hold another one's value."""
-        channel = block * self.lanes + lane
-        return channel if self.conv.in_channels % self.lanes == 0 else tirx.min(channel, self.conv.in_channels - 1)
+        channel = channel_of(block, lane, self.conv.in_channels, self.lanes)
+        return channel if self.conv.in_channels >= self.lanes else tirx.min(channel, self.conv.in_channels - 1)
 
     def expand_row(self, expand: Conv2d, row: Expr, slot: Expr) -> None:
         """One row of the expanded image, a register tile at a time, activated, into the ring."""
@@ -367,7 +368,7 @@ class _Bands:
                 residual = self.residual[self.image, row, x0 + i, self.real_channel(block, lane)]
             tir.buffer_store(out, finished(sum_of(i, lane), self.conv, residual), [i, lane])
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
-            channel = block * self.lanes + lane
+            channel = channel_of(block, lane, self.conv.out_channels, self.lanes)
             with if_real(channel, self.conv.out_channels, self.lanes):
                 tir.buffer_store(self.out, out[i, lane], [self.image, row, x0 + i, self.first + channel])
         if self.sums is not None:
@@ -380,7 +381,7 @@ class _Bands:
 
     def store_sum(self, row: Expr, vector: Expr, total: Buffer) -> None:
         with tir.vectorized(0, self.lanes) as lane:
-            channel = (self.first_vector + vector) * self.lanes + lane
+            channel = channel_of(self.first_vector + vector, lane, self.conv.out_channels, self.lanes)
             with if_real(channel, self.conv.out_channels, self.lanes):
                 tir.buffer_store(self.sums, total[0, lane], [self.image, row, self.first + channel])
 
