@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import product
 from math import prod
 
 from effgen.kernels import tiles
-from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, mixed_depthwise_primfunc, ring_bytes
+from effgen.kernels.depthwise import BandPlan, depthwise_primfunc, is_apart, mixed_depthwise_primfunc, ring_bytes
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.packing import bias_shape
 from effgen.kernels.stem import window_shape
+from effgen.kernels.workload import Activation, is_exponential
 from effgen.machines.machine import Cpu
 from effgen.machines.target_file import Costs
 from effgen.schedules.common import bands_for, depth_axis, rule, worth_prefetching
@@ -83,6 +85,8 @@ def _axes(expand: Conv2d | None, conv: Conv2d, machine: Cpu) -> dict[str, tuple[
     if machine.multiplies_by_lane:
         # NEON has no operands in memory: with all taps unrolled LLVM keeps their weights in registers, and spills.
         axes["unroll_taps"] = (0, 1)
+    if any(is_exponential(each.activation) for each in (expand, conv) if each):
+        axes["apart"] = (0, 1)
     if expand is None:
         return axes
     columns = range(1, min(conv.width, machine.vector_registers) + 1)
@@ -113,6 +117,7 @@ def _ring_fits(conv: Conv2d, machine: Cpu, vectors: int) -> bool:
 def _plan(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> BandPlan:
     kept = ring_bytes(conv, decisions["vectors"], bias_shape(conv, machine)[1])
     kept += 4 * prod(window_shape(expand)) if expand else 0
+    kept += 4 * conv.out_width * bias_shape(conv, machine)[1] if decisions.get("apart") else 0
     return BandPlan(
         rows=tiles.blocks(conv.out_height, decisions["bands"]),
         vectors=decisions["vectors"],
@@ -123,35 +128,47 @@ def _plan(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decision
         prefetch=bool(decisions.get("prefetch", 0)),
         unroll_taps=bool(decisions.get("unroll_taps", 1)),
         on_stack=tiles.fits_stack(kept, machine),
+        apart=bool(decisions.get("apart", 0)),
     )
 
 
 def _default(expand: Conv2d | None, conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Column tiles from the registers, then bands and groups of least estimated time."""
-    # LLVM hoists loads that windows share; beyond this it spills (5x5, 19 columns: a quarter slower than 10).
-    # Windows that do not overlap share less: without operands in memory each of them needs a register more.
-    share = 3 if machine.multiplies_by_lane and conv.stride[1] > 1 else 2
-    roomy = [n for n in axes["columns"] if n <= max(1, (machine.vector_registers - conv.kernel[1]) // share)]
-    columns = min(roomy, key=partial(_row_cycles, conv, machine.costs))
+    """Column tiles and where activations are computed by the cycles of a row, then bands and groups of least estimated
+    time."""
     taps = {"unroll_taps": 0} if "unroll_taps" in axes else {}
+    rows = [_row_tile(conv, machine, axes, apart) for apart in axes.get("apart", (None,))]
     choices = []
     for vectors in axes["vectors"]:
         if not _ring_fits(conv, machine, vectors):
             continue
-        tile = {} if expand is None else _expand_tile(expand, conv, machine, axes, vectors)
-        for bands in axes["bands"]:
-            choices.append({"bands": bands, "vectors": vectors, "columns": columns} | taps | tile)
+        for bands, row in product(axes["bands"], rows):
+            tile = {} if expand is None else _expand_tile(expand, conv, machine, axes, row | {"vectors": vectors})
+            choices.append({"bands": bands, "vectors": vectors} | row | taps | tile)
     return min(choices, key=partial(_cost, expand, conv, machine))
 
 
+def _row_tile(conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]], apart: int | None) -> dict[str, int]:
+    """The column tile of least estimated time, and `apart` where that is to be decided."""
+    # LLVM hoists loads that windows share; beyond this it spills (5x5, 19 columns: a quarter slower than 10).
+    # Windows that do not overlap share less: without operands in memory each of them needs a register more.
+    share = 3 if machine.multiplies_by_lane and conv.stride[1] > 1 else 2
+    most = (machine.vector_registers - conv.kernel[1]) // share
+    # Fewer than keep the units busy are slower than what spills, where half of the registers hold so many.
+    busy = machine.costs.chain
+    most = max(1, most, busy if busy <= machine.vector_registers // 2 and not machine.multiplies_by_lane else 1)
+    decided = {} if apart is None else {"apart": apart}
+    tiles_of = [{"columns": columns} | decided for columns in axes["columns"] if columns <= most]
+    return min(tiles_of, key=partial(_row_cycles, conv, machine.costs))
+
+
 def _expand_tile(
-    expand: Conv2d, conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]], vectors: int
+    expand: Conv2d, conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]], decided: Decisions
 ) -> dict[str, int]:
-    """The expansion's register tile of least estimated time in a group of `vectors`."""
+    """The expansion's register tile of least estimated time, where `vectors` and the like are decided."""
     prefetch = int(1 in axes["prefetch"] and worth_prefetching(machine, expand))
     depth = {"depth": max(axes["depth"])} if "depth" in axes else {}
     tiles_of = [
-        {"vectors": vectors, "expand_columns": columns, "expand_vectors": width, "prefetch": prefetch} | depth
+        {**decided, "expand_columns": columns, "expand_vectors": width, "prefetch": prefetch} | depth
         for columns in axes["expand_columns"]
         for width in axes["expand_vectors"]
     ]
@@ -165,17 +182,23 @@ def _expand_cycles(expand: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     lanes = bias_shape(expand, machine)[1]
     count = tiles.blocks(expand.out_width, columns) * tiles.blocks(decisions["vectors"], vectors)
     depth = expand.in_channels * expand.kernel[0] * expand.kernel[1]
-    half = lanes < machine.lanes
+    half, costs = lanes < machine.lanes, machine.costs
     at_once = decisions.get("depth", 1)
-    return count * tiles.tile_cycles(columns, vectors, depth, expand.activation, machine.costs, half, at_once)
+    apart = is_apart(expand.activation, bool(decisions.get("apart")))
+    in_tile: Activation = "none" if apart else expand.activation
+    later = expand.out_width * decisions["vectors"] * costs.exponential_apart if apart else 0.0
+    return count * tiles.tile_cycles(columns, vectors, depth, in_tile, costs, half, at_once) + later
 
 
-def _row_cycles(conv: Conv2d, costs: Costs, columns: int) -> float:
+def _row_cycles(conv: Conv2d, costs: Costs, decisions: Decisions) -> float:
     """Estimated cycles of one output row of one channel vector."""
-    (kh, kw), sw = conv.kernel, conv.stride[1]
+    (kh, kw), sw, columns = conv.kernel, conv.stride[1], decisions["columns"]
     loads = kh * ((columns - 1) * sw + kw)
     one = kh * kw * max(columns, costs.chain // 2) + costs.shared_load * loads + 10
-    return tiles.blocks(conv.out_width, columns) * (one + columns * tiles.activation_cycles(conv.activation, costs))
+    count = tiles.blocks(conv.out_width, columns)
+    if is_apart(conv.activation, bool(decisions.get("apart"))):
+        return count * (one + columns * costs.store) + conv.out_width * costs.exponential_apart
+    return count * (one + columns * tiles.activation_cycles(conv.activation, costs))
 
 
 def _cost(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decisions) -> float:
@@ -197,6 +220,10 @@ def _cost(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decision
         filled += costs.image * made * row_bytes / machine.vector_bytes / line_share
     else:
         filled += made * _expand_cycles(expand, machine, decisions)
+        if is_apart(expand.activation, plan.apart):
+            # A row is read again and written: at once, but it may not be in the nearest cache any more.
+            again = tiles.level_price(row_bytes, (machine.l1_bytes // 2, machine.l2_bytes // 4), (0.0, *prices[1:]))
+            filled += again * made * row_bytes / machine.vector_bytes
         # The expansion's input comes once for every group, to the stem by way of a copy.
         filled += made * prod(window_shape(expand)) * 4 / machine.vector_bytes
-    return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, costs, plan.columns) + 200)
+    return tiles.turns(tasks, machine) * (filled + vectors * plan.rows * _row_cycles(conv, costs, decisions) + 200)

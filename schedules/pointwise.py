@@ -79,6 +79,11 @@ def _panel_fits(workload: Conv2d, machine: Cpu, vectors: int, column_tiles: int 
     return count == 1 or _chunk_bytes(workload, machine, count) <= machine.l2_bytes * 3 // 4
 
 
+def _is_near(workload: Conv2d, machine: Cpu, vectors: int) -> bool:
+    """Whether the weights of a column tile stay in the first-level cache while rows pass by."""
+    return _chunk_bytes(workload, machine, vectors) <= machine.l1_bytes
+
+
 def _chunk_bytes(workload: Conv2d, machine: Cpu, vectors: int) -> int:
     return vectors * bias_shape(workload, machine)[1] * workload.in_channels * 4
 
@@ -122,7 +127,8 @@ def _default_tile(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, 
     def cost(tile: tuple[int, int]) -> float:
         count = tiles.blocks(rows, tile[0]) * tiles.blocks(blocks, tile[1])
         half = lanes < machine.lanes
-        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, machine.costs, half, depth)
+        near = _is_near(workload, machine, tile[1])
+        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, machine.costs, half, depth, near)
         return tiles.turns(count, machine) * cycles
 
     fitting = [(r, v) for v in axes["vectors"] for r in axes["rows"] if tiles.fits_registers(r, v, machine, depth)]
@@ -137,7 +143,8 @@ def _cycles(workload: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     images = workload.batch if workload.gated else 1
     half = lanes < machine.lanes
     depth, at_once = workload.in_channels, _depth(decisions)
-    cycles = tiles.tile_cycles(rows, vectors, depth, workload.activation, machine.costs, half, at_once)
+    near = _is_near(workload, machine, vectors)
+    cycles = tiles.tile_cycles(rows, vectors, depth, workload.activation, machine.costs, half, at_once, near)
     gate = machine.costs.gate * _chunk_bytes(workload, machine, blocks) / machine.vector_bytes
     return images * (tiles.blocks(tiles_of, cores) * cycles + (gate if workload.gated else 0.0))
 

@@ -46,7 +46,8 @@ def scalar(x: float, activation: Activation) -> float:
 def place(workload: Conv2d, n: int, lanes: int) -> tuple[int, int]:
     """Vector and lane where output channel `n` of packed parameters stands."""
     if workload.family != "grouped":
-        return divmod(n, lanes)
+        vector = n // lanes
+        return vector, n - max(0, min(vector * lanes, workload.out_channels - lanes))
     starts = GroupVectors(workload.out_channels, workload.out_channels // workload.groups, lanes).starts
     return next((vector, n - start) for vector, start in enumerate(starts) if start <= n < start + lanes)
 

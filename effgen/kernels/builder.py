@@ -117,10 +117,16 @@ def run(count: int) -> Iterator[Expr]:
         yield tile_start(index, count, step) + lane
 
 
+def channel_of(block: Index, lane: Expr, channels: int, lanes: int) -> Expr:
+    """The output channel of a lane of vector number `block` (`effgen.kernels.packing.first_channel`); beyond the
+    channels where there are fewer than lanes."""
+    return tile_start(block, max(channels, lanes), lanes) + lane
+
+
 @contextmanager
 def if_real(channel: Expr, channels: int, width: int) -> Iterator[None]:
-    """What is inside happens for real channels only; no test where no channels were added to fill a vector."""
-    if channels % width == 0:
+    """What is inside happens for real channels only; no test where no lanes were added to fill a vector."""
+    if channels % width == 0 or channels > width:
         yield
         return
     with tir.If(channel < channels), tir.Then():

@@ -7,7 +7,7 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import block, function, if_real, or_zero, temporary
+from effgen.kernels.builder import block, channel_of, function, if_real, or_zero, temporary
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.machines.machine import Cpu
@@ -23,15 +23,15 @@ def average_pool_primfunc(workload: GlobalAveragePool, machine: Cpu) -> PrimFunc
         with block("row_sum", row_sum.shape, [columns]) as (b, y, c, lane, x):
             with tir.init():
                 tir.buffer_store(row_sum, tirx.const(0.0, "float32"), [b, y, c, lane])
-            channel = c * width + lane
-            value = or_zero([channel < channels] if channels % width else [], data[b, y, x, channel])
+            channel = channel_of(c, lane, channels, width)
+            value = or_zero([channel < channels] if channels < width else [], data[b, y, x, channel])
             tir.buffer_store(row_sum, row_sum[b, y, c, lane] + value, [b, y, c, lane])
         with block("total", total.shape, [height]) as (b, c, lane, y):
             with tir.init():
                 tir.buffer_store(total, tirx.const(0.0, "float32"), [b, c, lane])
             tir.buffer_store(total, total[b, c, lane] + row_sum[b, y, c, lane], [b, c, lane])
         with block("store", total.shape) as (b, c, lane):
-            channel = c * width + lane
+            channel = channel_of(c, lane, channels, width)
             with if_real(channel, channels, width):
                 mean = total[b, c, lane] * tirx.const(1.0 / (height * columns), "float32")
                 tir.buffer_store(out, mean, [b, 0, 0, channel])

@@ -16,7 +16,7 @@ The loops are written out here, not scheduled: a ring is no transformation of a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -28,6 +28,7 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import (
     Ahead,
     Index,
+    channel_of,
     function,
     if_real,
     loaded_ahead,
@@ -45,10 +46,13 @@ from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.math import activate, finished
 from effgen.kernels.packing import bias_shape, input_shapes
 from effgen.kernels.stem import StemRows
+from effgen.kernels.workload import Activation, is_exponential
 from effgen.machines.machine import Cpu
 
 # Steps of the expansion's reduction for one look ahead where nothing else asks for shorter ones.
 _STEP = 8
+# Columns of a row that are activated at once where that is done apart.
+_ACTIVATED = 2
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class BandPlan:
     """Sizes of the loops: output rows in a band; channel vectors in a group; output columns in a register tile; the
     expansion's register tile (columns x vectors, at most the group's), how many of its input channels
     are loaded as one vector (`effgen.kernels.builder.loaded_ahead`), and whether it asks for the next group's weights
-    meanwhile; whether all taps are unrolled, or those of a row only; whether the ring lives on the stack.
+    meanwhile; whether all taps are unrolled, or those of a row only; whether the ring lives on the stack; whether
+    activations are computed `apart`, of whole rows at a time: those of a register tile wait for one another.
 
     (An aligned array there makes LLVM align what it spills: an unaligned spilled vector straddles two cache lines.)
     """
@@ -70,6 +75,7 @@ class BandPlan:
     prefetch: bool = False
     unroll_taps: bool = True
     on_stack: bool = True
+    apart: bool = False
 
 
 def ring_slots(depthwise: Conv2d) -> int:
@@ -80,6 +86,11 @@ def ring_slots(depthwise: Conv2d) -> int:
 def ring_bytes(depthwise: Conv2d, vectors: int, width: int) -> int:
     """Bytes of a ring of so many channel vectors."""
     return ring_slots(depthwise) * vectors * depthwise.padded_row_bytes(width)
+
+
+def is_apart(activation: Activation, apart: bool) -> bool:
+    """Whether a plan that says `apart` computes this activation of whole rows: only those that take long."""
+    return apart and is_exponential(activation)
 
 
 def depthwise_primfunc(workload: Conv2d | ExpandDepthwise, machine: Cpu, plan: BandPlan) -> PrimFunc:
@@ -106,6 +117,7 @@ class _Bands:
     image: Index
     first_vector: Index
     ring: Buffer
+    line: Buffer
 
     def __init__(
         self,
@@ -136,10 +148,13 @@ class _Bands:
         # all of them.
         self.left = left = min(self.conv.padding[1], self.padded_columns)
         self.inner_columns = min(self.conv.width, self.padded_columns - left)
+        self.rows_apart = self.expand is not None and is_apart(self.expand.activation, plan.apart)
+        self.outputs_apart = is_apart(self.conv.activation, plan.apart)
         self.stem = None
         if self.expand and self.expand.is_stem:
             tile = (plan.vectors, plan.expand_columns, plan.expand_vectors)
-            self.stem = StemRows(self.expand, arguments[:3], tile, range(left, left + self.inner_columns))
+            columns = range(left, left + self.inner_columns)
+            self.stem = StemRows(self.expand, arguments[:3], tile, columns, self.tile_activation(self.expand))
 
     def write(self) -> None:
         bands = tiles.blocks(self.conv.out_height, self.plan.rows)
@@ -151,6 +166,9 @@ class _Bands:
             shape = (self.plan.vectors, self.slots, self.padded_columns, self.lanes)
             scope = "local" if self.plan.on_stack else "global"
             self.ring = tir.alloc_buffer(shape, "float32", scope=scope, layout=None)
+            if self.outputs_apart:
+                line = (self.conv.out_width, self.lanes)
+                self.line = tir.alloc_buffer(line, "float32", scope=scope, layout=None)
             self.clear_borders()
             if self.stem:
                 self.stem.begin(scope)
@@ -210,6 +228,19 @@ class _Bands:
             self.expand_row(self.expand, row, slot)
         else:
             self.copy_row(row, slot)
+        if self.expand and self.rows_apart:
+            with tir.serial(0, self.plan.vectors) as vector:
+                for x0, columns in _at_once(self.inner_columns):
+                    self.activate_columns(self.expand, [vector, slot], self.left + x0, columns)
+
+    def tile_activation(self, expand: Conv2d) -> Activation:
+        """What is applied to a register tile of the expansion."""
+        return "none" if self.rows_apart else expand.activation
+
+    def activate_columns(self, expand: Conv2d, row: list[Expr], x0: Index, columns: int) -> None:
+        with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
+            place = [*row, x0 + i, lane]
+            tir.buffer_store(self.ring, activate(self.ring[tuple(place)], expand.activation), place)
 
     def copy_row(self, row: Expr, slot: Expr) -> None:
         with tir.serial(0, self.inner_columns) as x, tir.serial(0, self.plan.vectors) as vector:
@@ -220,8 +251,8 @@ class _Bands:
 
     def real_channel(self, block: Index, lane: Expr) -> Expr:
         """The channel to read; one added to fill a vector is never stored and may hold another one's value."""
-        channel = block * self.lanes + lane
-        return channel if self.conv.in_channels % self.lanes == 0 else tirx.min(channel, self.conv.in_channels - 1)
+        channel = channel_of(block, lane, self.conv.in_channels, self.lanes)
+        return channel if self.conv.in_channels >= self.lanes else tirx.min(channel, self.conv.in_channels - 1)
 
     def expand_row(self, expand: Conv2d, row: Expr, slot: Expr) -> None:
         """One row of the expanded image, a register tile at a time, activated, into the ring."""
@@ -240,7 +271,9 @@ class _Bands:
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
                     start = self.expand_bias[self.first_vector + first + v, lane]
                     tir.buffer_store(acc, start, [i, v, lane])
-                with tir.serial(0, expand.in_channels // step) as k_outer:
+                # LLVM would unroll all steps, fetch the weights of all of them before the first, and spill.
+                outer_steps = expand.in_channels // step
+                with tir.serial(0, opaque(outer_steps) if step > self.plan.expand_depth else outer_steps) as k_outer:
                     tile = (row * column_groups + outer) * column_tiles + index
                     number = tile * (expand.in_channels // step) + k_outer
                     ahead.step(self.first_vector // self.plan.vectors * steps + number)
@@ -250,7 +283,7 @@ class _Bands:
                         k = k_outer * step + k_inner * self.plan.expand_depth
                         self.multiply(acc, (row, x0), self.first_vector + first, k)
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
-                    value = activate(acc[i, v, lane], expand.activation)
+                    value = activate(acc[i, v, lane], self.tile_activation(expand))
                     tir.buffer_store(self.ring, value, [first + v, slot, self.left + x0 + i, lane])
 
     def multiply(self, acc: Buffer, at: tuple[Index, Index], first_vector: Index, k: Expr) -> None:
@@ -290,6 +323,9 @@ class _Bands:
                 self.output_tile(row, vector, index * self.plan.columns, total, new=self.plan.columns)
             if rest:
                 self.output_tile(row, vector, self.conv.out_width - self.plan.columns, total, new=rest)
+            if self.outputs_apart:
+                for x0, columns in _at_once(self.conv.out_width):
+                    self.finish((row, vector, x0), columns, self.line_from(x0), total, columns)
             if self.sums is not None:
                 self.store_sum(row, vector, total)
 
@@ -309,22 +345,52 @@ class _Bands:
                 value = self.ring[vector, (row * sh + ky) % self.slots, (x0 + i) * sw + kx, lane]
                 product = value * self.weight[block, ky, kx, lane]
                 tir.buffer_store(acc, acc[i, lane] + product, [i, lane])
+        if self.outputs_apart:
+            with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
+                tir.buffer_store(self.line, acc[i, lane], [x0 + i, lane])
+        else:
+            self.finish((row, vector, x0), columns, lambda i, lane: acc[i, lane], total, new)
+
+    def finish(
+        self,
+        at: tuple[Expr, Expr, Index],
+        columns: int,
+        sum_of: Callable[[Expr, Expr], Expr],
+        total: Buffer,
+        new: int,
+    ) -> None:
+        """Activate and store `columns` outputs; `at`: row, vector, first column; `sum_of` a column and lane."""
+        (row, vector, x0), out = at, local(columns, self.lanes)
+        block = self.first_vector + vector
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
             residual = None
             if self.residual is not None:
                 residual = self.residual[self.image, row, x0 + i, self.real_channel(block, lane)]
-            tir.buffer_store(acc, finished(acc[i, lane], self.conv, residual), [i, lane])
+            tir.buffer_store(out, finished(sum_of(i, lane), self.conv, residual), [i, lane])
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
-            channel = block * self.lanes + lane
+            channel = channel_of(block, lane, self.conv.out_channels, self.lanes)
             with if_real(channel, self.conv.out_channels, self.lanes):
-                tir.buffer_store(self.out, acc[i, lane], [self.image, row, x0 + i, self.first + channel])
+                tir.buffer_store(self.out, out[i, lane], [self.image, row, x0 + i, self.first + channel])
         if self.sums is not None:
             with tir.vectorized(0, self.lanes) as lane:
-                counted = [acc[i, lane] for i in range(columns - new, columns)]
+                counted = [out[i, lane] for i in range(columns - new, columns)]
                 tir.buffer_store(total, total[0, lane] + pairwise(counted), [0, lane])
+
+    def line_from(self, x0: Index) -> Callable[[Expr, Expr], Expr]:
+        return lambda i, lane: self.line[x0 + i, lane]
 
     def store_sum(self, row: Expr, vector: Expr, total: Buffer) -> None:
         with tir.vectorized(0, self.lanes) as lane:
-            channel = (self.first_vector + vector) * self.lanes + lane
+            channel = channel_of(self.first_vector + vector, lane, self.conv.out_channels, self.lanes)
             with if_real(channel, self.conv.out_channels, self.lanes):
                 tir.buffer_store(self.sums, total[0, lane], [self.image, row, self.first + channel])
+
+
+def _at_once(columns: int) -> Iterator[tuple[Index, int]]:
+    """Loops over the columns of a row, a few at a time, then over what is left: the first column, and how many."""
+    whole, rest = divmod(columns, _ACTIVATED)
+    if whole:
+        with tir.serial(0, whole) as index:
+            yield index * _ACTIVATED, _ACTIVATED
+    if rest:
+        yield whole * _ACTIVATED, rest

@@ -26,7 +26,18 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import Ahead, Index, fewer, function, if_real, loaded_ahead, local, prefetch, tile_start
+from effgen.kernels.builder import (
+    Ahead,
+    Index,
+    channel_of,
+    fewer,
+    function,
+    if_real,
+    loaded_ahead,
+    local,
+    prefetch,
+    tile_start,
+)
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
@@ -145,7 +156,7 @@ class _Matmul:
                 k = k_outer * step + k_inner * self.plan.depth
                 self.multiply(acc, first_row, first_vector, k, panel)
         with self.over_tile() as (i, v, lane):
-            channel = (first_vector + v) * self.lanes + lane
+            channel = channel_of(first_vector + v, lane, self.workload.out_channels, self.lanes)
             with if_real(channel, self.workload.out_channels, self.lanes):
                 residual = None if self.residual is None else self.residual[0, 0, first_row + i, channel]
                 value = finished(acc[i, v, lane], self.workload, residual)

@@ -22,9 +22,10 @@ INPUT_SCALE: dict[Activation, float] = {"silu": -float(np.log2(np.e)), "sigmoid"
 def packed_shape(argument: Argument, machine: Machine) -> Shape:
     """Shape of an argument as the kernel gets it.
 
-    Output channels are the innermost axis, one vector of `lanes` at a time, padded with zeros to a whole one: a weight
-    is `[N/lanes][kh][kw][K][lanes]`, depthwise `[C/lanes][kh][kw][lanes]`, a bias `[N/lanes][lanes]`. Those of grouped
-    convolutions are `[vectors][kh][kw][K/groups][lanes]` and `[vectors][lanes]` of other vectors
+    Output channels are the innermost axis, one vector of `lanes` at a time: a weight is `[N/lanes][kh][kw][K][lanes]`,
+    depthwise `[C/lanes][kh][kw][lanes]`, a bias `[N/lanes][lanes]`. The last vector is moved back until it fits,
+    and repeats channels of the one before it (`first_channel`); fewer channels than lanes are filled up with zeros.
+    Those of grouped convolutions are `[vectors][kh][kw][K/groups][lanes]` and `[vectors][lanes]` of other vectors
     (`effgen.kernels.groups`).
     """
     if argument.layout == "plain":
@@ -33,7 +34,7 @@ def packed_shape(argument: Argument, machine: Machine) -> Shape:
     if argument.layout == "grouped":
         over = group_vectors(channels, channels // argument.groups, machine)
         return (over.count, *depth_and_kernel[1:], *depth_and_kernel[:1], over.lanes)
-    width = machine.lanes_of(channels)
+    width = machine.packed_lanes(channels)
     depth = depth_and_kernel[:1] if argument.layout == "vectors" else []
     return (blocks(channels, width), *depth_and_kernel[1:], *depth, width)
 
@@ -49,6 +50,17 @@ def input_shapes(workload: Workload, machine: Machine) -> dict[str, Shape]:
     """Name and shape of every input of the workload's kernel, in the order of its arguments."""
     arguments = kernel_arguments(workload, machine)[: -len(workload.outputs)]
     return {argument.name: argument.shape for argument in arguments}
+
+
+def first_channel(block: int, channels: int, lanes: int) -> int:
+    """The first output channel of vector number `block`."""
+    return max(0, min(block * lanes, channels - lanes))
+
+
+def _channels_of(channels: int, shape: Shape) -> NDArray[np.intp]:
+    """The channel of each lane, [vectors][lanes]; beyond the channels where a lane only fills up."""
+    starts = [first_channel(block, channels, shape[-1]) for block in range(shape[0])]
+    return np.add.outer(np.array(starts, np.intp), np.arange(shape[-1]))
 
 
 def weight_shape(convolution: Workload, machine: Machine) -> Shape:
@@ -85,9 +97,9 @@ def pack(argument: Argument, array: Array, machine: Machine) -> NDArray[Any]:
         filled = np.pad(rows, [(0, max(0, over.lanes - channels))] + [(0, 0)] * len(depth_and_kernel))
         return np.ascontiguousarray(np.moveaxis(filled[over.indices], 1, -1))
     shape = packed_shape(argument, machine)
-    padded = np.pad(rows, [(0, shape[0] * shape[-1] - channels)] + [(0, 0)] * len(depth_and_kernel))
+    padded = np.pad(rows, [(0, max(0, shape[-1] - channels))] + [(0, 0)] * len(depth_and_kernel))
     # [N/lanes][lanes][kh][kw][K] -> [N/lanes][kh][kw][K][lanes]; a depthwise K is 1 and drops out.
-    split = padded.reshape(shape[0], shape[-1], *rows.shape[1:])
+    split = padded[_channels_of(channels, shape)]
     return np.ascontiguousarray(np.moveaxis(split, 1, -1)).reshape(shape)
 
 
@@ -106,8 +118,9 @@ def summands(argument: Argument, packed: Float64) -> Float64:
 def _channels_last(argument: Argument, packed: Float64) -> Float64:
     """`[...][vectors][lanes]` -> `[...][N]`."""
     channels, by_lane = argument.shape[0], packed.reshape(*packed.shape[:-2], -1)
-    if argument.layout != "grouped":
-        return by_lane[..., :channels]
-    indices = GroupVectors(channels, channels // argument.groups, packed.shape[-1]).indices.reshape(-1)
+    if argument.layout == "grouped":
+        indices = GroupVectors(channels, channels // argument.groups, packed.shape[-1]).indices
+    else:
+        indices = _channels_of(channels, packed.shape[-2:])
     # Where two vectors share a channel it stands in both: either will do.
-    return by_lane[..., np.unique(indices, return_index=True)[1][:channels]]
+    return by_lane[..., np.unique(indices.reshape(-1), return_index=True)[1][:channels]]

@@ -19,14 +19,14 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
-from effgen.kernels.builder import function, if_real, local, pairwise, zero
+from effgen.kernels.builder import channel_of, function, if_real, local, pairwise, zero
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.math import activate
 from effgen.kernels.packing import bias_shape
 from effgen.machines.machine import Cpu
 
-# Takes a channel (position in the padded output) and its value.
+# Takes a channel and its value.
 _Store = Callable[[Expr, Expr], None]
 
 
@@ -85,12 +85,13 @@ class _Gate:
             with tir.vectorized(0, lanes) as lane:
                 tir.buffer_store(total, zero(), [0, lane])
             with tir.serial(0, workload.height) as row, tir.vectorized(0, lanes) as lane:
-                channel = block * lanes + lane
+                channel = channel_of(block, lane, workload.channels, lanes)
                 # A channel added to fill a vector is never read; it may hold another one's value.
-                known = channel if workload.channels % lanes == 0 else tirx.min(channel, workload.channels - 1)
+                known = channel if workload.channels >= lanes else tirx.min(channel, workload.channels - 1)
                 tir.buffer_store(total, total[0, lane] + self.sums[self.image, row, known], [0, lane])
             with tir.vectorized(0, lanes) as lane:
-                tir.buffer_store(mean, total[0, lane] * share, [block * lanes + lane])
+                place = channel_of(block, lane, workload.channels, lanes)
+                tir.buffer_store(mean, total[0, lane] * share, [place])
 
     def dense(self, layer: Conv2d, vectors: int, data: Buffer, weight: Buffer, bias: Buffer, store: _Store) -> None:
         """`layer` of one image, `vectors` output vectors at a time."""
@@ -107,7 +108,9 @@ class _Gate:
                     tir.buffer_store(acc, acc[i, v, lane] + product, [i, v, lane])
             with tir.unroll(0, vectors) as v, tir.vectorized(0, lanes) as lane:
                 total = pairwise([acc[i, v, lane] for i in range(chains)]) + bias[task * vectors + v, lane]
-                store((task * vectors + v) * lanes + lane, activate(total, layer.activation))
+                store(
+                    channel_of(task * vectors + v, lane, layer.out_channels, lanes), activate(total, layer.activation)
+                )
 
     def store_gate(self, channel: Expr, value: Expr) -> None:
         lanes = bias_shape(self.workload.excite, self.machine)[1]

@@ -18,6 +18,7 @@ from effgen.kernels import tiles
 from effgen.kernels.builder import Index, local, or_zero, register_tile, tile_start, zero
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import activate
+from effgen.kernels.workload import Activation
 
 # Floats copied at once; LLVM makes whole vectors of them.
 _COPIED = 16
@@ -32,13 +33,21 @@ class StemRows:
     """Writes rows into a ring [vectors][slots][columns][lanes].
 
     `arguments` are image, packed weight and bias; `tile` the ring's vectors, and columns and vectors of a register
-    tile; `columns` where the row's wanted columns, from its first on, stand in the ring.
+    tile; `columns` where the row's wanted columns, from its first on, stand in the ring; `activation` what is
+    applied to a tile (the stem's, or none where that is done elsewhere).
     """
 
     window: Buffer
 
-    def __init__(self, stem: Conv2d, arguments: Sequence[Buffer], tile: tuple[int, int, int], columns: range) -> None:
-        self.stem = stem
+    def __init__(
+        self,
+        stem: Conv2d,
+        arguments: Sequence[Buffer],
+        tile: tuple[int, int, int],
+        columns: range,
+        activation: Activation,
+    ) -> None:
+        self.stem, self.activation = stem, activation
         self.image, self.weight, self.bias = arguments
         self.ring_vectors, self.tile_columns, self.tile_vectors = tile
         self.columns = columns
@@ -79,7 +88,7 @@ class StemRows:
                     product = pixel * self.weight[first + v, ky, kx, k, lane]
                     tir.buffer_store(acc, acc[i, v, lane] + product, [i, v, lane])
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
-                    value = activate(acc[i, v, lane], self.stem.activation)
+                    value = activate(acc[i, v, lane], self.activation)
                     tir.buffer_store(ring, value, [kept + v, slot, self.columns.start + x0 + i, lane])
 
     def fill_window(self, image: Index, row: Expr) -> None:

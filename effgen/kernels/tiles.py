@@ -51,15 +51,24 @@ def fits_registers(rows: int, vectors: int, machine: Cpu, depth: int = 1) -> boo
 
 
 def tile_cycles(
-    rows: int, vectors: int, depth: int, activation: Activation, costs: Costs, half: bool = False, at_once: int = 1
+    rows: int,
+    vectors: int,
+    depth: int,
+    activation: Activation,
+    costs: Costs,
+    half: bool = False,
+    at_once: int = 1,
+    near: bool = True,
 ) -> float:
     """Estimated cycles of a register tile of a matrix product: multiply-adds (cheaper where vectors are `half` a
-    register wide), what does not hide behind them, the epilogue. `at_once`: inputs of a row that one load brings."""
+    register wide), what does not hide behind them, the epilogue. `at_once`: inputs of a row that one load brings;
+    `near`: whether the weights stay in the first-level cache."""
     arithmetic = rows * vectors
     # Where `at_once` is above 1 (NEON) there are no operands in memory: each load is an instruction of its own.
     load = costs.operand if at_once == 1 else costs.load
     product, store = (costs.half_product, costs.half_store) if half else (1.0, 1.0)
-    waiting = max(0.0, costs.tile_loads * (rows / at_once + vectors) - arithmetic)
+    fetched = 0.0 if near else costs.tile_second * vectors
+    waiting = max(0.0, costs.tile_loads * (rows / at_once + vectors) - arithmetic, fetched - arithmetic)
     step = max(arithmetic, costs.chain) * product + load * (rows / at_once + vectors) + waiting
     return depth * step + activation_cycles(activation, costs) * arithmetic * store + 20
 

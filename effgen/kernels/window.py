@@ -31,6 +31,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import (
     Index,
+    channel_of,
     fewer,
     function,
     if_real,
@@ -295,7 +296,7 @@ class _Window:
 
     def store(self, acc: Buffer, line: Expr, x0: Index, first_vector: Index) -> None:
         with self.over_tile() as (i, v, lane):
-            channel = (first_vector + v) * self.lanes + lane
+            channel = channel_of(first_vector + v, lane, self.conv.out_channels, self.lanes)
             with if_real(channel, self.conv.out_channels, self.lanes):
                 place = [self.image, self.first_row + line, x0 + i, channel]
                 residual = None if self.residual is None else self.residual[tuple(place)]

@@ -113,7 +113,11 @@ class MachineFacts(ABC):
 
     @abstractmethod
     def lanes_of(self, channels: int) -> int:
-        """Channels that weights, biases and loops take together where there are so many."""
+        """Channels that loops take together where there are so many."""
+
+    @abstractmethod
+    def packed_lanes(self, channels: int) -> int:
+        """Output channels of a convolution that weights, biases and sums take together: a vector's."""
 
 
 @final
@@ -186,6 +190,15 @@ class Cpu(MachineFacts):
         """Those of a full or half register, whichever leaves no rest."""
         fits = (width for width in (self.lanes, self.lanes // 2) if channels % width == 0)
         return next(fits, self.lanes)
+
+    def packed_lanes(self, channels: int) -> int:
+        """Those of a full register, whose last vector is moved back until it fits, or of half ones that leave no rest,
+        where these take fewer cycles."""
+        half = self.lanes // 2
+        if channels % self.lanes == 0 or channels % half:
+            return self.lanes
+        whole = -(-channels // self.lanes)
+        return half if channels // half * self.costs.half_product <= whole else self.lanes
 
     @property
     def multiplies_by_lane(self) -> bool:
@@ -267,6 +280,10 @@ class Gpu(MachineFacts):
     def lanes_of(self, channels: int) -> int:
         """All of them and what pads them to whole steps: neighbouring threads take neighbouring channels."""
         return -(-channels // _GPU_STEP) * _GPU_STEP
+
+    def packed_lanes(self, channels: int) -> int:
+        """As `lanes_of`: one vector of all channels."""
+        return self.lanes_of(channels)
 
 
 #: One machine, complete. Who tells the two apart matches on them and ends in `assert_never`.

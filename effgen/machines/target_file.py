@@ -158,7 +158,9 @@ class Costs(StrictModel):
     operand: _Cycles
     load: _Cycles
     tile_loads: _Cycles
+    tile_second: _Cycles
     exponential: _Cycles
+    exponential_apart: _Cycles
     store: _Cycles
     copy_first: _Cycles
     copy_second: _Cycles

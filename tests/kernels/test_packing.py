@@ -1,6 +1,7 @@
-"""Packed weights hold every weight once, in the stated place, scaled as its activation wants it; zeros elsewhere."""
+"""Packed weights hold every weight in the stated place, scaled as its activation wants it; zeros elsewhere."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ MACHINE = load_target("x86-64-v4")
 
 
 @pytest.mark.parametrize(
-    ("channels", "lanes", "vectors"), [(32, 16, 2), (24, 8, 3), (40, 8, 5), (1000, 8, 125), (13, 16, 1), (6, 16, 1)]
+    ("channels", "lanes", "vectors"),
+    [(32, 16, 2), (24, 8, 3), (40, 8, 5), (1000, 8, 125), (13, 16, 1), (6, 16, 1), (21, 16, 2), (50, 16, 4)],
 )
 def test_channels_become_vectors(channels: int, lanes: int, vectors: int) -> None:
     workload = Conv2d(1, 9, 9, 5, channels, (3, 2))
@@ -35,14 +37,45 @@ def test_channels_become_vectors(channels: int, lanes: int, vectors: int) -> Non
     packed = pack_weight(workload, weight, MACHINE)
     assert packed.shape == weight_shape(workload, MACHINE) == (vectors, 3, 2, 5, lanes)
     assert packed.flags.c_contiguous
-    flat = packed.transpose(0, 4, 3, 1, 2).reshape(vectors * lanes, 5, 3, 2)
-    np.testing.assert_array_equal(flat[:channels], weight)
-    assert not flat[channels:].any()
+    starts = starts_of(channels, lanes, vectors)
+    for vector, start in zip(packed.transpose(0, 4, 3, 1, 2), starts, strict=True):
+        filled = min(lanes, channels)
+        np.testing.assert_array_equal(vector[:filled], weight[start : start + lanes])
+        assert not vector[filled:].any()
     bias = weight[:, 0, 0, 0]
     packed_bias = pack_bias(workload, bias, MACHINE)
     assert packed_bias.shape == bias_shape(workload, MACHINE) == (vectors, lanes)
-    np.testing.assert_array_equal(packed_bias.ravel()[:channels], bias)
-    assert not packed_bias.ravel()[channels:].any()
+    for row, start in zip(packed_bias, starts, strict=True):
+        np.testing.assert_array_equal(row[: min(lanes, channels)], bias[start : start + lanes])
+        assert not row[channels:].any()
+    np.testing.assert_array_equal(summands(workload.input("bias"), packed_bias.astype(np.float64)), bias)
+    unpacked = taps(workload.input("weight"), packed.astype(np.float64))
+    np.testing.assert_array_equal(unpacked, weight.transpose(2, 3, 1, 0))
+
+
+def starts_of(channels: int, lanes: int, vectors: int) -> list[int]:
+    """First channels one vector after the other, up to the channels' end."""
+    starts = [min(index * lanes, max(0, channels - lanes)) for index in range(vectors)]
+    assert starts[-1] + lanes >= channels and all(0 < b - a <= lanes for a, b in pairwise(starts))
+    return starts
+
+
+@pytest.mark.parametrize(
+    ("half_product", "channels", "lanes"),
+    [
+        (0.5, 24, 8),
+        (1.0, 24, 16),  # two whole vectors beside three half ones
+        (1.0, 8, 8),
+        (0.8, 24, 16),
+        (0.6, 24, 8),
+        (0.6, 264, 16),
+        (1.0, 23, 16),
+        (1.0, 5, 16),
+    ],
+)
+def test_half_vectors_where_they_take_fewer_cycles(half_product: float, channels: int, lanes: int) -> None:
+    costs = MACHINE.costs.model_copy(update={"half_product": half_product})
+    assert replace(MACHINE, costs=costs).packed_lanes(channels) == lanes
 
 
 def test_depthwise_has_no_depth_axis() -> None:

@@ -75,3 +75,13 @@ def test_estimates_are_of_the_costs_that_a_target_states() -> None:
     dearer = AVX512.costs.model_copy(update={"store": 20.0})
     assert tile_cycles(4, 2, 64, "relu", dearer) - cost(4, 2, "relu") == 8 * (20 - AVX512.costs.store)
     assert tile_cycles(4, 2, 64, "silu", dearer) == cost(4, 2, "silu")
+
+
+def test_weights_from_the_second_level_want_tiles_of_many_rows() -> None:
+    dearer = AVX512.costs.model_copy(update={"tile_second": 4.0})
+
+    def cycles(rows: int, near: bool) -> float:
+        return tile_cycles(rows, 4, 64, "none", dearer, near=near)
+
+    assert cycles(2, near=False) - cycles(2, near=True) == pytest.approx(64 * (4 * 4.0 - 2 * 4))
+    assert cycles(6, near=False) == cycles(6, near=True)

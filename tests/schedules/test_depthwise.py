@@ -12,7 +12,7 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.tiles import fits_stack
-from effgen.kernels.workload import Activation, Workload
+from effgen.kernels.workload import Activation, Workload, is_exponential
 from effgen.machines.machine import Machine
 from effgen.machines.target import load_target
 from effgen.schedules import space_of
@@ -143,6 +143,19 @@ def test_any_number_of_bands(workload: Workload, check_kernel: Check) -> None:
     assert space is not None and len(space.axes["bands"]) > 2
     for bands in space.axes["bands"]:
         check_kernel(workload, machine, "depthwise", {**space.default, "bands": bands})
+
+
+@pytest.mark.parametrize("workload", [*ALONE, *EXPANDED, *STEMMED], ids=lambda workload: workload.name)
+def test_activations_in_tiles_or_of_whole_rows(workload: Workload, check_kernel: Check) -> None:
+    """Whichever the rule does not take: a row is activated once, however often its tiles overlap."""
+    machine = load_target("cpu")
+    space = space_of(workload, machine)
+    assert space is not None
+    if "apart" in space.axes:
+        check_kernel(workload, machine, "depthwise", {**space.default, "apart": 1 - space.default["apart"]})
+    else:
+        convolutions = workload.convolutions  # type: ignore[attr-defined]
+        assert not any(is_exponential(each.activation) for each in convolutions)
 
 
 def test_ring_beyond_the_stack(check_kernel: Check) -> None:

@@ -68,7 +68,7 @@ def work_of(workload: Workload, machine: Machine, cycles: float | None) -> Work:
     data = workload.bytes - workload.weight_bytes
     return Work(
         group=workload.group,
-        half=machine.lanes_of(workload.out_shape[3]) < machine.lanes,
+        half=machine.packed_lanes(workload.out_shape[3]) < machine.lanes,
         cycles=cycles or 0.0,
         macs=workload.macs,
         data_bytes=data,
