@@ -222,7 +222,8 @@ def _cost(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decision
         filled += made * _expand_cycles(expand, machine, decisions)
         if is_apart(expand.activation, plan.apart):
             # A row is read again and written: at once, but it may not be in the nearest cache any more.
-            again = tiles.level_price(row_bytes, (machine.l1_bytes // 2, machine.l2_bytes // 4), (0.0, *prices[1:]))
+            further = (0.0, costs.copy_second, costs.copy_beyond)
+            again = tiles.level_price(row_bytes, (machine.l1_bytes // 2, machine.l2_bytes // 4), further)
             filled += again * made * row_bytes / machine.vector_bytes
         # The expansion's input comes once for every group, to the stem by way of a copy.
         filled += made * prod(window_shape(expand)) * 4 / machine.vector_bytes

@@ -29,7 +29,7 @@ PLAUSIBLE: dict[str, tuple[float, float]] = {
     "half_product": (0.25, 1.1),
     "half_store": (0.25, 1.1),
     "operand": (0.0, 1.0),
-    "exponential": (3.0, 60.0),
+    "exponential_apart": (3.0, 60.0),
     "store": (0.5, 8.0),
     "copy_first": (0.5, 8.0),
     "copy_second": (0.5, 24.0),

@@ -42,7 +42,7 @@ def given(**cycles: float) -> dict[str, float]:
         "multiply_add": 0.5,
         "half_product": 0.5,
         "latency": 4.0,
-        "exponential": 6.0,
+        "exponential_apart": 6.0,
         "half_exponential": 5.4,
         "store": 1.0,
         "copy_first": 1.5,
@@ -72,7 +72,7 @@ def test_costs_of_given_times() -> None:
             "half_product": 1.0,
             "half_store": 0.9,
             "operand": 0.2,
-            "exponential": 12.0,
+            "exponential_apart": 12.0,
             "store": 2.0,
             "copy_first": 3.0,
             "copy_second": 4.0,
@@ -84,7 +84,7 @@ def test_costs_of_given_times() -> None:
     # What is not measured is as it was.
     before, after = found.inherited.model_dump(), found.table.model_dump()
     assert {name for name in after if after[name] != before[name]} <= PLAUSIBLE.keys()
-    assert after["launch"] == before["launch"] and after["exponential"] == 12.0
+    assert after["launch"] == before["launch"] and after["exponential_apart"] == 12.0
 
 
 def test_a_unit_of_whole_registers_that_start_at_half_the_rate_of_half_ones() -> None:
@@ -159,9 +159,9 @@ def test_disturbed_costs_are_not_kept(
     assert status == 0, err
     report = json.loads((home / "report.json").read_text())
     assert (report["stored"] is not None) == kept and report["disturbed"] == (other == 1.5)
-    assert report["sources"]["exponential"] == "measured" and report["sources"]["launch"] == "inherited"
+    assert report["sources"]["exponential_apart"] == "measured" and report["sources"]["launch"] == "inherited"
     assert (load_calibrated(here.vector_bytes) is not None) == kept
-    assert (this_cpu().costs.exponential == report["costs"]["exponential"]) == kept
+    assert (this_cpu().costs.exponential_apart == report["costs"]["exponential_apart"]) == kept
     assert "[costs]" in (home / "costs.toml").read_text()
     if other == 1.5:
         assert "1.5 CPUs of other work" in out

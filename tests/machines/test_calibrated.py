@@ -27,7 +27,7 @@ def costs(**values: float) -> CalibratedCosts:
         clock_ghz=3.0,
         multiply_add_cycles=0.5,
         other_cpus=None,
-        costs={"exponential": 17.0, "chain": 10.0, **values},
+        costs={"exponential_apart": 17.0, "chain": 10.0, **values},
     )
 
 
@@ -37,15 +37,19 @@ def test_kept_costs_are_this_cpus_alone(home: Path, tmp_path: Path) -> None:
     file = store_calibrated(costs())
     assert file == calibrated_file(before.vector_bytes) and file.is_relative_to(home)
     after = this_cpu()
-    assert (after.costs.exponential, after.costs.chain, after.costs.launch) == (17.0, 10, before.costs.launch)
+    assert (after.costs.exponential_apart, after.costs.chain, after.costs.launch) == (17.0, 10, before.costs.launch)
     assert after.costs_of == "effgen calibrate, 2026-11-30"
     assert this_cpu(calibrated=False) == before
     detected, stated = tmp_path / "mine.toml", tmp_path / "stated.toml"
     detected.write_text('description = "mine"\ndetect = true\ncores = 1\n')
-    stated.write_text('description = "mine"\ndetect = true\n[costs]\nexponential = 11\n')
-    for name, value in ((detected, 17.0), (stated, 11.0), ("x86-64-v3", load_target("x86-64-v3").costs.exponential)):  # type: ignore[union-attr]
+    stated.write_text('description = "mine"\ndetect = true\n[costs]\nexponential_apart = 11\n')
+    for name, value in (
+        (detected, 17.0),
+        (stated, 11.0),
+        ("x86-64-v3", load_target("x86-64-v3").costs.exponential_apart),
+    ):  # type: ignore[union-attr]
         found = load_target(name)
-        assert isinstance(found, Cpu) and found.costs.exponential == value
+        assert isinstance(found, Cpu) and found.costs.exponential_apart == value
     assert load_calibrated(before.vector_bytes * 2) is None
 
 
@@ -59,7 +63,7 @@ def test_another_machines_file_is_not_this_ones() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"costs": {"exponential": 1e6}}, r"costs\.exponential = 1e\+06: expected from 3 to 60"),
+        ({"costs": {"exponential_apart": 1e6}}, r"costs\.exponential_apart = 1e\+06: expected from 3 to 60"),
         ({"costs": {"launch": 5.0}}, r"costs\.launch: none that is measured"),
         ({"clock_ghz": -1.0}, r"clock_ghz = -1\.0: expected greater than"),
         ({"costs": {"store": "2"}}, r"costs\.store = '2': expected a valid number"),
@@ -75,7 +79,7 @@ def test_wrong_files_are_refused_in_one_line(change: dict[str, object], message:
     # Calibrating again mends it.
     assert this_cpu(calibrated=False).costs
     store_calibrated(costs())
-    assert this_cpu().costs.exponential == 17.0
+    assert this_cpu().costs.exponential_apart == 17.0
 
 
 def test_text_that_is_no_json() -> None:
