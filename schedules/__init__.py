@@ -7,7 +7,7 @@ of GPUs are in `effgen.schedules.cuda`; which ones apply is decided here, once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, assert_never
 
 from tvm.tirx import PrimFunc
@@ -30,6 +30,7 @@ from effgen.schedules import (
 )
 from effgen.schedules.common import AnyMachine, Rule
 from effgen.schedules.space import Decisions, Space
+from effgen.schedules.traces import traces_of
 
 __all__ = ["kernel_from_workload", "schedule_operator", "space_of"]
 
@@ -60,7 +61,8 @@ class _Schedules(Generic[AnyMachine]):
     def space(self, workload: Workload) -> Space | None:
         """The first rule's that fits."""
         spaces = (rule(workload, self.machine) for rule in self.rules)
-        return next((space for space in spaces if space is not None), None)
+        space = next((space for space in spaces if space is not None), None)
+        return space and replace(space, traces=traces_of(workload, self.machine))
 
     def any_operator(self, func: PrimFunc) -> PrimFunc:
         """A function that no rule knows, scheduled."""
@@ -86,7 +88,7 @@ def kernel_from_workload(workload: Workload, machine: Machine, decisions: Decisi
     """The scheduled kernel `workload.name`: with these decisions, else its rule's default."""
     space = space_of(workload, machine)
     assert space is not None, workload
-    return space.build(space.default if decisions is None else decisions)
+    return space.kernel(space.default if decisions is None else decisions)
 
 
 def schedule_operator(func: PrimFunc, machine: Machine) -> PrimFunc:

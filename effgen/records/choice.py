@@ -12,7 +12,7 @@ from effgen.machines.machine import Machine
 from effgen.records.lookup import find_record, record_sources
 from effgen.records.record import Record
 from effgen.schedules import kernel_from_workload, space_of
-from effgen.schedules.space import Decisions, Space
+from effgen.schedules.space import TRACE, Decisions, Space
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,4 @@ class KernelChoices:
 
 
 def _cycles(space: Space, decisions: Decisions) -> float | None:
-    return None if space.cycles is None else space.cycles(decisions)
+    return None if space.cycles is None or TRACE in decisions else space.cycles(decisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from effgen.machines.machine import Machine
 from effgen.network import Network
@@ -12,7 +12,7 @@ from effgen.results.reports import DISTURBING_CPUS
 from effgen.tuning.ledger import Ledger
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import End
-from effgen.words import Route
+from effgen.words import Engine, Route
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,16 @@ class Written:
     candidates: int
     failed: int
     size: int
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What searched. Of MetaSchedule: what its candidates were `ranked_by`, "xgboost" or "random", and the kernels whose
+    search it gave up, with the reason."""
+
+    name: Engine = "effgen"
+    ranked_by: str = ""
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class TuneReport:
     kernels without a schedule space, `promoted` the shipped records that are new or better (None: not asked for).
     `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where the kernel does not tell, or
     the machine is another one. `devices` are the names of the machines that measured, `written` is the folder for the
-    next round of an offline one.
+    next round of an offline one, `engine` what searched.
     """
 
     model: str
@@ -77,6 +87,7 @@ class TuneReport:
     route: Route
     devices: tuple[str, ...]
     written: Written | None = None
+    engine: EngineFacts = EngineFacts()
 
     @property
     def disturbed(self) -> bool:
@@ -96,6 +107,7 @@ def report_of(
     other_cpus: float | None,
     route: Route,
     written: Written | None = None,
+    engine: EngineFacts = EngineFacts(),
 ) -> TuneReport:
     """The report of a run that is over; `checked` holds seconds of defaults and winners side by side, by kernel."""
     kernels = tuple(_tuned(search, checked.get(search.workload.name)) for search in ledger.searches)
@@ -121,6 +133,7 @@ def report_of(
         route=route,
         devices=tuple(ledger.devices),
         written=written,
+        engine=engine,
     )
 
 

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from effgen.machines.host import watch_other_work
 from effgen.measure.routes import measurers, remote_of, route_of
 from effgen.records.lookup import record_sources
+from effgen.tuning.engines.metaschedule import MetaSchedule
 from effgen.tuning.offline.round import tune_offline
-from effgen.tuning.report import TuneReport, report_of
+from effgen.tuning.report import EngineFacts, TuneReport, report_of
 from effgen.tuning.request import (
     TuneRequest,
     begin,
@@ -17,6 +18,7 @@ from effgen.tuning.request import (
     machine_to_measure,
     promote_found,
 )
+from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import OnProgress, Tuner
 from effgen.words import OnPhase
 
@@ -36,10 +38,13 @@ def tune_network(
     machine = machine_to_measure(request, route)
     remote = remote_of(request.target, request.route) if route == "rpc" else None
     on_phase("list the kernels")
-    file, searches, untuned = begin(request, network, machine)
+    engine = MetaSchedule(machine, request.seed) if request.engine == "metaschedule" else None
+    file, searches, untuned = begin(request, network, machine, engine.search_for if engine else KernelSearch)
     sources = record_sources(machine, file.path)
     # The workers' own work is known once they have ended: inside the watched block.
     with watch_other_work() as other_work, ExitStack() as stack:
+        if engine is not None:
+            stack.enter_context(engine)
         lanes = measurers(machine, request.provider, remote, request.route.rpc_devices, stack)
         where = "" if remote is None else f" on {len(lanes)} devices of the key {remote.key}"
         on_phase(f"measure candidates of {len(searches)} kernels{where}")
@@ -59,4 +64,5 @@ def tune_network(
         promoted=promoted,
         other_cpus=other_work.cpus if route == "local" else None,
         route=route,
+        engine=EngineFacts(request.engine, engine.ranked_by, dict(engine.failures)) if engine else EngineFacts(),
     )
