@@ -12,6 +12,7 @@ from typing import Any, Generic, assert_never
 
 from tvm.tirx import PrimFunc
 
+from effgen.kernels.operator import Operator
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Cpu, Gpu, Machine
 from effgen.schedules import (
@@ -59,10 +60,17 @@ class _Schedules(Generic[AnyMachine]):
     fallback: Callable[[PrimFunc, AnyMachine], PrimFunc]
 
     def space(self, workload: Workload) -> Space | None:
-        """The first rule's that fits."""
+        """The first rule's that fits; of an operator the fallback, which leaves nothing to decide."""
+        if isinstance(workload, Operator):
+            return self.fallback_space(workload)
         spaces = (rule(workload, self.machine) for rule in self.rules)
         space = next((space for space in spaces if space is not None), None)
         return space and replace(space, traces=traces_of(workload, self.machine))
+
+    def fallback_space(self, workload: Operator) -> Space:
+        """One point, and what MetaSchedule may find."""
+        build = lambda decisions: schedule_operator(workload.function, self.machine)  # noqa: E731
+        return Space("fallback", {}, {}, build, traces=traces_of(workload, self.machine))
 
     def any_operator(self, func: PrimFunc) -> PrimFunc:
         """A function that no rule knows, scheduled."""

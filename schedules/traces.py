@@ -166,7 +166,8 @@ class Traces:
             finished = all(step.apply(schedule) for step in self._made.context.space_generator.postprocs)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise ValueError(f"MetaSchedule's decisions cannot be carried out: {error}") from None
-        if not finished:
+        # TVM takes another place where the one that was decided is none, another one each time.
+        if not finished or self.decisions_of(schedule.trace) != dict(decisions):
             raise ValueError("MetaSchedule does not finish a schedule of these decisions")
         return schedule
 

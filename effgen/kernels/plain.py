@@ -23,6 +23,7 @@ from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
+from effgen.kernels.operator import Operator
 from effgen.kernels.packing import kernel_arguments
 from effgen.kernels.tiles import blocks
 from effgen.kernels.workload import Workload
@@ -35,7 +36,7 @@ _Image: TypeAlias = Callable[[Expr, Expr, Expr, Expr], Expr]
 def is_plain(workload: Workload) -> bool:
     """Whether the kernel has a definition here, in float32. Convolutions in groups, mixed depthwise ones, means over
     windows, joined and interleaved images have none."""
-    whole = isinstance(workload, (GlobalAveragePool, ChannelScale))
+    whole = isinstance(workload, (GlobalAveragePool, ChannelScale, Operator))
     return workload.dtype == "float32" and (whole or _writer(workload) is not None)
 
 
@@ -46,6 +47,8 @@ def plain_primfunc(workload: Workload, machine: Cpu) -> PrimFunc:
             return average_pool_primfunc(workload, machine)
         case ChannelScale():
             return channel_scale_primfunc(workload, machine)
+        case Operator():
+            return workload.function
     write = _writer(workload)
     assert write is not None, workload
     with function(workload, machine) as (builder, buffers):

@@ -29,8 +29,8 @@ class Written:
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What searched. Of MetaSchedule: what its candidates were `ranked_by`, "xgboost" or "random", and the kernels whose
-    search it gave up, with the reason."""
+    """What searched. Of MetaSchedule: what its candidates were `ranked_by`, "xgboost" or "random", and the kernels
+    whose search it gave up, with the reason."""
 
     name: Engine = "effgen"
     ranked_by: str = ""

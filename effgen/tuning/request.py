@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from effgen.compiler.blocks import kernel_counts
@@ -106,10 +107,16 @@ def _check_promote(folder: Path | None) -> None:
 
 
 def begin(
-    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine, search_for: SearchFor = KernelSearch
+    request: TuneRequest,
+    network: Network | OnnxNetwork,
+    machine: Machine,
+    search_for: SearchFor = KernelSearch,
+    operators: Mapping[Workload, int] = MappingProxyType({}),
 ) -> tuple[RecordFile, list[KernelSearch], list[str]]:
-    """The database, without what `fresh` forgets; a search for each kernel; the names of those without one."""
+    """The database, without what `fresh` forgets; a search for each kernel, and for each of the `operators` that are
+    left to TVM; the names of those without one."""
     calls = calls_of_network(network, kernels_for(machine))
+    calls.update(operators)
     file = RecordFile(request.database or default_database())
     if request.fresh:
         names = {workload.name for workload in calls}

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 
+from effgen.graph.passes.fold_batchnorm import fold_batchnorm
+from effgen.kernels.workload import Workload
 from effgen.machines.host import watch_other_work
+from effgen.machines.machine import Machine
 from effgen.measure.routes import measurers, remote_of, route_of
+from effgen.network import Network
+from effgen.network.file_network import OnnxNetwork
+from effgen.network.model import model_of
 from effgen.records.lookup import record_sources
 from effgen.tuning.engines.metaschedule import MetaSchedule
 from effgen.tuning.offline.round import tune_offline
@@ -18,7 +25,6 @@ from effgen.tuning.request import (
     machine_to_measure,
     promote_found,
 )
-from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import OnProgress, Tuner
 from effgen.words import OnPhase
 
@@ -39,7 +45,11 @@ def tune_network(
     remote = remote_of(request.target, request.route) if route == "rpc" else None
     on_phase("list the kernels")
     engine = MetaSchedule(machine, request.seed) if request.engine == "metaschedule" else None
-    file, searches, untuned = begin(request, network, machine, engine.search_for if engine else KernelSearch)
+    if engine is None:
+        file, searches, untuned = begin(request, network, machine)
+    else:
+        operators = _operators(network, machine)
+        file, searches, untuned = begin(request, network, machine, engine.search_for, operators)
     sources = record_sources(machine, file.path)
     # The workers' own work is known once they have ended: inside the watched block.
     with watch_other_work() as other_work, ExitStack() as stack:
@@ -66,3 +76,11 @@ def tune_network(
         route=route,
         engine=EngineFacts(request.engine, engine.ranked_by, dict(engine.failures)) if engine else EngineFacts(),
     )
+
+
+def _operators(network: Network | OnnxNetwork, machine: Machine) -> Counter[Workload]:
+    """The functions of the network that no rule knows."""
+    from effgen.compiler.rest import operators_of  # loads TVM
+
+    model = model_of(network, None, 0, lambda phase: None)
+    return Counter(dict(operators_of(*fold_batchnorm(model.graph, model.weights), machine)))
