@@ -207,7 +207,7 @@ class Traces:
 
 def traces_of(workload: Workload, machine: Machine) -> Traces | None:
     """Those of a kernel; None where it has no plain definition, and on a GPU."""
-    return Traces(workload, machine) if isinstance(machine, Cpu) and is_plain(workload) else None
+    return Traces(workload, machine) if isinstance(machine, Cpu) and is_plain(workload, machine) else None
 
 
 @lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import math
-from effgen.kernels.builder import block, function, if_real, or_zero, temporary, zero
+from effgen.kernels.builder import block, function, or_zero, temporary, zero
 from effgen.kernels.compute import average_pool_primfunc, channel_scale_primfunc
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.conv2d import Conv2d
@@ -33,9 +33,11 @@ from effgen.machines.machine import Cpu
 _Image: TypeAlias = Callable[[Expr, Expr, Expr, Expr], Expr]
 
 
-def is_plain(workload: Workload) -> bool:
+def is_plain(workload: Workload, machine: Cpu) -> bool:
     """Whether the kernel has a definition here, in float32. Convolutions in groups, mixed depthwise ones, means over
-    windows, joined and interleaved images have none."""
+    windows, joined and interleaved images have none, nor has a mean of channels that do not fill their vectors."""
+    if isinstance(workload, GlobalAveragePool) and workload.channels % machine.lanes_of(workload.channels):
+        return False
     whole = isinstance(workload, (GlobalAveragePool, ChannelScale, Operator))
     return workload.dtype == "float32" and (whole or _writer(workload) is not None)
 
@@ -78,12 +80,16 @@ def _convolution(conv: Conv2d, arguments: dict[str, Buffer], prefix: str = "", i
     weight, bias, out = arguments[f"{prefix}weight"], arguments[f"{prefix}bias"], arguments["out"]
     residual = arguments.get("residual")
     sums = _sums(conv, gated, weight, prefix)
-    with block(f"{prefix}store", sums.shape) as (b, y, x, c, lane):
-        channel = c * sums.shape[4] + lane
-        with if_real(channel, conv.out_channels, int(sums.shape[4])):
-            added = None if residual is None else residual[b, y, x, channel]
-            value = math.finished(sums[b, y, x, c, lane] + bias[c, lane], conv, added)
-            tir.buffer_store(out, value, [b, y, x, channel])
+    lanes = int(sums.shape[4])
+    # Where the last vector is not full, not vector by vector: TVM computes too little of what a block writes under a
+    # condition, when it moves the block to where another one reads.
+    whole = conv.out_channels % lanes == 0
+    with block(f"{prefix}store", sums.shape if whole else conv.out_shape) as (b, y, x, *place):
+        c, lane = place if whole else (place[0] // lanes, place[0] % lanes)
+        channel = c * lanes + lane if whole else place[0]
+        added = None if residual is None else residual[b, y, x, channel]
+        value = math.finished(sums[b, y, x, c, lane] + bias[c, lane], conv, added)
+        tir.buffer_store(out, value, [b, y, x, channel])
     if conv.row_sums:
         _row_sums(conv, out, arguments["sums_out"])
 

@@ -15,7 +15,7 @@ from effgen.measure.case import TOLERANCE, KernelCase, compile_kernels
 from effgen.schedules import space_of
 
 MACHINE = replace(load_target("cpu"), cores=1)
-PLAIN = [workload for workload in SOME if is_plain(workload)]
+PLAIN = [workload for workload in SOME if is_plain(workload, MACHINE)]
 
 
 @pytest.mark.parametrize("workload", PLAIN, ids=lambda workload: workload.name)
@@ -29,4 +29,4 @@ def test_computes_what_the_kind_says(workload: Workload) -> None:
 
 
 def test_most_kinds_have_one() -> None:
-    assert len({type(workload) for workload in PLAIN}) >= 6 and not is_plain(PLAIN[0].with_dtype("float16"))
+    assert len({type(workload) for workload in PLAIN}) >= 6 and not is_plain(PLAIN[0].with_dtype("float16"), MACHINE)
