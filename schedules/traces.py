@@ -107,7 +107,7 @@ def _choices(trace: Trace, steps: tuple[Step, ...]) -> Iterator[_Choice]:
 
 
 def _shares_out(step: Step) -> bool:
-    return step.kind.name == "Annotate" and step.attrs[0] == _PARALLEL_KEY
+    return bool(step.kind.name == "Annotate" and step.attrs[0] == _PARALLEL_KEY)
 
 
 def _with_jobs(step: Step, jobs: int) -> Step:

@@ -12,12 +12,13 @@ from effgen.compiler.legalize import lowered_by_us
 from effgen.compiler.pipeline import legalize_rest, rest_of
 from effgen.graph import Graph, Weights
 from effgen.kernels.lowering import tvm_target
-from effgen.kernels.operator import Operator, operator_of
+from effgen.kernels.operator import operator_of
+from effgen.kernels.workload import Workload
 from effgen.machines.machine import Machine
 from effgen.schedules import kernel_from_workload
 
 
-def operators_of(graph: Graph, weights: Weights, machine: Machine) -> Counter[Operator]:
+def operators_of(graph: Graph, weights: Weights, machine: Machine) -> Counter[Workload]:
     """How often one run calls each function that no rule knows, of those that can be judged; batch norms are folded.
 
     Weights count: what is one number is part of a function.
@@ -26,7 +27,7 @@ def operators_of(graph: Graph, weights: Weights, machine: Machine) -> Counter[Op
         imported = relax_from_graph(graph, weights, machine, lambda workload: kernel_from_workload(workload, machine))
         mod = legalize_rest(imported.mod, lowered_by_us(machine))
     calls = _calls(mod[ENTRY])
-    found: Counter[Operator] = Counter()
+    found: Counter[Workload] = Counter()
     for var, func in rest_of(mod):
         operator = operator_of(func, var.name_hint)
         if operator is not None:

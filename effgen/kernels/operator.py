@@ -15,6 +15,7 @@ import numpy as np
 import tvm
 import tvm_ffi
 from tvm import tirx
+from tvm.relax.analysis import has_reshape_pattern
 from tvm.tirx import Buffer, PrimFunc
 
 from effgen.kernels.evaluation import UnknownTirError, evaluated, statements
@@ -82,10 +83,13 @@ class Operator(Workload):
 
 def operator_of(function: PrimFunc, name: str) -> Operator | None:
     """The function called `name` in a module, as a workload; None where it is not of float32 arrays of known shapes
-    alone, or of nests of loops that `effgen.kernels.evaluation` knows."""
+    alone, or of nests of loops that `effgen.kernels.evaluation` knows; or where it is nothing but another shape of the
+    same numbers, which costs nothing as long as TVM sees that."""
     plain = PrimFunc(list(function.params), function.body, function.ret_type)
     plain = plain.with_attr("global_symbol", "main").with_attr("tirx.noalias", True)
-    if not all(isinstance(parameter, Buffer) and _is_known(parameter) for parameter in plain.params):
+    if has_reshape_pattern(function) or not all(
+        isinstance(parameter, Buffer) and _is_known(parameter) for parameter in plain.params
+    ):
         return None
     operator = Operator(re.sub(r"\W|\d+$", "", name), tvm.ir.save_json(plain))
     try:

@@ -25,7 +25,6 @@ from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
 from effgen.kernels.operator import Operator
 from effgen.kernels.packing import kernel_arguments
-from effgen.kernels.tiles import blocks
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Cpu
 
@@ -80,48 +79,53 @@ def _convolution(conv: Conv2d, arguments: dict[str, Buffer], prefix: str = "", i
     weight, bias, out = arguments[f"{prefix}weight"], arguments[f"{prefix}bias"], arguments["out"]
     residual = arguments.get("residual")
     sums = _sums(conv, gated, weight, prefix)
-    lanes = int(sums.shape[4])
-    # Where the last vector is not full, not vector by vector: TVM computes too little of what a block writes under a
-    # condition, when it moves the block to where another one reads.
-    whole = conv.out_channels % lanes == 0
-    with block(f"{prefix}store", sums.shape if whole else conv.out_shape) as (b, y, x, *place):
-        c, lane = place if whole else (place[0] // lanes, place[0] % lanes)
-        channel = c * lanes + lane if whole else place[0]
+    with block(f"{prefix}store", sums.shape) as (b, y, x, *place):
+        channel, c, lane = _channel(place, int(bias.shape[1]))
         added = None if residual is None else residual[b, y, x, channel]
-        value = math.finished(sums[b, y, x, c, lane] + bias[c, lane], conv, added)
+        value = math.finished(sums[(b, y, x, *place)] + bias[c, lane], conv, added)
         tir.buffer_store(out, value, [b, y, x, channel])
     if conv.row_sums:
         _row_sums(conv, out, arguments["sums_out"])
 
 
 def _sums(conv: Conv2d, image: _Image, weight: Buffer, prefix: str) -> Buffer:
-    """Sums over the window before the bias: [batch, rows, columns, vectors, lanes]."""
+    """Sums over the window before the bias: [batch, rows, columns, vectors, lanes], or [batch, rows, columns, channels]
+    where the last vector is not full: TVM moves a block that has to leave lanes out to where it computes too little."""
     depthwise, lanes = conv.family == "depthwise", int(weight.shape[-1])
-    whole = blocks(conv.out_channels, lanes) * lanes if depthwise else conv.in_channels
-    image = _padded(conv, image, whole, prefix) if any(conv.padding) or whole != conv.in_channels else image
-    sums = temporary(conv.batch, conv.out_height, conv.out_width, int(weight.shape[0]), lanes)
+    image = _padded(conv, image, prefix) if any(conv.padding) else image
+    full = conv.out_channels % lanes == 0
+    channels = (conv.out_channels // lanes, lanes) if full else (conv.out_channels,)
+    sums = temporary(conv.batch, conv.out_height, conv.out_width, *channels)
     window = [extent for extent in conv.kernel if conv.kernel != (1, 1)]
     depth = [] if depthwise else [conv.in_channels]
-    with block(f"{prefix}sums", sums.shape, [*window, *depth] or [1]) as (b, y, x, c, lane, *steps):
+    with block(f"{prefix}sums", sums.shape, [*window, *depth] or [1]) as (b, y, x, *places):
+        place, steps = places[: len(channels)], places[len(channels) :]
         ky, kx = steps[:2] if window else (0, 0)
-        channel = c * lanes + lane if depthwise else steps[-1]
+        channel, c, lane = _channel(place, lanes)
+        channel = channel if depthwise else steps[-1]
         row = y * conv.stride[0] + ky * conv.dilation[0]
         column = x * conv.stride[1] + kx * conv.dilation[1]
         taps = [c, ky, kx, lane] if depthwise else [c, ky, kx, channel, lane]
         with tir.init():
-            tir.buffer_store(sums, zero(), [b, y, x, c, lane])
+            tir.buffer_store(sums, zero(), [b, y, x, *place])
         term = image(b, row, column, channel) * weight[tuple(taps)]
-        tir.buffer_store(sums, sums[b, y, x, c, lane] + term, [b, y, x, c, lane])
+        tir.buffer_store(sums, sums[(b, y, x, *place)] + term, [b, y, x, *place])
     return sums
 
 
-def _padded(conv: Conv2d, image: _Image, channels: int, prefix: str) -> _Image:
-    """The image with what is beyond its edges, zeros, and so many channels."""
+def _channel(place: Sequence[Expr], lanes: int) -> tuple[Expr, Expr, Expr]:
+    """Channel, vector and lane of a place (vector, lane) or (channel)."""
+    if len(place) == 2:
+        return place[0] * lanes + place[1], place[0], place[1]
+    return place[0], place[0] // lanes, place[0] % lanes
+
+
+def _padded(conv: Conv2d, image: _Image, prefix: str) -> _Image:
+    """The image with what is beyond its edges, zeros."""
     top, left, bottom, right = conv.padding
-    padded = temporary(conv.batch, conv.height + top + bottom, conv.width + left + right, channels)
+    padded = temporary(conv.batch, conv.height + top + bottom, conv.width + left + right, conv.in_channels)
     with block(f"{prefix}padded", padded.shape) as (b, y, x, c):
         inside = _inside(y, top, bottom, conv.height) + _inside(x, left, right, conv.width)
-        inside += [c < conv.in_channels] if channels > conv.in_channels else []
         tir.buffer_store(padded, or_zero(inside, image(b, y - top, x - left, c)), [b, y, x, c])
     return _plain(padded)
 

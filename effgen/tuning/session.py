@@ -83,4 +83,4 @@ def _operators(network: Network | OnnxNetwork, machine: Machine) -> Counter[Work
     from effgen.compiler.rest import operators_of  # loads TVM
 
     model = model_of(network, None, 0, lambda phase: None)
-    return Counter(dict(operators_of(*fold_batchnorm(model.graph, model.weights), machine)))
+    return operators_of(*fold_batchnorm(model.graph, model.weights), machine)

@@ -63,6 +63,7 @@ def test_unknown_functions_are_no_workloads() -> None:
     scheduled = schedule_of(function)
     scheduled.split(scheduled.get_loops(scheduled.get_sblock("compute"))[0], [2, 2])
     assert operator_of(scheduled.mod["main"], "relu") is None
+    assert operator_of(te.create_prim_func([x, topi.reshape(x, (3, 8))]), "reshape") is None
     whole = te.placeholder((4, 6), "int32", name="x")
     assert operator_of(te.create_prim_func([whole, topi.add(whole, whole)]), "add") is None
     size = tirx.Var("n", "int32")
