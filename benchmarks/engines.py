@@ -102,7 +102,8 @@ def text_of(rows: Sequence[Row]) -> str:
         f"{'all calls':<72} {sum(row.calls for row in rows):>5} {default:>9.1f} "
         + " ".join(f"{value:>14.1f} {value / default:>6.3f}x" for value in sums)
     )
-    wins = Counter(min(row.ratios, key=row.ratios.__getitem__) for row in rows if row.ratios)
+    shares = ({"rule": 1.0, **row.ratios} for row in rows)
+    wins = Counter(min(share, key=share.__getitem__) for share in shares)
     lines.append(f"best of each kernel: {best:.1f} us, {best / default:.3f}x; fastest: {dict(wins)}")
     return "\n".join(lines)
 
