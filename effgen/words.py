@@ -17,6 +17,9 @@ Padding = Literal["symmetric", "same"]
 #: Where kernels are measured: on this machine, by TVM's RPC, in a folder that is carried there.
 Route = Literal["local", "rpc", "offline"]
 
+#: What searches schedules: effgen's own search in the rules' spaces, or TVM's MetaSchedule.
+Engine = Literal["effgen", "metaschedule"]
+
 #: What a network's numbers are: logits; probabilities that sum to 1, or their logarithms; one probability for each of
 #: several labels.
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "labels"]

@@ -7,11 +7,12 @@ of GPUs are in `effgen.schedules.cuda`; which ones apply is decided here, once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, assert_never
 
 from tvm.tirx import PrimFunc
 
+from effgen.kernels.operator import Operator
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Cpu, Gpu, Machine
 from effgen.schedules import (
@@ -30,6 +31,7 @@ from effgen.schedules import (
 )
 from effgen.schedules.common import AnyMachine, Rule
 from effgen.schedules.space import Decisions, Space
+from effgen.schedules.traces import traces_of
 
 __all__ = ["kernel_from_workload", "schedule_operator", "space_of"]
 
@@ -58,9 +60,17 @@ class _Schedules(Generic[AnyMachine]):
     fallback: Callable[[PrimFunc, AnyMachine], PrimFunc]
 
     def space(self, workload: Workload) -> Space | None:
-        """The first rule's that fits."""
+        """The first rule's that fits; of an operator the fallback, which leaves nothing to decide."""
+        if isinstance(workload, Operator):
+            return self.fallback_space(workload)
         spaces = (rule(workload, self.machine) for rule in self.rules)
-        return next((space for space in spaces if space is not None), None)
+        space = next((space for space in spaces if space is not None), None)
+        return space and replace(space, traces=traces_of(workload, self.machine))
+
+    def fallback_space(self, workload: Operator) -> Space:
+        """One point, and what MetaSchedule may find."""
+        build = lambda decisions: schedule_operator(workload.function, self.machine)  # noqa: E731
+        return Space("fallback", {}, {}, build, traces=traces_of(workload, self.machine))
 
     def any_operator(self, func: PrimFunc) -> PrimFunc:
         """A function that no rule knows, scheduled."""
@@ -86,7 +96,7 @@ def kernel_from_workload(workload: Workload, machine: Machine, decisions: Decisi
     """The scheduled kernel `workload.name`: with these decisions, else its rule's default."""
     space = space_of(workload, machine)
     assert space is not None, workload
-    return space.build(space.default if decisions is None else decisions)
+    return space.kernel(space.default if decisions is None else decisions)
 
 
 def schedule_operator(func: PrimFunc, machine: Machine) -> PrimFunc:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from effgen.cli.groups import Only
-from effgen.words import ChannelOrder, Fit, Law, Padding, Route
+from effgen.words import ChannelOrder, Engine, Fit, Law, Padding, Route
 
 if TYPE_CHECKING:
     from effgen.graph.sizes import Sizes
@@ -211,6 +211,12 @@ Database = Annotated[
 ]
 _ELSEWHERE = "Measuring elsewhere"
 
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        "--engine", help="What searches: effgen in its rules' spaces, or TVM's MetaSchedule; records go to one place."
+    ),
+]
 MeasureOption = Annotated[
     Route | None,
     typer.Option(

@@ -41,6 +41,7 @@ def tune(
         typer.Option(metavar="DIR", help="Merge what was found into the shipped records in this folder."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    engine: o.EngineOption = "effgen",
     measure: o.MeasureOption = None,
     rpc_tracker: o.RpcTracker = None,
     rpc_key: o.RpcKey = None,
@@ -83,6 +84,7 @@ def tune(
         fresh=fresh,
         promote=promote,
         seed=seed,
+        engine=engine,
         route=RouteOptions(measure, rpc_tracker, rpc_key, rpc_devices, offline_out, offline_in, force),
     )
     output.resolved(check_tune_request(request), target=target, threads=threads)

@@ -16,7 +16,6 @@ from effgen.compiler.program import Program, program_from_relax
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Machine
 from effgen.records.choice import KernelChoices
-from effgen.schedules import schedule_operator
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def schedule_module(imported: ImportedModule, machine: Machine, chosen: KernelCh
     dump.write_module("relax_imported", mod)
     mod = legalize_rest(mod, lowered_by_us(machine))
     dump.write_module("relax_legalized", mod)
-    mod = _schedule_rest(mod, machine)
+    mod = _schedule_rest(mod, chosen)
     dump.write_module("tir_scheduled", mod)
     mod = plan_memory(mod)
     dump.write_module("relax_planned", mod)
@@ -74,12 +73,20 @@ def legalize_rest(mod: tvm.IRModule, ours: Mapping[str, Lower] = MappingProxyTyp
     )(mod)
 
 
-def _schedule_rest(mod: tvm.IRModule, machine: Machine) -> tvm.IRModule:
+def _schedule_rest(mod: tvm.IRModule, chosen: KernelChoices) -> tvm.IRModule:
     """Schedule every PrimFunc that is not finished."""
-    for var, func in mod.functions_items():
-        if isinstance(func, tvm.tirx.PrimFunc) and not func.attrs.get("tirx.is_scheduled", False):
-            mod[var] = schedule_operator(func, machine)
+    for var, func in rest_of(mod):
+        mod[var] = chosen.operator(var.name_hint, func)
     return mod
+
+
+def rest_of(mod: tvm.IRModule) -> list[tuple[tvm.ir.GlobalVar, tvm.tirx.PrimFunc]]:
+    """The functions that are not finished: those of operators that no kernel of ours computes."""
+    return [
+        (var, func)
+        for var, func in mod.functions_items()
+        if isinstance(func, tvm.tirx.PrimFunc) and not func.attrs.get("tirx.is_scheduled", False)
+    ]
 
 
 def plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
@@ -96,7 +103,9 @@ def plan_memory(mod: tvm.IRModule) -> tvm.IRModule:
 
 def _kernel_facts(name: str, calls: int, workload: Workload | None, chosen: KernelChoices) -> ScheduledKernel:
     if workload is None:
-        return ScheduledKernel(name, "operator", "fallback", calls, {}, 0, 0)
+        found = chosen.operators.get(name)
+        source, decisions = ("fallback", {}) if found is None else (found.source, dict(found.decisions))
+        return ScheduledKernel(name, "operator", source, calls, decisions, 0, 0)
     choice = chosen.choice(workload)
     return ScheduledKernel(
         name, workload.family, choice.source, calls, dict(choice.decisions), workload.macs, workload.bytes

@@ -106,7 +106,7 @@ def activated(x: Float64, activation: Activation) -> Float64:
         return x * hard if activation == "hard_swish" else hard
     if activation in ("gelu", "gelu_tanh"):
         exact = activation == "gelu"
-        return x * 0.5 * (1.0 + (_erf(x / sqrt(2)) if exact else np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))))
+        return x * 0.5 * (1.0 + (erf_of(x / sqrt(2)) if exact else np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))))
     if activation in ("mish", "tanh"):
         return np.tanh(x) if activation == "tanh" else x * np.tanh(np.logaddexp(x, 0.0))
     word, numbers = activation_and_numbers(activation)
@@ -118,4 +118,4 @@ def activated(x: Float64, activation: Activation) -> Float64:
     return x
 
 
-_erf = np.vectorize(erf, otypes=[np.float64])
+erf_of = np.vectorize(erf, otypes=[np.float64])

@@ -46,7 +46,7 @@ class KernelCase:
         if self.space is None:
             kernel = kernel_from_workload(self.workload, self._machine)
         else:
-            kernel = self.space.build(dict(decisions))
+            kernel = self.space.kernel(dict(decisions))
         return compile_kernels({self.workload.name: kernel}, self._target)
 
     def error(self, found: Sequence[NDArray[np.float32]]) -> float:

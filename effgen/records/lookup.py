@@ -54,7 +54,8 @@ def find_record(
     In this order: every source for the same number of cores, then every one for the nearest larger number (work that
     was shared out to few cores would leave the others idle); in each the fastest, measured on this very kind of
     processor if there is such a one. The user's own database counts for this processor alone (`Record.is_of`). A record
-    is stale, and passed over, where the space has no such rule or decisions any more.
+    is stale, and passed over, where the space has no such rule or decisions any more, or cannot build
+    them.
     """
     found = [
         (not same_cores, distance, index, _unlike(record, machine), record.time_s, record, source)
@@ -66,8 +67,8 @@ def find_record(
     ]
     if not found:
         return None
-    best = min(found, key=lambda item: item[:5])
-    return best[5], best[6]
+    in_turn = sorted(found, key=lambda item: item[:5])
+    return next(((record, source) for *_, record, source in in_turn if space.builds(record.decisions)), None)
 
 
 def find_decisions(

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from effgen.tuning.report import NetworkTimes, TunedKernel, TuneReport, Written
     from effgen.tuning.tuner import Progress
 
+#: The decision that MetaSchedule's candidates have (`effgen.schedules.space.TRACE`, which needs TVM).
+TRACE = "metaschedule"
+
 #: Kernels in the table; the rest are one row.
 SHOWN_KERNELS = 20
 
@@ -68,11 +71,13 @@ def notes_from_tune(report: TuneReport) -> list[str]:
     rate = f", {report.trials / report.seconds * 60:.0f} a minute" if measured else ""
     lines = [f"{report.trials} candidates measured ({counts or 'none'}){known} in {_time(report.seconds)}{rate}"]
     devices = f" on {', '.join(report.devices)}" if report.devices else ""
+    lines += [f"searched by {report.engine.name}"] if report.engine.name != "effgen" else []
     lines += [f"ended: {_ENDS[report.end]}", f"measured by route {report.route}{devices}"]
     lines += [f"records: {report.database}"]
     if report.untuned:
         names = ", ".join(report.untuned[:3]) + (", ..." if len(report.untuned) > 3 else "")
-        lines.append(f"{len(report.untuned)} kernels have no schedule space and keep their schedule: {names}")
+        what = "schedule space" if report.engine.name == "effgen" else "plain definition"
+        lines.append(f"{len(report.untuned)} kernels have no {what} and keep their schedule: {names}")
     if report.written is not None:
         lines += _notes_from_written(report.written)
     if report.promoted is not None:
@@ -148,6 +153,10 @@ def warnings_from_tune(report: TuneReport) -> list[str]:
     if report.ignored_lines:
         found = f"{report.ignored_lines} lines are no records (torn by a kill, or foreign)"
         lines.append(f"{report.database}: {found}: passed over")
+    engine = report.engine
+    lines += [f"{name}: {engine.name} gave up: {reason}" for name, reason in sorted(engine.failures.items())]
+    if engine.ranked_by == "random":
+        lines.append("MetaSchedule drew candidates at random: pip install 'effgen[metaschedule]' for its cost model")
     if report.disturbed:
         lines.append(
             f"other processes kept {report.other_cpus:.1f} CPUs busy while candidates were measured: what is close was "
@@ -186,6 +195,9 @@ def _cells(kernel: TunedKernel) -> tuple[str, ...]:
 
 
 def _decisions(decisions: Any) -> str:
+    """All of them, but for a trace's tiles: two dozen numbers."""
+    if TRACE in decisions:
+        return f"{TRACE} sketch={decisions['sketch']}"
     return " ".join(f"{name}={value}" for name, value in decisions.items())
 
 

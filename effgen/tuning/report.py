@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from effgen.judge.duel import Duel
@@ -15,7 +15,7 @@ from effgen.tuning.confirm import Said, Verdict, waiting_of
 from effgen.tuning.ledger import Ledger
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import End
-from effgen.words import Route
+from effgen.words import Engine, Route
 
 #: Where winners were compared with what was there: inside the network, or in a loop of their own.
 Judged = Literal["network", "loop"]
@@ -31,6 +31,16 @@ class Written:
     candidates: int
     failed: int
     size: int
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What searched. Of MetaSchedule: what its candidates were `ranked_by`, "xgboost" or "random", and the kernels
+    whose search it gave up, with the reason."""
+
+    name: Engine = "effgen"
+    ranked_by: str = ""
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ class TuneReport:
     kernels without a schedule space, `promoted` the shipped records that are new or better (None: not asked for).
     `other_cpus` is how many CPUs' worth of work other processes did meanwhile, None where the kernel does not tell, or
     the machine is another one. `devices` are the names of the machines that measured, `written` is the folder for the
-    next round of an offline one.
+    next round of an offline one, `engine` what searched.
     """
 
     model: str
@@ -109,6 +119,7 @@ class TuneReport:
     route: Route
     devices: tuple[str, ...]
     written: Written | None = None
+    engine: EngineFacts = EngineFacts()
 
     @property
     def disturbed(self) -> bool:
@@ -141,6 +152,7 @@ def report_of(
     other_cpus: float | None,
     route: Route,
     written: Written | None = None,
+    engine: EngineFacts = EngineFacts(),
 ) -> TuneReport:
     """The report of a run that is over."""
     kernels = tuple(_tuned(search, verdict, ledger) for search in ledger.searches)
@@ -177,6 +189,7 @@ def report_of(
         route=route,
         devices=tuple(ledger.devices),
         written=written,
+        engine=engine,
     )
 
 

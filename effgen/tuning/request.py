@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from effgen.compiler.blocks import kernel_counts
 from effgen.compiler.repertoire import CPU_KERNELS, Repertoire, kernels_for
@@ -32,7 +33,14 @@ from effgen.runtime.library import prepare_tvm
 from effgen.tuning.ledger import Ledger, measured_here, now
 from effgen.tuning.search import KernelSearch
 from effgen.tuning.tuner import Limits
-from effgen.words import Route
+from effgen.words import Engine, Route
+
+if TYPE_CHECKING:  # a Space needs TVM
+    from effgen.schedules.space import Space
+
+
+#: Makes the search for a kernel that is called so often, with its space and a seed; None where an engine cannot.
+SearchFor = Callable[[Workload, int, "Space", int], KernelSearch | None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class TuneRequest:
     promote: Path | None = None
     seed: int = 0
     provider: str = DEFAULT_PROVIDER
+    engine: Engine = "effgen"
     route: RouteOptions = field(default_factory=RouteOptions)
 
 
@@ -66,6 +75,11 @@ def check_tune_request(request: TuneRequest) -> Network | OnnxNetwork:
         raise TuneError(f"--minutes {limits.seconds / 60:g}: expected a time above 0")
     if route == "offline" and limits.seconds is not None:
         raise TuneError("--minutes: a round takes as long as it does on the machine; give --trials to make it smaller")
+    if route == "offline" and request.engine != "effgen":
+        raise TuneError(
+            f"--engine {request.engine}: learns from each candidate what to try next, and cannot write a folder of "
+            "them ahead; give --measure local or rpc"
+        )
     _check_threads(request, route)
     _check_promote(request.promote)
     if request.route.offline_out is not None:
@@ -94,15 +108,21 @@ def _check_promote(folder: Path | None) -> None:
 
 
 def begin(
-    request: TuneRequest, network: Network | OnnxNetwork, machine: Machine
+    request: TuneRequest,
+    network: Network | OnnxNetwork,
+    machine: Machine,
+    search_for: SearchFor = KernelSearch,
+    operators: Mapping[Workload, int] = MappingProxyType({}),
 ) -> tuple[RecordFile, list[KernelSearch], list[str]]:
-    """The database, without what `fresh` forgets; a search for each kernel; the names of those without a space."""
+    """The database, without what `fresh` forgets; a search for each kernel, and for each of the `operators` that are
+    left to TVM; the names of those without one."""
     calls = calls_of_network(network, kernels_for(machine))
+    calls.update(operators)
     file = RecordFile(request.database or default_database())
     if request.fresh:
         names = {workload.name for workload in calls}
         file.discard(lambda record: record.kernel in names and measured_here(record, machine))
-    return file, *searches_of(calls, machine, provider_from_name(request.provider), request.seed)
+    return file, *searches_of(calls, machine, provider_from_name(request.provider), request.seed, search_for)
 
 
 def calls_of_network(network: Network | OnnxNetwork, kernels: Repertoire = CPU_KERNELS) -> Counter[Workload]:
@@ -111,12 +131,16 @@ def calls_of_network(network: Network | OnnxNetwork, kernels: Repertoire = CPU_K
 
 
 def searches_of(
-    calls: Mapping[Workload, int], machine: Machine, space_of: SpaceProvider, seed: int = 0
+    calls: Mapping[Workload, int],
+    machine: Machine,
+    space_of: SpaceProvider,
+    seed: int = 0,
+    search_for: SearchFor = KernelSearch,
 ) -> tuple[list[KernelSearch], list[str]]:
-    """A search for every kernel with a schedule space, and the names of the kernels without one."""
+    """A search for every kernel with a schedule space that `search_for` can search, and the names of the others."""
     spaces = {workload: space_of(workload, machine) for workload in calls}
-    searches = [KernelSearch(w, calls[w], space, seed) for w, space in spaces.items() if space is not None]
-    return searches, [workload.name for workload, space in spaces.items() if space is None]
+    found = {w: None if space is None else search_for(w, calls[w], space, seed) for w, space in spaces.items()}
+    return [search for search in found.values() if search], [w.name for w, search in found.items() if not search]
 
 
 def machine_for_folder(request: TuneRequest) -> Machine:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 
 from effgen.errors import EffgenError
 from effgen.files.temporary import temporary_folder
+from effgen.graph.passes.fold_batchnorm import fold_batchnorm
+from effgen.kernels.workload import Workload
 from effgen.machines.host import watch_other_work
-from effgen.machines.machine import Cpu
+from effgen.machines.machine import Cpu, Machine
 from effgen.measure.protocol import DEFAULT_PROVIDER
 from effgen.measure.routes import measurers, remote_of, route_of
 from effgen.network import Network
 from effgen.network.file_network import OnnxNetwork
+from effgen.network.model import model_of
 from effgen.records.lookup import RecordSource, record_sources
 from effgen.tuning.arena import NetworkArena
 from effgen.tuning.confirm import Verdict, by_loops, confirm
+from effgen.tuning.engines.metaschedule import MetaSchedule
 from effgen.tuning.offline.round import tune_offline
-from effgen.tuning.report import TuneReport, report_of
+from effgen.tuning.report import EngineFacts, TuneReport, report_of
 from effgen.tuning.request import (
     TuneRequest,
     begin,
@@ -50,13 +55,20 @@ def tune_network(
     machine = machine_to_measure(request, route)
     remote = remote_of(request.target, request.route) if route == "rpc" else None
     on_phase("list the kernels")
-    file, searches, untuned = begin(request, network, machine)
+    engine = MetaSchedule(machine, request.seed) if request.engine == "metaschedule" else None
+    if engine is None:
+        file, searches, untuned = begin(request, network, machine)
+    else:
+        operators = _operators(network, machine)
+        file, searches, untuned = begin(request, network, machine, engine.search_for, operators)
     sources = record_sources(machine, file.path)
     with ExitStack() as stack:
         arena, problem = _arena(request, network, machine, route, sources, stack, on_phase)
         clock = Clock(request.limits, started)
         # The workers' own work is known once they have ended: inside the watched block.
         with watch_other_work() as other_work, ExitStack() as workers:
+            if engine is not None:
+                workers.enter_context(engine)
             lanes = measurers(machine, request.provider, remote, request.route.rpc_devices, workers)
             where = "" if remote is None else f" on {len(lanes)} devices of the key {remote.key}"
             on_phase(f"measure candidates of {len(searches)} kernels{where}")
@@ -82,6 +94,7 @@ def tune_network(
         promoted=promoted,
         other_cpus=other_cpus,
         route=route,
+        engine=EngineFacts(request.engine, engine.ranked_by, dict(engine.failures)) if engine else EngineFacts(),
     )
 
 
@@ -142,3 +155,11 @@ def _verdict(tuner: Tuner, arena: NetworkArena | None, machine: Cpu, clock: Cloc
         return Verdict("interrupted")
     except EffgenError as error:
         return Verdict("failed", problem=str(error))
+
+
+def _operators(network: Network | OnnxNetwork, machine: Machine) -> Counter[Workload]:
+    """The functions of the network that no rule knows."""
+    from effgen.compiler.rest import operators_of  # loads TVM
+
+    model = model_of(network, None, 0, lambda phase: None)
+    return operators_of(*fold_batchnorm(model.graph, model.weights), machine)

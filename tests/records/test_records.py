@@ -50,6 +50,9 @@ class ToySpace:
     def contains(self, decisions: Mapping[str, int]) -> bool:
         return decisions.keys() == {"mode"} and decisions["mode"] in self.modes
 
+    def builds(self, decisions: Mapping[str, int]) -> bool:
+        return True
+
 
 def chosen(sources: list[RecordSource], machine: Machine = MACHINE, space: ToySpace = ToySpace()) -> int | None:
     found = find_decisions(WORKLOAD, machine, space, sources)  # type: ignore[arg-type]

@@ -152,7 +152,7 @@ def _build(
     functions = {}
     for number, decisions in enumerate(points):
         try:
-            functions[names[number]] = search.space.build(dict(decisions))
+            functions[names[number]] = search.space.kernel(dict(decisions))
         except Exception as error:  # TVM raises anything
             errors[number] = error
     try:
