@@ -153,9 +153,10 @@ def _row_tile(conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]], a
     # Windows that do not overlap share less: without operands in memory each of them needs a register more.
     share = 3 if machine.multiplies_by_lane and conv.stride[1] > 1 else 2
     most = (machine.vector_registers - conv.kernel[1]) // share
-    # Fewer than keep the units busy are slower than what spills, where half of the registers hold so many.
-    busy = machine.costs.chain
-    most = max(1, most, busy if busy <= machine.vector_registers // 2 and not machine.multiplies_by_lane else 1)
+    # Fewer than keep the units busy are slower than what spills (AVX2, 7 and 8 columns beside 4 to 6: up to a tenth);
+    # on NEON nobody measured it.
+    busy = min(machine.costs.chain, machine.vector_registers // 2)
+    most = max(1, most, 1 if machine.multiplies_by_lane else busy)
     decided = {} if apart is None else {"apart": apart}
     tiles_of = [{"columns": columns} | decided for columns in axes["columns"] if columns <= most]
     return min(tiles_of, key=partial(_row_cycles, conv, machine.costs))
