@@ -7,11 +7,12 @@ not in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm import s_tir, tirx
+from tvm.ir.expr import TensorLoad
 from tvm.ir.prim import expr as prim
 from tvm.sym import Analyzer
 from tvm.tirx import PrimFunc
@@ -49,30 +50,50 @@ class Shares:
 
 def shares_of(func: PrimFunc, lanes: int) -> Shares:
     """The shares of a scheduled kernel; `lanes`: float32 values of a vector."""
-    loops = [(tasks, tasks * _work(body, lanes) * times) for tasks, body, times in _shared(func.body, 1.0)]
-    shared = sum(work for _, work in loops)
-    return Shares(max(0.0, _work(func.body, lanes) - shared), tuple(loop for loop in loops if loop[1] > 0))
+    loops = _Loops(lanes, _opaque_values(func.body))
+    shared = [(tasks, tasks * loops.work(body) * times) for tasks, body, times in loops.shared(func.body, 1.0)]
+    alone = loops.work(func.body) - sum(work for _, work in shared)
+    return Shares(max(0.0, alone), tuple(loop for loop in shared if loop[1] > 0))
 
 
-def _shared(stmt: Any, times: float) -> Iterator[tuple[int, Any, float]]:
-    """Every loop that is shared out: its tasks, its body, and how often it runs."""
-    if isinstance(stmt, tirx.For) and stmt.kind == tirx.ForKind.PARALLEL:
-        yield _extent(stmt), stmt.body, times
-        return
-    repeated = times * _extent(stmt) if isinstance(stmt, tirx.For) else times
-    for part in _parts(stmt):
-        yield from _shared(part, repeated)
+def _opaque_values(stmt: Any) -> dict[Any, int]:
+    """What stands in arrays of one number that the compiler is not to know (`effgen.kernels.builder.opaque`)."""
+    if isinstance(stmt, tirx.BufferStore) and isinstance(stmt.value, tirx.IntImm):
+        return {stmt.buffer: int(stmt.value)}
+    return {buffer: value for part in _parts(stmt) for buffer, value in _opaque_values(part).items()}
 
 
-def _work(stmt: Any, lanes: int) -> float:
-    """Operations of vectors in a statement."""
-    if isinstance(stmt, tirx.BufferStore):
-        return max(1.0, _operations(stmt.value) / 2)  # a multiply-add is one
-    inside = sum(_work(part, lanes) for part in _parts(stmt))
-    if not isinstance(stmt, tirx.For):
-        return inside
-    extent = _extent(stmt)
-    return inside * (tiles.blocks(extent, lanes) if stmt.kind == tirx.ForKind.VECTORIZED else extent)
+@dataclass(frozen=True)
+class _Loops:
+    lanes: int
+    opaque: Mapping[Any, int]
+
+    def shared(self, stmt: Any, times: float) -> Iterator[tuple[int, Any, float]]:
+        """Every loop that is shared out: its tasks, its body, and how often it runs."""
+        if isinstance(stmt, tirx.For) and stmt.kind == tirx.ForKind.PARALLEL:
+            yield self.extent(stmt), stmt.body, times
+            return
+        repeated = times * self.extent(stmt) if isinstance(stmt, tirx.For) else times
+        for part in _parts(stmt):
+            yield from self.shared(part, repeated)
+
+    def work(self, stmt: Any) -> float:
+        """Operations of vectors in a statement."""
+        if isinstance(stmt, tirx.BufferStore):
+            return max(1.0, _operations(stmt.value) / 2)  # a multiply-add is one
+        inside = sum(self.work(part) for part in _parts(stmt))
+        if not isinstance(stmt, tirx.For):
+            return inside
+        extent = self.extent(stmt)
+        return inside * (tiles.blocks(extent, self.lanes) if stmt.kind == tirx.ForKind.VECTORIZED else extent)
+
+    def extent(self, loop: Any) -> int:
+        """Iterations of a loop, the most where the last turn is shorter."""
+        if isinstance(loop.extent, tirx.IntImm):
+            return int(loop.extent)
+        if isinstance(loop.extent, TensorLoad):
+            return self.opaque[loop.extent.source]
+        return int(Analyzer().const_int_bound(loop.extent).max_value)
 
 
 def _operations(value: Any) -> int:
@@ -87,13 +108,6 @@ def _listed(value: Any) -> Sequence[Any]:
 
 _ARITHMETIC = (prim.Add, prim.Sub, prim.Mul, prim.Div, prim.Max, prim.Min)
 _OPERANDS = ("a", "b", "value", "body", "true_value", "false_value", "args")
-
-
-def _extent(loop: Any) -> int:
-    """Iterations of a loop, the most where the last turn is shorter."""
-    if isinstance(loop.extent, tirx.IntImm):
-        return int(loop.extent)
-    return int(Analyzer().const_int_bound(loop.extent).max_value)
 
 
 def _parts(stmt: Any) -> Iterator[Any]:
