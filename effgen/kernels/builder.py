@@ -126,7 +126,7 @@ def channel_of(block: Index, lane: Expr, channels: int, lanes: int) -> Expr:
 @contextmanager
 def if_real(channel: Expr, channels: int, width: int) -> Iterator[None]:
     """What is inside happens for real channels only; no test where no lanes were added to fill a vector."""
-    if channels % width == 0 or channels > width:
+    if channels >= width:
         yield
         return
     with tir.If(channel < channels), tir.Then():
