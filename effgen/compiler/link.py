@@ -15,6 +15,9 @@ from effgen.machines.old_glibc import old_symbols
 from effgen.machines.programs import tool_output
 from effgen.machines.toolchain import linker
 
+#: What refuses arguments calls is TVM's where that is loaded, and nothing is missing where it is not.
+_WRAPPED = ("-Wl,--wrap=TVMFFIErrorSetRaisedFromCStrParts",)
+
 
 def link_library(executable: Any, machine: Machine, path: Path) -> None:
     """Write what `tvm.compile` gave as the shared library `path`, whose kernels TVM's own pool shares out; raises
@@ -32,7 +35,7 @@ def link_program(executable: Any, machine: Machine, path: Path, objects: Path | 
         if objects is not None:
             shutil.copy(kernels, objects)
         write_pool(compiler, architecture, pool)
-        _link(compiler, [kernels, pool], path, [*old_symbols(compiler, architecture).link, "-lpthread"])
+        _link(compiler, [kernels, pool], path, [*_WRAPPED, *old_symbols(compiler, architecture).link, "-lpthread"])
 
 
 def _kernels(executable: Any, folder: Path) -> Path:
