@@ -1,6 +1,6 @@
 """effgen: a baseline ConvNet plus one number, phi, compiled to a verified native library.
 
-Importing the package loads nothing else; `load` needs numpy and the TVM runtime, no torch, onnx or TVM compiler.
+Importing the package loads nothing else; `load` needs numpy, no TVM, torch or onnx.
 
 An import stands inside a function where it would load what the module's other users can do without: TVM, PyTorch, ONNX,
 Optuna, Pillow, Plotly, Matplotlib, pydantic, or a room that needs them; in `effgen.cli` all but options and printing.

@@ -19,7 +19,7 @@ namespace {
 namespace json = tvm::ffi::json;
 using tvm::ffi::String;
 
-constexpr std::int64_t kFormatVersion = 6;
+constexpr std::int64_t kFormatVersion = 7;
 constexpr std::int64_t kAlignment = 64;
 // As effgen/runtime/fields.py and effgen/files/bounded.py say.
 constexpr std::int64_t kMostElements = std::int64_t{1} << 31;

@@ -81,15 +81,17 @@ class Child:
         }
         self._ffi = load_tvm_runtime()
         self._library = self._ffi.load_module(str(folder / LIBRARY))
-        self._guards = ctypes.CDLL(str(folder / WORKSPACES))
-        self._replace_allocator(ctypes.CDLL(str(folder / LIBRARY)))
+        library = ctypes.CDLL(str(folder / LIBRARY))
+        # A program has the guards in it.
+        self._guards = library if hasattr(library, "guarded_alloc") else ctypes.CDLL(str(folder / WORKSPACES))
+        self._replace_allocator(library)
 
     def _replace_allocator(self, library: ctypes.CDLL) -> None:
         """The library keeps the addresses of TVM's functions in variables, which TVM has set on loading it."""
         for name, ours in (("Alloc", self._guards.guarded_alloc), ("Free", self._guards.guarded_free)):
             try:
                 variable = ctypes.c_void_p.in_dll(library, f"__TVMBackend{name}Workspace")
-            except ValueError:  # no kernel here has arrays on the heap
+            except ValueError:  # no kernel here has arrays on the heap, or they are bound already
                 continue
             variable.value = ctypes.cast(ours, ctypes.c_void_p).value
 

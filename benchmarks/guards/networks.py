@@ -63,7 +63,7 @@ def build_program(scheduled: ScheduledModule, machine: Cpu, folder: Path) -> dic
     program = scheduled.program
     module = module_from_program(program, scheduled.mod)
     executable = tvm.compile(module, lowering.tvm_target(machine), tir_pipeline=lowering.PIPELINE)
-    link_program(executable, machine, folder / LIBRARY)
+    link_program(executable, machine, folder / LIBRARY, scratch=Path(__file__).with_name("workspaces.c"))
     program.weights.tofile(folder / WEIGHTS)
     return {
         RUN_ON: [

@@ -1,5 +1,5 @@
-/* TVM's allocator for arrays inside kernels, with forbidden pages around each: the generated code calls these two
- * instead (effgen's guards.child puts them in their place). */
+/* The allocator for arrays inside kernels, with forbidden pages around each: the generated code calls these two instead
+ * of TVM's, where guards.child puts them in its place, or of native/pool/scratch.c, in whose place they are linked. */
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -23,8 +23,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Set and read from outside: where blocks are placed (1: at the end of their pages), how many there were, how many had
  * something written beside them. */
-int guard_at_end = 1;
-int64_t guard_blocks = 0, guard_broken = 0;
+#define PUBLIC __attribute__((visibility("default")))
+PUBLIC int guard_at_end = 1;
+PUBLIC int64_t guard_blocks = 0, guard_broken = 0;
 
 static void fill(char* from, char* to) {
   for (char* at = from; at < to; ++at) *at = (char)(POISON >> 8 * ((uintptr_t)at % 4));
@@ -51,7 +52,7 @@ static int make(Block* block, uint64_t bytes) {
   return 0;
 }
 
-void* guarded_alloc(int device_type, int device_id, uint64_t bytes, int code, int bits) {
+PUBLIC void* guarded_alloc(int device_type, int device_id, uint64_t bytes, int code, int bits) {
   (void)device_type, (void)device_id, (void)code, (void)bits;
   Block block;
   if (make(&block, bytes ? bytes : 1)) return NULL;
@@ -64,7 +65,7 @@ void* guarded_alloc(int device_type, int device_id, uint64_t bytes, int code, in
   return data;
 }
 
-int guarded_free(int device_type, int device_id, void* data) {
+PUBLIC int guarded_free(int device_type, int device_id, void* data) {
   (void)device_type, (void)device_id;
   Block block = {0};
   pthread_mutex_lock(&lock);
@@ -81,3 +82,11 @@ int guarded_free(int device_type, int device_id, void* data) {
   pthread_mutex_unlock(&lock);
   return block.map ? munmap(block.map, block.mapped) : -1;
 }
+
+/* The rest of what native/pool/scratch.h declares: nothing is kept here. */
+void* (*const __TVMBackendAllocWorkspace)(int, int, uint64_t, int, int) = guarded_alloc;
+int (*const __TVMBackendFreeWorkspace)(int, int, void*) = guarded_free;
+
+void scratch_reclaim_all(void* pool) { (void)pool; }
+
+void scratch_free_all(void* worker) { (void)worker; }

@@ -15,6 +15,9 @@ from effgen.machines.old_glibc import old_symbols
 from effgen.machines.programs import tool_output
 from effgen.machines.toolchain import linker
 
+#: What refuses arguments calls is TVM's where that is loaded, and nothing is missing where it is not.
+_WRAPPED = ("-Wl,--wrap=TVMFFIErrorSetRaisedFromCStrParts",)
+
 
 def link_library(executable: Any, machine: Machine, path: Path) -> None:
     """Write what `tvm.compile` gave as the shared library `path`, whose kernels TVM's own pool shares out; raises
@@ -23,16 +26,18 @@ def link_library(executable: Any, machine: Machine, path: Path) -> None:
         _link(linker(machine), [_kernels(executable, folder)], path)
 
 
-def link_program(executable: Any, machine: Machine, path: Path, objects: Path | None = None) -> None:
+def link_program(
+    executable: Any, machine: Machine, path: Path, objects: Path | None = None, scratch: Path | None = None
+) -> None:
     """The same for a program's `run` and `trace`, with the pool that shares out its kernels and the functions that run
-    them on it; the kernels' object file goes into the folder `objects`, too."""
+    them on it; the kernels' object file goes into the folder `objects`, too. `scratch`: as `write_pool` has it."""
     compiler, architecture = linker(machine), machine.architecture
     with temporary_folder("link") as folder:
         kernels, pool = _kernels(executable, folder), folder / "pool.o"
         if objects is not None:
             shutil.copy(kernels, objects)
-        write_pool(compiler, architecture, pool)
-        _link(compiler, [kernels, pool], path, [*old_symbols(compiler, architecture).link, "-lpthread"])
+        write_pool(compiler, architecture, pool, scratch)
+        _link(compiler, [kernels, pool], path, [*_WRAPPED, *old_symbols(compiler, architecture).link, "-lpthread"])
 
 
 def _kernels(executable: Any, folder: Path) -> Path:

@@ -1,5 +1,5 @@
-"""Load and run a bundle: numpy and the TVM runtime only, Pillow where a picture is read. Nothing here imports torch,
-onnx or the TVM compiler."""
+"""Load and run a bundle: numpy only, Pillow where a picture is read. Nothing here imports torch or onnx; of TVM, only
+what others ask `effgen.runtime.library` for."""
 
 from effgen.runtime.classify import Prediction
 from effgen.runtime.cuda import CudaModel

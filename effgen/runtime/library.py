@@ -91,14 +91,18 @@ def check_arrays(path: Path, size_of: Callable[[int], int], sizes: Mapping[str, 
             )
 
 
-def refused_arrays(where: str, error: Exception) -> BundleError:
+def refused_arrays(where: str, error: Exception | None = None) -> BundleError:
     """The library's own refusal of its arguments in a line, without the signature in its middle."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "`" not in line]
-    said = " ".join(lines).replace(" when calling:", ":") or type(error).__name__
+    said = "" if error is None else f": {_refusal(error)}"
     return BundleError(
-        f"{where}: the library refuses its arrays: {said}: the bundle's files do not belong together; "
+        f"{where}: the library refuses its arrays{said}: the bundle's files do not belong together; "
         "compile the bundle again"
     )
+
+
+def _refusal(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "`" not in line]
+    return " ".join(lines).replace(" when calling:", ":") or type(error).__name__
 
 
 def package_file(package: str, path: str) -> Path:

@@ -20,7 +20,7 @@ from effgen.runtime.fields import OddFieldError, check_fields, shown
 from effgen.words import OutputKind
 
 #: Raised when a reader of the old format could misread a new bundle.
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 MANIFEST = "manifest.json"
 LIBRARY = "lib.so"

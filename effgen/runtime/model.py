@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from math import prod
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
@@ -21,7 +20,7 @@ from effgen.runtime.check import image_for
 from effgen.runtime.classify import ImageClassifier
 from effgen.runtime.cuda import CudaModel
 from effgen.runtime.fields import shown
-from effgen.runtime.library import check_arrays, linked_anew, load_tvm_runtime, refused_arrays
+from effgen.runtime.library import check_arrays, refused_arrays
 from effgen.runtime.manifest import (
     ARRAY_SIZE,
     LIBRARY,
@@ -33,6 +32,7 @@ from effgen.runtime.manifest import (
     read_manifest,
     refuse_foreign,
 )
+from effgen.runtime.native import Arguments, Hole, NativeFunction, NativeLibrary, RefusedError
 from effgen.runtime.turn import Turn
 
 # Every model of this process: a fork's child must not wait for a lock that only a thread of the parent's holds.
@@ -59,14 +59,11 @@ class LoadedModel(ImageClassifier):
     def __init__(self, path: Path, manifest: Manifest, threads: int) -> None:
         super().__init__(path, manifest)
         self.threads = threads
-        ffi = load_tvm_runtime()
-        library = _load_library(ffi, path / LIBRARY)
-        self._run, self._trace, size_of = (
-            _function(library, name, path / LIBRARY) for name in (RUN_ON, TRACE_ON, ARRAY_SIZE)
-        )
-        check_arrays(path / LIBRARY, size_of, array_sizes(manifest, (path / WEIGHTS).stat().st_size))
-        self._from_dlpack = ffi.from_dlpack
-        self._weights = ffi.from_dlpack(read_aligned(path / WEIGHTS))
+        library = NativeLibrary(path / LIBRARY)
+        self._run, self._trace, size_of = (library.function(name) for name in (RUN_ON, TRACE_ON, ARRAY_SIZE))
+        sizes = array_sizes(manifest, (path / WEIGHTS).stat().st_size)
+        check_arrays(path / LIBRARY, lambda number: size_of(Arguments(number)), sizes)
+        self._weights = read_aligned(path / WEIGHTS)
         self._take_memory()
 
     def twin(self, threads: int | None = None) -> LoadedModel:
@@ -84,15 +81,15 @@ class LoadedModel(ImageClassifier):
         _models.add(self)
         self._outputs = aligned((self.layout.floats,))
         self._clock = np.zeros((len(self.manifest.steps) + 1, 2), np.int64)
-        workspace = self._from_dlpack(aligned((self.manifest.workspace_bytes // 4,)))
-        self._arrays: list[Any] = [self._from_dlpack(self._outputs), self._weights, workspace]
-        self._clock_tensor: Any = self._from_dlpack(self._clock)
+        workspace = aligned((self.manifest.workspace_bytes // 4,))
+        arrays = self.threads, Hole(prod(self.manifest.input["shape"])), self._outputs, self._weights, workspace
+        self._arguments, self._traced = Arguments(*arrays), Arguments(*arrays, self._clock)
 
     def __call__(self, image: NDArray[np.float32]) -> Any:
         """Run once. Raises BundleError where `image` has another shape or dtype, or memory is short."""
         image = image_for(image, self.manifest)
         with self._one_call.taken():
-            self._call(self._run, image, *self._arrays)
+            self._call(self._run, image, self._arguments)
             return self.layout.answer(self._outputs)
 
     def trace(self, image: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -102,20 +99,17 @@ class LoadedModel(ImageClassifier):
         """
         image = image_for(image, self.manifest)
         with self._one_call.taken():
-            self._call(self._trace, image, *self._arrays, self._clock_tensor)
+            self._call(self._trace, image, self._traced)
             return self._clock[:, 0] * 1_000_000_000 + self._clock[:, 1]
 
-    def _call(self, function: Callable[..., int], image: NDArray[np.float32], *arguments: Any) -> None:
+    def _call(self, function: NativeFunction, image: NDArray[np.float32], arguments: Arguments) -> None:
         # Not copied unless it must be: a copy through cold caches takes 1.5% of B0's time.
-        if not (image.flags.c_contiguous and image.flags.writeable):  # what DLPack takes
-            image = image.copy(order="C")
-        given = self._from_dlpack(image.reshape(-1))
+        image = np.ascontiguousarray(image)
+        arguments.point(1, image)
         try:
-            status = function(self.threads, given, *arguments)
-        except RecursionError:
-            raise
-        except (ValueError, TypeError, RuntimeError) as error:  # what TVM raises where an argument is not as compiled
-            raise refused_arrays(self.manifest.name, error) from None
+            status = function(arguments)
+        except RefusedError:
+            raise refused_arrays(self.manifest.name) from None
         if status:
             raise BundleError(failure(self.manifest, self.threads, status))
 
@@ -160,22 +154,3 @@ def _checked_threads(threads: int | None, most: int, why: str) -> int | None:
     if threads is not None and not (type(threads) is int and 1 <= threads <= most):
         raise BundleError(f"threads = {shown(threads)}: expected a whole number from 1 to {most}, {why}")
     return threads
-
-
-def _function(library: Any, name: str, path: Path) -> Callable[..., int]:
-    try:
-        function: Callable[..., int] = library[name]
-    except (AttributeError, KeyError, RuntimeError):
-        raise BundleError(f"{path}: has no function {name}; compile the bundle again") from None
-    return function
-
-
-def _load_library(ffi: ModuleType, path: Path) -> Any:
-    """The library as a TVM module. Raises BundleError where the dynamic loader refuses it."""
-    with linked_anew(path) as link:
-        try:
-            # Unloaded with its last model, whose threads end then, too.
-            return ffi.load_module(str(link), keep_module_alive=False)
-        except (OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise BundleError(f"{path}: cannot be loaded: {reason}; compile the bundle again") from None

@@ -1,6 +1,6 @@
 """How long each kernel call inside a network takes, by a clock between the library's steps.
 
-Numpy and the TVM runtime only, as for running a bundle.
+Numpy only, as for running a bundle.
 """
 
 from __future__ import annotations

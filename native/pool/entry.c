@@ -7,13 +7,23 @@
 // `status`: 0, the number (from 1) of the step that failed for want of memory, or the negative errno.h number for which no
 // thread could be started.
 #include <errno.h>
+#include <stddef.h>
 
 #include "idle.h"
+#include "scratch.h"
 #include "tvm_abi.h"
 
 enum { MOST_THREADS = 1024 };
 
 typedef int steps(void *self, const tvm_any *arguments, int32_t count, tvm_any *result);
+
+// Where TVM's own library is loaded too it is told why arguments are refused, and raises that; the linker gives this
+// function to whoever calls the other (--wrap).
+void __real_TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) __attribute__((weak));
+
+void __wrap_TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) {
+  if (__real_TVMFFIErrorSetRaisedFromCStrParts != NULL) __real_TVMFFIErrorSetRaisedFromCStrParts(kind, parts, count);
+}
 
 static int refuse(const char *why) {
   TVMFFIErrorSetRaisedFromCStrParts("TypeError", &why, 1);
@@ -33,6 +43,7 @@ static int run_steps(steps *run, void *self, const tvm_any *arguments, int32_t c
   pool_enter(mine);
   const int refused = run(self, arguments + 1, count - 1, result);
   pool_leave();
+  if (refused || result->value.integer != 0) scratch_reclaim_all(mine);
   pool_give_back(mine);
   return refused;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cpus.h"
+#include "scratch.h"
 #include "tvm_abi.h"
 
 // A network is some fifty parallel loops of 20 to 300 us: a thread that slept between them would be woken, for 5 to 50 us,
@@ -277,12 +278,15 @@ static void end_threads(pool *pool) {
 void pool_destroy(pool *pool) {
   if (pool == NULL) return;
   if (pool_is_here(pool)) end_threads(pool);
-  free(pool);
+  pool_forget(pool);
 }
 
 bool pool_is_here(const pool *pool) { return pool->owner == getpid(); }
 
-void pool_forget(pool *pool) { free(pool); }
+void pool_forget(pool *pool) {
+  for (int index = 0; index < pool->threads; ++index) scratch_free_all(&pool->workers[index]);
+  free(pool);
+}
 
 int pool_threads(const pool *pool) { return pool->threads; }
 

@@ -110,7 +110,7 @@ static int run(model *handle, const float *image, float *const *outputs) {
   pool_enter(handle->pool);
   const int ran = call_kernels(handle, image);
   pool_leave();
-  for (int i = 0; !ran && i < pool_threads(handle->pool); ++i) scratch_reclaim(pool_worker(handle->pool, i));
+  if (!ran) scratch_reclaim_all(handle->pool);
   for (int i = 0; ran && i < MODEL_OUTPUTS; ++i) {
     if (outputs[i] != NULL) memcpy(outputs[i], handle->outputs + output_starts[i], output_floats[i] * sizeof(float));
   }
@@ -130,9 +130,6 @@ PUBLIC int MODEL(run)(model *handle, const float *image, float *const outputs[MO
 
 PUBLIC void MODEL(destroy)(model *handle) {
   if (handle == NULL) return;
-  for (int i = 0; handle->pool != NULL && i < pool_threads(handle->pool); ++i) {
-    scratch_free_all(pool_worker(handle->pool, i));
-  }
   pool_destroy(handle->pool);
   free(handle->outputs);
   free(handle->workspace);

@@ -35,7 +35,7 @@ from effgen.words import OutputKind
 FUNCTIONS = ("create", "run", "destroy", "error", "floats")
 
 #: The driver's own sources, and those of the pool that every bundle's library has, too.
-SOURCES = ("model.c", "scratch.c", "processor.c", "weights.S", "../pool/pool.c", "../pool/cpus.c")
+SOURCES = ("model.c", "processor.c", "weights.S", "../pool/pool.c", "../pool/cpus.c", "../pool/scratch.c")
 
 # No instruction set beyond the architecture's first: the driver says what the processor lacks. `initial-exec`: the one
 # thread-local pointer is found without a call into the dynamic loader.

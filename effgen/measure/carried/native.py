@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from effgen.measure.carried.candidate import NativeError
 from effgen.measure.carried.timing import timed
+from effgen.runtime.tvm_abi import BOOL, OBJECT, TEXT, Any, number, pointer_to, tensor
 
 if TYPE_CHECKING:
     import typing as t
@@ -24,25 +25,9 @@ LIBRARIES = ("libtvm_ffi.so", "libtvm_runtime.so")
 # Where the libraries are in a folder of this kind, or in Python's site-packages.
 _PLACES = (".", "lib", "tvm_ffi/lib", "tvm/lib")
 
-# Type indices of values, of `TVMFFITypeIndex`.
-_INT, _BOOL, _TENSOR, _TEXT, _OBJECT = 1, 2, 7, 8, 64
-
-_CPU = 1  # kDLCPU
-_FLOAT32 = (2, 32, 1)
 _ALIGNMENT = 64  # what TVM's kernels expect of a buffer
 _BIG_CORES = 1  # TVM's mode of its thread pool: the fastest cores first
 _OBJECT_HEADER = 24  # bytes before an object's own fields
-
-
-class _Value(ctypes.Union):
-    _fields_ = (("number", ctypes.c_int64), ("pointer", ctypes.c_void_p), ("text", ctypes.c_char_p))
-
-
-class Any(ctypes.Structure):
-    """TVMFFIAny: a tagged value."""
-
-    _anonymous_ = ("value",)
-    _fields_ = (("type", ctypes.c_int32), ("padding", ctypes.c_uint32), ("value", _Value))
 
 
 class _Bytes(ctypes.Structure):
@@ -51,23 +36,6 @@ class _Bytes(ctypes.Structure):
 
 class _Error(ctypes.Structure):
     _fields_ = (("kind", _Bytes), ("message", _Bytes))
-
-
-class _Tensor(ctypes.Structure):
-    """DLTensor."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("dimensions", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("offset", ctypes.c_uint64),
-    )
 
 
 class HostArray:
@@ -80,8 +48,7 @@ class HostArray:
         self._memory = ctypes.create_string_buffer(4 * self.size + _ALIGNMENT)
         start = ctypes.addressof(self._memory)
         self._address = start + -start % _ALIGNMENT
-        self._shape = (ctypes.c_int64 * len(shape))(*shape)
-        self.tensor = _Tensor(self._address, _CPU, 0, len(shape), *_FLOAT32, self._shape, None, 0)
+        self.tensor = tensor(self._address, tuple(shape))
 
     def write(self, data: bytes) -> None:
         """Fill it with float32 of this machine's byte order."""
@@ -105,7 +72,7 @@ class Runtime:
         self.call_function = self._ffi.TVMFFIFunctionCall
         self._load = self._global("ffi.ModuleLoadFromFile")
         self._function = self._global("ffi.ModuleGetFunction")
-        self._call(self._global("runtime.config_threadpool"), [_number(_BIG_CORES), _number(threads)])
+        self._call(self._global("runtime.config_threadpool"), [number(_BIG_CORES), number(threads)])
 
     def library(self, path: Path) -> Any:
         """Load kernels."""
@@ -132,10 +99,10 @@ class Runtime:
 
     def function(self, library: Any, name: str, arrays: Sequence[HostArray]) -> NativeCall:
         """A function of the library with its arguments."""
-        query = Any(_BOOL, 0)
+        query = Any(BOOL, 0)
         query.number = 0
         found = self._call(self._function, [library, _text(name), query])
-        if found.type < _OBJECT:
+        if found.type < OBJECT:
             raise NativeError(f"{name}: not in the library")
         return NativeCall(self, found.pointer, arrays)
 
@@ -173,9 +140,7 @@ class NativeCall:
 
     def __init__(self, runtime: Runtime, function: int, arrays: Sequence[HostArray]) -> None:
         self._runtime, self._arrays = runtime, list(arrays)
-        self._values = (Any * len(arrays))()
-        for value, array in zip(self._values, arrays):  # noqa: B905  # Python 3.8
-            value.type, value.pointer = _TENSOR, ctypes.addressof(array.tensor)
+        self._values = (Any * len(arrays))(*(pointer_to(array.tensor) for array in arrays))
         self._result = Any()
         self._call = runtime.call_function
         self._words = (ctypes.c_void_p(function), self._values, len(arrays), ctypes.byref(self._result))
@@ -195,13 +160,7 @@ def found_library(folder: Path, name: str) -> Path:
     raise OSError(f"{folder}: no {name}; expected a folder with {' and '.join(LIBRARIES)}, or site-packages")
 
 
-def _number(value: int) -> Any:
-    made = Any(_INT, 0)
-    made.number = value
-    return made
-
-
 def _text(value: str) -> Any:
-    made = Any(_TEXT, 0)
+    made = Any(TEXT, 0)
     made.text = value.encode()
     return made

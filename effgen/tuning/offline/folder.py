@@ -30,7 +30,8 @@ from effgen.tuning.search import KernelSearch
 from effgen.version import __version__
 
 #: What goes with a folder, as it is: the room that measures there, and what it imports.
-_CARRIED, _NEEDED = "measure/carried", ("errors.py", "machines/cuda_driver.py", "machines/identity.py")
+_CARRIED = "measure/carried"
+_NEEDED = ("errors.py", "machines/cuda_driver.py", "machines/identity.py", "runtime/tvm_abi.py")
 
 _RUN = '''"""Measures the kernels in this folder: python3 run.py"""
 

@@ -31,6 +31,10 @@ static block *new_block(uint64_t bytes) {
 static void *allocate(int device, int id, uint64_t bytes, int type_code, int type_bits) {
   (void)device, (void)id, (void)type_code, (void)type_bits;
   worker *self = current_worker;
+  if (self == NULL) {  // kernels that are called without a pool
+    block *alone = new_block(bytes);
+    return alone == NULL ? NULL : alone + 1;
+  }
   block **link = &self->free_blocks;
   while (*link != NULL && (*link)->bytes < bytes) link = &(*link)->next;
   block *found = *link;
@@ -51,7 +55,12 @@ static void *allocate(int device, int id, uint64_t bytes, int type_code, int typ
 
 static int give_back(int device, int id, void *data) {
   (void)device, (void)id;
-  block *freed = (block *)data - 1, **link = &current_worker->used_blocks;
+  block *freed = (block *)data - 1;
+  if (current_worker == NULL) {
+    free(freed);
+    return 0;
+  }
+  block **link = &current_worker->used_blocks;
   while (*link != freed) link = &(*link)->next;
   *link = freed->next;
   push(&current_worker->free_blocks, freed);
@@ -61,12 +70,16 @@ static int give_back(int device, int id, void *data) {
 void *(*const __TVMBackendAllocWorkspace)(int, int, uint64_t, int, int) = allocate;
 int (*const __TVMBackendFreeWorkspace)(int, int, void *) = give_back;
 
-void scratch_reclaim(worker *worker) {
+static void reclaim(worker *worker) {
   while (worker->used_blocks != NULL) {
     block *next = worker->used_blocks->next;
     push(&worker->free_blocks, worker->used_blocks);
     worker->used_blocks = next;
   }
+}
+
+void scratch_reclaim_all(pool *pool) {
+  for (int index = 0; index < pool_threads(pool); ++index) reclaim(pool_worker(pool, index));
 }
 
 void scratch_free_all(worker *worker) {

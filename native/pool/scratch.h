@@ -4,8 +4,8 @@
 
 #include "pool.h"
 
-// Takes back what a kernel that failed has not given back.
-void scratch_reclaim(worker *worker);
+// Takes back what kernels that failed have not given back: no thread of the pool is in a run.
+void scratch_reclaim_all(pool *pool);
 
 // Frees what the worker keeps; nothing is in use any more.
 void scratch_free_all(worker *worker);
