@@ -5,9 +5,9 @@
 A run tunes with a database of its own, that is empty at first. Then the network is compiled with an empty database
 (before) and with that one (after), and both are timed in turn, each in a process of its own, without the neighbour
 (`effgen.judge.duel`). A row is printed as it comes: before / after, above 1 where tuning made it faster, beside what
-`effgen tune` told; with a `?` where other work disturbed the timing, also when it was done again. Ends with 1 where a
-run made the network slower than 0.99. With --json each row is a line of that file, and a benchmark that was stopped
-goes on there.
+`effgen tune` told; with a `?` where other work disturbed the timing, also when it was done again. Where both libraries
+are the same, byte for byte, nothing is timed: `same`, which is 1. Ends with 1 where a run made the network slower than
+0.99. With --json each row is a line of that file, and a benchmark that was stopped goes on there.
 """
 
 from __future__ import annotations
@@ -28,12 +28,16 @@ from effgen.judge.duel import Duel, duel_of_bundles
 from effgen.machines.load import busy_processes
 from effgen.machines.processor import default_threads
 from effgen.results.reports import DISTURBING_CPUS
+from effgen.runtime.manifest import LIBRARY, WEIGHTS
 
 #: A run that leaves the network slower than this, before / after, has harmed it.
 HARM = 0.99
 
 #: So often two networks are timed at most, where other work disturbs.
 _ATTEMPTS = 3
+
+#: Of a bundle, what runs.
+_RUN = (LIBRARY, WEIGHTS)
 
 #: Columns and their widths.
 _COLUMNS = {"run": 3, "beside": 7, "candidates": 10, "replaced": 8, "said": 11, "told": 6, "median": 7, "quartile": 8}
@@ -58,7 +62,8 @@ class Settings:
 @dataclass(frozen=True)
 class Row:
     """A run: `said`, `told` (its speedup), `candidates` and `replaced` records as `effgen tune` reported them; median
-    and lower quartile of before / after over the rounds, and other work while these were timed."""
+    and lower quartile of before / after over the rounds, and other work while these were timed; or `same`: the library
+    is the one from before, and nothing was timed."""
 
     run: int
     loaded: bool
@@ -69,13 +74,14 @@ class Row:
     median: float
     quartile: float
     other_cpus: float | None
+    same: bool = False
 
     @property
     def line(self) -> str:
         """As it is printed."""
         beside, told = "busy" if self.loaded else "nobody", "" if self.told is None else f"{self.told:.3f}"
         doubt = " ?" if self.other_cpus is not None and self.other_cpus > DISTURBING_CPUS else ""
-        ratios = (f"{self.median:.3f}", f"{self.quartile:.3f}")
+        ratios = ("same", "") if self.same else (f"{self.median:.3f}", f"{self.quartile:.3f}")
         return _aligned(self.run, beside, self.candidates, self.replaced, self.said, told, *ratios) + doubt
 
 
@@ -100,8 +106,8 @@ def compiled(settings: Settings, database: Path, bundle: Path) -> Path:
     return bundle
 
 
-def row_of(run: int, loaded: bool, report: dict[str, Any], duel: Duel) -> Row:
-    """A run that was timed."""
+def row_of(run: int, loaded: bool, report: dict[str, Any], duel: Duel | None) -> Row:
+    """A run that was timed, or did not have to be."""
     return Row(
         run=run,
         loaded=loaded,
@@ -109,9 +115,10 @@ def row_of(run: int, loaded: bool, report: dict[str, Any], duel: Duel) -> Row:
         replaced=sum(kernel["replaced"] for kernel in report["kernels"]),
         said=report["said"],
         told=report["speedup"],
-        median=1 / duel.ratio,
-        quartile=1 / duel.quartiles[1],
-        other_cpus=duel.other_cpus,
+        median=1 / duel.ratio if duel else 1.0,
+        quartile=1 / duel.quartiles[1] if duel else 1.0,
+        other_cpus=duel.other_cpus if duel else None,
+        same=duel is None,
     )
 
 
@@ -149,8 +156,11 @@ def measured(settings: Settings, run: int, loaded: bool, folder: Path) -> Row:
     return row_of(run, loaded, report, timed(folder / "before", after, settings.threads))
 
 
-def timed(before: Path, after: Path, threads: int) -> Duel:
-    """The two in turn; once more where other work disturbs, which a row says that it did to the last."""
+def timed(before: Path, after: Path, threads: int) -> Duel | None:
+    """The two in turn; once more where other work disturbs, which a row says that it did to the last. None where they
+    are the same."""
+    if all((before / name).read_bytes() == (after / name).read_bytes() for name in _RUN):
+        return None
     for _ in range(_ATTEMPTS):
         duel = duel_of_bundles(before, after, threads)
         if not duel.disturbed:

@@ -87,6 +87,7 @@ def _axes(expand: Conv2d | None, conv: Conv2d, machine: Cpu) -> dict[str, tuple[
         axes["unroll_taps"] = (0, 1)
     if any(is_exponential(each.activation) for each in (expand, conv) if each):
         axes["apart"] = (0, 1)
+    axes["write_ahead"] = (0, 1)
     if expand is None:
         return axes
     columns = range(1, min(conv.width, machine.vector_registers) + 1)
@@ -129,13 +130,14 @@ def _plan(expand: Conv2d | None, conv: Conv2d, machine: Cpu, decisions: Decision
         unroll_taps=bool(decisions.get("unroll_taps", 1)),
         on_stack=tiles.fits_stack(kept, machine),
         apart=bool(decisions.get("apart", 0)),
+        write_ahead=bool(decisions.get("write_ahead", machine.costs.write_ahead)),
     )
 
 
 def _default(expand: Conv2d | None, conv: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Column tiles and where activations are computed by the cycles of a row, then bands and groups of least estimated
     time."""
-    taps = {"unroll_taps": 0} if "unroll_taps" in axes else {}
+    fixed = {"write_ahead": int(machine.costs.write_ahead)} | ({"unroll_taps": 0} if "unroll_taps" in axes else {})
     rows = [_row_tile(conv, machine, axes, apart) for apart in axes.get("apart", (None,))]
     choices = []
     for vectors in axes["vectors"]:
@@ -143,7 +145,7 @@ def _default(expand: Conv2d | None, conv: Conv2d, machine: Cpu, axes: Mapping[st
             continue
         for bands, row in product(axes["bands"], rows):
             tile = {} if expand is None else _expand_tile(expand, conv, machine, axes, row | {"vectors": vectors})
-            choices.append({"bands": bands, "vectors": vectors} | row | taps | tile)
+            choices.append({"bands": bands, "vectors": vectors} | row | fixed | tile)
     return min(choices, key=partial(_cost, expand, conv, machine))
 
 

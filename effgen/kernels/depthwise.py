@@ -61,7 +61,8 @@ class BandPlan:
     expansion's register tile (columns x vectors, at most the group's), how many of its input channels
     are loaded as one vector (`effgen.kernels.builder.loaded_ahead`), and whether it asks for the next group's weights
     meanwhile; whether all taps are unrolled, or those of a row only; whether the ring lives on the stack; whether
-    activations are computed `apart`, of whole rows at a time: those of a register tile wait for one another.
+    activations are computed `apart`, of whole rows at a time: those of a register tile wait for one another; whether
+    the lines of the row that is written next are asked for (`write_ahead`).
 
     (An aligned array there makes LLVM align what it spills: an unaligned spilled vector straddles two cache lines.)
     """
@@ -76,6 +77,7 @@ class BandPlan:
     unroll_taps: bool = True
     on_stack: bool = True
     apart: bool = False
+    write_ahead: bool = False
 
 
 def ring_slots(depthwise: Conv2d) -> int:
@@ -336,9 +338,10 @@ class _Bands:
         acc = local(columns, self.lanes)
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
             tir.buffer_store(acc, self.bias[block, lane], [i, lane])
-        with tir.unroll(0, columns) as i:
-            # What is written next is far away by now: the image is larger than the near caches.
-            prefetch(self.out, [self.image, row + 1, x0 + i, self.first + block * self.lanes], write=True)
+        if self.plan.write_ahead:
+            with tir.unroll(0, columns) as i:
+                # What is written next is far away by now: the image is larger than the near caches.
+                prefetch(self.out, [self.image, row + 1, x0 + i, self.first + block * self.lanes], write=True)
         rows_of_taps = tir.unroll(0, kh) if self.plan.unroll_taps else tir.serial(0, opaque(kh))
         with rows_of_taps as ky, tir.unroll(0, kw) as kx, tir.unroll(0, columns) as i:
             with tir.vectorized(0, self.lanes) as lane:

@@ -146,7 +146,8 @@ class Costs(StrictModel):
     `launch`: of sharing a kernel out; `stream_bytes`: bytes that a core moves in a cycle beyond its own caches;
     `hiding_rows`: rows that hide fetching a weight; `chain`: vectors that keep the units busy. `half_product` and
     `half_store` are of half vectors, as shares of whole ones; `window_slices`: whether it pays to take a dense window's
-    channels by slices. `targets/x86-64-v4.toml` says what each was measured as.
+    channels by slices; `write_ahead`: whether it pays to ask for the lines that a depthwise convolution writes next.
+    `targets/x86-64-v4.toml` says what each was measured as.
     """
 
     launch: _Cycles
@@ -178,6 +179,7 @@ class Costs(StrictModel):
     image_beyond: _Cycles
     window_slices: bool
     gate: _Cycles
+    write_ahead: bool
 
 
 class TargetFile(StrictModel):

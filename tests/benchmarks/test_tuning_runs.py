@@ -32,6 +32,8 @@ def test_row_is_before_over_after() -> None:
     assert (found.replaced, found.candidates, found.told) == (2, 300, 1.05)
     assert found.median == pytest.approx(1.25) and found.quartile == pytest.approx(2.0 / 1.825)
     assert found.line.split() == ["4", "busy", "300", "2", "better", "1.050", "1.250", "1.096", "?"]
+    unchanged = row_of(4, False, {**REPORT, "said": "nothing", "speedup": None, "kernels": []}, None)
+    assert unchanged.median == 1.0 and unchanged.line.split() == ["4", "nobody", "300", "0", "nothing", "same"]
 
 
 def test_summary_tells_the_least() -> None:
@@ -64,12 +66,21 @@ def test_a_slower_network_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "least 0.990" in capsys.readouterr().out
 
 
+def bundle(folder: Path, code: bytes) -> Path:
+    """What of a bundle is compared."""
+    folder.mkdir()
+    (folder / "lib.so").write_bytes(code)
+    (folder / "weights.bin").write_bytes(b"weights")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("busy", "asked", "disturbed"), [([0.0], 1, False), ([1.0, 0.0], 2, False), ([1.0] * 9, 3, True)]
 )
 def test_disturbed_timing_is_done_again(
-    busy: list[float], asked: int, disturbed: bool, monkeypatch: pytest.MonkeyPatch
+    busy: list[float], asked: int, disturbed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    before, after = bundle(tmp_path / "before", b"1"), bundle(tmp_path / "after", b"2")
     made: list[Duel] = []
 
     def duel(before: Path, after: Path, threads: int) -> Duel:
@@ -77,7 +88,9 @@ def test_disturbed_timing_is_done_again(
         return made[-1]
 
     monkeypatch.setattr(tuning_runs, "duel_of_bundles", duel)
-    assert tuning_runs.timed(Path(), Path(), 1).disturbed is disturbed and len(made) == asked
+    found = tuning_runs.timed(before, after, 1)
+    assert found is not None and found.disturbed is disturbed and len(made) == asked
+    assert tuning_runs.timed(before, before, 1) is None
 
 
 def test_goes_on_where_it_stood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

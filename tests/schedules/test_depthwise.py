@@ -145,6 +145,19 @@ def test_any_number_of_bands(workload: Workload, check_kernel: Check) -> None:
         check_kernel(workload, machine, "depthwise", {**space.default, "bands": bands})
 
 
+@pytest.mark.parametrize(("target", "asked"), [("x86-64-v4", True), ("x86-64-v3", False), ("aarch64", True)])
+def test_written_lines_are_asked_for_where_the_target_says_so(target: str, asked: bool) -> None:
+    """And where a decision does; a record from before there was one leaves it to the target."""
+    space = space_of(ALONE[0], load_target(target))
+    assert space is not None and space.default["write_ahead"] == asked
+    for decisions, found in (
+        (space.default, asked),
+        ({**space.default, "write_ahead": 1 - asked}, not asked),
+        ({name: value for name, value in space.default.items() if name != "write_ahead"}, asked),
+    ):
+        assert ("T.prefetch(T.address_of(out" in space.build(decisions).script()) == found
+
+
 @pytest.mark.parametrize("workload", [*ALONE, *EXPANDED, *STEMMED], ids=lambda workload: workload.name)
 def test_activations_in_tiles_or_of_whole_rows(workload: Workload, check_kernel: Check) -> None:
     """Whichever the rule does not take: a row is activated once, however often its tiles overlap."""
