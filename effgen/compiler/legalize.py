@@ -52,6 +52,7 @@ def _scaled(activation: Activation) -> Callable[[Expr], Expr]:
 _ELEMENTWISE: Mapping[str, Callable[[Expr], Expr]] = {
     "relax.exp": math.exp,
     "relax.erf": math.erf,
+    "relax.round": math.rounded,  # of codes, which are clipped before
     "relax.tanh": math.tanh,
     "relax.sigmoid": _scaled("sigmoid"),
     "relax.nn.silu": _scaled("silu"),

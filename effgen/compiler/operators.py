@@ -17,7 +17,8 @@ from effgen.compiler.calls import pool2d_of
 from effgen.compiler.gathers import padded, resized, window_sums
 from effgen.compiler.tensors import NHWC, Layout, Tensors, places, plain, stored
 from effgen.graph import Node
-from effgen.graph.ops import integer, ints, number, text
+from effgen.graph.codes import spread
+from effgen.graph.ops import CODES, floats, integer, ints, number, text
 from effgen.graph.resize import resize_taps
 
 _Expr: TypeAlias = relax.Expr
@@ -135,6 +136,28 @@ def _hard_swish(t: Tensors, x: _Expr) -> _Expr:
 
 def _softsign(t: Tensors, x: _Expr) -> _Expr:
     return relax.op.divide(x, relax.op.add(relax.op.abs(x), t.number(1)))
+
+
+def _quantize(t: Tensors, node: Node) -> _Lowered:
+    """Divided, rounded half to even, and only then moved, as onnxruntime does it; clipped before, to the same codes."""
+    x, layout, scale, zero = _with_grid(t, node)
+    low, high = (t.emit(relax.op.subtract(t.number(bound), zero)) for bound in CODES[text(node.attributes, "type")])
+    steps = t.emit(relax.op.divide(x, scale))
+    clipped = t.emit(relax.op.maximum(t.emit(relax.op.minimum(steps, high)), low))
+    return relax.op.add(t.emit(relax.op.round(clipped)), zero), layout
+
+
+def _dequantize(t: Tensors, node: Node) -> _Lowered:
+    x, layout, scale, zero = _with_grid(t, node)
+    return relax.op.multiply(t.emit(relax.op.subtract(x, zero)), scale), layout
+
+
+def _with_grid(t: Tensors, node: Node) -> tuple[_Expr, Layout, _Expr, _Expr]:
+    """The data and its layout, scale and zero point."""
+    layout, axis = t.layout(node.inputs[0]), integer(node.attributes, "axis", 0)
+    arrays = [spread(floats(node.attributes, key), axis, t.shape(node.output)) for key in ("scale", "zero_point")]
+    scale, zero = (t.constant(array.transpose(layout)) for array in arrays)
+    return t.laid(node.inputs[0], layout), layout, scale, zero
 
 
 # Along axes.
@@ -325,6 +348,7 @@ OPERATORS: Mapping[str, _Lower] = {
     "Clip": _with(_clip),
     "Concat": _concat,
     "Cos": _of(relax.op.cos),
+    "DequantizeLinear": _dequantize,
     "Div": _binary(relax.op.divide),
     "Elu": _with(lambda t, x, node: _elu_like(t, x, number(node.attributes, "alpha"))),
     "Erf": _of(relax.op.erf),
@@ -352,6 +376,7 @@ OPERATORS: Mapping[str, _Lower] = {
     "PRelu": _binary(_prelu),
     "Pad": _pad,
     "Pow": _binary(relax.op.power),
+    "QuantizeLinear": _quantize,
     "Reciprocal": _unary(lambda t, x: relax.op.divide(t.number(1), x)),
     "ReduceMax": _reduction(relax.op.max),
     "ReduceMean": _reduction(relax.op.mean),

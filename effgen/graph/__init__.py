@@ -10,6 +10,7 @@ from effgen.graph.graph import (
     Value,
     Weights,
     check_weights,
+    code_type,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "Value",
     "Weights",
     "check_weights",
+    "code_type",
 ]

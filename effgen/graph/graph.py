@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effgen.errors import GraphError, candidates
-from effgen.graph.ops import OPS, Attributes, AttributeValue, Shape
+from effgen.graph.codes import CARRIERS, Grid
+from effgen.graph.ops import OPS, Attributes, AttributeValue, Shape, text
 
 #: Parameter name -> float32 array of the declared shape.
 Weights: TypeAlias = Mapping[str, NDArray[np.float32]]
@@ -49,9 +50,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Parameter(Value):
-    """A constant of the network; kernels are `[out, in / group, kh, kw]` or `[out, in]`."""
+    """A constant of the network; kernels are `[out, in / group, kh, kw]` or `[out, in]`. `grid`: how it is stored as
+    codes; passes may have changed the numbers since (`Grid.codes_of`)."""
 
     role: Role
+    grid: Grid | None = None
 
     @property
     def trainable(self) -> bool:
@@ -90,6 +93,15 @@ class Graph:
         for node in self.nodes:
             known[node.output] = Value(node.output, _infer(node, known))
         return known
+
+    @cached_property
+    def codes(self) -> Mapping[str, str]:
+        """The tensors that hold whole-number codes, with the type of these."""
+        found: dict[str, str] = {}
+        for node in self.nodes:
+            kind = code_type(node, found)
+            found |= {} if kind is None else {node.output: kind}
+        return found
 
     def shapes_into(self, node: Node) -> list[Shape]:
         """Shapes of the node's inputs, in order."""
@@ -174,6 +186,22 @@ class Graph:
                 f"  # {macs}{self.bytes_of(node):,} bytes"
             )
         return "\n".join(lines) + "\n"
+
+
+def code_type(node: Node, codes: Mapping[str, str]) -> str | None:
+    """The type of the codes that a node's output holds, where those of its inputs are known; None: it holds none.
+
+    Raises GraphError where it computes with codes as if they were numbers.
+    """
+    kinds = {codes[name] for name in node.inputs if name in codes}
+    if node.op_type == "QuantizeLinear":
+        return text(node.attributes, "type")
+    if not kinds or node.op_type == "DequantizeLinear":
+        return None
+    if node.op_type not in CARRIERS or len(kinds) > 1:
+        found = ", ".join(sorted(kinds))
+        raise GraphError(f"{node.op_type} of whole numbers ({found}): expected a DequantizeLinear before it")
+    return kinds.pop()
 
 
 def _infer(node: Node, known: Mapping[str, Value]) -> Shape:

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from effgen.graph import Graph, Node, Weights, check_weights
-from effgen.graph.ops import BINARY, UNARY, integer, ints, number, text
+from effgen.graph.codes import spread
+from effgen.graph.ops import BINARY, CODES, UNARY, floats, integer, ints, number, text
 from effgen.graph.resize import resize_taps
 
 
@@ -243,6 +244,25 @@ def _selu(node: Node, x: Tensor) -> Tensor:
     return gamma * torch.where(x > 0, x, alpha * torch.expm1(x))
 
 
+def _quantize(node: Node, x: Tensor) -> Tensor:
+    """Divided, rounded half to even, and only then moved, as onnxruntime does it."""
+    scale, zero = _grid(node, x)
+    low, high = CODES[text(node.attributes, "type")]
+    return torch.clamp(torch.round(x / scale) + zero, low, high)
+
+
+def _dequantize(node: Node, x: Tensor) -> Tensor:
+    scale, zero = _grid(node, x)
+    return (x - zero) * scale
+
+
+def _grid(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
+    axis = integer(node.attributes, "axis", 0)
+    spreads = (spread(floats(node.attributes, key), axis, tuple(x.shape)) for key in ("scale", "zero_point"))
+    scale, zero = (torch.tensor(values, dtype=x.dtype) for values in spreads)
+    return scale, zero
+
+
 _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Add": torch.add,
     "Div": torch.div,
@@ -315,6 +335,8 @@ _RUN: dict[str, Callable[..., Tensor]] = {
     "Flatten": _flatten,
     "Reshape": lambda node, x: x.reshape(node.attributes["shape"]),
     "Transpose": lambda node, x: x.permute(node.attributes["perm"]),
+    "DequantizeLinear": _dequantize,
+    "QuantizeLinear": _quantize,
     "Celu": _celu,
     "Clip": _clip,
     "Elu": lambda node, x: functional.elu(x, number(node.attributes, "alpha")),

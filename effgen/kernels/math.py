@@ -80,6 +80,13 @@ def constant(value: float) -> Expr:
     return tirx.const(value, "float32")
 
 
+def rounded(x: Expr) -> Expr:
+    """The whole number nearest to x, half to even, for |x| up to 2^22 (float32 has no halves beyond 2^23)."""
+    magic = constant(1.5 * 2**_MANTISSA_BITS)
+    # Through the bits, as in `_powers`. By no intrinsic: TVM 0.27 cannot vectorise one around a Let around another.
+    return tirx.reinterpret("float32", tirx.reinterpret("int32", x + magic)) - magic
+
+
 def _at_least(x: Expr, low: float) -> Expr:
     """max(x, low) that keeps NaN: a comparison with NaN is false, so NaN must be what "else" gives."""
     return tirx.Select(x < constant(low), constant(low), x)

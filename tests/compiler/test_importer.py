@@ -37,6 +37,24 @@ def test_an_image_may_begin_at_any_float(tmp_path, offset):
     assert relative_l2(found.reshape(1, -1), expected.reshape(1, -1)) <= TOLERANCE
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int16"])
+def test_codes(kind, tmp_path):
+    """One after the other, around what TVM computes: every number is the reference's, ties too."""
+    b = builder(channels=8, size=12)
+
+    def rounded(x, scale, zero, name):
+        of = {"scale": scale, "zero_point": zero, "axis": 1 if len(scale) > 1 else 0, "type": kind}
+        return b.add("DequantizeLinear", [b.add("QuantizeLinear", [x], f"{name}.codes", **of)], name, **of)
+
+    x = rounded("x", (0.25,), (100,), "a")
+    x = rounded(b.add("Sigmoid", [x], "sigmoid"), tuple(0.01 * (1 + i) for i in range(8)), tuple(range(8)), "b")
+    graph = b.finish(rounded(b.add("Mul", [x, "a"], "product"), (0.125,), (30,), "c"))
+    image = np.random.default_rng(7).integers(-90, 90, graph.input.shape).astype(np.float32) / 8
+    image.ravel()[:2] = 1e9, -1e9
+    found, expected = run_compiled(graph, {}, image, tmp_path), run_reference(graph, {}, image)
+    assert np.array_equal(found.reshape(expected.shape), expected) and len(np.unique(expected)) > 50
+
+
 def norm(b: GraphBuilder, x: str, name: str) -> str:
     channels = (b.shape(x)[1],)
     roles = {"weight": "norm_scale", "bias": "norm_bias", "mean": "norm_mean", "var": "norm_var"}

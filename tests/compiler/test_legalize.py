@@ -48,6 +48,7 @@ def check(
     ("op", "exact"),
     [
         (relax.op.exp, torch.exp),
+        (relax.op.round, torch.round),
         (relax.op.erf, torch.erf),
         (relax.op.tanh, torch.tanh),
         (relax.op.sigmoid, torch.sigmoid),

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from effgen.errors import GraphError
+from effgen.graph.codes import STORED, Grid
 from effgen.graph.onnx.cost import Cost, cost_of
 
 AnyArray: TypeAlias = NDArray[Any]
@@ -127,6 +128,19 @@ def _dequantize(node: onnx.NodeProto, feeds: Mapping[str, AnyArray]) -> list[Any
         scale, zero = scale.reshape(()), zero.reshape(())
     wide = np.float32 if x.dtype.kind not in "iu" else np.int32
     return [((x.astype(wide) - zero.astype(wide)).astype(scale.dtype) * scale).astype(scale.dtype)]
+
+
+def grid_of(node: onnx.NodeProto, feeds: Mapping[str, AnyArray]) -> Grid | None:
+    """How what a DequantizeLinear makes of constants is stored; None for codes of a type that kernels do not know, or
+    scales for blocks of an axis."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    codes, scale = feeds[node.input[0]], feeds[node.input[1]]
+    if codes.dtype.name not in STORED or scale.ndim > 1:
+        return None
+    zero = feeds[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros(scale.shape, np.int64)
+    axis = attributes.get("axis", 1) % codes.ndim if scale.size > 1 else 0
+    scales, zeros = np.atleast_1d(scale).astype(np.float32), np.atleast_1d(zero)
+    return Grid(tuple(map(float, scales)), tuple(map(int, zeros)), axis, codes.dtype.name)
 
 
 #: Computed here rather than by ONNX's evaluator.

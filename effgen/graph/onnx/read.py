@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from effgen.errors import GraphError
 from effgen.graph import Graph
-from effgen.graph.onnx import activations, arithmetic, borders, norms, reductions, shapes, windows
+from effgen.graph.onnx import activations, arithmetic, borders, norms, quantization, reductions, shapes, windows
 from effgen.graph.onnx.file import OnnxFile, open_onnx
 from effgen.graph.onnx.reader import Converter, Reader
 from effgen.graph.onnx.schema import shortened
@@ -34,6 +34,7 @@ CONVERTERS: Mapping[str, Converter] = {
     **norms.CONVERTERS,
     **shapes.CONVERTERS,
     **activations.CONVERTERS,
+    **quantization.CONVERTERS,
 }
 
 #: What makes one operator of several, in this order.

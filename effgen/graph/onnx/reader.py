@@ -14,9 +14,10 @@ from onnx import helper, numpy_helper
 
 from effgen.errors import GraphError
 from effgen.files.bounded import MOST_WEIGHTS_BYTES
-from effgen.graph import Graph, Node, Parameter, Role, Value
+from effgen.graph import Graph, Node, Parameter, Role, Value, code_type
+from effgen.graph.codes import Grid
 from effgen.graph.onnx.file import STANDARD_DOMAINS, OnnxFile
-from effgen.graph.onnx.folding import MOST_TIMES, SPARE_BYTES, Folder
+from effgen.graph.onnx.folding import MOST_TIMES, SPARE_BYTES, Folder, grid_of
 from effgen.graph.onnx.functions import MOST_NODES
 from effgen.graph.onnx.order import in_order, inlined
 from effgen.graph.onnx.schema import check_node, shortened
@@ -92,6 +93,8 @@ class Reader:
         self.made: dict[str, Node] = {}
         self.parameters: dict[str, Parameter] = {}
         self.weights: dict[str, NDArray[np.float32]] = {}
+        self.grids: dict[str, Grid] = {}
+        self.codes: dict[str, str] = {}
         self.unknown: set[str] = set()
         self.unsupported: set[str] = set()
         self._read = {name for proto in self.proto.node for name in proto.input} | set(file.outputs)
@@ -121,9 +124,12 @@ class Reader:
     def output(self, declared: str) -> str:
         """The Graph's tensor that an output of the file is."""
         try:
-            if (tensor := self.tensor(declared)) != self.file.input.name:
-                return tensor
-            raise GraphError("is the input itself: expected a tensor that the network computes")
+            tensor = self.tensor(declared)
+            if tensor == self.file.input.name:
+                raise GraphError("is the input itself: expected a tensor that the network computes")
+            if tensor in self.codes:
+                raise GraphError(f"whole numbers of type {self.codes[tensor]}: expected those before or behind them")
+            return tensor
         except GraphError as error:
             leave_out = "; --outputs can leave it out" if len(self.file.outputs) > 1 else ""
             raise GraphError(f"output {declared}: {error}{leave_out}") from None
@@ -211,9 +217,12 @@ class Reader:
         """Compute a node whose inputs are all constants; False where that cannot be done."""
         if node.proto.domain not in STANDARD_DOMAINS:
             return False
-        results = self.folder.results(node.proto, {name: self.constants[name] for name in node.inputs if name})
+        feeds = {name: self.constants[name] for name in node.inputs if name}
+        results = self.folder.results(node.proto, feeds)
         if results is None:
             return False
+        grid = grid_of(node.proto, feeds) if node.op_type == "DequantizeLinear" else None
+        self.grids |= {} if grid is None else {node.output: grid}
         self.constants |= dict(zip(node.outputs, results, strict=True))
         return True
 
@@ -289,8 +298,11 @@ class Reader:
             raise GraphError(f"has {found.size:,} numbers: expected at most {MOST_NUMBERS:,} (2 GiB)")
         if len(self.made) >= _MOST_MADE:
             raise GraphError(f"is more than {_MOST_MADE:,} operators")
+        node = Node(op_type, tuple(inputs), output, attributes)
+        kind = code_type(node, self.codes)
+        self.codes |= {} if kind is None else {output: kind}
         self.values[output] = found
-        self.made[output] = Node(op_type, tuple(inputs), output, attributes)
+        self.made[output] = node
         self.names[output] = output
         return output
 
@@ -320,7 +332,9 @@ class Reader:
             self._weight_bytes -= array.nbytes
             if self._weight_bytes < 0:
                 raise GraphError("its weights are many times what the file holds: expected each of them a few times")
-            self.parameters[wanted] = Parameter(wanted, array.shape, role)
+            grid = self.grids.get(name)
+            stored = grid is not None and array.shape == self.constants[name].shape
+            self.parameters[wanted] = Parameter(wanted, array.shape, role, grid if stored else None)
             self.values[wanted] = self.parameters[wanted]
             self.weights[wanted] = array
         return wanted

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from effgen.graph import Graph, Value, Weights, check_weights
 from effgen.graph.onnx.write_ops import OnnxNodes
@@ -14,6 +15,8 @@ from effgen.runtime.manifest import EXTERNAL_SUFFIX
 from effgen.version import __version__
 
 IR_VERSION = 8
+#: The opset from which on files have to be of this version.
+YOUNG_OPSET, YOUNG_IR_VERSION = 21, 10
 
 #: A protobuf message cannot exceed 2 GiB; above this weights go to a file of their own (room left for the graph).
 EXTERNAL_ABOVE_BYTES = 2**31 - 2**24
@@ -22,19 +25,23 @@ EXTERNAL_ABOVE_BYTES = 2**31 - 2**24
 def onnx_from_graph(graph: Graph, weights: Weights, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
     """The model with its weights inside: input and output names, shapes and node names are the graph's."""
     check_weights(graph, weights)
-    nodes = OnnxNodes(graph)
+    nodes = OnnxNodes(graph, weights)
     body = helper.make_graph(
         nodes=nodes.protos,
         name=graph.name,
         inputs=[_value_info(graph.input)],
         outputs=[_value_info(graph.values[name]) for name in graph.outputs],
-        initializer=[numpy_helper.from_array(weights[name], name) for name in graph.parameters] + nodes.initializers,
-        value_info=[_value_info(graph.values[node.output]) for node in graph.nodes if node.output not in graph.outputs],
+        initializer=nodes.initializers,
+        value_info=[
+            _value_info(graph.values[node.output], graph.codes.get(node.output, "float32"))
+            for node in graph.nodes
+            if node.output not in graph.outputs
+        ],
     )
     model = helper.make_model(
         body,
         opset_imports=[helper.make_opsetid("", nodes.opset)],
-        ir_version=IR_VERSION,
+        ir_version=IR_VERSION if nodes.opset < YOUNG_OPSET else YOUNG_IR_VERSION,
         producer_name="effgen",
         producer_version=__version__,
     )
@@ -60,5 +67,5 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> list[Path]:
     return [path, data]
 
 
-def _value_info(value: Value) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, value.shape)
+def _value_info(value: Value, dtype: str = "float32") -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(value.name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), value.shape)

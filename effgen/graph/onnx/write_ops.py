@@ -14,8 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from effgen.graph import Graph, Node
-from effgen.graph.ops import Shape, integer, ints, number, text
+from effgen.graph import Graph, Node, Weights
+from effgen.graph.codes import Grid
+from effgen.graph.ops import CODES, Shape, floats, integer, ints, number, text
 
 #: Read by every current runtime. What needs a later one brings it: `opset_of`.
 OPSET = 17
@@ -25,7 +26,9 @@ _YOUNG_COORDINATES = ("half_pixel_symmetric",)
 
 
 def opset_of(graph: Graph) -> int:
-    """The oldest opset from `OPSET` on that says all of a graph."""
+    """The oldest opset from `OPSET` on that says all of a graph; of codes the one that most runtimes compute with."""
+    if graph.codes or any(parameter.grid for parameter in graph.parameters.values()):
+        return 21
     resizes = [node.attributes for node in graph.nodes if node.op_type == "Resize"]
     if any(attributes["coordinate_transformation_mode"] in _YOUNG_COORDINATES for attributes in resizes):
         return 19
@@ -33,17 +36,44 @@ def opset_of(graph: Graph) -> int:
 
 
 class OnnxNodes:
-    """The nodes of a graph, and the constants that they take as inputs."""
+    """The nodes of a graph, its parameters, and the constants that nodes take as inputs.
 
-    def __init__(self, graph: Graph) -> None:
+    Parameters that are stored as codes are written as such, each with a DequantizeLinear.
+    """
+
+    def __init__(self, graph: Graph, weights: Weights) -> None:
         self.graph, self.opset = graph, opset_of(graph)
         self.constants: dict[str, NDArray[Any]] = {}
-        self.protos = [proto for node in graph.nodes for proto in self.of(node)]
+        self.parameters: dict[str, NDArray[Any]] = {}
+        self.protos = [proto for name in graph.parameters for proto in self.parameter(name, weights[name])]
+        self.protos += [proto for node in graph.nodes for proto in self.of(node)]
 
     @property
     def initializers(self) -> list[onnx.TensorProto]:
-        """Of the constants, in the order of their names."""
-        return [numpy_helper.from_array(array, name) for name, array in sorted(self.constants.items())]
+        """Parameters in their order, then the constants in that of their names."""
+        arrays = [*self.parameters.items(), *sorted(self.constants.items())]
+        return [numpy_helper.from_array(array, name) for name, array in arrays]
+
+    def parameter(self, name: str, array: NDArray[np.float32]) -> list[onnx.NodeProto]:
+        """Keep a parameter; what makes numbers of its codes."""
+        grid = self.graph.parameters[name].grid
+        codes = None if grid is None else grid.codes_of(array)
+        if grid is None or codes is None:
+            self.parameters[name] = array
+            return []
+        stored = f"{name}.codes"
+        self.parameters[stored] = codes.astype(grid.type)
+        return [proto("DequantizeLinear", [stored, *self.grid(name, grid)], name, axis=grid.axis)]
+
+    def grid(self, name: str, grid: Grid) -> list[str]:
+        """Scale and zero point as constants: a number each, or a list for this tensor alone."""
+        zeros, scales = np.array(grid.zero_point, grid.type), np.array(grid.scale, np.float32)
+        names = [f"{name}.scale", f"{name}.zero_point"]
+        if len(grid.scale) == 1:
+            scales, zeros = scales.reshape(()), zeros.reshape(())
+            names = [f"scale.{grid.scale[0]}", f"zero_point.{grid.type}.{grid.zero_point[0]}"]
+        self.constants |= dict(zip(names, (scales, zeros), strict=True))
+        return names
 
     def of(self, node: Node) -> list[onnx.NodeProto]:
         return _WRITERS.get(node.op_type, _as_it_is)(self, node)
@@ -58,6 +88,15 @@ class OnnxNodes:
         """A constant number."""
         self.constants[f"{kind}.{value}"] = np.array(value, np.float32)
         return f"{kind}.{value}"
+
+    def beside(self, node: Node, value: float, kind: str) -> str:
+        """A constant number of the type of what the node computes with, at the bounds of codes where it lies beyond."""
+        codes = self.graph.codes.get(node.output)
+        if codes is None:
+            return self.real(value, kind)
+        name = f"{kind}.{codes}.{value}"
+        self.constants[name] = np.array(np.clip(value, *CODES[codes]), codes)
+        return name
 
 
 def proto(op_type: str, inputs: Any, output: str, **attributes: Any) -> onnx.NodeProto:
@@ -110,7 +149,7 @@ def _gelu(nodes: OnnxNodes, node: Node) -> list[onnx.NodeProto]:
 
 
 def _clip(nodes: OnnxNodes, node: Node) -> list[onnx.NodeProto]:
-    bounds = [nodes.real(number(node.attributes, key), "clip") for key in ("min", "max")]
+    bounds = [nodes.beside(node, number(node.attributes, key), "clip") for key in ("min", "max")]
     return [proto("Clip", [*node.inputs, *bounds], node.output)]
 
 
@@ -141,7 +180,7 @@ def _pad(nodes: OnnxNodes, node: Node) -> list[onnx.NodeProto]:
     inputs = [*node.inputs, nodes.whole(ints(node.attributes, "pads"))]
     mode = text(node.attributes, "mode")
     if mode == "constant":
-        inputs.append(nodes.real(number(node.attributes, "value")))
+        inputs.append(nodes.beside(node, number(node.attributes, "value"), "number"))
     return [proto("Pad", inputs, node.output, mode=mode)]
 
 
@@ -174,15 +213,24 @@ def _pool(nodes: OnnxNodes, node: Node) -> list[onnx.NodeProto]:
     return [proto(node.op_type, node.inputs, node.output, **attributes)]
 
 
+def _of_codes(nodes: OnnxNodes, node: Node) -> list[onnx.NodeProto]:
+    attributes = node.attributes
+    zeros, axis = ints(attributes, "zero_point"), integer(attributes, "axis", 0)
+    grid = Grid(floats(attributes, "scale"), zeros, axis, text(attributes, "type"))
+    return [proto(node.op_type, [*node.inputs, *nodes.grid(node.output, grid)], node.output, axis=axis)]
+
+
 _WRITERS: Mapping[str, Callable[[OnnxNodes, Node], list[onnx.NodeProto]]] = {
     "AveragePool": _pool,
     "ChannelShuffle": _shuffle,
     "Clip": _clip,
+    "DequantizeLinear": _of_codes,
     "Expand": _with_shape,
     "Gelu": _gelu,
     "MaxPool": _pool,
     "Mish": _mish,
     "Pad": _pad,
+    "QuantizeLinear": _of_codes,
     "ReduceMax": _reduce,
     "ReduceMean": _reduce,
     "ReduceMin": _reduce,

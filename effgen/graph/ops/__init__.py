@@ -13,12 +13,15 @@ from effgen.graph.ops.elementwise import BINARY, ELEMENTWISE, POINTWISE, UNARY, 
 from effgen.graph.ops.info import Attributes, AttributeValue, OpInfo, Shape, integer, ints, number, text
 from effgen.graph.ops.layers import LAYERS, REDUCTIONS
 from effgen.graph.ops.moves import MOVES
+from effgen.graph.ops.quantization import CODES, QUANTIZATION, floats
 from effgen.graph.ops.windows import WINDOWS
 
-OPS: Mapping[str, OpInfo] = {**WINDOWS, **LAYERS, **MOVES, **ELEMENTWISE}
+OPS: Mapping[str, OpInfo] = {**WINDOWS, **LAYERS, **MOVES, **ELEMENTWISE, **QUANTIZATION}
 
 __all__ = [
     "BINARY",
+    "CODES",
+    "MOVES",
     "OPS",
     "POINTWISE",
     "REDUCTIONS",
@@ -27,6 +30,7 @@ __all__ = [
     "Attributes",
     "OpInfo",
     "Shape",
+    "floats",
     "integer",
     "ints",
     "is_sixth",
