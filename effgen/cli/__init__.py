@@ -23,6 +23,7 @@ from effgen.cli import (
     fit,
     inspect,
     pack,
+    quantize,
     run,
     search,
     targets,
@@ -47,6 +48,7 @@ app.command()(inspect.inspect)
 app.command()(dimensions.dimensions)
 app.command()(fit.fit)
 app.command()(export.export)
+app.command()(quantize.quantize)
 app.command()(train.train)
 app.command()(tune.tune)
 app.command()(calibrate.calibrate)
