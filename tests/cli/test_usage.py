@@ -21,6 +21,7 @@ COMMANDS = [
     "inspect",
     "dimensions",
     "export",
+    "quantize",
     "compile",
     "verify",
     "run",
