@@ -39,4 +39,5 @@ def on_grid(kernel: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
     """The weights as their codes have them."""
     scale = np.array(grid.scale, np.float32).reshape(-1, *[1] * (kernel.ndim - 1))
     steps = np.clip(np.rint(kernel / scale), -_GREATEST, _GREATEST).astype(np.float32)
-    return steps * scale
+    numbers: NDArray[np.float32] = steps * scale
+    return numbers
