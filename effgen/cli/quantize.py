@@ -25,7 +25,7 @@ def quantize(
         Path | None, typer.Option(metavar="FILE.npy", help="Prepared images instead: float32 (N, C, H, W).")
     ] = None,
     images: Annotated[
-        int, typer.Option(metavar="N", min=1, max=4096, help="Look at so many of them, spread evenly.")
+        int, typer.Option(metavar="N", min=1, max=1024, help="Look at so many of them, spread evenly.")
     ] = 32,
     keep_float: Annotated[
         list[str] | None,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from effgen.graph import Graph, Node, Weights
-from effgen.quantization.watching import calls, run_watched
+from effgen.quantization.watching import chunks, run_watched
 
 
 def corrected_biases(
@@ -23,8 +23,8 @@ def corrected_biases(
     layers: Collection[str],
     images: NDArray[np.float32],
 ) -> dict[str, NDArray[np.float32]]:
-    """The biases of `layers`, by their output's name, of the quantised network; `images` (N, C, H, W) are all on their
-    way at once. A bias that several layers share stays as it is."""
+    """The biases of `layers`, by their output's name, of the quantised network; of `images` (N, C, H, W) as many are
+    looked at as can be on their way at once. A bias that several layers share stays as it is."""
     means: dict[str, NDArray[np.float64]] = {}
 
     def remember(node: Node, outputs: list[Tensor]) -> list[Tensor]:
@@ -32,7 +32,8 @@ def corrected_biases(
             means[node.output] = _mean(outputs)
         return outputs
 
-    run_watched(*network, calls(network[0], images), remember)
+    inputs = next(chunks(network[0], images))
+    run_watched(*network, inputs, remember)
     graph, weights = quantised
     uses, biases = graph.uses(), dict[str, NDArray[np.float32]]()
 
@@ -46,7 +47,7 @@ def corrected_biases(
         by_channel = shift.reshape(1, -1, *[1] * (outputs[0].ndim - 2))
         return [output + outputs[0].new_tensor(by_channel) for output in outputs]
 
-    run_watched(graph, weights, calls(graph, images), correct)
+    run_watched(graph, weights, inputs, correct)
     return biases
 
 

@@ -22,7 +22,7 @@ from effgen.quantization.watching import answers, chunks, run_watched
 from effgen.quantization.weights import weight_grid
 from effgen.words import OnPhase
 
-#: Images by which layers are ordered, one network each; and images by which biases are corrected, all at once.
+#: Images by which layers are ordered, one network each; and images by which biases are corrected, at most.
 _TO_ORDER, _TO_CORRECT = 4, 16
 
 

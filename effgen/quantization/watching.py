@@ -15,8 +15,8 @@ from effgen.graph.reference import GraphModule
 #: Given a node and its outputs, one for each call of the network; what it returns goes on in their place.
 See = Callable[[Node, list[Tensor]], list[Tensor]]
 
-#: Images that are on their way at once: all tensors of all of them that are still needed are kept.
-_AT_ONCE = 8
+#: What calls that are on their way at once may keep: of each about three of its largest tensors.
+_MOST_BYTES, _KEPT = 2**30, 3
 
 
 def calls(graph: Graph, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -26,8 +26,9 @@ def calls(graph: Graph, images: NDArray[np.float32]) -> list[NDArray[np.float32]
 
 
 def chunks(graph: Graph, images: NDArray[np.float32]) -> Iterator[list[NDArray[np.float32]]]:
-    """The calls, some at a time."""
-    found, size = calls(graph, images), max(1, _AT_ONCE // graph.batch)
+    """The calls, as many at a time as memory has room for."""
+    largest = max(graph.values[node.output].nbytes for node in graph.nodes)
+    found, size = calls(graph, images), max(1, _MOST_BYTES // (_KEPT * largest))
     return (found[first : first + size] for first in range(0, len(found), size))
 
 

@@ -14,6 +14,7 @@ from effgen.graph.onnx import graph_from_onnx
 from effgen.graph.onnx.write import onnx_from_graph, save_onnx
 from effgen.graph.passes.fold_batchnorm import fold_batchnorm
 from effgen.graph.reference import run_reference
+from effgen.quantization import watching
 from effgen.quantization.correction import corrected_biases
 from effgen.quantization.quantize import Quantization, quantize
 from effgen.quantization.rewriting import with_biases
@@ -105,6 +106,18 @@ def test_the_worst_layers_stay_float32_until_the_loss_is_small(
     assert min(layer.error for layer in kept) >= max(layer.error for layer in half.layers if not layer.kept)
     nothing = quantize(*tiny, IMAGES, max_loss=1e-9)
     assert all(layer.kept for layer in nothing.layers) and nothing.rel_l2 < 1e-6 and not nothing.graph.codes
+
+
+def test_memory_limits_what_is_on_its_way_at_once(tiny: tuple[Graph, Weights], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image at a time, where there is no room for two, is the same network but for the means of fewer images."""
+    graph = tiny[0]
+    assert len(list(watching.chunks(graph, IMAGES))) == 1
+    largest = max(graph.values[node.output].nbytes for node in graph.nodes)
+    monkeypatch.setattr(watching, "_MOST_BYTES", 3 * 2 * largest)
+    assert [len(chunk) for chunk in watching.chunks(graph, IMAGES)] == [2] * 6
+    monkeypatch.setattr(watching, "_MOST_BYTES", 1)
+    assert [len(chunk) for chunk in watching.chunks(graph, IMAGES)] == [1] * 12
+    assert quantize(*tiny, IMAGES).rel_l2 < 0.05
 
 
 @pytest.mark.parametrize(
