@@ -83,7 +83,8 @@ def constant(value: float) -> Expr:
 def rounded(x: Expr) -> Expr:
     """The whole number nearest to x, half to even, for |x| up to 2^22 (float32 has no halves beyond 2^23)."""
     magic = constant(1.5 * 2**_MANTISSA_BITS)
-    # Through the bits, as in `_powers`. By no intrinsic: TVM 0.27 cannot vectorise one around a Let around another.
+    # Through the bits, as in `_powers`. TVM 0.27's vectoriser fails at rounding by an intrinsic a sigmoid of what was
+    # rounded by one.
     return tirx.reinterpret("float32", tirx.reinterpret("int32", x + magic)) - magic
 
 
