@@ -70,6 +70,7 @@ def _space(workload: Conv2d | ExpandDepthwise, expand: Conv2d | None, conv: Conv
         build=lambda decisions: depthwise_primfunc(workload, machine, _plan(expand, conv, machine, decisions)),
         admits=admits,
         cycles=partial(_cost, expand, conv, machine),
+        added={"write_ahead": int(machine.costs.write_ahead)},
     )
 
 

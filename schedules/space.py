@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Protocol
 
@@ -36,6 +36,9 @@ class Space:
 
     `traces`: what MetaSchedule may find for the same kernel. Its candidates are contained and built like the others,
     and have decisions of their own names; they are no points of the space, and near none.
+
+    `added`: decisions that records from before there were any lack, and what such records are taken to say, here and
+    wherever else decisions are given.
     """
 
     rule: str
@@ -45,11 +48,16 @@ class Space:
     admits: Callable[[Decisions], bool] = lambda decisions: True
     cycles: Callable[[Decisions], float] | None = None
     traces: HasTraces | None = None
+    added: Decisions = field(default_factory=dict)
+
+    def completed(self, decisions: Decisions) -> Decisions:
+        """The decisions with those that a record is too old to have."""
+        return decisions if TRACE in decisions else {**self.added, **decisions}
 
     def kernel(self, decisions: Decisions) -> PrimFunc:
         """The scheduled kernel of a point, or of a trace. Raises ValueError for a trace that cannot be carried out."""
         if TRACE not in decisions:
-            return self.build(decisions)
+            return self.build(self.completed(decisions))
         if self.traces is None:
             raise ValueError("the kernel has no plain definition for MetaSchedule")
         return self.traces.build(decisions)
@@ -59,6 +67,7 @@ class Space:
         a trace."""
         if TRACE in decisions:
             return self.traces is not None and self.traces.contains(decisions)
+        decisions = self.completed(decisions)
         if decisions.keys() != self.axes.keys():
             return False
         return all(decisions[name] in values for name, values in self.axes.items()) and self.admits(decisions)
@@ -81,6 +90,7 @@ class Space:
         """Every admitted combination that differs in one decision, the nearest values of it first; none of a trace."""
         if TRACE in decisions:
             return
+        decisions = self.completed(decisions)
         for name, values in self.axes.items():
             here = values.index(decisions[name])
             for value in sorted(values, key=lambda v: abs(values.index(v) - here)):

@@ -147,15 +147,17 @@ def test_any_number_of_bands(workload: Workload, check_kernel: Check) -> None:
 
 @pytest.mark.parametrize(("target", "asked"), [("x86-64-v4", True), ("x86-64-v3", False), ("aarch64", True)])
 def test_written_lines_are_asked_for_where_the_target_says_so(target: str, asked: bool) -> None:
-    """And where a decision does; a record from before there was one leaves it to the target."""
+    """And where a decision does; a record from before there was one leaves it to the target, and still counts."""
     space = space_of(ALONE[0], load_target(target))
     assert space is not None and space.default["write_ahead"] == asked
-    for decisions, found in (
-        (space.default, asked),
-        ({**space.default, "write_ahead": 1 - asked}, not asked),
-        ({name: value for name, value in space.default.items() if name != "write_ahead"}, asked),
-    ):
-        assert ("T.prefetch(T.address_of(out" in space.build(decisions).script()) == found
+    old = {name: value for name, value in space.default.items() if name != "write_ahead"}
+    assert space.completed(old) == space.default and list(space.neighbours(old)) == list(
+        space.neighbours(space.default)
+    )
+    other = {**space.default, "write_ahead": 1 - asked}
+    for decisions, found in ((space.default, asked), (old, asked), (other, not asked)):
+        assert space.contains(decisions)
+        assert ("T.prefetch(T.address_of(out" in space.kernel(decisions).script()) == found
 
 
 @pytest.mark.parametrize("workload", [*ALONE, *EXPANDED, *STEMMED], ids=lambda workload: workload.name)
