@@ -1,8 +1,8 @@
 """Which layers of a network compute with codes, and which of its tensors become codes for them.
 
 What stays in float32 whatever is asked for: the layer that reads the image (of three channels: nothing is gained, and
-all that follows would suffer), grouped and depthwise convolutions (they read what the kernel before them still has in
-its registers), and the layers that make a gate of squeeze-excite (a row of a few numbers, which scale whole channels).
+all that follows would suffer), grouped and depthwise convolutions (few multiply-adds; a depthwise one mostly reads an
+image that is never written), and the layers that make a gate of squeeze-excite (a few numbers, which scale channels).
 """
 
 from __future__ import annotations
