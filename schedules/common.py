@@ -13,7 +13,7 @@ from tvm.tirx import IterVar, PrimFunc
 
 from effgen.kernels import tiles
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.kernels.workload import AnyWorkload, Workload
+from effgen.kernels.workload import NUMBER_TYPES, AnyWorkload, Workload
 from effgen.machines.machine import Cpu, Gpu
 from effgen.schedules.space import Space
 
@@ -117,11 +117,25 @@ def most_bands(bands: tuple[int, ...], machine: Cpu) -> int:
 
 def depth_axis(layer: Conv2d, machine: Cpu) -> dict[str, tuple[int, ...]]:
     """How many input channels of a row may be loaded as one vector: where its lanes can be multiplied by."""
-    by_lane = machine.multiplies_by_lane and layer.in_channels % machine.lanes == 0
+    by_lane = machine.multiplies_by_lane and not layer.multiplies_codes and layer.in_channels % machine.lanes == 0
     return {"depth": (1, machine.lanes)} if by_lane else {}
+
+
+def bytes_of_weight(layer: Conv2d) -> int:
+    """Of one; of one number of the data as well."""
+    return NUMBER_TYPES[layer.dtype].bytes
+
+
+def reduction_steps(layer: Conv2d, machine: Cpu) -> int:
+    """Products that a lane adds up one after the other, as many as one multiply-add takes: of codes some are summed by
+    one instruction, which takes two of them where the sum is an addition of its own."""
+    if not layer.multiplies_codes:
+        return layer.in_channels
+    assert machine.dot is not None, layer
+    return layer.in_channels // machine.dot.depth * (2 if machine.dot.widened else 1)
 
 
 def worth_prefetching(machine: Cpu, layer: Conv2d) -> bool:
     """Whether a layer's weights come from beyond the second-level cache every time, and few rows use them."""
-    weight_bytes = 4 * layer.in_channels * layer.out_channels
+    weight_bytes = bytes_of_weight(layer) * layer.in_channels * layer.out_channels
     return weight_bytes > machine.l2_bytes // 16 and layer.rows // layer.batch < machine.costs.hiding_rows

@@ -16,7 +16,15 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.matmul import MatmulPlan, matmul_primfunc
 from effgen.kernels.packing import bias_shape
 from effgen.machines.machine import Cpu
-from effgen.schedules.common import bands_for, depth_axis, rule, worth_a_launch, worth_prefetching
+from effgen.schedules.common import (
+    bands_for,
+    bytes_of_weight,
+    depth_axis,
+    reduction_steps,
+    rule,
+    worth_a_launch,
+    worth_prefetching,
+)
 from effgen.schedules.space import Decisions, Space
 
 
@@ -85,7 +93,7 @@ def _is_near(workload: Conv2d, machine: Cpu, vectors: int) -> bool:
 
 
 def _chunk_bytes(workload: Conv2d, machine: Cpu, vectors: int) -> int:
-    return vectors * bias_shape(workload, machine)[1] * workload.in_channels * 4
+    return vectors * bias_shape(workload, machine)[1] * workload.in_channels * bytes_of_weight(workload)
 
 
 def _plan(decisions: Decisions) -> MatmulPlan:
@@ -105,7 +113,7 @@ def _default(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, ...]]
     """Register tile of least estimated time, then the shares of least idle time that suit the caches."""
     depth = max(axes.get("depth", (1,)))
     rows, vectors = _default_tile(workload, machine, axes, depth)
-    weight_bytes = 4 * workload.in_channels * workload.out_channels
+    weight_bytes = workload.input("weight").bytes
     shared = workload.family == "pointwise" or worth_a_launch(machine, workload.macs, weight_bytes)
     fetch = int(worth_prefetching(machine, workload))
     # A weight is asked for while the rows of the panel before it pass by.
@@ -128,7 +136,8 @@ def _default_tile(workload: Conv2d, machine: Cpu, axes: Mapping[str, tuple[int, 
         count = tiles.blocks(rows, tile[0]) * tiles.blocks(blocks, tile[1])
         half = lanes < machine.lanes
         near = _is_near(workload, machine, tile[1])
-        cycles = tiles.tile_cycles(*tile, workload.in_channels, workload.activation, machine.costs, half, depth, near)
+        steps = reduction_steps(workload, machine)
+        cycles = tiles.tile_cycles(*tile, steps, workload.activation, machine.costs, half, depth, near)
         return tiles.turns(count, machine) * cycles
 
     fitting = [(r, v) for v in axes["vectors"] for r in axes["rows"] if tiles.fits_registers(r, v, machine, depth)]
@@ -142,7 +151,7 @@ def _cycles(workload: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     tiles_of = tiles.blocks(_rows(workload), rows) * tiles.blocks(blocks, vectors)
     images = workload.batch if workload.gated else 1
     half = lanes < machine.lanes
-    depth, at_once = workload.in_channels, _depth(decisions)
+    depth, at_once = reduction_steps(workload, machine), _depth(decisions)
     near = _is_near(workload, machine, vectors)
     cycles = tiles.tile_cycles(rows, vectors, depth, workload.activation, machine.costs, half, at_once, near)
     gate = machine.costs.gate * _chunk_bytes(workload, machine, blocks) / machine.vector_bytes
@@ -158,11 +167,11 @@ def _share_cost(workload: Conv2d, machine: Cpu, decisions: Decisions) -> tuple[f
     images = workload.batch if workload.gated else 1
     tasks = images * tiles.blocks(column_tiles, per_chunk) * tiles.blocks(row_tiles, per_band)
     width = per_chunk * vectors
-    product = per_band * rows * width * workload.in_channels
+    product = per_band * rows * width * reduction_steps(workload, machine)
     panel = _chunk_bytes(workload, machine, width)
     # Weights are fetched once a task where the chunk stays in cache, else once a row tile.
     fetches = 1 if panel <= machine.l2_bytes // 2 else per_band
     traffic = fetches * panel / machine.vector_bytes
-    data = per_band * rows * workload.in_channels * 4 / machine.vector_bytes
+    data = per_band * rows * workload.in_channels * bytes_of_weight(workload) / machine.vector_bytes
     gate = machine.costs.gate * panel / machine.vector_bytes if workload.gated else 0.0
     return tiles.turns(tasks, machine) * (product + traffic + data + gate + 100), tasks

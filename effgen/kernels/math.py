@@ -97,6 +97,12 @@ def _at_most(x: Expr, high: float) -> Expr:
     return tirx.Select(x > constant(high), constant(high), x)
 
 
+def clip_between(x: Expr, low: Expr, high: Expr) -> Expr:
+    """No less than `low`, no more than `high`; NaN becomes `low`."""
+    above = tirx.Select(x > low, x, low)
+    return tirx.Select(above < high, above, high)
+
+
 def _powers(a: Expr, bindings: _Bindings, less: int = 0) -> tuple[Expr, Expr]:
     """f and 2^(n - less) of a = n + f, |f| <= 1/2, for n - less from -127 (of which it makes 0) to 127."""
     magic = constant(_MAGIC - less)

@@ -12,12 +12,14 @@ contiguous. The last row or column tile is moved back until it fits; what it sha
 twice, with equal values. (An output must therefore never alias the residual: read again after the first write, it
 would be wrong.)
 
+Where data and weights are codes, `effgen.kernels.codes` multiplies and tells what the sums stand for.
+
 A gate that scales the channels of the data scales the rows of the weight just as well, and those are far fewer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -38,6 +40,7 @@ from effgen.kernels.builder import (
     prefetch,
     tile_start,
 )
+from effgen.kernels.codes import code_products, stored
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
@@ -88,13 +91,16 @@ class _Matmul:
         self.rows = workload.rows // self.images
         self.row_tiles = tiles.blocks(self.rows, plan.rows)
         named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
-        self.data, self.weight, self.bias = arguments[:3]
-        self.gate, self.residual = named.get("gate"), named.get("residual")
+        self.data, self.weight, self.bias = arguments[0], named["weight"], named["bias"]
+        self.gate, self.residual, self.grid = named.get("gate"), named.get("residual"), named.get("grid")
         self.out = arguments[-1]
+        self.codes = code_products(workload, machine, named) if workload.multiplies_codes else None
+        #: Of the reduction.
+        self.steps = self.codes.steps if self.codes else workload.in_channels
         self.column_tiles = tiles.blocks(self.vectors, plan.vectors)
         step, count = self.depth_step(), self.row_tiles * self.column_tiles
         arrays = [array for name, array in named.items() if name.startswith("ahead")]
-        self.ahead = Ahead(arrays, count * (workload.in_channels // step))
+        self.ahead = Ahead(arrays, count * (self.steps // step))
 
     def write(self) -> None:
         column_tiles = self.column_tiles
@@ -141,26 +147,43 @@ class _Matmul:
     def tile(self, row_tile: Expr, column_tile: Expr, panel: Buffer | None) -> None:
         first_vector = self.vector_start(column_tile)
         first_row = self.image * self.rows + tile_start(row_tile, self.rows, self.plan.rows)
-        acc = local(self.plan.rows, self.plan.vectors, self.lanes)
-        with self.over_tile() as (i, v, lane):
-            tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
+        acc = self.begun(first_vector)
         if self.workload.activation_last:
             self.prefetch_ends(first_row, first_vector)
+        codes_at = self.codes_at(first_row)
         step = self.depth_step()
-        with tir.serial(0, self.workload.in_channels // step) as k_outer:
+        with tir.serial(0, self.steps // step) as k_outer:
             tile = row_tile * self.column_tiles + column_tile
-            self.ahead.step(tile * (self.workload.in_channels // step) + k_outer)
+            self.ahead.step(tile * (self.steps // step) + k_outer)
             if self.plan.prefetch:
                 self.prefetch_next(row_tile, first_vector, k_outer, step)
             with tir.serial(0, step // self.plan.depth) as k_inner:
                 k = k_outer * step + k_inner * self.plan.depth
-                self.multiply(acc, first_row, first_vector, k, panel)
+                if self.codes and codes_at:
+                    self.codes.multiply(acc, codes_at, first_vector, k)
+                else:
+                    self.multiply(acc, first_row, first_vector, k, panel)
         with self.over_tile() as (i, v, lane):
             channel = channel_of(first_vector + v, lane, self.workload.out_channels, self.lanes)
             with if_real(channel, self.workload.out_channels, self.lanes):
                 residual = None if self.residual is None else self.residual[0, 0, first_row + i, channel]
-                value = finished(acc[i, v, lane], self.workload, residual)
+                total = self.codes.result(acc, (i, v, lane), first_vector) if self.codes else acc[i, v, lane]
+                value = stored(finished(total, self.workload, residual), self.workload, self.grid)
                 tir.buffer_store(self.out, value, [0, 0, first_row + i, channel])
+
+    def begun(self, first_vector: Index) -> Buffer:
+        """The sums of a tile, which the bias begins; of codes it is added at the end."""
+        if self.codes:
+            return self.codes.begun(self.plan.rows, self.plan.vectors, first_vector)
+        acc = local(self.plan.rows, self.plan.vectors, self.lanes)
+        with self.over_tile() as (i, v, lane):
+            tir.buffer_store(acc, self.bias[first_vector + v, lane], [i, v, lane])
+        return acc
+
+    def codes_at(self, first_row: Index) -> Callable[[Index, Index], Expr] | None:
+        if self.codes is None:
+            return None
+        return self.codes.rows_of(self.data, lambda i, k: (0, 0, first_row + i, k), self.plan.rows)
 
     def multiply(self, acc: Buffer, first_row: Index, first_vector: Index, k: Expr, panel: Buffer | None) -> None:
         """acc += data[rows, k .. k + depth] * weight[vectors, k .. k + depth, lanes]."""
@@ -175,7 +198,7 @@ class _Matmul:
 
     def depth_step(self) -> int:
         """Steps of the reduction for one of `prefetch_next`: the row tiles of a panel ask for the next one together."""
-        channels, depth = self.workload.in_channels, self.plan.depth
+        channels, depth = self.steps, self.plan.depth
         if not self.plan.prefetch:
             return tiles.largest_step(channels, _STEP, depth) if self.workload.ahead else depth
         return tiles.largest_step(channels, self.row_tiles // self.plan.vectors, depth)
@@ -185,7 +208,7 @@ class _Matmul:
 
         A weight is used by few rows where images are small: waiting for it costs as much as using it.
         """
-        depth, vectors = self.workload.in_channels, self.plan.vectors
+        depth, vectors = self.steps, self.plan.vectors
         if self.row_tiles == 1:
             with tir.unroll(0, vectors) as v:
                 prefetch(self.weight, [first_vector + v, 0, 0, k_outer + _AHEAD, 0])

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from effgen.kernels.packing import input_shapes, pack
-from effgen.kernels.workload import Activation, Argument, Arrays, Float64, Workload, activation_and_numbers
+from effgen.kernels.packing import kernel_arguments, pack
+from effgen.kernels.workload import CODE_TYPES, Activation, Argument, Arrays, Float64, Workload, activation_and_numbers
 from effgen.machines.machine import Machine
 
 
@@ -25,15 +25,26 @@ def random_inputs(workload: Workload, machine: Machine, generator: np.random.Gen
     ahead is NaN: nothing may depend on it.
     """
     read = {argument.name: pack(argument, _random(argument, generator), machine) for argument in workload.inputs}
-    shapes = input_shapes(workload, machine)
-    ahead = {name: np.full(shape, np.nan, workload.dtype) for name, shape in shapes.items() if name not in read}
-    return read | ahead
+    others = (argument for argument in kernel_arguments(workload, machine) if argument.name.startswith("ahead"))
+    return read | {argument.name: np.full(argument.shape, np.nan, argument.dtype) for argument in others}
 
 
-def _random(argument: Argument, generator: np.random.Generator) -> NDArray[np.float32]:
+def _random(argument: Argument, generator: np.random.Generator) -> NDArray[Any]:
+    if argument.name == "grid":
+        return np.array([_RANDOM_STEPS, _RANDOM_ZERO], np.float32)
+    if argument.dtype in CODE_TYPES and argument.name == "data":
+        low, high = CODE_TYPES[argument.dtype]
+        return generator.integers(low, high, argument.shape, argument.dtype, endpoint=True)
+    if argument.dtype in ("int8", "int32"):
+        drawn = generator.standard_normal(argument.shape) * float(argument.deviation or 1.0)
+        return np.clip(np.rint(drawn), -128, 127).astype(argument.dtype)
     if argument.deviation is None:
         return generator.random(argument.shape, dtype=np.float32)
     return generator.standard_normal(argument.shape, dtype=np.float32) * np.float32(argument.deviation)
+
+
+# Random outputs are about 1: so many steps of codes, which reach both of their bounds now and then.
+_RANDOM_STEPS, _RANDOM_ZERO = 33.3, 60
 
 
 def named(inputs: Arrays, prefix: str, data: NDArray[Any]) -> Arrays:
@@ -42,6 +53,12 @@ def named(inputs: Arrays, prefix: str, data: NDArray[Any]) -> Arrays:
 
 
 # The definitions.
+
+
+def codes(numbers: Float64, code_type: str, reciprocal: float, zero_point: float) -> Float64:
+    """What numbers are rounded to, half to even, at the bounds of the type where they lie beyond."""
+    low, high = CODE_TYPES[code_type]
+    return np.clip(np.rint(numbers * reciprocal) + zero_point, low, high)
 
 
 def padded(image: Float64, padding: tuple[int, int, int, int], value: float = 0.0) -> Float64:

@@ -76,7 +76,15 @@ class NumberType:
 
 
 #: The types that kernels compute on: another one is a line here.
-NUMBER_TYPES = {"float32": NumberType("f32", 4), "float16": NumberType("f16", 2)}
+NUMBER_TYPES = {
+    "float32": NumberType("f32", 4),
+    "float16": NumberType("f16", 2),
+    "uint8": NumberType("u8", 1),
+    "int8": NumberType("i8", 1),
+    "int32": NumberType("i32", 4),
+}
+#: Those that are whole-number codes of activations, with the least and the greatest.
+CODE_TYPES = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
 #: How a parameter's output channels, its first axis, lie in memory (`effgen.kernels.packing.packed_shape`).

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeAlias, final
 
 from effgen.errors import TargetError
+from effgen.machines.dot import Dot, dot_of
 from effgen.machines.microarchitecture import UNKNOWN
 from effgen.machines.processor import architecture_of, usable_cpus
 from effgen.machines.target_file import Costs, Emulator, Measure, Tolerance, Toolchain
@@ -111,6 +112,11 @@ class MachineFacts(ABC):
     def lanes(self) -> int:
         """float32 values that are moved at once: by one vector register, or by one thread of a GPU."""
 
+    @property
+    @abstractmethod
+    def dot(self) -> Dot | None:
+        """What multiplies whole-number codes; None: nothing that kernels of ours use."""
+
     @abstractmethod
     def lanes_of(self, channels: int) -> int:
         """Channels that loops take together where there are so many."""
@@ -205,6 +211,10 @@ class Cpu(MachineFacts):
         """Whether a vector is multiplied by one lane of another in one instruction: by NEON, not on x86."""
         return self.architecture == "aarch64"
 
+    @property
+    def dot(self) -> Dot | None:
+        return dot_of(self.architecture, self.vector_bytes, self.features)
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +286,10 @@ class Gpu(MachineFacts):
     @property
     def lanes(self) -> int:
         return _THREAD_BYTES // 4
+
+    @property
+    def dot(self) -> Dot | None:
+        return None
 
     def lanes_of(self, channels: int) -> int:
         """All of them and what pads them to whole steps: neighbouring threads take neighbouring channels."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import tvm
 from kernel_cases import case
+from numpy.typing import NDArray
 
 from effgen.kernels.lowering import PIPELINE, tvm_target
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import CODE_TYPES, Argument, Workload
 from effgen.machines.machine import Machine
 from effgen.machines.processor import missing_features
 from effgen.machines.target import load_target
@@ -31,12 +33,26 @@ def check(
     assert func.attrs["tirx.is_scheduled"]
     library = tvm.compile(tvm.IRModule({workload.name: func}), tvm_target(machine), tir_pipeline=PIPELINE)
     inputs, expected = case(workload, machine)
-    outputs = [tvm.runtime.tensor(np.full(shape, np.nan, np.float32)) for shape in workload.out_shapes]
+    outputs = [tvm.runtime.tensor(poisoned(output)) for output in workload.outputs]
     library[workload.name](*map(tvm.runtime.tensor, inputs.values()), *outputs)
     note = f"{workload.name} {decisions or ''}"
     for index, (found, right) in enumerate(zip(outputs, expected, strict=True)):
+        if workload.outputs[index].dtype in CODE_TYPES:
+            check_codes(found.numpy(), right, note)
+            continue
         scale = max(1.0, float(np.abs(right).max())) if index else 1.0
         np.testing.assert_allclose(found.numpy(), right, rtol=0, atol=tolerance * scale, err_msg=note)
+
+
+def poisoned(output: Argument) -> NDArray[Any]:
+    """Codes have no NaN: the greatest one is what random outputs seldom are."""
+    return np.full(output.shape, np.nan if output.dtype == "float32" else CODE_TYPES[output.dtype][1], output.dtype)
+
+
+def check_codes(found: NDArray[Any], right: NDArray[np.float64], note: str) -> None:
+    """A number that float32 computes near a tie may be rounded to its other side, seldom."""
+    difference = np.abs(found.astype(np.float64) - right)
+    assert difference.max() <= 1 and np.mean(difference > 0) <= 0.002, note
 
 
 def check_some(workload: Workload, machine: Machine, count: int) -> None:

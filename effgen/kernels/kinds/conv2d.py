@@ -26,10 +26,25 @@ from effgen.kernels.names import (
     word,
 )
 from effgen.kernels.packing import INPUT_SCALE, summands, taps
-from effgen.kernels.reference import activated, convolved, padded
-from effgen.kernels.workload import Activation, Argument, Arrays, DataLayout, Float64, Image, Layout, Shape, Workload
+from effgen.kernels.reference import activated, codes, convolved, padded
+from effgen.kernels.workload import (
+    CODE_TYPES,
+    NUMBER_TYPES,
+    Activation,
+    Argument,
+    Arrays,
+    DataLayout,
+    Float64,
+    Image,
+    Layout,
+    Shape,
+    Workload,
+)
 
 _Family = Literal["pointwise", "dense", "depthwise", "conv2d", "grouped"]
+
+# Of random codes, which stay within their type's bounds.
+_CODES_DEVIATION = 40.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,12 @@ class Conv2d(Workload):
     Squeeze-excite's two ends may be part of it: with `row_sums` (depthwise) there is a second output
     (batch, out_height, out_channels), the sums over every output row, from which the mean is had without reading the
     image again; `gated` (pointwise) multiplies the input channels by a gate (batch, 1, 1, in_channels).
+
+    Matrix products (pointwise, dense) may be of codes (`dtype` uint8 or int8, weights int8): their sums are whole
+    numbers that begin at `start`, to be multiplied by `factor` for the result in float32, both of each output channel.
+    With `code_type` the output is codes, whatever the input was: the numbers of `grid`, a scale's reciprocal and a zero
+    point, make them: rounded (number * reciprocal) + zero point, half to even, at the bounds of the type. A residual is
+    float32 then.
 
     `ahead` (pointwise): shapes of packed weights of kernels that run soon, one more input each. This kernel asks for
     them while it computes, so that they have arrived when they are read; the result does not depend on them.
@@ -68,6 +89,7 @@ class Conv2d(Workload):
     gated: bool = False
     row_sums: bool = False
     ahead: tuple[Shape, ...] = ()
+    code_type: str | None = None
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -75,6 +97,8 @@ class Conv2d(Workload):
         assert self.out_height > 0 and self.out_width > 0, self
         assert not (self.gated or self.ahead) or self.looks_ahead, self
         assert not self.row_sums or self.family == "depthwise", self
+        assert not self.multiplies_codes or (self.family in ("pointwise", "dense") and not self.gated), self
+        assert self.code_type is None or (self.code_type in CODE_TYPES and not self.row_sums), self
         # Without an activation there is but one order, and one name for it.
         assert not self.activation_last or (self.residual and self.activation != "none"), self
 
@@ -124,23 +148,44 @@ class Conv2d(Workload):
     def inputs(self) -> tuple[Argument, ...]:  # asked for at every point of a schedule space
         image = Argument("data", self.data_shape, "float32" if self.data_layout == "NCHW" else self.dtype)
         gate = Argument("gate", (self.batch, 1, 1, self.in_channels), deviation=None)
-        residual = Argument("residual", self.out_shape, self.dtype)
-        return (image, *self.parameters(), *([gate] * self.gated), *([residual] * self.residual))
+        residual = Argument("residual", self.out_shape, self._float)
+        grid = Argument("grid", (2,))
+        further = (*([gate] * self.gated), *([residual] * self.residual), *([grid] * (self.code_type is not None)))
+        return (image, *self.parameters(), *further)
 
     @property
     def outputs(self) -> tuple[Argument, ...]:
         sums = Argument("sums_out", (self.batch, self.out_height, self.out_channels))
-        return (Argument("out", self.out_shape, self.dtype), *([sums] * self.row_sums))
+        return (Argument("out", self.out_shape, self.code_type or self._float), *([sums] * self.row_sums))
 
-    def parameters(self, prefix: str = "") -> tuple[Argument, Argument]:
-        """Weight and bias, random ones so large that noise leaves them as large as it came."""
+    @property
+    def _float(self) -> str:
+        """The type of what is no code."""
+        return "float32" if self.multiplies_codes else self.dtype
+
+    def parameters(self, prefix: str = "") -> tuple[Argument, ...]:
+        """Weight and bias, random ones so large that noise leaves them as large as it came; of codes also what sums
+        begin at, and their factor, before the bias."""
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         own: dict[_Family, Layout] = {"depthwise": "depthwise", "grouped": "grouped"}
         layout, scale = own.get(self.family, "vectors"), INPUT_SCALE.get(self.activation, 1.0)
+        bias = Argument(f"{prefix}bias", shape[:1], layout=layout, scale=scale, groups=self.groups)
+        if self.multiplies_codes:
+            deviation = _CODES_DEVIATION**-2 * shape[1] ** -0.5
+            return (
+                Argument(f"{prefix}weight", shape, "int8", layout, deviation=_CODES_DEVIATION),
+                Argument(f"{prefix}start", shape[:1], "int32", layout, deviation=_CODES_DEVIATION),
+                Argument(f"{prefix}factor", shape[:1], layout=layout, scale=scale, deviation=deviation),
+                bias,
+            )
         weight = Argument(f"{prefix}weight", shape, self.dtype, layout, scale, prod(shape[1:]) ** -0.5, self.groups)
-        return weight, Argument(f"{prefix}bias", shape[:1], layout=layout, scale=scale, groups=self.groups)
+        return weight, bias
 
     # What it is to compute.
+
+    @property
+    def multiplies_codes(self) -> bool:
+        return self.dtype in CODE_TYPES
 
     @property
     def convolutions(self) -> tuple[Self, ...]:
@@ -163,8 +208,12 @@ class Conv2d(Workload):
             image = image * inputs["gate"]
         weight = taps(self.input("weight"), inputs["weight"].astype(np.float64))
         sums = convolved(padded(image, self.padding), weight, self.stride, self.dilation, self.groups)
+        if self.multiplies_codes:
+            sums += summands(self.input("start"), inputs["start"])
+            sums *= summands(self.input("factor"), inputs["factor"])
         sums += summands(self.input("bias"), inputs["bias"])
         out = self._finished(sums / self.input("bias").scale, inputs)
+        out = out if self.code_type is None else codes(out, self.code_type, *inputs["grid"])
         return [out, out.sum(2)] if self.row_sums else [out]
 
     def _finished(self, sums: Float64, inputs: Arrays) -> Float64:
@@ -245,6 +294,7 @@ _FINISH = (
     flag("residual", "res"),
     activation("last_activation"),
     flag("row_sums", "sums"),
+    word("code_type", {name: f"to_{NUMBER_TYPES[name].short}" for name in CODE_TYPES}, None),
     AHEAD,
 )
 _NAMES: dict[_Family, Grammar] = {
