@@ -21,7 +21,7 @@ from tvm.tirx.script.builder import ir as tir
 from effgen.kernels import tiles
 from effgen.kernels.builder import Index, tile_start
 from effgen.kernels.kinds.conv2d import Conv2d
-from effgen.kernels.math import clip_between, rounded
+from effgen.kernels.math import clip_between, rounded_bits
 from effgen.kernels.workload import CODE_TYPES
 from effgen.machines.dot import Dot
 from effgen.machines.machine import Cpu
@@ -134,5 +134,5 @@ def stored(number: Expr, conv: Conv2d, grid: Buffer | None) -> Expr:
 def codes_of(number: Expr, code_type: str, grid: Buffer) -> Expr:
     """The code of a float32 number; `grid`: a scale's reciprocal, and the zero point."""
     low, high = (tirx.const(float(bound), "float32") - grid[1] for bound in CODE_TYPES[code_type])
-    steps = rounded(clip_between(number * grid[0], low, high)) + grid[1]
-    return tirx.Cast(code_type, tirx.Cast("int32", steps))
+    steps = rounded_bits(clip_between(number * grid[0], low, high))
+    return tirx.Cast(code_type, steps + tirx.Cast("int32", grid[1]))

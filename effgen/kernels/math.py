@@ -82,10 +82,14 @@ def constant(value: float) -> Expr:
 
 def rounded(x: Expr) -> Expr:
     """The whole number nearest to x, half to even, for |x| up to 2^22 (float32 has no halves beyond 2^23)."""
-    magic = constant(1.5 * 2**_MANTISSA_BITS)
     # Through the bits, as in `_powers`. TVM 0.27's vectoriser fails at rounding by an intrinsic a sigmoid of what was
     # rounded by one.
-    return tirx.reinterpret("float32", tirx.reinterpret("int32", x + magic)) - magic
+    return tirx.reinterpret("float32", rounded_bits(x)) - constant(1.5 * 2**_MANTISSA_BITS)
+
+
+def rounded_bits(x: Expr) -> Expr:
+    """The same as an int32 whose low 22 bits hold it, as two's complement; the others are always the same."""
+    return tirx.reinterpret("int32", x + constant(1.5 * 2**_MANTISSA_BITS))
 
 
 def _at_least(x: Expr, low: float) -> Expr:
