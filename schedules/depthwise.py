@@ -21,7 +21,7 @@ from effgen.kernels.stem import window_shape
 from effgen.kernels.workload import Activation, is_exponential
 from effgen.machines.machine import Cpu
 from effgen.machines.target_file import Costs
-from effgen.schedules.common import bands_for, depth_axis, rule, worth_prefetching
+from effgen.schedules.common import bands_for, depth_axis, reduction_steps, rule, worth_prefetching
 from effgen.schedules.space import Decisions, Space
 
 _CACHE_LINE = 64
@@ -185,7 +185,7 @@ def _expand_cycles(expand: Conv2d, machine: Cpu, decisions: Decisions) -> float:
     columns, vectors = decisions["expand_columns"], decisions["expand_vectors"]
     lanes = bias_shape(expand, machine)[1]
     count = tiles.blocks(expand.out_width, columns) * tiles.blocks(decisions["vectors"], vectors)
-    depth = expand.in_channels * expand.kernel[0] * expand.kernel[1]
+    depth = reduction_steps(expand, machine) * expand.kernel[0] * expand.kernel[1]
     half, costs = lanes < machine.lanes, machine.costs
     at_once = decisions.get("depth", 1)
     apart = is_apart(expand.activation, bool(decisions.get("apart")))

@@ -65,7 +65,7 @@ def case(workload: Workload, machine: Machine) -> tuple[Arrays, list[NDArray[np.
     """The kernel's inputs, and the outputs expected of it; for a convolution PyTorch has to agree with them."""
     generator = np.random.default_rng(zlib.crc32(workload.name.encode()))
     inputs = random_inputs(workload, machine, generator)
-    if not isinstance(workload, Conv2d) or workload.multiplies_codes:
+    if not isinstance(workload, Conv2d) or workload.multiplies_codes or workload.code_type:
         return inputs, workload.reference(inputs)
     depth = workload.in_channels // workload.groups
     taps = depth * workload.kernel[0] * workload.kernel[1]

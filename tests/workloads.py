@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from effgen.kernels.kinds.interleave import Interleave
 from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
 from effgen.kernels.kinds.pool2d import Pool2d
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.kernels.workload import ACTIVATIONS, NUMBER_TYPES, Workload, clip, elu, leaky_relu
+from effgen.kernels.workload import ACTIVATIONS, CODE_TYPES, FLOAT_TYPES, Workload, clip, elu, leaky_relu
 
 CONVOLUTIONS = [
     Conv2d(2, 3, 5, 7, 13, activation="silu", residual=True),
@@ -83,7 +84,7 @@ def valid(make: Callable[..., Workload], **fields: SearchStrategy[Any]) -> Searc
 _SIZES, _CHANNELS = st.integers(1, 12), st.integers(1, 40)
 _PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 _PADDING = st.one_of(st.just((0, 0, 0, 0)), st.just((1, 1, 1, 1)), st.tuples(*[st.integers(0, 3)] * 4))
-_DTYPES = st.sampled_from(sorted(NUMBER_TYPES))
+_DTYPES = st.sampled_from(FLOAT_TYPES)
 _ACTIVATIONS = st.one_of(
     st.sampled_from(ACTIVATIONS),
     st.builds(leaky_relu, st.floats(width=32, allow_nan=False)),
@@ -158,6 +159,27 @@ def _expansions(draw: st.DrawFn) -> ExpandDepthwise | None:
     except AssertionError:
         return None
 
+
+@st.composite
+def _of_codes(draw: st.DrawFn) -> Workload | None:
+    """A matrix product of codes, alone or before a depthwise convolution; one that makes codes of floats."""
+    made = st.sampled_from([None, *CODE_TYPES])
+    try:
+        match draw(st.integers(0, 2)):
+            case 0:
+                return replace(draw(_MATRIX), dtype=draw(st.sampled_from([*CODE_TYPES])), code_type=draw(made))
+            case 1:
+                return replace(draw(_GROUPED), code_type=draw(made))
+        drawn = draw(_expansions().filter(lambda workload: workload is not None))
+        depthwise = replace(drawn.depthwise, dtype="float32", code_type=draw(made))
+        expand = replace(drawn.expand, dtype=draw(st.sampled_from([*CODE_TYPES])))
+        return replace(drawn, expand=expand, depthwise=depthwise)
+    except AssertionError:
+        return None
+
+
+#: Kernels that read or write whole-number codes.
+CODES = _of_codes().filter(lambda workload: workload is not None)
 
 #: Every kind has its own here.
 RANDOM: dict[type[Workload], SearchStrategy[Any]] = {

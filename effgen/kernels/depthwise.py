@@ -40,6 +40,7 @@ from effgen.kernels.builder import (
     tile_start,
     zero,
 )
+from effgen.kernels.codes import code_products, stored
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.mixed_depthwise import MixedDepthwise
@@ -133,17 +134,20 @@ class _Bands:
         *before, self.conv = workload.convolutions
         self.expand = before[0] if before else None
         self.blocks, self.lanes = bias_shape(self.conv, machine)
-        self.data = arguments[0]
+        named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
+        self.data, self.residual, self.grid = arguments[0], named.get("residual"), named.get("grid")
         self.out = arguments[-2] if self.conv.row_sums else arguments[-1]
         self.sums = arguments[-1] if self.conv.row_sums else None
-        self.looked_ahead = [
-            array for name, array in zip(input_shapes(workload, machine), arguments, strict=False) if "ahead" in name
-        ]
+        self.looked_ahead = [array for name, array in named.items() if "ahead" in name]
+        self.codes = None
         if self.expand:
-            self.expand_weight, self.expand_bias, self.weight, self.bias = arguments[1:5]
-        else:
-            self.weight, self.bias = arguments[1:3]
-        self.residual = arguments[3] if self.conv.residual else None
+            self.expand_weight, self.expand_bias = named["expand_weight"], named["expand_bias"]
+            if self.expand.multiplies_codes:
+                self.codes = code_products(self.expand, machine, named, "expand_")
+            #: Of the expansion's reduction.
+            self.steps = self.codes.steps if self.codes else self.expand.in_channels
+        prefix = "depthwise_" if self.expand else ""
+        self.weight, self.bias = named[f"{prefix}weight"], named[f"{prefix}bias"]
         self.slots = ring_slots(self.conv)
         self.padded_columns = (self.conv.out_width - 1) * self.conv.stride[1] + self.conv.kernel[1]
         # Columns that windows read, before those of the image and of them; a stride may leave the last ones out, and
@@ -156,7 +160,8 @@ class _Bands:
         if self.expand and self.expand.is_stem:
             tile = (plan.vectors, plan.expand_columns, plan.expand_vectors)
             columns = range(left, left + self.inner_columns)
-            self.stem = StemRows(self.expand, arguments[:3], tile, columns, self.tile_activation(self.expand))
+            parameters = (self.data, self.expand_weight, self.expand_bias)
+            self.stem = StemRows(self.expand, parameters, tile, columns, self.tile_activation(self.expand))
 
     def write(self) -> None:
         bands = tiles.blocks(self.conv.out_height, self.plan.rows)
@@ -262,31 +267,50 @@ class _Bands:
         column_tiles = tiles.blocks(self.inner_columns, columns)
         column_groups = tiles.blocks(self.plan.vectors, vectors)
         register_tiles = self.conv.height * column_tiles * column_groups
-        step, lines = self.prefetch_share(expand, register_tiles)
-        steps = register_tiles * (expand.in_channels // step)
+        step, lines = self.prefetch_share(register_tiles)
+        steps = register_tiles * (self.steps // step)
         ahead = Ahead(self.looked_ahead, steps * (self.blocks // self.plan.vectors))
         with tir.serial(0, column_groups) as outer:
             with tir.serial(0, column_tiles) as index:
                 x0 = tile_start(index, self.inner_columns, columns)
                 first = tile_start(outer, self.plan.vectors, vectors)
-                acc = local(columns, vectors, self.lanes)
-                with register_tile(columns, vectors, self.lanes) as (i, v, lane):
-                    start = self.expand_bias[self.first_vector + first + v, lane]
-                    tir.buffer_store(acc, start, [i, v, lane])
+                first_vector = self.first_vector + first
+                acc, codes_at = self.begun(first_vector), self.codes_at((row, x0))
                 # LLVM would unroll all steps, fetch the weights of all of them before the first, and spill.
-                outer_steps = expand.in_channels // step
+                outer_steps = self.steps // step
                 with tir.serial(0, opaque(outer_steps) if step > self.plan.expand_depth else outer_steps) as k_outer:
                     tile = (row * column_groups + outer) * column_tiles + index
-                    number = tile * (expand.in_channels // step) + k_outer
+                    number = tile * outer_steps + k_outer
                     ahead.step(self.first_vector // self.plan.vectors * steps + number)
                     if self.plan.prefetch:
                         self.prefetch_next(number * lines, lines)
                     with tir.serial(0, step // self.plan.expand_depth) as k_inner:
                         k = k_outer * step + k_inner * self.plan.expand_depth
-                        self.multiply(acc, (row, x0), self.first_vector + first, k)
+                        if self.codes and codes_at:
+                            self.codes.multiply(acc, codes_at, first_vector, k)
+                        else:
+                            self.multiply(acc, (row, x0), first_vector, k)
                 with register_tile(columns, vectors, self.lanes) as (i, v, lane):
-                    value = activate(acc[i, v, lane], self.tile_activation(expand))
+                    total = self.codes.result(acc, (i, v, lane), first_vector) if self.codes else acc[i, v, lane]
+                    value = activate(total, self.tile_activation(expand))
                     tir.buffer_store(self.ring, value, [first + v, slot, self.left + x0 + i, lane])
+
+    def begun(self, first_vector: Index) -> Buffer:
+        """The sums of a tile of the expansion, which the bias begins; of codes it is added at the end."""
+        columns, vectors = self.plan.expand_columns, self.plan.expand_vectors
+        if self.codes:
+            return self.codes.begun(columns, vectors, first_vector)
+        acc = local(columns, vectors, self.lanes)
+        with register_tile(columns, vectors, self.lanes) as (i, v, lane):
+            tir.buffer_store(acc, self.expand_bias[first_vector + v, lane], [i, v, lane])
+        return acc
+
+    def codes_at(self, at: tuple[Index, Index]) -> Callable[[Index, Index], Expr] | None:
+        """What a tile multiplies where that is codes; `at`: row, column."""
+        if self.codes is None:
+            return None
+        row, x0 = at
+        return self.codes.rows_of(self.data, lambda i, k: (self.image, row, x0 + i, k), self.plan.expand_columns)
 
     def multiply(self, acc: Buffer, at: tuple[Index, Index], first_vector: Index, k: Expr) -> None:
         """acc += data[columns, k .. k + depth] * expand_weight[vectors, k .. k + depth, lanes]; `at`: row, column."""
@@ -297,16 +321,16 @@ class _Bands:
             weight = self.expand_weight[first_vector + v, 0, 0, k + step, lane]
             tir.buffer_store(acc, acc[i, v, lane] + data(i, step) * weight, [i, v, lane])
 
-    def prefetch_share(self, expand: Conv2d, register_tiles: int) -> tuple[int, int]:
+    def prefetch_share(self, register_tiles: int) -> tuple[int, int]:
         """Steps of the reduction between prefetches, and cache lines of each: the register tiles of a whole image ask
         for all weights of the next group together."""
         depth = self.plan.expand_depth
         if not self.plan.prefetch:
-            return (tiles.largest_step(expand.in_channels, _STEP, depth) if self.looked_ahead else depth), 0
+            return (tiles.largest_step(self.steps, _STEP, depth) if self.looked_ahead else depth), 0
         # LLVM unrolls two steps of loaded vectors into one, asks for the loads of both first, and spills.
         share = 1 if depth > 1 else max(1, register_tiles // self.plan.vectors)
-        step = tiles.largest_step(expand.in_channels, share, depth)
-        lines = tiles.blocks(self.plan.vectors * expand.in_channels, register_tiles * (expand.in_channels // step))
+        step = tiles.largest_step(self.steps, share, depth)
+        lines = tiles.blocks(self.plan.vectors * self.steps, register_tiles * (self.steps // step))
         return step, lines
 
     def prefetch_next(self, first: Expr, lines: int) -> None:
@@ -373,7 +397,8 @@ class _Bands:
         with tir.unroll(0, columns) as i, tir.vectorized(0, self.lanes) as lane:
             channel = channel_of(block, lane, self.conv.out_channels, self.lanes)
             with if_real(channel, self.conv.out_channels, self.lanes):
-                tir.buffer_store(self.out, out[i, lane], [self.image, row, x0 + i, self.first + channel])
+                value = stored(out[i, lane], self.conv, self.grid)
+                tir.buffer_store(self.out, value, [self.image, row, x0 + i, self.first + channel])
         if self.sums is not None:
             with tir.vectorized(0, self.lanes) as lane:
                 counted = [out[i, lane] for i in range(columns - new, columns)]

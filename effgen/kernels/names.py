@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from effgen.kernels.workload import ACTIVATIONS, NUMBER_TYPES, WITH_NUMBERS, Shape
+from effgen.kernels.workload import ACTIVATIONS, CODE_TYPES, FLOAT_TYPES, NUMBER_TYPES, WITH_NUMBERS, Shape
 
 #: What parts say, by name.
 Fields = dict[str, Any]
@@ -207,7 +207,7 @@ def _read_ahead(text: str) -> Fields:
     return {"ahead": tuple(_split(shape[1:]) for shape in text.split("_")[1:])}
 
 
-_DTYPE = word("dtype", {name: dtype.short for name, dtype in NUMBER_TYPES.items()})
+_DTYPE = word("dtype", {name: NUMBER_TYPES[name].short for name in (*FLOAT_TYPES, *CODE_TYPES)})
 #: Height and width of an image: `h7`, `h7w9`.
 SIZE = _size(lambda height: f"h{height}", optional=False)
 #: The same, left out where the image is square.

@@ -48,8 +48,9 @@ _RANDOM_STEPS, _RANDOM_ZERO = 33.3, 60
 
 
 def named(inputs: Arrays, prefix: str, data: NDArray[Any]) -> Arrays:
-    """One layer's inputs under the names that a lone convolution has."""
-    return {"data": data, "weight": inputs[f"{prefix}weight"], "bias": inputs[f"{prefix}bias"]}
+    """One layer's inputs under the names that a lone convolution has, and those that belong to no layer."""
+    own = {name.removeprefix(prefix): array for name, array in inputs.items() if name.startswith(prefix)}
+    return {name: array for name, array in inputs.items() if name == "grid"} | own | {"data": data}
 
 
 # The definitions.

@@ -75,7 +75,7 @@ class NumberType:
     bytes: int
 
 
-#: The types that kernels compute on: another one is a line here.
+#: The types of what kernels read and write: another one is a line here.
 NUMBER_TYPES = {
     "float32": NumberType("f32", 4),
     "float16": NumberType("f16", 2),
@@ -83,6 +83,8 @@ NUMBER_TYPES = {
     "int8": NumberType("i8", 1),
     "int32": NumberType("i32", 4),
 }
+#: Those that every kernel can have its activations and weights in.
+FLOAT_TYPES = ("float32", "float16")
 #: Those that are whole-number codes of activations, with the least and the greatest.
 CODE_TYPES = {"uint8": (0, 255), "int8": (-128, 127)}
 

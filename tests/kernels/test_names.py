@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from workloads import RANDOM, SOME
+from workloads import CODES, RANDOM, SOME
 
 from effgen.kernels.kinds import kinds, workload_from_name
 from effgen.kernels.kinds.channel_scale import ChannelScale
@@ -15,7 +15,7 @@ from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
 from effgen.kernels.kinds.squeeze_excite import SqueezeExcite
-from effgen.kernels.workload import NUMBER_TYPES, Workload
+from effgen.kernels.workload import FLOAT_TYPES, NUMBER_TYPES, Workload
 from effgen.records.shipped import shipped_records
 
 PLAIN = Conv2d(1, 56, 56, 24, 144)
@@ -38,7 +38,13 @@ def test_names_say_everything(kind: type[Workload], data: st.DataObject) -> None
     assert workload_from_name(workload.name) == workload
 
 
-@pytest.mark.parametrize("dtype", sorted(NUMBER_TYPES))
+@given(CODES)
+def test_names_of_codes_say_everything(workload: Workload) -> None:
+    assert re.fullmatch("[A-Za-z][A-Za-z0-9_]*", workload.name)
+    assert workload_from_name(workload.name) == workload
+
+
+@pytest.mark.parametrize("dtype", FLOAT_TYPES)
 @pytest.mark.parametrize("workload", SOME, ids=lambda workload: workload.name)
 def test_the_type_is_part_of_the_name(workload: Workload, dtype: str) -> None:
     typed = workload.with_dtype(dtype)

@@ -65,8 +65,8 @@ class Conv2d(Workload):
     Matrix products (pointwise, dense) may be of codes (`dtype` uint8 or int8, weights int8): their sums are whole
     numbers that begin at `start`, to be multiplied by `factor` for the result in float32, both of each output channel.
     With `code_type` the output is codes, whatever the input was: the numbers of `grid`, a scale's reciprocal and a zero
-    point, make them: rounded (number * reciprocal) + zero point, half to even, at the bounds of the type. A residual is
-    float32 then.
+    point, make them: rounded (number * reciprocal) + zero point, half to even, at the bounds of the type. Residuals are
+    float32 all the same, and sums of rows those of what was not rounded yet.
 
     `ahead` (pointwise): shapes of packed weights of kernels that run soon, one more input each. This kernel asks for
     them while it computes, so that they have arrived when they are read; the result does not depend on them.
@@ -98,7 +98,7 @@ class Conv2d(Workload):
         assert not (self.gated or self.ahead) or self.looks_ahead, self
         assert not self.row_sums or self.family == "depthwise", self
         assert not self.multiplies_codes or (self.family in ("pointwise", "dense") and not self.gated), self
-        assert self.code_type is None or (self.code_type in CODE_TYPES and not self.row_sums), self
+        assert self.code_type in (None, *CODE_TYPES), self
         # Without an activation there is but one order, and one name for it.
         assert not self.activation_last or (self.residual and self.activation != "none"), self
 
@@ -213,8 +213,8 @@ class Conv2d(Workload):
             sums *= summands(self.input("factor"), inputs["factor"])
         sums += summands(self.input("bias"), inputs["bias"])
         out = self._finished(sums / self.input("bias").scale, inputs)
-        out = out if self.code_type is None else codes(out, self.code_type, *inputs["grid"])
-        return [out, out.sum(2)] if self.row_sums else [out]
+        stored = out if self.code_type is None else codes(out, self.code_type, *inputs["grid"])
+        return [stored, out.sum(2)] if self.row_sums else [stored]
 
     def _finished(self, sums: Float64, inputs: Arrays) -> Float64:
         if self.activation_last:

@@ -9,14 +9,14 @@ from typing import Self
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.names import AHEAD, Grammar, activation, number
 from effgen.kernels.reference import named
-from effgen.kernels.workload import Activation, Argument, Arrays, DataLayout, Float64, Image, Shape, Workload
+from effgen.kernels.workload import CODE_TYPES, Activation, Argument, Arrays, DataLayout, Float64, Image, Shape, Workload
 
 
 @dataclass(frozen=True)
 class ExpandDepthwise(Workload):
     """A depthwise convolution whose input is the output of another one, which is never in memory as a whole.
 
-    The other is pointwise, or the stem: a window over an image in NCHW. `ahead` as in Conv2d (not with the stem).
+    The other is pointwise, then maybe of codes, or the stem: a window over an image in NCHW. `ahead` as in Conv2d (not with the stem).
     """
 
     expand: Conv2d
@@ -29,7 +29,8 @@ class ExpandDepthwise(Workload):
         assert self.expand.dilation == (1, 1), self
         assert self.depthwise.family == "depthwise" and not self.depthwise.residual, self
         assert self.expand.out_shape == self.depthwise.data_shape, self
-        assert self.expand.dtype == self.depthwise.dtype, self
+        assert self.expand.code_type is None and not self.depthwise.multiplies_codes, self
+        assert self.depthwise.dtype == ("float32" if self.expand.multiplies_codes else self.expand.dtype), self
 
     @property
     def dtype(self) -> str:
@@ -54,7 +55,8 @@ class ExpandDepthwise(Workload):
     def inputs(self) -> tuple[Argument, ...]:
         """The expanded image is not among them."""
         image = self.expand.input("data")
-        return (image, *self.expand.parameters("expand_"), *self.depthwise.parameters("depthwise_"))
+        grid = tuple(argument for argument in self.depthwise.inputs if argument.name == "grid")
+        return (image, *self.expand.parameters("expand_"), *self.depthwise.parameters("depthwise_"), *grid)
 
     @property
     def outputs(self) -> tuple[Argument, ...]:
@@ -106,9 +108,10 @@ class ExpandDepthwise(Workload):
         if match is None:
             return None
         first, rest, ahead = match.groups(default="")
-        depthwise = Conv2d.from_name(f"{first.split('_')[0]}_{rest}")
-        expand = Conv2d.from_name(first) if depthwise else None
         said = _EXPANSION.read(first)
+        of_codes = said is not None and said["dtype"] in CODE_TYPES
+        depthwise = Conv2d.from_name(f"{'f32' if of_codes else first.split('_')[0]}_{rest}")
+        expand = Conv2d.from_name(first) if depthwise else None
         if depthwise and said:
             expand = Conv2d(
                 depthwise.batch, depthwise.height, depthwise.width, out_channels=depthwise.in_channels, **said
