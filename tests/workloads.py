@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st

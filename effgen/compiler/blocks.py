@@ -5,7 +5,7 @@
     ChannelScale -> pointwise                            the gate is applied inside the pointwise kernel
     pointwise or stem -> depthwise                       one ExpandDepthwise kernel, by bands of rows
 
-What cuts an image and joins it again is `effgen.compiler.branches`, before that.
+What cuts an image and joins it again is `effgen.compiler.branches`, before that; codes are `effgen.compiler.codes`.
 
 Each needs that nothing else reads the tensor between the two. Then kernels with time to spare are told which weights
 will be read next.
@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from effgen.compiler.branches import join_branches
 from effgen.compiler.calls import Call, KernelCall, Layer, OpCall, calls_from_graph
+from effgen.compiler.codes import multiplied, rounded
 from effgen.compiler.repertoire import CPU_KERNELS, Repertoire
 from effgen.graph import Graph
 from effgen.graph.passes.fold_batchnorm import folded_graph
@@ -40,7 +41,9 @@ def kernel_calls(graph: Graph, kernels: Repertoire = CPU_KERNELS) -> tuple[Call,
     """What runs for `graph`, in order: its kernels, joined as far as they go, and the nodes that no kernel computes."""
     calls = calls_from_graph(graph, kernels)
     calls = join_branches(calls, graph) if kernels.joins_branches else calls
+    calls = multiplied(calls, graph, kernels.dot) if kernels.dot else calls
     calls = fuse_blocks(calls, graph.outputs, expand=kernels.expands)
+    calls = rounded(calls, graph, kernels.dot) if kernels.dot else calls
     return look_ahead(calls) if kernels.looks_ahead else calls
 
 
@@ -59,7 +62,9 @@ def fuse_blocks(calls: Sequence[Call], outputs: tuple[str, ...], expand: bool = 
 
 
 def typed_calls(calls: Sequence[Call], dtype: str) -> tuple[Call, ...]:
-    """The same calls on activations and weights of type `dtype`."""
+    """The same calls on activations and weights of type `dtype`, those of codes apart."""
+    if dtype == "float32":
+        return tuple(calls)
     return tuple(_typed(call, dtype) if isinstance(call, KernelCall) else call for call in calls)
 
 
@@ -204,4 +209,6 @@ def _hidden(call: KernelCall, wanted: Sequence[Layer]) -> tuple[Layer, ...]:
 def _is_awaited(layer: Layer) -> bool:
     conv = layer.conv
     weights = conv.in_channels // conv.groups * conv.out_channels
+    if conv.multiplies_codes:
+        return False
     return weights >= _MANY_WEIGHTS and conv.rows // conv.batch <= _FEW_ROWS

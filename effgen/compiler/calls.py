@@ -29,12 +29,22 @@ from effgen.kernels.workload import Activation, Workload, clip, elu, leaky_relu
 
 
 @dataclass(frozen=True)
+class CodesOf:
+    """How a tensor of codes is bytes in memory: (code - zero_point) * scale, of this type."""
+
+    scale: float
+    zero_point: int
+    type: str
+
+
+@dataclass(frozen=True)
 class Layer:
-    """The parameters of one convolution, by name; no bias means zeros."""
+    """The parameters of one convolution, by name; no bias means zeros. `data`: the codes that it multiplies."""
 
     conv: Conv2d
     weight: str
     bias: str | None = None
+    data: CodesOf | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,8 @@ class KernelCall:
     """One kernel on named tensors; images travel NHWC between kernels.
 
     Its arguments: the first of `inputs`, weight and bias of each of `layers`, the other inputs (gate, residual), factor
-    and summand of the batch norm `norm` where there is one, the outputs. `ahead` are layers of later calls whose
+    and summand of the batch norm `norm` where there is one, the outputs, of which the first may be codes (`rounded`,
+    an input more). `ahead` are layers of later calls whose
     weights this kernel asks for meanwhile: its last inputs.
     """
 
@@ -52,6 +63,7 @@ class KernelCall:
     layers: tuple[Layer, ...] = ()
     ahead: tuple[Layer, ...] = ()
     norm: Node | None = None
+    rounded: CodesOf | None = None
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tvm
+from numpy.typing import NDArray
 from tvm import relax
 from tvm.tirx import PrimFunc
 
 from effgen.compiler.blocks import kernel_calls, typed_calls
-from effgen.compiler.calls import Call, KernelCall, Layer, OpCall
+from effgen.compiler.calls import Call, CodesOf, KernelCall, Layer, OpCall
+from effgen.compiler.codes import parameters_of, stored_codes, with_signed_weights
 from effgen.compiler.conv_transpose_as_conv import conv_transpose_as_conv
 from effgen.compiler.mean_pool_as_conv import mean_pool_as_conv
 from effgen.compiler.operators import OPERATORS, lowered, norm_arrays
@@ -20,7 +22,7 @@ from effgen.compiler.repertoire import kernels_for
 from effgen.compiler.tensors import NHWC, Tensors
 from effgen.errors import GraphError
 from effgen.graph import Graph, Weights
-from effgen.kernels.packing import pack_bias, pack_weight, weight_shape
+from effgen.kernels.packing import pack, weight_shape
 from effgen.kernels.workload import Workload
 from effgen.machines.machine import Machine
 
@@ -48,7 +50,7 @@ def relax_from_graph(
     entry image and the outputs, which are float32, activations and weights are of type `dtype`.
     Raises GraphError for an operator that has no Relax form here.
     """
-    graph, weights = conv_transpose_as_conv(graph, weights)
+    graph, weights = conv_transpose_as_conv(with_signed_weights(graph, weights), weights)
     if not kernels_for(machine).mean_windows:
         graph, weights = mean_pool_as_conv(graph, weights)
     return _Importer(graph, weights, machine, kernel, dtype).run()
@@ -63,10 +65,11 @@ class _Importer:
         self.machine = machine
         self.repertoire = kernels_for(machine)
         self.make_kernel = kernel
-        self.tensors = Tensors(graph, weights, dtype)
+        dot = self.repertoire.dot
+        self.tensors = Tensors(graph, weights, dtype, stored_codes(graph, dot) if dot else {})
         self.builder = self.tensors.builder
         self.kernels: dict[Workload, relax.GlobalVar] = {}
-        self.constants: dict[Layer, tuple[relax.Expr, relax.Expr]] = {}
+        self.constants: dict[Layer, list[relax.Expr]] = {}
         self.outputs: dict[relax.Expr, relax.Expr] = {}
 
     def run(self) -> ImportedModule:
@@ -120,6 +123,7 @@ class _Importer:
         for layer in call.layers:
             arguments += self.packed(layer)
         arguments += self.further_inputs(call)
+        arguments += [] if call.rounded is None else [_grid(call.rounded)]
         arguments += [] if call.norm is None else [relax.const(array) for array in norm_arrays(tensors, call.norm)]
         arguments += [self.packed(layer)[0] for layer in call.ahead]
         types = [relax.TensorType(output.shape, output.dtype) for output in workload.outputs]
@@ -157,16 +161,21 @@ class _Importer:
         """The call's workload, with the shapes of the weights that it asks for ahead."""
         return call.workload.with_ahead(tuple(weight_shape(layer.conv, self.machine) for layer in call.ahead))
 
-    def packed(self, layer: Layer) -> tuple[relax.Expr, relax.Expr]:
-        """Weight and bias of a layer as constants; the same ones whenever it is asked for."""
+    def packed(self, layer: Layer) -> list[relax.Expr]:
+        """A layer's parameters as constants, the weight first; the same ones whenever it is asked for."""
         if layer not in self.constants:
-            weight = self.weights[layer.weight]
-            if weight.ndim == 2:  # Gemm, transB=1: [out, in] is a 1x1 kernel
-                weight = weight[:, :, None, None]
-            bias = self.weights[layer.bias] if layer.bias else np.zeros(layer.conv.out_channels, np.float32)
-            packed = pack_weight(layer.conv, weight, self.machine), pack_bias(layer.conv, bias, self.machine)
-            self.constants[layer] = (relax.const(packed[0]), relax.const(packed[1]))
+            parameters = zip(layer.conv.parameters(), self.parameters(layer), strict=True)
+            self.constants[layer] = [relax.const(pack(parameter, array, self.machine)) for parameter, array in parameters]
         return self.constants[layer]
+
+    def parameters(self, layer: Layer) -> list[NDArray[Any]]:
+        weight, grid = self.weights[layer.weight], self.graph.parameters[layer.weight].grid
+        bias = self.weights[layer.bias] if layer.bias else np.zeros(layer.conv.out_channels, np.float32)
+        if layer.data is not None:
+            assert grid is not None, layer
+            return parameters_of(layer, grid, weight, bias)
+        # Gemm, transB=1: [out, in] is a 1x1 kernel.
+        return [weight[:, :, None, None] if weight.ndim == 2 else weight, bias]
 
     def kernel(self, workload: Workload) -> relax.GlobalVar:
         if workload not in self.kernels:
@@ -174,3 +183,7 @@ class _Importer:
             func = self.make_kernel(workload).with_attr("op_pattern", 8)
             self.kernels[workload] = self.builder.add_func(func, workload.name)
         return self.kernels[workload]
+
+
+def _grid(codes: CodesOf) -> relax.Expr:
+    return relax.const(np.array([1.0 / codes.scale, codes.zero_point], np.float32))

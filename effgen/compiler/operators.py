@@ -15,6 +15,7 @@ from tvm import relax
 
 from effgen.compiler.calls import pool2d_of
 from effgen.compiler.gathers import padded, resized, window_sums
+from effgen.compiler.calls import CodesOf
 from effgen.compiler.tensors import NHWC, Layout, Tensors, places, plain, stored
 from effgen.graph import Node
 from effgen.graph.codes import spread
@@ -140,24 +141,31 @@ def _softsign(t: Tensors, x: _Expr) -> _Expr:
 
 def _quantize(t: Tensors, node: Node) -> _Lowered:
     """Divided, rounded half to even, and only then moved, as onnxruntime does it; clipped before, to the same codes."""
-    x, layout, scale, zero = _with_grid(t, node)
-    low, high = (t.emit(relax.op.subtract(t.number(bound), zero)) for bound in CODES[text(node.attributes, "type")])
-    steps = t.emit(relax.op.divide(x, scale))
+    layout, stored = t.layout(node.inputs[0]), t.codes.get(node.output)
+    scale, zero = _grid(t, node, stored, layout)
+    kind = text(node.attributes, "type") if stored is None else stored.type
+    low, high = (t.emit(relax.op.subtract(t.number(bound), zero)) for bound in CODES[kind])
+    steps = t.emit(relax.op.divide(t.laid(node.inputs[0], layout), scale))
     clipped = t.emit(relax.op.maximum(t.emit(relax.op.minimum(steps, high)), low))
-    return relax.op.add(t.emit(relax.op.round(clipped)), zero), layout
+    codes = relax.op.add(t.emit(relax.op.round(clipped)), zero)
+    return codes if stored is None else relax.op.astype(t.emit(codes), stored.type), layout
 
 
 def _dequantize(t: Tensors, node: Node) -> _Lowered:
-    x, layout, scale, zero = _with_grid(t, node)
-    return relax.op.multiply(t.emit(relax.op.subtract(x, zero)), scale), layout
+    layout, stored = t.layout(node.inputs[0]), t.codes.get(node.inputs[0])
+    scale, zero = _grid(t, node, stored, layout)
+    codes = t.converted(t.laid(node.inputs[0], layout), t.dtype)
+    return relax.op.multiply(t.emit(relax.op.subtract(codes, zero)), scale), layout
 
 
-def _with_grid(t: Tensors, node: Node) -> tuple[_Expr, Layout, _Expr, _Expr]:
-    """The data and its layout, scale and zero point."""
-    layout, axis = t.layout(node.inputs[0]), integer(node.attributes, "axis", 0)
+def _grid(t: Tensors, node: Node, stored: CodesOf | None, layout: Layout) -> tuple[_Expr, _Expr]:
+    """Scale and zero point, of codes as they are `stored` or as the graph has them."""
+    if stored is not None:
+        return t.number(stored.scale), t.number(stored.zero_point)
+    axis = integer(node.attributes, "axis", 0)
     arrays = [spread(floats(node.attributes, key), axis, t.shape(node.output)) for key in ("scale", "zero_point")]
     scale, zero = (t.constant(array.transpose(layout)) for array in arrays)
-    return t.laid(node.inputs[0], layout), layout, scale, zero
+    return scale, zero
 
 
 # Along axes.

@@ -22,8 +22,9 @@ from effgen.runtime.arrays import ALIGNMENT, FlatLayout
 IMAGE, LOGITS, WEIGHTS, WORKSPACE = "image", "logits", "weights", "workspace"
 
 _DTYPES = ("float32", "float16")
-#: Of constants alone: places that elements are taken from.
-_CONSTANTS = (*_DTYPES, "int32")
+#: Inside a program, too: codes; and of constants alone: sums of them, and places that elements are taken from.
+_INNER = (*_DTYPES, "uint8", "int8")
+_CONSTANTS = (*_INNER, "int32")
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class _Reader:
 
 def _check(call: relax.Call, offset: int) -> int:
     dtype = str(call.ty.dtype)
-    if dtype not in _DTYPES:
+    if dtype not in _INNER:
         raise GraphError(f"a tensor of type {dtype}: only {' and '.join(_DTYPES)} can be compiled yet")
     assert offset % ALIGNMENT == 0, f"a tensor {offset} bytes into its storage"
     return offset

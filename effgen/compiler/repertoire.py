@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
+from effgen.machines.dot import Dot
 from effgen.machines.machine import Cpu, Gpu, Machine
 
 
@@ -15,7 +16,7 @@ class Repertoire:
     `operators`: the ONNX operators with a kernel of ours; `gates_one_pixel`: whether a gate of one pixel has one, too;
     `joins_branches`: whether what cuts an image into channels and joins them again is one (`effgen.compiler.branches`);
     `expands`: whether depthwise kernels take the convolution before them; `looks_ahead`: whether kernels with time to
-    spare ask for the weights that are read next. Of what is left to TVM, `refused` are the operators that it cannot
+    spare ask for the weights that are read next; `dot`: what multiplies codes, if anything does. Of what is left to TVM, `refused` are the operators that it cannot
     make one kernel of, and `mean_windows` says whether it may have AveragePool, which becomes a convolution otherwise.
     `where` follows an error that says what cannot be compiled.
     """
@@ -28,6 +29,7 @@ class Repertoire:
     refused: frozenset[str]
     mean_windows: bool
     where: str
+    dot: Dot | None = None
 
 
 CPU_KERNELS = Repertoire(
@@ -59,7 +61,7 @@ def kernels_for(machine: Machine) -> Repertoire:
     """Those of `machine`."""
     match machine:
         case Cpu():
-            return CPU_KERNELS
+            return replace(CPU_KERNELS, dot=machine.dot)
         case Gpu():
             return GPU_KERNELS
         case _:

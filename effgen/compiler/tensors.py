@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
+from effgen.compiler.calls import CodesOf
 from effgen.graph import Graph, Weights
 from effgen.graph.ops import Shape
 
@@ -24,10 +26,14 @@ class Tensors:
 
     A tensor is stored with its axes in the order of its layout. So a Transpose costs nothing by itself: its output is
     the same value in another layout. It is paid for where an operator needs an order that is not there.
+
+    All are of type `dtype` but `codes`, which are bytes.
     """
 
-    def __init__(self, graph: Graph, weights: Weights, dtype: str) -> None:
-        self.graph, self.weights, self.dtype = graph, weights, dtype
+    def __init__(
+        self, graph: Graph, weights: Weights, dtype: str, codes: Mapping[str, CodesOf] = MappingProxyType({})
+    ) -> None:
+        self.graph, self.weights, self.dtype, self.codes = graph, weights, dtype, codes
         self.builder = relax.BlockBuilder()
         self._values: dict[str, relax.Expr] = {}
         self._layouts: dict[str, Layout] = {}
@@ -58,11 +64,12 @@ class Tensors:
         return self._layouts[name]
 
     def laid(self, name: str, layout: Layout) -> relax.Expr:
-        """A tensor or a constant in this layout, in the network's type."""
+        """A tensor or a constant in this layout, in the network's type, or a tensor of codes as they are."""
         if self.is_constant(name):
             return self.constant(self.weights[name].transpose(layout))
         if (name, layout) not in self._laid:
-            value = self.converted(self._values[name], self.dtype)
+            kind = self.codes[name].type if name in self.codes else self.dtype
+            value = self.converted(self._values[name], kind)
             self._laid[name, layout] = self._permuted(value, name, layout)
         return self._laid[name, layout]
 
