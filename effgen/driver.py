@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from effgen.compiler.dump import Dump
-from effgen.deploy.executors import executor_of
+from effgen.deploy.executors import Images, executor_of
 from effgen.deploy.standalone import BUNDLE, STANDALONE, check_emit, check_name, write_standalone
 from effgen.deploy.standalone.c_name import library_name
 from effgen.errors import BuildError, VerifyError, candidates
@@ -30,6 +31,7 @@ from effgen.judge.case import (
     new_golden_pair,
     save_golden_pair,
     stored_golden_pair,
+    tolerance_of_codes,
     worst_of,
 )
 from effgen.judge.reading import check_reading
@@ -42,7 +44,7 @@ from effgen.network.checkpoints import AS_MEANT
 from effgen.network.file_network import OnnxNetwork, OnnxRequest
 from effgen.network.model import Model, model_from_network, model_of, resolve
 from effgen.network.weight_sets import WeightsChoice
-from effgen.runtime.answers import answer_of
+from effgen.runtime.answers import Answer, answer_of
 from effgen.runtime.labels import labels_from_option
 from effgen.runtime.library import prepare_tvm
 from effgen.runtime.manifest import BUNDLE_FOLDER, DTYPES, LABELS, MANIFEST, MODEL, Manifest, sha256_of
@@ -95,13 +97,13 @@ def compile_bundle(
     ):
         machine = _machine(request, on_phase)
         model = model_of(network, request.weights, request.seed, on_phase, request.choice)
-        _write_golden(model, staging, request.seed, machine.tolerance.float32, on_phase)
+        tolerance = _write_golden(model, staging, request, machine, on_phase)
         if isinstance(network, OnnxNetwork):
             model = _checked(model, network, staging, on_phase)
         _write_onnx(model, staging / MODEL, True, on_phase)
         _write_labels(request.labels, model, staging)
         facts = _write_code(staging, machine, request, dump, model, objects, on_phase)
-        manifest = _manifest(model, machine, facts, request.dtype, staging)
+        manifest = _manifest(model, machine, facts, request.dtype, tolerance, staging)
         if STANDALONE in request.emit:
             on_phase("compile and link the standalone library")
             kernels = sorted(objects.iterdir())
@@ -183,20 +185,24 @@ def _machine(request: CompileRequest, on_phase: OnPhase) -> Machine:
     return machine
 
 
-def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_phase: OnPhase) -> None:
-    """The input/output pair that a bundle carries: the unfolded graph run by PyTorch."""
+def _write_golden(model: Model, staging: Path, request: CompileRequest, machine: Machine, on_phase: OnPhase) -> float:
+    """The input/output pair that a bundle carries: the unfolded graph run by PyTorch. Gives the relative L2 that the
+    code's answers may be off: the target's, but for a network of codes."""
     on_phase("golden pair by PyTorch")
     try:
         from effgen.graph.reference import reference_outputs
     except ModuleNotFoundError:
         raise BuildError("PyTorch computes the golden pair: install it, e.g. pip install effgen[torch]") from None
+
+    def judged(image: Images, rounding: bool = True) -> Answer:
+        return answer_of(reference_outputs(model.graph, model.weights, image, rounding))
+
+    of_codes, tolerance = bool(model.graph.codes), getattr(machine.tolerance, request.dtype)
+    stable = math.inf if of_codes else machine.tolerance.float32
     try:
-        image, answer = new_golden_pair(
-            lambda image: answer_of(reference_outputs(model.graph, model.weights, image)),
-            model.graph.input.shape,
-            seed,
-            tolerance,
-        )
+        image, answer = new_golden_pair(judged, model.graph.input.shape, request.seed, stable)
+        if of_codes:
+            tolerance = max(tolerance, tolerance_of_codes(answer, judged(image, rounding=False)))
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
@@ -204,6 +210,7 @@ def _write_golden(model: Model, staging: Path, seed: int, tolerance: float, on_p
     if not is_finite(answer):
         raise BuildError(f"{model.title}: PyTorch's output is not finite with these weights; nothing to verify")
     save_golden_pair(staging, image, answer)
+    return tolerance
 
 
 def _checked(model: Model, network: OnnxNetwork, staging: Path, on_phase: OnPhase) -> Model:
@@ -295,7 +302,9 @@ def _log_compiler(said: Captured, dump: Dump) -> None:
         dump.write("said_by_tvm", said.text)
 
 
-def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, staging: Path) -> Manifest:
+def _manifest(
+    model: Model, machine: Machine, facts: _CodeFacts, dtype: str, tolerance: float, staging: Path
+) -> Manifest:
     graph = model.graph
     return Manifest(
         name=model.title,
@@ -326,7 +335,7 @@ def _manifest(model: Model, machine: Machine, facts: _CodeFacts, dtype: str, sta
         parameters=graph.parameter_count,
         macs=graph.macs,
         dtype=dtype,
-        tolerance={"rel_l2": getattr(machine.tolerance, dtype)},
+        tolerance={"rel_l2": tolerance},
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.packing import pack_bias, pack_weight
 from effgen.kernels.reference import random_inputs
-from effgen.kernels.workload import Workload
+from effgen.kernels.workload import CODE_TYPES, Argument, Workload
 from effgen.machines.machine import Machine
 
 Arrays = dict[str, NDArray[Any]]
@@ -61,11 +61,15 @@ def conv_reference(
     return activated + inputs["residual"] if workload.residual and not workload.activation_last else activated
 
 
+def arguments(workload: Workload) -> tuple[Argument, ...]:
+    return (*workload.inputs, *workload.outputs)
+
+
 def case(workload: Workload, machine: Machine) -> tuple[Arrays, list[NDArray[np.float64]]]:
     """The kernel's inputs, and the outputs expected of it; for a convolution PyTorch has to agree with them."""
     generator = np.random.default_rng(zlib.crc32(workload.name.encode()))
     inputs = random_inputs(workload, machine, generator)
-    if not isinstance(workload, Conv2d) or workload.multiplies_codes or workload.code_type:
+    if not isinstance(workload, Conv2d) or any(argument.dtype in CODE_TYPES for argument in arguments(workload)):
         return inputs, workload.reference(inputs)
     depth = workload.in_channels // workload.groups
     taps = depth * workload.kernel[0] * workload.kernel[1]

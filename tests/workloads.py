@@ -166,7 +166,8 @@ def _of_codes(draw: st.DrawFn) -> Workload | None:
     try:
         match draw(st.integers(0, 2)):
             case 0:
-                return replace(draw(_MATRIX), dtype=draw(st.sampled_from([*CODE_TYPES])), code_type=draw(made))
+                types = {"dtype": draw(st.sampled_from([*CODE_TYPES])), "code_type": draw(made)}
+                return replace(draw(_MATRIX), **types, residual_type=draw(made))
             case 1:
                 return replace(draw(_GROUPED), code_type=draw(made))
         drawn = draw(_expansions().filter(lambda workload: workload is not None))

@@ -141,8 +141,8 @@ def _with_row_sums(workload: Workload) -> Workload | None:
     return None
 
 
-def _gate_into_pointwise(calls: _Calls, scale: KernelCall, _: ChannelScale) -> None:
-    reader = calls.only_reader(scale.outputs[0])
+def _gate_into_pointwise(calls: _Calls, scale: KernelCall, gating: ChannelScale) -> None:
+    reader = None if gating.reads_codes else calls.only_reader(scale.outputs[0])
     if reader is None or reader.inputs[0] != scale.outputs[0]:
         return
     conv = _convolution(reader)

@@ -52,9 +52,9 @@ class KernelCall:
     """One kernel on named tensors; images travel NHWC between kernels.
 
     Its arguments: the first of `inputs`, weight and bias of each of `layers`, the other inputs (gate, residual), factor
-    and summand of the batch norm `norm` where there is one, the outputs, of which the first may be codes (`rounded`,
-    an input more). `ahead` are layers of later calls whose
-    weights this kernel asks for meanwhile: its last inputs.
+    and summand of the batch norm `norm` where there is one, how codes are made numbers that it reads beside those of
+    layers (`read`) and how the first output is made codes (`rounded`), the outputs. `ahead` are layers of later calls
+    whose weights this kernel asks for meanwhile: its last inputs.
     """
 
     workload: Workload
@@ -63,6 +63,7 @@ class KernelCall:
     layers: tuple[Layer, ...] = ()
     ahead: tuple[Layer, ...] = ()
     norm: Node | None = None
+    read: CodesOf | None = None
     rounded: CodesOf | None = None
 
 

@@ -1,7 +1,8 @@
 """Kernel calls of a quantised network -> kernels that multiply codes, and that store them.
 
-    QuantizeLinear -> DequantizeLinear -> pointwise or dense      the kernel reads the codes
-    kernel -> QuantizeLinear                                      the kernel stores the codes
+    QuantizeLinear -> DequantizeLinear -> pointwise, dense, scale     the kernel reads the codes
+    QuantizeLinear -> DequantizeLinear -> residual of these           the kernel adds what the codes stand for
+    kernel -> QuantizeLinear                                          the kernel stores the codes
 
 Codes are bytes in memory where nothing reads them but DequantizeLinear, of the type that the machine multiplies: what
 is signed in the graph and unsigned there has another zero point, and stands for the same numbers. Weights have to be
@@ -22,6 +23,7 @@ from effgen.compiler.calls import Call, CodesOf, KernelCall, Layer, OpCall
 from effgen.graph import Graph, Node, Parameter, Weights
 from effgen.graph.codes import Grid, spread
 from effgen.graph.ops.quantization import CODES, floats
+from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.kernels.workload import CODE_TYPES, Activation, Workload, activation_and_numbers
@@ -34,12 +36,11 @@ _MOST_DATA, _MOST_WEIGHT = 255, 128
 def multiplied(calls: Sequence[Call], graph: Graph, dot: Dot) -> tuple[Call, ...]:
     """The calls in which matrix products of codes read codes. What nothing reads any more is gone."""
     stored = stored_codes(graph, dot)
-    numbers = {node.output: stored[node.inputs[0]] for node in graph.nodes if _reads(node, stored)}
-    names = {node.output: node.inputs[0] for node in graph.nodes if _reads(node, stored)}
+    codes = {node.output: (node.inputs[0], stored[node.inputs[0]]) for node in graph.nodes if _reads(node, stored)}
     found: list[Call] = []
     for call in calls:
-        if isinstance(call, KernelCall) and call.inputs[0] in numbers and _can_multiply(call, graph, dot):
-            call = _of_codes(call, names[call.inputs[0]], numbers[call.inputs[0]])
+        if isinstance(call, KernelCall):
+            call = _reading(call, graph, dot, codes)
         found.append(call)
     return _without_unread(found, graph)
 
@@ -109,6 +110,28 @@ def _can_multiply(call: KernelCall, graph: Graph, dot: Dot) -> bool:
     return deep and conv.in_channels % dot.depth == 0 and graph.parameters[call.layers[0].weight].grid is not None
 
 
+def _reading(call: KernelCall, graph: Graph, dot: Dot, codes: Mapping[str, tuple[str, CodesOf]]) -> KernelCall:
+    """The call that reads codes where its kernel can; `codes`: by the tensor of the numbers that they stand for."""
+    if call.inputs[0] in codes and isinstance(call.workload, ChannelScale):
+        name, data = codes[call.inputs[0]]
+        scale = replace(call.workload, dtype=data.type)
+        return replace(call, workload=scale, inputs=(name, *call.inputs[1:]), read=data)
+    if call.inputs[0] in codes and _can_multiply(call, graph, dot):
+        call = _of_codes(call, *codes[call.inputs[0]])
+    conv = call.workload
+    if (
+        isinstance(conv, Conv2d)
+        and conv.residual
+        and conv.family in ("pointwise", "dense")
+        and call.inputs[-1] in codes
+    ):
+        name, added = codes[call.inputs[-1]]
+        conv = replace(conv, residual_type=added.type)
+        layers = (replace(call.layers[0], conv=conv),)
+        return replace(call, workload=conv, inputs=(*call.inputs[:-1], name), layers=layers, read=added)
+    return call
+
+
 def _of_codes(call: KernelCall, codes: str, data: CodesOf) -> KernelCall:
     assert isinstance(call.workload, Conv2d)
     conv = replace(call.workload, dtype=data.type)
@@ -130,6 +153,8 @@ def _rounding(call: KernelCall, codes: str, stored: CodesOf) -> KernelCall:
     """The call that stores codes; the same one where its kernel cannot."""
     workload: Workload = call.workload
     match workload:
+        case ChannelScale():
+            return replace(call, workload=replace(workload, code_type=stored.type), outputs=(codes,), rounded=stored)
         case ExpandDepthwise():
             depthwise = _made(workload.depthwise, stored)
             workload = replace(workload, depthwise=depthwise)
@@ -177,7 +202,7 @@ def _signed(parameter: Parameter, array: NDArray[np.float32]) -> Parameter:
     if grid is None or codes is None:
         return replace(parameter, grid=None)
     steps = codes - spread(grid.zero_point, grid.axis, array.shape)
-    fits = -_MOST_WEIGHT <= steps.min() and steps.max() < _MOST_WEIGHT
+    fits = steps.min() >= -_MOST_WEIGHT and steps.max() < _MOST_WEIGHT
     around_zero = Grid(grid.scale, (0,) * len(grid.scale), grid.axis, "int8")
     return replace(parameter, grid=around_zero if fits else None)
 

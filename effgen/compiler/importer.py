@@ -13,7 +13,7 @@ from tvm import relax
 from tvm.tirx import PrimFunc
 
 from effgen.compiler.blocks import kernel_calls, typed_calls
-from effgen.compiler.calls import Call, CodesOf, KernelCall, Layer, OpCall
+from effgen.compiler.calls import Call, KernelCall, Layer, OpCall
 from effgen.compiler.codes import parameters_of, stored_codes, with_signed_weights
 from effgen.compiler.conv_transpose_as_conv import conv_transpose_as_conv
 from effgen.compiler.mean_pool_as_conv import mean_pool_as_conv
@@ -123,7 +123,8 @@ class _Importer:
         for layer in call.layers:
             arguments += self.packed(layer)
         arguments += self.further_inputs(call)
-        arguments += [] if call.rounded is None else [_grid(call.rounded)]
+        arguments += [] if call.read is None else [_constants(call.read.scale, call.read.zero_point)]
+        arguments += [] if call.rounded is None else [_constants(1.0 / call.rounded.scale, call.rounded.zero_point)]
         arguments += [] if call.norm is None else [relax.const(array) for array in norm_arrays(tensors, call.norm)]
         arguments += [self.packed(layer)[0] for layer in call.ahead]
         types = [relax.TensorType(output.shape, output.dtype) for output in workload.outputs]
@@ -165,7 +166,9 @@ class _Importer:
         """A layer's parameters as constants, the weight first; the same ones whenever it is asked for."""
         if layer not in self.constants:
             parameters = zip(layer.conv.parameters(), self.parameters(layer), strict=True)
-            self.constants[layer] = [relax.const(pack(parameter, array, self.machine)) for parameter, array in parameters]
+            self.constants[layer] = [
+                relax.const(pack(parameter, array, self.machine)) for parameter, array in parameters
+            ]
         return self.constants[layer]
 
     def parameters(self, layer: Layer) -> list[NDArray[Any]]:
@@ -185,5 +188,5 @@ class _Importer:
         return self.kernels[workload]
 
 
-def _grid(codes: CodesOf) -> relax.Expr:
-    return relax.const(np.array([1.0 / codes.scale, codes.zero_point], np.float32))
+def _constants(*numbers: float) -> relax.Expr:
+    return relax.const(np.array(numbers, np.float32))

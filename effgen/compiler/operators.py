@@ -13,9 +13,8 @@ from typing import TypeAlias
 import numpy as np
 from tvm import relax
 
-from effgen.compiler.calls import pool2d_of
+from effgen.compiler.calls import CodesOf, pool2d_of
 from effgen.compiler.gathers import padded, resized, window_sums
-from effgen.compiler.calls import CodesOf
 from effgen.compiler.tensors import NHWC, Layout, Tensors, places, plain, stored
 from effgen.graph import Node
 from effgen.graph.codes import spread

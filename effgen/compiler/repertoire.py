@@ -16,9 +16,9 @@ class Repertoire:
     `operators`: the ONNX operators with a kernel of ours; `gates_one_pixel`: whether a gate of one pixel has one, too;
     `joins_branches`: whether what cuts an image into channels and joins them again is one (`effgen.compiler.branches`);
     `expands`: whether depthwise kernels take the convolution before them; `looks_ahead`: whether kernels with time to
-    spare ask for the weights that are read next; `dot`: what multiplies codes, if anything does. Of what is left to TVM, `refused` are the operators that it cannot
-    make one kernel of, and `mean_windows` says whether it may have AveragePool, which becomes a convolution otherwise.
-    `where` follows an error that says what cannot be compiled.
+    spare ask for the weights that are read next; `dot`: what multiplies codes, if anything does. Of what is left to
+    TVM, `refused` are the operators that it cannot make one kernel of, and `mean_windows` says whether it may have
+    AveragePool, which becomes a convolution otherwise. `where` follows an error that says what cannot be compiled.
     """
 
     operators: frozenset[str]

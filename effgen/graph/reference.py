@@ -19,12 +19,16 @@ from effgen.graph.resize import resize_taps
 
 
 class GraphModule(torch.nn.Module):  # type: ignore[misc]
-    """A torch module that runs `graph` operator by operator, NCHW, with `weights` as frozen parameters."""
+    """A torch module that runs `graph` operator by operator, NCHW, with `weights` as frozen parameters. Without
+    `rounding`, codes are no whole numbers: only their bounds are left of them."""
 
-    def __init__(self, graph: Graph, weights: Weights, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, graph: Graph, weights: Weights, dtype: torch.dtype = torch.float32, rounding: bool = True
+    ) -> None:
         super().__init__()
         check_weights(graph, weights)
         self._nodes = graph.nodes
+        self._rounding = rounding
         self._input = graph.input.name
         self._outputs = graph.outputs
         self._dead_after = _last_uses(graph)
@@ -48,6 +52,8 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
 
     def run(self, node: Node, *operands: Tensor) -> Tensor:
         """One operator's output."""
+        if node.op_type == "QuantizeLinear" and not self._rounding:
+            return _bounded(node, *operands)
         return _RUN[node.op_type](node, *operands)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -76,9 +82,11 @@ def run_reference(graph: Graph, weights: Weights, image: NDArray[np.float32]) ->
     return output
 
 
-def reference_outputs(graph: Graph, weights: Weights, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """As `run_reference` of a graph with any number of outputs, in their order."""
-    module = GraphModule(graph, weights).eval()
+def reference_outputs(
+    graph: Graph, weights: Weights, image: NDArray[np.float32], rounding: bool = True
+) -> tuple[NDArray[np.float32], ...]:
+    """As `run_reference` of a graph with any number of outputs, in their order; `rounding` as in GraphModule."""
+    module = GraphModule(graph, weights, rounding=rounding).eval()
     with torch.inference_mode():
         # A copy: PyTorch refuses to share the memory of a read-only array.
         found = module(torch.tensor(image))
@@ -249,6 +257,12 @@ def _quantize(node: Node, x: Tensor) -> Tensor:
     scale, zero = _grid(node, x)
     low, high = CODES[text(node.attributes, "type")]
     return torch.clamp(torch.round(x / scale) + zero, low, high)
+
+
+def _bounded(node: Node, x: Tensor) -> Tensor:
+    """The same without rounding."""
+    scale, zero = _grid(node, x)
+    return torch.clamp(x / scale + zero, *CODES[text(node.attributes, "type")])
 
 
 def _dequantize(node: Node, x: Tensor) -> Tensor:

@@ -76,6 +76,10 @@ class Case:
         return f" about {self.output}" if self.output else ""
 
 
+# Twice: two roundings are two errors, of about 1.4 times one's size.
+_ROUNDINGS = 2.0
+
+
 def new_golden_pair(judge: Judge, shape: tuple[int, ...], seed: int, tolerance: float) -> tuple[Images, Answer]:
     """Normal noise of `shape` drawn from `seed`, and the judge's answer to it.
 
@@ -96,6 +100,13 @@ def _is_stable(judge: Judge, image: Images, expected: Answer, seed: int, toleran
     if not is_finite(expected):
         return False
     return relative_l2(judge(jittered(image, seed)), expected) * _STABLE_FACTOR <= tolerance
+
+
+def tolerance_of_codes(rounded: Answer, unrounded: Answer) -> float:
+    """Relative L2 that another computation of a network with codes may be off: a number near the middle of two codes
+    becomes one or the other, which moves others over theirs. In the end all rounding may differ, each time by as much
+    as the network does without rounding, and of another image by more."""
+    return float(f"{_ROUNDINGS * relative_l2(rounded, unrounded):.1e}")
 
 
 def is_finite(answer: Answer) -> bool:

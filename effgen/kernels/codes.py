@@ -82,9 +82,7 @@ class CodeProducts:
                 tir.buffer_store(wide, tirx.Cast("int16", data[tuple(place(i, k))]), [i, k])
         return lambda i, step: self._spread(wide[i, tirx.Ramp(step * depth, 1, depth)])
 
-    def multiply(
-        self, sums: Buffer, rows_at: Callable[[Index, Index], Expr], first_vector: Index, step: Index
-    ) -> None:
+    def multiply(self, sums: Buffer, rows_at: Callable[[Index, Index], Expr], first_vector: Index, step: Index) -> None:
         """sums += codes of the rows * weights of the vectors, of one step."""
         rows, vectors = (int(extent) for extent in sums.shape[:2])
         with tir.unroll(0, rows) as i, tir.unroll(0, vectors) as v:
@@ -129,6 +127,11 @@ def stored(number: Expr, conv: Conv2d, grid: Buffer | None) -> Expr:
     if conv.code_type is None or grid is None:
         return number
     return codes_of(number, conv.code_type, grid)
+
+
+def number_of(code: Expr, grid: Buffer) -> Expr:
+    """What a code stands for, float32; `grid`: scale and zero point."""
+    return (tirx.Cast("float32", code) - grid[1]) * grid[0]
 
 
 def codes_of(number: Expr, code_type: str, grid: Buffer) -> Expr:

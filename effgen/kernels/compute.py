@@ -8,8 +8,10 @@ from tvm.tirx.script.builder import ir as tir
 
 from effgen.kernels import tiles
 from effgen.kernels.builder import block, channel_of, function, if_real, or_zero, temporary
+from effgen.kernels.codes import codes_of, number_of
 from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.global_average_pool import GlobalAveragePool
+from effgen.kernels.packing import input_shapes
 from effgen.machines.machine import Cpu
 
 
@@ -40,7 +42,11 @@ def average_pool_primfunc(workload: GlobalAveragePool, machine: Cpu) -> PrimFunc
 
 def channel_scale_primfunc(workload: ChannelScale, machine: Cpu) -> PrimFunc:
     with function(workload, machine) as (builder, arguments), block("store", workload.data_shape) as position:
-        data, gate, out = arguments
+        named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
         b, channel = position[0], position[3]
-        tir.buffer_store(out, data[tuple(position)] * gate[b, 0, 0, channel], position)
+        value = named["data"][tuple(position)]
+        value = number_of(value, named["data_grid"]) if workload.reads_codes else value
+        value = value * named["gate"][b, 0, 0, channel]
+        value = value if workload.code_type is None else codes_of(value, workload.code_type, named["grid"])
+        tir.buffer_store(arguments[-1], value, position)
     return builder.get()

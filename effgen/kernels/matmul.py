@@ -40,7 +40,7 @@ from effgen.kernels.builder import (
     prefetch,
     tile_start,
 )
-from effgen.kernels.codes import code_products, stored
+from effgen.kernels.codes import code_products, number_of, stored
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.math import finished
 from effgen.kernels.packing import bias_shape, input_shapes
@@ -93,6 +93,7 @@ class _Matmul:
         named = dict(zip(input_shapes(workload, machine), arguments, strict=False))
         self.data, self.weight, self.bias = arguments[0], named["weight"], named["bias"]
         self.gate, self.residual, self.grid = named.get("gate"), named.get("residual"), named.get("grid")
+        self.residual_grid = named.get("residual_grid")
         self.out = arguments[-1]
         self.codes = code_products(workload, machine, named) if workload.multiplies_codes else None
         #: Of the reduction.
@@ -167,6 +168,8 @@ class _Matmul:
             channel = channel_of(first_vector + v, lane, self.workload.out_channels, self.lanes)
             with if_real(channel, self.workload.out_channels, self.lanes):
                 residual = None if self.residual is None else self.residual[0, 0, first_row + i, channel]
+                if residual is not None and self.residual_grid is not None:
+                    residual = number_of(residual, self.residual_grid)
                 total = self.codes.result(acc, (i, v, lane), first_vector) if self.codes else acc[i, v, lane]
                 value = stored(finished(total, self.workload, residual), self.workload, self.grid)
                 tir.buffer_store(self.out, value, [0, 0, first_row + i, channel])

@@ -218,5 +218,9 @@ CHANNELS_OF_PARTS = Part(rf"c{_NUMBER}(?:x{_NUMBER})?(?:_c{_NUMBER}(?:x{_NUMBER}
 _DEPTHWISE_PART = rf"k{_NUMBER}(?:x{_NUMBER})?c{_NUMBER}(?:p\d+(?:x\d+){{3}})?"
 #: Kernel, channels and unusual padding of depthwise convolutions side by side: `k3c48_k5c48`.
 DEPTHWISE_PARTS = Part(f"{_DEPTHWISE_PART}(?:_{_DEPTHWISE_PART})*", _write_depthwise, _read_depthwise)
+#: Of which type codes are that are stored: `to_u8`.
+CODES_MADE = word("code_type", {name: f"to_{NUMBER_TYPES[name].short}" for name in CODE_TYPES}, None)
+#: Of which type codes are that are added: `of_u8`.
+CODES_ADDED = word("residual_type", {name: f"of_{NUMBER_TYPES[name].short}" for name in CODE_TYPES}, None)
 #: Shapes of the packed weights asked for: `ahead_w18x1x1x40x16_w...`.
 AHEAD = Part(rf"ahead(?:_w{_NUMBER}(?:x{_NUMBER})*)+", _write_ahead, _read_ahead, optional=True)

@@ -30,9 +30,10 @@ def random_inputs(workload: Workload, machine: Machine, generator: np.random.Gen
 
 
 def _random(argument: Argument, generator: np.random.Generator) -> NDArray[Any]:
-    if argument.name == "grid":
-        return np.array([_RANDOM_STEPS, _RANDOM_ZERO], np.float32)
-    if argument.dtype in CODE_TYPES and argument.name == "data":
+    if argument.name.endswith("grid"):
+        steps = _RANDOM_STEPS if argument.name == "grid" else 1 / _RANDOM_STEPS
+        return np.array([steps, _RANDOM_ZERO], np.float32)
+    if argument.dtype in CODE_TYPES and not argument.is_weight:
         low, high = CODE_TYPES[argument.dtype]
         return generator.integers(low, high, argument.shape, argument.dtype, endpoint=True)
     if argument.dtype in ("int8", "int32"):
@@ -54,6 +55,11 @@ def named(inputs: Arrays, prefix: str, data: NDArray[Any]) -> Arrays:
 
 
 # The definitions.
+
+
+def numbers(codes: Float64, scale: float, zero_point: float) -> Float64:
+    """What codes stand for."""
+    return (codes - zero_point) * scale
 
 
 def codes(numbers: Float64, code_type: str, reciprocal: float, zero_point: float) -> Float64:

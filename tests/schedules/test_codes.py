@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from effgen.kernels.kinds.channel_scale import ChannelScale
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.kinds.expand_depthwise import ExpandDepthwise
 from effgen.machines.machine import Machine
@@ -34,17 +36,30 @@ def test_matches_reference(workload: Conv2d, code_type: str | None, machine: Mac
     check_kernel(replace(workload, code_type=code_type), machine, "pointwise")
 
 
+def depthwise(expand: Conv2d, kernel: int, stride: int = 1, **fields: Any) -> Conv2d:
+    """What follows an expansion."""
+    channels, side = expand.out_channels, kernel // 2
+    image = (expand.batch, expand.out_height, expand.out_width, channels, channels)
+    return Conv2d(*image, (kernel, kernel), (stride, stride), (side,) * 4, groups=channels, **fields)
+
+
+SILU = Conv2d(1, 14, 14, 40, 240, activation="silu", dtype="uint8")
+RELU6 = Conv2d(1, 9, 7, 16, 96, activation="relu6", dtype="uint8")
+FEW = Conv2d(2, 5, 5, 4, 13, dtype="uint8")
+STEM = Conv2d(1, 20, 21, 3, 16, (3, 3), (2, 2), (1, 1, 1, 1), data_layout="NCHW", activation="relu6")
+
+
 @pytest.mark.parametrize("code_type", [None, "uint8"])
 @pytest.mark.parametrize(
     ("expand", "depthwise"),
     [
-        (Conv2d(1, 14, 14, 40, 240, activation="silu", dtype="uint8"), Conv2d(1, 14, 14, 240, 240, (5, 5), (2, 2), (2, 2, 2, 2), groups=240, activation="silu", row_sums=True)),
-        (Conv2d(1, 9, 7, 16, 96, activation="relu6", dtype="uint8"), Conv2d(1, 9, 7, 96, 96, (3, 3), padding=(1, 1, 1, 1), groups=96, activation="relu6")),
-        (Conv2d(2, 5, 5, 4, 13, dtype="uint8"), Conv2d(2, 5, 5, 13, 13, (3, 3), padding=(1, 1, 1, 1), groups=13)),
-        (Conv2d(1, 20, 21, 3, 16, (3, 3), (2, 2), (1, 1, 1, 1), data_layout="NCHW", activation="relu6"), Conv2d(1, 10, 11, 16, 16, (3, 3), padding=(1, 1, 1, 1), groups=16, activation="relu6")),
+        (SILU, depthwise(SILU, 5, 2, activation="silu", row_sums=True)),
+        (RELU6, depthwise(RELU6, 3, activation="relu6")),
+        (FEW, depthwise(FEW, 3)),
+        (STEM, depthwise(STEM, 3, activation="relu6")),
     ],
     ids=lambda workload: workload.name,
-)  # fmt: skip
+)
 def test_expanded_by_codes(
     expand: Conv2d, depthwise: Conv2d, code_type: str | None, machine: Machine, check_kernel: Check
 ) -> None:
@@ -57,3 +72,24 @@ def test_depthwise_convolutions_make_codes(machine: Machine, check_kernel: Check
     workload = Conv2d(1, 9, 7, 40, 40, (3, 3), padding=(1, 1, 1, 1), groups=40, activation="relu", code_type="uint8")
     check_kernel(workload, machine, "depthwise")
     check_kernel(replace(workload, code_type="int8", row_sums=True), machine, "depthwise")
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Conv2d(1, 7, 7, 96, 192, residual=True, residual_type="uint8", code_type="uint8", dtype="uint8"),
+        Conv2d(2, 5, 3, 16, 13, activation="relu", residual=True, activation_last=True, residual_type="int8"),
+    ],
+    ids=lambda workload: workload.name,
+)
+def test_residuals_are_codes(workload: Conv2d, machine: Machine, check_kernel: Check) -> None:
+    if workload.multiplies_codes and (machine.dot is None or machine.dot.codes != workload.dtype):
+        pytest.skip("multiplies no such codes")
+    check_kernel(workload, machine, "pointwise")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
+@pytest.mark.parametrize("code_type", [None, "uint8", "int8"])
+def test_scaled_codes(dtype: str, code_type: str | None, machine: Machine, check_kernel: Check) -> None:
+    for channels in (40, 13):
+        check_kernel(ChannelScale(2, 5, 3, channels, code_type, dtype), machine, "scale")

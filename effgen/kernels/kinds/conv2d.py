@@ -12,6 +12,8 @@ import numpy as np
 from effgen.kernels.names import (
     AHEAD,
     BATCH,
+    CODES_ADDED,
+    CODES_MADE,
     SIZE,
     UNEQUAL_SIZE,
     Fields,
@@ -26,10 +28,9 @@ from effgen.kernels.names import (
     word,
 )
 from effgen.kernels.packing import INPUT_SCALE, summands, taps
-from effgen.kernels.reference import activated, codes, convolved, padded
+from effgen.kernels.reference import activated, codes, convolved, numbers, padded
 from effgen.kernels.workload import (
     CODE_TYPES,
-    NUMBER_TYPES,
     Activation,
     Argument,
     Arrays,
@@ -65,8 +66,9 @@ class Conv2d(Workload):
     Matrix products (pointwise, dense) may be of codes (`dtype` uint8 or int8, weights int8): their sums are whole
     numbers that begin at `start`, to be multiplied by `factor` for the result in float32, both of each output channel.
     With `code_type` the output is codes, whatever the input was: the numbers of `grid`, a scale's reciprocal and a zero
-    point, make them: rounded (number * reciprocal) + zero point, half to even, at the bounds of the type. Residuals are
-    float32 all the same, and sums of rows those of what was not rounded yet.
+    point, make them: rounded (number * reciprocal) + zero point, half to even, at the bounds of the type. Sums of rows
+    are those of what was not rounded yet. With `residual_type` the residual of a matrix product is codes, of which
+    `residual_grid` has scale and zero point.
 
     `ahead` (pointwise): shapes of packed weights of kernels that run soon, one more input each. This kernel asks for
     them while it computes, so that they have arrived when they are read; the result does not depend on them.
@@ -90,6 +92,7 @@ class Conv2d(Workload):
     row_sums: bool = False
     ahead: tuple[Shape, ...] = ()
     code_type: str | None = None
+    residual_type: str | None = None
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -99,6 +102,7 @@ class Conv2d(Workload):
         assert not self.row_sums or self.family == "depthwise", self
         assert not self.multiplies_codes or (self.family in ("pointwise", "dense") and not self.gated), self
         assert self.code_type in (None, *CODE_TYPES), self
+        assert self.residual_type is None or (self.residual and self.family in ("pointwise", "dense")), self
         # Without an activation there is but one order, and one name for it.
         assert not self.activation_last or (self.residual and self.activation != "none"), self
 
@@ -148,10 +152,10 @@ class Conv2d(Workload):
     def inputs(self) -> tuple[Argument, ...]:  # asked for at every point of a schedule space
         image = Argument("data", self.data_shape, "float32" if self.data_layout == "NCHW" else self.dtype)
         gate = Argument("gate", (self.batch, 1, 1, self.in_channels), deviation=None)
-        residual = Argument("residual", self.out_shape, self._float)
-        grid = Argument("grid", (2,))
-        further = (*([gate] * self.gated), *([residual] * self.residual), *([grid] * (self.code_type is not None)))
-        return (image, *self.parameters(), *further)
+        residual = Argument("residual", self.out_shape, self.residual_type or self._float)
+        grids = [("residual_grid", self.residual_type), ("grid", self.code_type)]
+        further = (Argument(name, (2,)) for name, kind in grids if kind)
+        return (image, *self.parameters(), *([gate] * self.gated), *([residual] * self.residual), *further)
 
     @property
     def outputs(self) -> tuple[Argument, ...]:
@@ -217,10 +221,13 @@ class Conv2d(Workload):
         return [stored, out.sum(2)] if self.row_sums else [stored]
 
     def _finished(self, sums: Float64, inputs: Arrays) -> Float64:
+        if not self.residual:
+            return activated(sums, self.activation)
+        residual = inputs["residual"].astype(np.float64)
+        residual = numbers(residual, *inputs["residual_grid"]) if self.residual_type else residual
         if self.activation_last:
-            return activated(sums + inputs["residual"], self.activation)
-        out = activated(sums, self.activation)
-        return out + inputs["residual"] if self.residual else out
+            return activated(sums + residual, self.activation)
+        return activated(sums, self.activation) + residual
 
     # What it is among kernels.
 
@@ -294,7 +301,8 @@ _FINISH = (
     flag("residual", "res"),
     activation("last_activation"),
     flag("row_sums", "sums"),
-    word("code_type", {name: f"to_{NUMBER_TYPES[name].short}" for name in CODE_TYPES}, None),
+    CODES_ADDED,
+    CODES_MADE,
     AHEAD,
 )
 _NAMES: dict[_Family, Grammar] = {

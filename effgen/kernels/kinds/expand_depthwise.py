@@ -9,14 +9,25 @@ from typing import Self
 from effgen.kernels.kinds.conv2d import Conv2d
 from effgen.kernels.names import AHEAD, Grammar, activation, number
 from effgen.kernels.reference import named
-from effgen.kernels.workload import CODE_TYPES, Activation, Argument, Arrays, DataLayout, Float64, Image, Shape, Workload
+from effgen.kernels.workload import (
+    CODE_TYPES,
+    Activation,
+    Argument,
+    Arrays,
+    DataLayout,
+    Float64,
+    Image,
+    Shape,
+    Workload,
+)
 
 
 @dataclass(frozen=True)
 class ExpandDepthwise(Workload):
     """A depthwise convolution whose input is the output of another one, which is never in memory as a whole.
 
-    The other is pointwise, then maybe of codes, or the stem: a window over an image in NCHW. `ahead` as in Conv2d (not with the stem).
+    The other is pointwise, of codes or not, or the stem: a window over an image in NCHW. `ahead` as in Conv2d (not
+    with the stem).
     """
 
     expand: Conv2d
