@@ -99,7 +99,7 @@ def compile_bundle(
         model = model_of(network, request.weights, request.seed, on_phase, request.choice)
         tolerance = _write_golden(model, staging, request, machine, on_phase)
         if isinstance(network, OnnxNetwork):
-            model = _checked(model, network, staging, on_phase)
+            model = _checked(model, network, tolerance, staging, on_phase)
         _write_onnx(model, staging / MODEL, True, on_phase)
         _write_labels(request.labels, model, staging)
         facts = _write_code(staging, machine, request, dump, model, objects, on_phase)
@@ -213,12 +213,13 @@ def _write_golden(model: Model, staging: Path, request: CompileRequest, machine:
     return tolerance
 
 
-def _checked(model: Model, network: OnnxNetwork, staging: Path, on_phase: OnPhase) -> Model:
+def _checked(model: Model, network: OnnxNetwork, tolerance: float, staging: Path, on_phase: OnPhase) -> Model:
     """The model, its facts with what came of holding it to the file."""
     on_phase("the file's own answer by onnxruntime")
     graph = model.graph
     answers = [tuple(graph.values[name].shape) for name in graph.outputs]
-    reading = check_reading(network, *stored_golden_pair(staging, tuple(graph.input.shape), answers))
+    image, answer = stored_golden_pair(staging, tuple(graph.input.shape), answers)
+    reading = check_reading(network, image, answer, tolerance)
     if not reading.not_checked:
         on_phase(reading.agreement)
     return dataclasses.replace(model, facts={**model.facts, "onnx": {**model.facts["onnx"], "reading": reading.facts}})

@@ -52,10 +52,13 @@ def _distance(one: NDArray[np.float32], other: NDArray[np.float32], kind: Output
     return relative_l2(one, other)
 
 
-def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: Answer) -> Reading:
+def check_reading(
+    network: OnnxNetwork, image: NDArray[np.float32], expected: Answer, of_codes: float = 0.0
+) -> Reading:
     """Hold `expected`, what PyTorch computes with the graph as it was read, to what the file itself says.
 
-    Raises VerifyError where they disagree. `image` (N, C, H, W).
+    Raises VerifyError where they disagree. `image` (N, C, H, W); `of_codes`: relative L2 that two computations of a
+    network with codes may differ by.
     """
     try:
         onnxruntime = onnxruntime_module()
@@ -78,7 +81,7 @@ def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: An
         for name, one, other in zip(network.graph.outputs, outputs_of(expected), found, strict=True)
     ]
     difference = max(distances)
-    tolerance = REDUCED_TOLERANCE if network.reduced else READING_TOLERANCE
+    tolerance = max(of_codes, REDUCED_TOLERANCE) if network.reduced else READING_TOLERANCE
     if not difference <= tolerance:
         worst = network.file.outputs[distances.index(difference)]
         about = f" about {worst}" if len(distances) > 1 else ""
