@@ -1,6 +1,6 @@
 """What a network's pointwise and depthwise kernels consist of on an ARM target, instruction by instruction.
 
-    python benchmarks/arm_instructions.py [--target rpi4] [--phi 0] [--untuned] [--out FILE]
+    python benchmarks/arm_instructions.py [--target rpi4] [--phi 0 | --onnx FILE] [--untuned] [--out FILE]
 
 Each kernel is compiled alone, with its default schedule, and run once under the target's emulator, which logs the
 blocks that it executes. --untuned puts the same layers beside them as TVM compiles them without a schedule, over fewer
@@ -16,8 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from effgen.compiler.repertoire import kernels_for
 from effgen.machines.target import load_target
-from effgen.network import NetworkRequest, build_network
+from effgen.network import Network, NetworkRequest
+from effgen.network.file_network import OnnxNetwork, OnnxRequest
+from effgen.network.model import resolve
 from effgen.runtime.library import prepare_tvm
 from effgen.version import __version__
 
@@ -30,7 +33,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def measured(target: str, phi: str, untuned: bool) -> list[dict[str, Any]]:
+def measured(target: str, network: Network | OnnxNetwork, untuned: bool) -> list[dict[str, Any]]:
     """A row for each kernel of the network, with how often a run calls it."""
     from arm.emulated_kernels import count_kernel, count_untuned, cut, layers_of_calls
 
@@ -38,7 +41,7 @@ def measured(target: str, phi: str, untuned: bool) -> list[dict[str, Any]]:
 
     machine = load_target(target)
     rows = []
-    for layer, calls in layers_of_calls(calls_of_network(build_network(NetworkRequest(phi=phi)))).items():
+    for layer, calls in layers_of_calls(calls_of_network(network, kernels_for(machine))).items():
         counted = count_kernel(layer, machine)
         row: dict[str, Any] = {
             "kernel": layer.name,
@@ -97,13 +100,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="rpi4", metavar="NAME|FILE")
     parser.add_argument("--phi", default="0")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="a network of your own instead, quantised or not")
     parser.add_argument("--untuned", action="store_true", help="the same layers without a schedule, too")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the counts as JSON")
     options = parser.parse_args()
     prepare_tvm()
     columns = _COLUMNS if options.untuned else _COLUMNS[:7]
     print(f"| {' | '.join(columns)} |\n|:---{'|---:' * (len(columns) - 1)}|")
-    rows = measured(options.target, options.phi, options.untuned)
+    request = OnnxRequest(options.onnx) if options.onnx else NetworkRequest(phi=options.phi)
+    rows = measured(options.target, resolve(request), options.untuned)
     for family, total in totals(rows).items():
         shares = f"FMA / vector {total['share']:.3f}, without loads, stores {total['share_of_arithmetic']:.3f}"
         print(f"{family}: {shares}, {total['per_mac']:.3f} instructions for a multiply-add")
@@ -111,7 +116,7 @@ def main() -> None:
         data = {
             "effgen": __version__,
             "target": options.target,
-            "phi": options.phi,
+            "network": options.onnx.name if options.onnx else f"phi {options.phi}",
             "total": totals(rows),
             "kernels": rows,
         }

@@ -85,21 +85,24 @@ def count_kernel(layer: Layer, machine: Cpu) -> Counted:
     Raises BuildError where a tool is missing: the target's compiler or emulator, cmake, objdump.
     """
     data, *weights = random_inputs(layer, machine, np.random.default_rng(0)).values()
-    padded = [np.pad(weight.ravel().view(np.uint8), (0, -weight.nbytes % ALIGNMENT)) for weight in weights]
+    image, *padded = [
+        np.pad(array.ravel().view(np.uint8), (0, -array.nbytes % ALIGNMENT)) for array in (data, *weights)
+    ]
     offsets = np.cumsum([0, *(array.size for array in padded)])
+    # Of codes less is written than there is room for.
     sizes = [4 * prod(shape) for shape in layer.out_shapes]
     outputs = (Place(LOGITS), Place(WORKSPACE))[: len(sizes)]  # row sums go to the workspace
     places = (Place(IMAGE), *(Place(WEIGHTS, int(offset)) for offset in offsets[:-1]), *outputs)
     program = Program(
         steps=(Step(layer.name, places),),
         weights=np.concatenate(padded),
-        image_bytes=data.nbytes,
+        image_bytes=image.nbytes,
         logits_bytes=sizes[0],
         workspace_bytes=sum(sizes[1:]) or ALIGNMENT,
     )
     with tvm_target(machine):
         kernels = tvm.IRModule({layer.name: kernel_from_workload(layer, machine)})
-        return _count(layer, machine, program, kernels, data)
+        return _count(layer, machine, program, kernels, image.view(np.float32))
 
 
 def count_untuned(layer: Layer, machine: Cpu) -> Counted:

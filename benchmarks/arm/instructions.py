@@ -24,7 +24,7 @@ _VECTOR = re.compile(r"\bv\d+\.")
 _MOVED_VECTOR = re.compile(r"^\{?\s*(v\d+\.|[qd]\d+\b)")
 _ON_STACK = re.compile(r"\[sp\b")
 _TARGET = re.compile(r"\b([0-9a-f]+) <")
-_MULTIPLY_ADDS = ("fmla", "fmls")
+_MULTIPLY_ADDS = ("fmla", "fmls", "sdot")
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,7 @@ def _distance(one: NDArray[np.float32], other: NDArray[np.float32], kind: Output
     return relative_l2(one, other)
 
 
-def check_reading(
-    network: OnnxNetwork, image: NDArray[np.float32], expected: Answer, of_codes: float = 0.0
-) -> Reading:
+def check_reading(network: OnnxNetwork, image: NDArray[np.float32], expected: Answer, of_codes: float = 0.0) -> Reading:
     """Hold `expected`, what PyTorch computes with the graph as it was read, to what the file itself says.
 
     Raises VerifyError where they disagree. `image` (N, C, H, W); `of_codes`: relative L2 that two computations of a

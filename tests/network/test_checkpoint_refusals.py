@@ -86,6 +86,7 @@ def test_python_objects_are_not_loaded(tmp_path: Path, graph: Graph, tensors: di
     )
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")  # PyTorch 2.14's, and one may have such a file
 def test_a_torchscript_archive(tmp_path: Path, graph: Graph) -> None:
     path = tmp_path / "script.pt"
     torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save(path)
