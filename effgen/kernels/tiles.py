@@ -43,10 +43,10 @@ def fits_registers(rows: int, vectors: int, machine: Cpu, depth: int = 1) -> boo
     """Whether a register tile of `rows` positions times `vectors` vectors of output channels leaves room to work.
 
     Beside the accumulators: a vector of weights each and one register for the broadcast input; LLVM begins to
-    spill when fewer than four are left. Where inputs are loaded `depth` at a time (more than 1), each row has a
-    register of them, and LLVM loads the weights of the next step early.
+    spill when fewer than four are left. Where inputs are loaded `depth` at a time (more than 1), or there are no
+    operands in memory (NEON), each row has a register of them, and LLVM loads the weights of the next step early.
     """
-    beside = max(vectors + 1, 4) if depth == 1 else rows + max(vectors, 4)
+    beside = max(vectors + 1, 4) if depth == 1 and not machine.multiplies_by_lane else rows + max(vectors, 4)
     return rows * vectors + beside <= machine.vector_registers
 
 
