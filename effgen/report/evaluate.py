@@ -37,8 +37,7 @@ def tables_from_eval(report: EvalReport) -> list[Table]:
 
 
 def _shares_table(report: EvalReport) -> Table:
-    title = f"{report.model} on {report.run_by} against {report.reference}"
-    table = numbers_table(title, ("", "bundle", "reference"), left=1)
+    table = numbers_table(f"{report.model} on {report.run_by}", ("", "bundle", report.reference), left=1)
     table.add_row("images", str(report.images), "")
     if report.found is not None and report.expected is not None:
         table.add_row("top-1", *(_share(each.top1) for each in (report.found, report.expected)))
