@@ -54,7 +54,7 @@ class ImageError(EffgenError):
 
 
 class DataError(EffgenError):
-    """A folder of pictures to learn from is missing, badly arranged, or holds a picture that cannot be read."""
+    """A folder of pictures to learn from or to judge by is missing or badly arranged, or a picture cannot be read."""
 
 
 class TrainingError(EffgenError):

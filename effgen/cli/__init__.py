@@ -19,6 +19,7 @@ from effgen.cli import (
     device,
     dimensions,
     doctor,
+    eval,
     export,
     fit,
     inspect,
@@ -54,6 +55,7 @@ app.command()(tune.tune)
 app.command()(calibrate.calibrate)
 app.command("compile")(compile.compile_)
 app.command()(verify.verify)
+app.command("eval")(eval.eval_)
 app.command()(run.run)
 app.command()(bench.bench)
 app.command(cls=compare.SeveralBaselines)(compare.compare)

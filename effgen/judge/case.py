@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -17,6 +17,9 @@ from effgen.deploy.executors import Images
 from effgen.errors import BundleError
 from effgen.runtime.answers import Answer, AnswerLayout, answer_of, outputs_of
 from effgen.runtime.manifest import GOLDEN, MODEL, parse_manifest
+
+if TYPE_CHECKING:
+    from effgen.graph import Graph, Weights
 
 #: Images (batch, channels, height, width) -> logits (batch, classes), or another answer.
 Judge = Callable[[Images], Answer]
@@ -182,9 +185,14 @@ def golden_cases(path: Path, found: Answer, names: Sequence[str], tolerance: flo
 def pytorch_judge(path: Path) -> Judge:
     """PyTorch executing the graph of the bundle's own ONNX file."""
     from effgen.graph.onnx import graph_from_onnx
+
+    return judge_of_graph(*graph_from_onnx(path / MODEL))
+
+
+def judge_of_graph(graph: Graph, weights: Weights) -> Judge:
+    """PyTorch executing a graph."""
     from effgen.graph.reference import reference_outputs
 
-    graph, weights = graph_from_onnx(path / MODEL)
     return lambda image: answer_of(reference_outputs(graph, weights, image))
 
 

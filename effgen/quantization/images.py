@@ -29,7 +29,7 @@ def images_of_folder(folder: Path, preparation: Preparation, most: int) -> NDArr
     if not files:
         why = f": {unread[0].strerror}" if unread else ""
         raise BuildError(f"--data {folder}: no pictures there{why}; expected a folder of a few dozen typical ones")
-    return np.stack([preparation(file) for file in _spread(files, most)])
+    return np.stack([preparation(file) for file in evenly(files, most)])
 
 
 def images_of_array(file: Path, shape: Sequence[int], most: int) -> NDArray[np.float32]:
@@ -49,11 +49,11 @@ def images_of_array(file: Path, shape: Sequence[int], most: int) -> NDArray[np.f
         raise BuildError(f"--calibration {file}: holds several arrays: expected {expected}")
     if array.dtype != np.float32 or array.shape[1:] != tuple(shape) or not array.size:
         raise BuildError(f"--calibration {file}: holds {array.dtype.name} {array.shape}: expected {expected}")
-    chosen = _spread(range(len(array)), most)
+    chosen = evenly(range(len(array)), most)
     return np.ascontiguousarray(array[list(chosen)])
 
 
-def _spread(items: Sequence[_T], most: int) -> list[_T]:
+def evenly(items: Sequence[_T], most: int) -> list[_T]:
     """At most so many, the first and others at equal distances."""
     if len(items) <= most:
         return list(items)

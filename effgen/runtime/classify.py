@@ -56,18 +56,11 @@ class ImageClassifier(ABC):
     @property
     def classes(self) -> int:
         """How many there are. Raises BundleError where the network is no classifier."""
-        self.refuse_others()
-        assert self.manifest.classes is not None
-        return self.manifest.classes
+        return classes_of(self.manifest)
 
     def refuse_others(self) -> None:
         """Raise BundleError where the network is no classifier."""
-        if self.manifest.classes is None:
-            outputs = ", ".join(f"{output['name']} {tuple(output['shape'])}" for output in self.manifest.outputs)
-            raise BundleError(
-                f"{self.manifest.name}: is no classifier, which gives classes: it gives {outputs}; "
-                "call it from Python, effgen.load(BUNDLE)(image)"
-            )
+        classes_of(self.manifest)
 
     @property
     def output_names(self) -> list[str]:
@@ -115,10 +108,25 @@ class ImageClassifier(ABC):
         """What the model says of the first `count` images of a batch. Raises BundleError where it is no classifier."""
         self.refuse_others()
         (outputs,) = (output[:count] for output in outputs_of(self(images)))
-        kind = self.manifest.output_kind
-        if not _may_be(outputs, kind):
-            raise BundleError(f"{self.manifest.name}: the output is not finite; are these its weights? `effgen verify`")
-        return [top_predictions(row, top, self.labels, kind) for row in outputs]
+        refuse_nonsense(outputs, self.manifest)
+        return [top_predictions(row, top, self.labels, self.manifest.output_kind) for row in outputs]
+
+
+def classes_of(manifest: Manifest) -> int:
+    """How many classes the bundle tells apart. Raises BundleError where the network is no classifier."""
+    if manifest.classes is None:
+        outputs = ", ".join(f"{output['name']} {tuple(output['shape'])}" for output in manifest.outputs)
+        raise BundleError(
+            f"{manifest.name}: is no classifier, which gives classes: it gives {outputs}; "
+            "call it from Python, effgen.load(BUNDLE)(image)"
+        )
+    return manifest.classes
+
+
+def refuse_nonsense(outputs: NDArray[np.float32], manifest: Manifest) -> None:
+    """Raise BundleError where `outputs` `(images, classes)` are no numbers of the bundle's kind."""
+    if not _may_be(outputs, manifest.output_kind):
+        raise BundleError(f"{manifest.name}: the output is not finite; are these its weights? `effgen verify`")
 
 
 def top_predictions(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from effgen.errors import ImageError
+from effgen.errors import DataError, ImageError
 from effgen.runtime.picture import SUFFIXES, printable
 
 #: The argument that stands for a picture's bytes on standard input.
@@ -65,5 +65,39 @@ def files_below(folder: Path, unread: list[OSError]) -> Iterator[Path]:
     for where, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+            if _is_picture(name):
                 yield Path(where) / name
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """`files_below`, all of them to be judged or learned from. Raises DataError where a folder cannot be read."""
+    unread: list[OSError] = []
+    files = list(files_below(folder, unread))
+    if unread:
+        raise DataError(f"{printable(unread[0].filename)}: cannot be read: {unread[0].strerror}")
+    return files
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders right below `folder`, links to some among them, by name; what begins with a dot is left out.
+
+    Raises DataError where it cannot be read.
+    """
+    entries = (entry for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures right in `folder`, by name. Raises DataError where it cannot be read."""
+    return sorted(entry for entry in _entries(folder) if _is_picture(entry.name) and not entry.is_dir())
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(SUFFIXES)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{printable(folder)}: cannot be read: {error.strerror or error}") from None

@@ -33,7 +33,7 @@ def test_everything_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(line.startswith("row") for line in both.splitlines()) == 1  # a Text that is a result of its own
 
 
-@pytest.mark.parametrize("words", [("bench",), ("verify",), ("run", "x.png")])
+@pytest.mark.parametrize("words", [("bench",), ("verify",), ("run", "x.png"), ("eval", "--data", ".")])
 def test_manifest_of_odd_names(run, tiny_bundle: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
 

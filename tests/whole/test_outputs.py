@@ -169,8 +169,9 @@ def test_what_is_no_classifier_says_so(pair: tuple[Path, Path], run: Any, tmp_pa
     with pytest.raises(BundleError, match=rf"^{bundle.name}: is no classifier, which gives classes: it gives \w+ \("):
         model.classify(pixels)
     (tmp_path / "x.png").write_bytes(b"never read")
-    status, _, said = run("run", bundle, tmp_path / "x.png")
-    assert status == 1 and said.startswith(f"error: {bundle.name}: is no classifier") and said.count("\n") == 1
+    for words in (("run", bundle, tmp_path / "x.png"), ("eval", bundle, "--data", tmp_path, "-q")):
+        status, _, said = run(*words)
+        assert status == 1 and said.startswith(f"error: {bundle.name}: is no classifier") and said.count("\n") == 1
     status, _, said = run("compile", "--onnx", file, "--labels", "imagenet", "-o", tmp_path / "b", "-q")
     assert status == 1 and "--labels imagenet: the network is no classifier" in said
     assert not (tmp_path / "b").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from effgen.errors import DataError
 from effgen.network.spec import NetworkSpec
 from effgen.runtime.picture import SUFFIXES, printable
-from effgen.runtime.sources import files_below
+from effgen.runtime.sources import folders_in, pictures_below
 
 #: The two folders of a data set that is split already.
 SPLITS = ("train", "val")
@@ -134,11 +133,7 @@ def _draw(name: Path, seed: int) -> bytes:
 
 def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
     """Class name -> its pictures, both in alphabetical order; at least two classes, none empty."""
-    classes = {
-        entry.name: list(_pictures_below(entry))
-        for entry in sorted(_entries(folder), key=lambda entry: entry.name)
-        if entry.is_dir() and not entry.name.startswith(".")
-    }
+    classes = {entry.name: pictures_below(entry) for entry in folders_in(folder)}
     if len(classes) < 2:
         found = f"one class, {next(iter(classes))}" if classes else "no folders of classes"
         raise DataError(
@@ -161,20 +156,6 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError as error:
         raise DataError(f"{printable(file)}: cannot be read: {error.strerror or error}") from None
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{printable(folder)}: cannot be read: {error.strerror or error}") from None
-
-
-def _pictures_below(folder: Path) -> Iterator[Path]:
-    unread: list[OSError] = []
-    yield from files_below(folder, unread)
-    if unread:
-        raise DataError(f"{printable(unread[0].filename)}: cannot be read: {unread[0].strerror}")
 
 
 def _labelled(by_class: dict[str, list[Path]]) -> LabelledPictures:
