@@ -210,7 +210,7 @@ def _write_golden(model: Model, staging: Path, request: CompileRequest, machine:
     if not is_finite(answer):
         raise BuildError(f"{model.title}: PyTorch's output is not finite with these weights; nothing to verify")
     save_golden_pair(staging, image, answer)
-    return tolerance
+    return float(tolerance)
 
 
 def _checked(model: Model, network: OnnxNetwork, tolerance: float, staging: Path, on_phase: OnPhase) -> Model:

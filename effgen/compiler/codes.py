@@ -69,14 +69,14 @@ def stored_codes(graph: Graph, dot: Dot) -> dict[str, CodesOf]:
     for node in graph.nodes:
         for name in node.inputs:
             readers[name].append(node)
-    found = {}
+    found: dict[str, CodesOf] = {}
     for node in graph.nodes:
         if node.op_type != "QuantizeLinear" or len(floats(node.attributes, "scale")) > 1:
             continue
         only = all(reader.op_type == "DequantizeLinear" for reader in readers[node.output])
         if only and str(node.attributes["type"]) in CODE_TYPES and node.output not in graph.outputs:
-            same = all(_grid(reader) == _grid(node) for reader in readers[node.output])
-            found |= {node.output: _stored(node, dot)} if same else {}
+            if all(_grid(reader) == _grid(node) for reader in readers[node.output]):
+                found[node.output] = _stored(node, dot)
     return found
 
 

@@ -31,6 +31,8 @@ from effgen.words import OnPhase
 
 #: A peer whose logits are further away than this (relative L2) computes something else; its time is not reported.
 WRONG_ANSWER = 1e-3
+#: Of a network of codes: so many times what its own rounding may do. Peers round other tensors, by their own lights.
+_OTHER_ROUNDINGS = 4
 
 _NOT_ON_A_GPU = "runs on the CPU here: compare on the GPU by benchmarks/gpu (docs/cuda.md)"
 
@@ -136,7 +138,7 @@ def _entered(
             field.left_out.append(LeftOut(name, _NOT_ON_A_GPU))
             continue
         on_phase(f"prepare {name}")
-        outcome = _peer_entry(name, path, threads, answer, stack)
+        outcome = _peer_entry(Entry(name, path, threads), answer, wrong_answer(manifest), stack)
         if isinstance(outcome, LeftOut):
             field.left_out.append(outcome)
         else:
@@ -154,15 +156,19 @@ def our_entry(path: Path, told: Entered | Refused) -> tuple[Answer, Backend]:
     return told.answer, Backend(OURS, __version__, memory=told.memory)
 
 
-def _peer_entry(
-    name: str, bundle: Path, threads: int, answer: Answer, stack: ExitStack
-) -> tuple[Contender, Backend] | LeftOut:
+def wrong_answer(manifest: Manifest) -> float:
+    """The relative L2 from effgen's answer beyond which a peer computes something else."""
+    return max(WRONG_ANSWER, _OTHER_ROUNDINGS * manifest.tolerance["rel_l2"])
+
+
+def _peer_entry(entry: Entry, answer: Answer, wrong: float, stack: ExitStack) -> tuple[Contender, Backend] | LeftOut:
     """The peer, ready to be timed until `stack` ends, or why it gets no time; `answer` is effgen's."""
+    name = entry.backend
     with ExitStack() as own:
         try:
             version = installed_version(name)
-            contender = own.enter_context(Contender(Entry(name, bundle, threads)))
-            backend = peer_entry(name, version, contender.told, answer)
+            contender = own.enter_context(Contender(entry))
+            backend = peer_entry(name, version, contender.told, answer, wrong)
         except UnfitError as error:
             return LeftOut(name, str(error))
         stack.push(own.pop_all())
@@ -181,7 +187,9 @@ def installed_version(name: str) -> str:
     return installed
 
 
-def peer_entry(name: str, version: str, told: Entered | Refused, answer: Answer) -> Backend:
+def peer_entry(
+    name: str, version: str, told: Entered | Refused, answer: Answer, wrong: float = WRONG_ANSWER
+) -> Backend:
     """The peer, held against effgen's `answer`. Raises UnfitError."""
     if isinstance(told, Refused):
         raise UnfitError(f"cannot run the model: {told.reason}")
@@ -189,7 +197,7 @@ def peer_entry(name: str, version: str, told: Entered | Refused, answer: Answer)
         distance = relative_l2(told.answer, answer)
     except ValueError:  # of another shape
         distance = float("inf")
-    if not distance <= WRONG_ANSWER:
+    if not distance <= wrong:
         raise UnfitError(f"wrong answer: relative L2 {distance:.1e} from effgen's output")
     return Backend(name, version, distance, told.memory)
 
