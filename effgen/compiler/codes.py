@@ -73,11 +73,15 @@ def stored_codes(graph: Graph, dot: Dot) -> dict[str, CodesOf]:
     for node in graph.nodes:
         if node.op_type != "QuantizeLinear" or len(floats(node.attributes, "scale")) > 1:
             continue
-        only = all(reader.op_type == "DequantizeLinear" for reader in readers[node.output])
-        if only and str(node.attributes["type"]) in CODE_TYPES and node.output not in graph.outputs:
-            if all(_grid(reader) == _grid(node) for reader in readers[node.output]):
-                found[node.output] = _stored(node, dot)
+        if node.output in graph.outputs or str(node.attributes["type"]) not in CODE_TYPES:
+            continue
+        if all(_makes_numbers_of(node, reader) for reader in readers[node.output]):
+            found[node.output] = _stored(node, dot)
     return found
+
+
+def _makes_numbers_of(quantize: Node, reader: Node) -> bool:
+    return reader.op_type == "DequantizeLinear" and _grid(reader) == _grid(quantize)
 
 
 def _grid(node: Node) -> tuple[object, ...]:
